@@ -1,0 +1,80 @@
+"""What is on disk for a module that an engine builds. Pure.
+
+Tensors are grouped by their module once; a fused module is the combination of
+its members, routed experts that of all experts, whether they are stored one by
+one or stacked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from mtpfix.checkpoint.precision import MISSING, combine, precision, split_name
+from mtpfix.model import Checkpoint, Module, Precision, Tensor
+
+_INDEX = re.compile(r"\.(\d+)(?=\.)")
+
+
+class Inventory:
+    """The tensors of a checkpoint by module name.
+
+    Shards whose headers were not read contribute names only; their modules are
+    judged from the names.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._tensors: dict[str, list[tuple[str, str]]] = {}
+        for name in checkpoint.listing.shards:
+            module, suffix = split_name(name)
+            self._tensors.setdefault(module, []).append((suffix, name))
+
+    def __contains__(self, module: str) -> bool:
+        return module in self._tensors
+
+    def modules(self) -> Iterable[str]:
+        """Names of all modules that hold at least one tensor."""
+        return self._tensors.keys()
+
+    def tensors(self, module: str) -> Mapping[str, Tensor | None]:
+        """Suffix -> header entry of one module on disk; empty where there is none."""
+        return {
+            suffix: self._checkpoint.tensor(name) for suffix, name in self._tensors.get(module, ())
+        }
+
+    def tensor_names(self, module: str) -> tuple[tuple[str, str], ...]:
+        """Suffix and full name of each tensor of one module on disk."""
+        return tuple(self._tensors.get(module, ()))
+
+    def members(self, module: Module) -> tuple[str, ...]:
+        """The modules on disk that are loaded into `module`, expert numbers written out."""
+        return tuple(name for name in written_out(module) if name in self._tensors)
+
+    def of(self, module: Module) -> Precision:
+        """How `module` is stored: one precision for all its members."""
+        return combine(self.one(name) for name in self.members(module))
+
+    def one(self, name: str) -> Precision:
+        """How a single module on disk is stored."""
+        return precision(self.tensors(name)) if name in self._tensors else MISSING
+
+
+def written_out(module: Module) -> Iterator[str]:
+    """Every name on disk that `module` may be stored under."""
+    for member in module.members:
+        if "*" in member:
+            yield from (member.replace("*", str(e), 1) for e in range(module.experts))
+        else:
+            yield member
+    yield from module.stacked
+
+
+def without_expert(name: str) -> str:
+    """`name` with the number of an expert replaced by `*`: `experts.3.w1` -> `experts.*.w1`."""
+    return re.sub(r"(?<=experts)\.\d+(?=\.)", ".*", name, count=1)
+
+
+def layer_indices(name: str) -> tuple[int, ...]:
+    """The numbers that stand as components of a dotted name."""
+    return tuple(int(found[1]) for found in _INDEX.finditer(f".{name}."))

@@ -1,0 +1,274 @@
+"""From a source to a checkpoint: metadata files, index, and only the headers that matter.
+
+Which weight files count is decided as vLLM 0.20 to 0.33 decide it: the `*.safetensors` at
+the top of the folder; only `consolidated*.safetensors` where there are any; and, with an
+index, only the files that it names.
+Source: vllm/model_executor/model_loader/{default_loader,weight_utils}.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NoReturn
+
+from mtpfix.checkpoint.header import parse_header
+from mtpfix.checkpoint.source import READ_LIMIT, Source, climbs_out
+from mtpfix.checkpoint.strict import loads, shown
+from mtpfix.errors import BrokenFileError, TargetError
+from mtpfix.model import Checkpoint, JsonFile, Listing, Problem, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+CONFIG = "config.json"
+CONFIGS = (
+    CONFIG,
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+    "quantization_config.json",
+)
+"""Files that may say how the weights are quantized, as vLLM's methods name them."""
+
+SINGLE = "model.safetensors"
+CONFIG_LIMIT = 16_000_000
+"""Bytes of the longest configuration file; lists with an entry per expert have about 1 million."""
+
+MAX_STRAYS = 64
+"""Files outside the index whose headers are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The weight files at the top of a folder, as the engine sorts them."""
+
+    used: tuple[str, ...]
+    """Files that may count, in the order in which they are loaded."""
+    strays: tuple[str, ...]
+    """Other safetensors files: no engine release reads them."""
+    index: str | None
+    """The index file that chooses among `used`."""
+
+
+def listing(source: Source, *, need_config: bool = True, need_weights: bool = True) -> Listing:
+    """Reads the metadata of a checkpoint, and where each tensor is.
+
+    Args:
+        source: folder or repo.
+        need_config: whether a missing `config.json` is an error.
+        need_weights: whether missing safetensors files, or shards that the index names, are an
+            error.
+
+    Returns:
+        The listing. Without an index, all headers have been read to make it.
+
+    Raises:
+        TargetError: a file that must be there is not, or cannot be read.
+        BrokenFileError: a file is malformed.
+    """
+    target, files = source.target(), source.list()
+    if need_config and CONFIG not in files:
+        raise TargetError(
+            f"{shown(target.name)}: no config.json", "Give the folder or repo of a whole model."
+        )
+    present = [name for name in CONFIGS if name in files]
+    found = Listing(
+        target, files, {name: _json(source, name, CONFIG_LIMIT) for name in present}, {}, "none"
+    )
+    layout = _layout(files)
+    if layout.index is not None:
+        return _with_index(source, found, layout, layout.index, need_weights)
+    if layout.used:
+        return _with_headers(source, found, layout)
+    if need_weights:
+        raise TargetError(
+            f"{shown(target.name)}: no safetensors files",
+            "mtpfix reads safetensors only: convert the weights, or give another target.",
+        )
+    return found
+
+
+def open_shards(source: Source, listing: Listing, names: Collection[str]) -> Checkpoint:
+    """Reads the headers of the shards that hold the named tensors, and of no others.
+
+    What an opened header says overrules the index: `shards` of the returned listing loses
+    the tensors that are not there, and gains those the engine would load from an opened
+    file although the index does not name them. `problems` has those of the listing, too.
+
+    Args:
+        source: where `listing` came from.
+        listing: as `listing()` returned it.
+        names: tensor names; those that no shard holds are passed over.
+
+    Returns:
+        The checkpoint, with the headers of the opened shards.
+
+    Raises:
+        TargetError: a shard cannot be read.
+        BrokenFileError: a header is malformed.
+    """
+    wanted = sorted({listing.shards[name] for name in names if name in listing.shards})
+    opened = {shard: _header(source, shard) for shard in wanted if shard not in listing.headers}
+    headers = {**listing.headers, **opened}
+    problems, shards = _compare(listing, headers)
+    if problems:
+        listing = replace(listing, shards=shards)
+    return Checkpoint(listing, headers, (*listing.problems, *problems))
+
+
+def _json(source: Source, name: str, limit: int) -> JsonFile:
+    raw = source.read(name, limit=limit)
+    value = loads(raw, name)
+    if type(value) is not dict:
+        _broken(name, "is not a JSON object", "Restore the file from the original repo.")
+    return JsonFile(name, raw, value)
+
+
+def _header(source: Source, shard: str) -> dict[str, Tensor]:
+    raw, data_size = source.read_header(shard)
+    return parse_header(raw, data_size=data_size, file=shard)
+
+
+def _layout(files: Iterable[str]) -> _Layout:
+    top = {name for name in files if "/" not in name}
+    weights = {name for name in top if fnmatchcase(name, "[!.]*.safetensors")}
+    used = {name for name in weights if name.startswith("consolidated")} or weights
+    stem = "model" if used is weights else "consolidated"
+    index = f"{stem}.safetensors.index.json"
+    return _Layout(
+        used=tuple(sorted(used, key=_natural)),
+        strays=tuple(sorted(weights - used)),
+        index=index if index in top else None,
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key with numbers by value: the engine loads shard 2 before shard 10."""
+    parts = re.findall(r"(\d{1,18})|(\D+)", name)
+    return [(int(digits or 0), text) for digits, text in parts]
+
+
+# --- with an index -----------------------------------------------------------
+
+
+def _with_index(
+    source: Source, found: Listing, layout: _Layout, index: str, need_weights: bool
+) -> Listing:
+    shards = _weight_map(source, index)
+    named = set(shards.values())
+    missing = sorted(named.difference(layout.used))
+    if missing and need_weights:
+        tensor = next(name for name, shard in shards.items() if shard == missing[0])
+        raise TargetError(
+            f"{shown(index)}: tensor {shown(tensor)} is in {shown(missing[0])}, which is not there"
+            + (f" ({len(missing)} files are missing)" if len(missing) > 1 else ""),
+            "Download the missing shard, or repair the index.",
+        )
+    unnamed = [name for name in layout.used if name not in named]
+    problems = _strays(source, [*unnamed, *layout.strays], index)
+    return replace(found, shards=shards, layout="index", problems=problems)
+
+
+def _weight_map(source: Source, index: str) -> dict[str, str]:
+    table = _json(source, index, READ_LIMIT).value.get("weight_map")
+    remedy = "Write the index anew from the headers of the shards."
+    if type(table) is not dict or not table:
+        _broken(index, "has no weight_map that names a tensor", remedy)
+    for tensor, shard in table.items():
+        if type(shard) is not str:
+            _broken(index, f"tensor {shown(tensor)} is mapped to no file name", remedy)
+    for shard in sorted(set(table.values())):
+        if climbs_out(shard) or "/" in shard or "\\" in shard or not shard.endswith(".safetensors"):
+            what = "is not the plain name of a safetensors file in the same folder"
+            _broken(index, f"weight_map names {shown(shard)}, which {what}", remedy)
+    return table
+
+
+# --- without one -------------------------------------------------------------
+
+
+def _with_headers(source: Source, found: Listing, layout: _Layout) -> Listing:
+    headers = {shard: _header(source, shard) for shard in layout.used}
+    shards: dict[str, str] = {}
+    twice: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for shard, header in headers.items():
+        for name in header:
+            if name in shards:
+                twice[shards[name], shard].append(name)
+            shards[name] = shard  # the file that is loaded last wins
+    problems = _strays(source, layout.strays, None)
+    problems += tuple(
+        _disagrees(later, f"holds tensors that are in {shown(earlier)}, too", names)
+        for (earlier, later), names in twice.items()
+    )
+    return replace(found, shards=shards, layout="headers", headers=headers, problems=problems)
+
+
+# --- files that no engine reads ------------------------------------------------
+
+
+def _strays(source: Source, names: Iterable[str], index: str | None) -> tuple[Problem, ...]:
+    """Describes the safetensors files that the engine drops, and what they hold."""
+    first = sorted(names, key=lambda name: name != SINGLE)
+    return tuple(
+        _stray(source, shard, index, read=number < MAX_STRAYS) for number, shard in enumerate(first)
+    )
+
+
+def _stray(source: Source, shard: str, index: str | None, *, read: bool) -> Problem:
+    tensors: tuple[str, ...] = ()
+    note = "" if read else f"; its header was not read: only {MAX_STRAYS} such are"
+    try:
+        tensors = tuple(_header(source, shard)) if read else ()
+    except TargetError as error:  # the engine does not mind a broken leftover, nor do we
+        note = f"; its header cannot be read: {error.message}"
+    why = f"{shown(index)} does not name it" if index else "consolidated*.safetensors go first"
+    what = f"{shown(shard)}: vLLM does not load it, because {why}"
+    if shard == SINGLE and index:
+        what += "; other loaders look for it first, and use it alone"
+        return Problem("shadowed_index", what + note, shard, tensors)
+    return Problem("not_in_index", what + note, shard, tensors)
+
+
+# --- index against headers ---------------------------------------------------
+
+
+def _compare(
+    listing: Listing, headers: Mapping[str, Mapping[str, Tensor]]
+) -> tuple[list[Problem], dict[str, str]]:
+    """Sets opened headers against the index; returns the problems and the corrected map."""
+    if listing.layout != "index":
+        return [], {}
+    shards = dict(listing.shards)
+    mapped: dict[str, set[str]] = {shard: set() for shard in headers}
+    for name, shard in listing.shards.items():
+        if shard in mapped:
+            mapped[shard].add(name)
+    problems = []
+    for shard, names in mapped.items():
+        lost = names - headers[shard].keys()
+        for name in lost:
+            del shards[name]
+        if lost:
+            problems.append(_disagrees(shard, "lacks tensors that the index maps to it", lost))
+    for shard, names in mapped.items():
+        extra = headers[shard].keys() - names
+        for name in sorted(extra):
+            shards.setdefault(name, shard)
+        if extra:
+            what = "holds tensors that the index does not map to it"
+            problems.append(_disagrees(shard, what, extra))
+    return problems, shards
+
+
+def _disagrees(shard: str, what: str, names: Iterable[str]) -> Problem:
+    tensors = tuple(sorted(names))
+    first = f"{len(tensors)}, the first is {shown(tensors[0])}"
+    return Problem("header_disagrees", f"{shown(shard)}: {what} ({first})", shard, tensors)
+
+
+def _broken(file: str, what: str, remedy: str) -> NoReturn:
+    raise BrokenFileError(f"{shown(file)}: {what}", remedy)

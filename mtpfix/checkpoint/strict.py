@@ -1,0 +1,183 @@
+"""Strict JSON and printable names: the two guards that every file of a repo passes."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, NoReturn
+
+from mtpfix.errors import BrokenFileError
+from mtpfix.model import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_DEPTH = 64
+"""Levels of nesting that a file may have; real metadata stays below ten."""
+
+MAX_DIGITS = 20
+"""Digits of the longest whole number that is read; 2**64 has twenty."""
+
+_SHOWN = 120
+_BOM = "\ufeff"
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+_TOKEN = re.compile(
+    r"""
+      (?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<key>\s*:)?
+    | (?P<open>[{\[]) | (?P<close>[}\]])
+    | (?P<constant>-?Infinity|NaN)
+    | (?P<number>-?[0-9][0-9.eE+-]*)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+Pairs = list[tuple[str, Json]]
+
+
+class _FaultError(ValueError):
+    """Raised inside the JSON parser, which knows that something is wrong but not where."""
+
+
+def shown(name: str) -> str:
+    """`name` quoted for a one-line message: no raw control characters, about 120 at most."""
+    # Cut first: the escapes of a hostile name of megabytes are never built.
+    text = repr(name if len(name) <= 2 * _SHOWN else f"{name[:_SHOWN]}{name[-_SHOWN:]}")
+    return text if len(text) <= _SHOWN else f"{text[:84]}...{text[-33:]}"
+
+
+def unique(pairs: Pairs) -> dict[str, Json]:
+    """One JSON object as a dict; a key that stands twice is a fault."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise _FaultError
+    return table
+
+
+def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> Json:
+    """Parses a JSON file that nobody vouches for.
+
+    Args:
+        raw: UTF-8 text; a byte order mark in front is skipped.
+        file: path inside the repo, for messages.
+        hook: makes the value of each object, and must call `unique`.
+
+    Returns:
+        The value as `json.loads` gives it.
+
+    Raises:
+        BrokenFileError: not UTF-8, not JSON, a key twice in one object, NaN or an
+            infinite or endless number, half of a surrogate pair, or nested too deep.
+    """
+    text = _decode(raw, file)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=hook,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_constant,
+        )
+    except RecursionError:
+        raise _broken(file, "is nested too deep") from None
+    except json.JSONDecodeError as error:
+        raise _broken(file, f"is not JSON: {error.msg}", error.lineno, error.colno) from None
+    except _FaultError:
+        raise _located(text, file) from None
+    if _HALF_PAIR.search(text) and _find_fault(text):
+        raise _located(text, file)
+    if _too_deep(value):
+        raise _broken(file, f"is nested more than {MAX_DEPTH} levels deep")
+    return value
+
+
+def _decode(raw: bytes, file: str) -> str:
+    try:
+        return raw.decode("utf-8").removeprefix(_BOM)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise _broken(file, "is not UTF-8 text", line) from None
+
+
+def _broken(file: str, what: str, line: int = 0, column: int = 0) -> BrokenFileError:
+    place = (f", line {line}" if line else "") + (f", column {column}" if column else "")
+    return BrokenFileError(
+        f"{shown(file)}{place}: {what}", "Restore the file from the repo that it came from."
+    )
+
+
+def _whole(digits: str) -> int:
+    # int() takes quadratic time; some Python 3.10 releases set no limit of their own.
+    if len(digits) > MAX_DIGITS + 1:
+        raise _FaultError
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise _FaultError
+    return number
+
+
+def _constant(_: str) -> NoReturn:
+    raise _FaultError
+
+
+def _too_deep(value: Json) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for node in level
+            if type(node) in (dict, list)
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) in (dict, list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _located(text: str, file: str) -> BrokenFileError:
+    what, position = _find_fault(text) or ("holds a value that is not allowed", 0)
+    return _broken(file, what, text.count("\n", 0, position) + 1)
+
+
+def _find_fault(text: str) -> tuple[str, int] | None:
+    """What is wrong in a text whose JSON syntax is right, and the offset where it stands.
+
+    Slow and exact: it runs only when the parser gave up, or where a surrogate might be halved.
+    """
+    seen: list[set[str]] = []
+    for token in _TOKEN.finditer(text):
+        kind, word = token.lastgroup, token.group()
+        if kind == "open":
+            seen.append(set())
+        elif kind == "close":
+            seen.pop()
+        elif kind in ("text", "key"):
+            key = _unescaped(token["text"])
+            if key is None:
+                return "holds half of a surrogate pair", token.start()
+            if kind == "key":
+                if key in seen[-1]:
+                    return f"has the key {shown(key)} twice in one object", token.start()
+                seen[-1].add(key)
+        elif kind == "constant":
+            return f"holds {word}, which is not JSON", token.start()
+        elif len(word) > MAX_DIGITS + 1 or not math.isfinite(float(word)):
+            return f"holds the number {shown(word)}, which is out of range", token.start()
+    return None
+
+
+def _unescaped(literal: str) -> str | None:
+    """The text that a string literal of JSON stands for; None where it is no Unicode text."""
+    if "\\" not in literal:
+        return literal[1:-1]
+    text: str = json.loads(literal)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return text

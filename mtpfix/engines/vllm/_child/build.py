@@ -1,0 +1,283 @@
+"""Builds target and draft as vLLM does at run time, and says what came of it.
+
+The order is vLLM's own: engine configuration, one shared quantization configuration,
+the target (on the meta device), the draft, and, where asked, the weights of the draft.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import platform
+import tempfile
+import traceback
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import patches
+from .witness import Witness, unasked
+
+WARM = (
+    "transformers",
+    "vllm.engine.arg_utils",
+    "vllm.model_executor.model_loader",
+    "vllm.model_executor.models.registry",
+    "vllm.model_executor.layers.attention.mla_attention",
+    "vllm.model_executor.layers.fused_moe",
+    "vllm.model_executor.layers.quantization.auto_gptq",
+    "vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors",
+    "vllm.model_executor.layers.quantization.fp8",
+    "vllm.model_executor.layers.quantization.modelopt",
+    "vllm.model_executor.layers.quantization.quark.quark",
+    "vllm.model_executor.models.deepseek_mtp",
+    "vllm.model_executor.models.glm4_moe",
+    "vllm.model_executor.models.qwen3_5",
+    "vllm.model_executor.models.qwen3_next",
+    "vllm.model_executor.models.qwen3_vl",
+)
+"""Slow imports that most builds need: made once, before the first fork."""
+
+_applied: list[str] = []
+
+
+def release() -> tuple[int, ...]:
+    """The release of vLLM, as numbers."""
+    return tuple(int(part) for part in vllm_version().split("+")[0].split(".")[:3])
+
+
+def vllm_version() -> str:
+    """The release of vLLM, as it names itself."""
+    import vllm
+
+    return str(getattr(vllm, "__version__", "") or version("vllm"))
+
+
+def prepare() -> dict[str, Any]:
+    """Imports vLLM, applies the patches for every model, and says what is installed."""
+    importlib.import_module("vllm")
+    for name in WARM:
+        patches.module(name)
+    _applied[:] = patches.apply(release())
+    packages = {}
+    for name in ("torch", "transformers", "compressed-tensors"):
+        with contextlib.suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    about = {"vllm": vllm_version(), "python": platform.python_version(), **packages}
+    return {**about, "patches": _applied}
+
+
+def answer(folder: str, *, load: bool, tolerant: bool) -> dict[str, Any]:
+    """Everything vLLM decides for one checkpoint folder.
+
+    Args:
+        folder: a folder with `config.json`, and with weights where they are to be loaded.
+        load: really load the draft.
+        tolerant: go on after a decision that raises.
+    """
+    build = Build(folder, load=load, tolerant=tolerant)
+    build.run()
+    return build.answer
+
+
+class Build:
+    """One build, phase by phase; a phase that fails ends it.
+
+    Attributes:
+        answer: what is known so far, as plain values.
+    """
+
+    def __init__(self, folder: str, *, load: bool, tolerant: bool) -> None:
+        self.folder = folder
+        self.load = load
+        self.witness = Witness(tolerant=tolerant)
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        applied = _applied + patches.apply(release(), config.get("model_type") or "")
+        self.answer: dict[str, Any] = {
+            "vllm": vllm_version(),
+            "platform": patches.platform().__name__,
+            "patches": applied,
+            "decisions": [],
+            "unasked": [],
+            "failures": [],
+        }
+
+    def run(self) -> None:
+        """Goes through the phases."""
+        with self.phase("config"):
+            self.configure()
+        if self.failed:
+            return
+        with self.phase("target"):
+            self.build_target()
+        if self.failed and not self.witness.tolerant:
+            return
+        model = None
+        with self.phase("draft"):
+            model = self.build_draft()
+        if self.load and model is not None and not self.failed:
+            from .loading import load_draft
+
+            self.answer["load"] = load_draft(model, self.draft, self.draft_config)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a phase has failed."""
+        return bool(self.answer["failures"])
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Turns an exception inside into a failure of the phase."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - this is what the caller asks about
+            self.answer["failures"].append({"phase": name, **describe(error)})
+
+    def configure(self) -> None:
+        """Creates the engine configuration and the process groups that layers expect."""
+        from vllm.config import set_current_vllm_config
+        from vllm.distributed import init_distributed_environment, initialize_model_parallel
+        from vllm.model_executor.model_loader.utils import get_model_cls
+
+        self.config = engine_arguments(self.folder, load=self.load).create_engine_config()
+        self.target = self.config.model_config
+        self.draft = self.config.speculative_config.draft_model_config
+        self.answer["draft_architectures"] = list(self.draft.architectures or ())
+        with set_current_vllm_config(self.config):
+            meeting = Path(tempfile.mkdtemp()) / "meeting"
+            init_distributed_environment(1, 0, meeting.as_uri(), 0, backend="gloo")
+            initialize_model_parallel(1, 1)
+        self.answer["target_class"] = dotted(get_model_cls(self.target))
+        self.answer["draft_class"] = dotted(get_model_cls(self.draft))
+        self.witness.watch()
+
+    def build_target(self) -> None:
+        """Constructs the target on the meta device."""
+        model = None
+        try:
+            model = construct(self.config, self.target, "meta")
+            self.answer["target_parameters"] = shapes(model)
+        finally:
+            self.hear("trunk", model)
+        self.witness.asked = None
+
+    def build_draft(self) -> Any:
+        """Constructs the draft: on the meta device, or in memory where it will be loaded."""
+        self.draft_config = draft_configuration(self.config, self.draft)
+        model = None
+        try:
+            model = construct(self.draft_config, self.draft, "cpu" if self.load else "meta")
+            self.answer["draft_parameters"] = shapes(model)
+        finally:
+            self.hear("draft", model)
+            asked = self.witness.asked
+            self.answer["shared"] = None if asked is None else asked is self.config.quant_config
+            self.answer["quantization"] = state(asked or self.config.quant_config)
+        return model
+
+    def hear(self, part: str, model: Any) -> None:
+        """Takes the decisions of one model from the witness."""
+        rows = self.witness.take(part, model)
+        self.answer["decisions"] += rows
+        if model is not None and part == "draft":
+            self.answer["unasked"] = unasked(model, rows)
+
+
+def engine_arguments(folder: str, *, load: bool) -> Any:
+    """Arguments for the smallest engine that builds the target and its MTP draft."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    return EngineArgs(
+        model=folder,
+        tokenizer=folder,
+        skip_tokenizer_init=True,
+        trust_remote_code=False,
+        dtype="bfloat16",
+        load_format="safetensors" if load else "dummy",
+        speculative_config={"method": "mtp", "num_speculative_tokens": 1},
+        language_model_only=True,
+        enforce_eager=True,
+        enable_prefix_caching=False,
+        disable_log_stats=True,
+        max_model_len=128,
+        max_num_seqs=2,
+        max_num_batched_tokens=128,
+    )
+
+
+def construct(config: Any, model_config: Any, device: str) -> Any:
+    """Constructs the model that `model_config` names."""
+    from vllm.config import set_current_vllm_config
+    from vllm.model_executor.model_loader.utils import initialize_model
+    from vllm.utils.torch_utils import set_default_torch_dtype
+
+    with (
+        set_current_vllm_config(config),
+        set_default_torch_dtype(model_config.dtype),
+        torch.device(device),
+    ):
+        return initialize_model(vllm_config=config, model_config=model_config)
+
+
+def draft_configuration(config: Any, draft: Any) -> Any:
+    """The configuration that the engine's proposer hands to the draft.
+
+    From 0.23 to 0.28 the proposer of Step-3.5 reads the quantization configuration of the
+    draft again; all others share the target's. From 0.29 the V2 runner shares it too.
+    """
+    from vllm.config import replace
+
+    attention = replace(
+        config.attention_config, backend=config.speculative_config.attention_backend
+    )
+    shared = replace(config, attention_config=attention)
+    if draft.architectures == ["Step3p5MTP"] and (0, 23) <= release() < (0, 29):
+        from vllm.model_executor.models.utils import get_draft_quant_config
+
+        again = get_draft_quant_config(shared)
+        return replace(shared, model_config=draft, quant_config=again)
+    return shared
+
+
+def state(config: Any) -> dict[str, Any]:
+    """The parts of a quantization configuration that decide, after the mappers."""
+    if config is None:
+        return {}
+    lists = ("ignore", "ignored_layers", "exclude_modules", "modules_to_not_convert", "exclude")
+    ignore = next((list(v) for v in (getattr(config, n, None) for n in lists) if v), None)
+    targets = getattr(config, "target_scheme_map", None) or {}
+    packed = getattr(config, "packed_modules_mapping", None) or {}
+    return {
+        "class": type(config).__name__,
+        "packed": {key: list(value) for key, value in packed.items()},
+        "ignore": None if ignore is None else [str(entry) for entry in ignore],
+        "targets": list(targets),
+    }
+
+
+def shapes(model: Any) -> dict[str, list[Any]]:
+    """Shape and dtype of every parameter."""
+    return {
+        name: [list(p.shape), str(p.dtype).removeprefix("torch.")]
+        for name, p in model.named_parameters()
+    }
+
+
+def dotted(cls: type) -> str:
+    """Module and name of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """Type, message and place of an exception; the place is the innermost one inside vLLM."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if "/vllm/" in frame.filename] or list(frames)
+    where = ""
+    if inside:
+        file = inside[-1].filename.rpartition("/vllm/")[2]
+        where = f"{file}:{inside[-1].lineno} in {inside[-1].name}"
+    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where}

@@ -1,0 +1,201 @@
+"""Loads the draft for real and proves, tensor by tensor, what arrived.
+
+Every parameter is filled with a pattern first: what still holds it afterwards was never
+written. While vLLM loads, the copies into parameters are noted; afterwards each tensor that
+was read is looked for where it was copied to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+PATTERNS = {1: 0x7F, 2: 0x7FA5, 4: 0x7FA5A5A5, 8: 0x7FA5A5A5A5A5A5A5}
+"""A NaN in every floating-point format, by size of an element."""
+
+OPTIONAL = ("k_scale", "v_scale", "q_scale", "prob_scale", "k_zero_point", "v_zero_point")
+"""Ends of the names of parameters that have a good default: the KV cache's."""
+SHARED = ("lm_head.weight", "model.embed_tokens.weight")
+"""Parameters that the proposer replaces by the target's."""
+PADDED = ("attn_sink",)
+"""Ends of the names of parameters that are larger than what is stored."""
+PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Dtypes between which a cast keeps the meaning of a weight."""
+
+
+class Copy(NamedTuple):
+    """One copy from a tensor on disk into a parameter."""
+
+    into: torch.Tensor
+    source: torch.Tensor
+
+
+def load_draft(model: nn.Module, model_config: Any, config: Any) -> dict[str, Any]:
+    """Loads the draft and says what came of it, as plain values.
+
+    Args:
+        model: the draft, in memory.
+        model_config: the configuration of the draft.
+        config: the configuration of the engine.
+    """
+    from .build import describe
+
+    trace = Trace(model)
+    failure = None
+    try:
+        run_loader(trace, model, model_config, config)
+    except Exception as error:  # noqa: BLE001 - this is what the caller asks about
+        failure = describe(error)
+    result = trace.result()
+    garbage = result["uninitialised"] or result["partial"] or result["lossy"]
+    verdict = "load_error" if failure else "silent_garbage" if garbage else "clean"
+    after = None if failure else finish(model, model_config, config)
+    return {"verdict": verdict, "failure": failure, "postprocess": after, **result}
+
+
+def run_loader(trace: Trace, model: nn.Module, model_config: Any, config: Any) -> None:
+    """Has vLLM's own loader fill the draft, with everything it reads traced."""
+    from vllm.config import set_current_vllm_config
+    from vllm.model_executor.model_loader import get_model_loader, utils
+    from vllm.utils.torch_utils import set_default_torch_dtype
+
+    choose = getattr(utils, "get_draft_load_config", lambda config: config.load_config)
+    loader = get_model_loader(choose(config))
+    read = loader.get_all_weights
+    loader.get_all_weights = lambda *args: trace.follow(read(*args))
+    with set_current_vllm_config(config), set_default_torch_dtype(model_config.dtype), trace:
+        loader.load_weights(model, model_config)
+
+
+def finish(model: nn.Module, model_config: Any, config: Any) -> dict[str, str] | None:
+    """Prepares the weights for their kernels; the failure, which may be the CPU's alone."""
+    from vllm.config import set_current_vllm_config
+    from vllm.model_executor.model_loader.utils import process_weights_after_loading
+    from vllm.utils.torch_utils import set_default_torch_dtype
+
+    from .build import describe
+
+    try:
+        with set_current_vllm_config(config), set_default_torch_dtype(model_config.dtype):
+            process_weights_after_loading(model, model_config, torch.device("cpu"))
+    except Exception as error:  # noqa: BLE001 - no kernel for a CPU is no fault of the checkpoint
+        return describe(error)
+    return None
+
+
+class Trace(TorchDispatchMode):
+    """Notes which tensors are read and which parameters they are copied into.
+
+    Args:
+        model: its parameters are overwritten with the pattern.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._before: dict[str, torch.Tensor] = {}
+        self._owner: dict[int, str] = {}
+        self._parameters = dict(model.named_parameters())
+        self._read: dict[str, torch.Tensor] = {}
+        self._name: dict[int, str] = {}
+        self._used: set[str] = set()
+        self._copies: dict[str, list[Copy]] = {}
+        self._scalar: str | None = None
+        for name, parameter in self._parameters.items():
+            self._before[name] = parameter.detach().clone()
+            self._owner[address(parameter)] = name
+            bits(parameter.data).fill_(PATTERNS[parameter.element_size()])
+
+    def follow(self, tensors: Iterator[tuple[str, torch.Tensor]]) -> Iterator[Any]:
+        """Passes the tensors of the checkpoint on, and remembers them."""
+        for name, tensor in tensors:
+            self._read[name] = tensor
+            self._name[address(tensor)] = name
+            yield name, tensor
+
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        leaves = [leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)]
+        names = [self._name[address(leaf)] for leaf in leaves if address(leaf) in self._name]
+        self._used.update(names)
+        if func is torch.ops.aten.copy_.default:
+            self._note(args[0], args[1])
+        elif func is torch.ops.aten._local_scalar_dense.default:
+            self._scalar = names[0] if names else None
+        elif func is torch.ops.aten.fill_.Scalar and self._scalar is not None:
+            self._note(args[0], self._read[self._scalar])
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, into: torch.Tensor, source: torch.Tensor) -> None:
+        name = self._name.get(address(source))
+        if name is not None and address(into) in self._owner:
+            self._copies.setdefault(name, []).append(Copy(into, source))
+
+    def result(self) -> dict[str, Any]:
+        """What arrived and what did not."""
+        untouched, partial = self._untouched()
+        equal = {name for name in self._used if self._arrived(name)}
+        found = {
+            "uninitialised": untouched,
+            "partial": partial,
+            "lossy": sorted(set(self._lossy())),
+            "unused": sorted(set(self._read) - self._used),
+            "equal": len(equal),
+            "unequal": sorted(self._used - equal),
+        }
+        self._restore()
+        return found
+
+    def _untouched(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Parameters that were never written, and those written in part, with their shapes."""
+        never, partial = {}, {}
+        for name, parameter in self._parameters.items():
+            left = bits(parameter.data) == PATTERNS[parameter.element_size()]
+            if bool(left.all()) and name not in SHARED and not name.endswith(OPTIONAL):
+                never[name] = list(parameter.shape)
+            elif bool(left.any()) and not bool(left.all()) and not name.endswith(PADDED):
+                partial[name] = list(parameter.shape)
+        return never, partial
+
+    def _arrived(self, name: str) -> bool:
+        """Whether every element of a tensor lies unchanged where it was copied to."""
+        tensor = self._read[name]
+        seen = torch.zeros(tensor.numel(), dtype=torch.bool)
+        for into, source in self._copies.get(name, ()):
+            back = into.to(source.dtype).expand_as(source) if into.dtype != source.dtype else into
+            if back.numel() != source.numel():
+                back = back.flatten()[:1].expand(source.shape)
+            if not torch.equal(bits(back.reshape(source.shape)), bits(source)):
+                return False
+            offset = source.storage_offset() - tensor.storage_offset()
+            seen.as_strided(source.shape, source.stride(), offset).fill_(True)
+        return bool(seen.all())
+
+    def _lossy(self) -> Iterator[str]:
+        """Casts into or out of a quantized dtype: the scale is lost on the way."""
+        for copies in self._copies.values():
+            for into, source in copies:
+                kinds = into.dtype, source.dtype
+                if into.dtype != source.dtype and not all(kind in PLAIN for kind in kinds):
+                    names = (str(kind).removeprefix("torch.") for kind in reversed(kinds))
+                    yield f"{self._owner[address(into)]}: {'->'.join(names)}"
+
+    def _restore(self) -> None:
+        """Gives what was not written the value it had before."""
+        for name, parameter in self._parameters.items():
+            left = bits(parameter.data) == PATTERNS[parameter.element_size()]
+            bits(parameter.data)[left] = bits(self._before[name])[left]
+
+
+def address(tensor: torch.Tensor) -> int:
+    """What tells the storage of a tensor from others."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory, as integers: NaNs compare, and nothing is rounded."""
+    return tensor.view(INTEGERS[tensor.element_size()])

@@ -1,0 +1,52 @@
+"""vLLM's name mapper, applied to the entries of a quantization config.
+
+A target model class renames checkpoint names to its own; compressed-tensors
+lets it rename entries too, but only those with a dot and without `re:`
+(`CompressedTensorsConfig.apply_vllm_mapper`, `WeightsMapper.map_name`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.model import Entry, QuantView
+
+
+def map_name(name: str, mapper: Row) -> str:
+    """`name` after the substring, prefix and suffix rules of one mapper.
+
+    Rules run one after another: a later one sees what an earlier one made.
+    """
+    for old, new in mapper.get("substr", {}).items():
+        name = name.replace(old, new, 1)
+    for old, new in mapper.get("prefix", {}).items():
+        if name.startswith(old):
+            name = name.replace(old, new, 1)
+    for old, new in mapper.get("suffix", {}).items():
+        if name.endswith(old):
+            name = new.join(name.rsplit(old, 1))
+    return name
+
+
+def mapped(view: QuantView, policy: Policy, context: Context) -> QuantView:
+    """The view after the mappers of the target model have run over its entries."""
+    mappers = tuple(fitting(policy.rows("mappers"), context))
+    if not mappers:
+        return view
+    groups = (replace(g, targets=_renamed(g.targets, mappers)) for g in view.groups)
+    return replace(view, ignore=_renamed(view.ignore, mappers), groups=tuple(groups))
+
+
+def _renamed(entries: Iterable[Entry], mappers: tuple[Row, ...]) -> tuple[Entry, ...]:
+    return tuple(_rename(entry, mappers) for entry in entries)
+
+
+def _rename(entry: Entry, mappers: tuple[Row, ...]) -> Entry:
+    text = entry.text
+    if "." not in text or text.startswith("re:"):
+        return entry
+    for mapper in mappers:
+        text = map_name(text, mapper)
+    return entry if text == entry.text else replace(entry, text=text, written=entry.spelling)

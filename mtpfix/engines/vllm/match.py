@@ -1,0 +1,153 @@
+"""vLLM's matchers for compressed-tensors, quirks included, per release.
+
+Pure. Sources: `should_ignore_layer` and `find_matched_target` in
+`quantization/compressed_tensors/utils.py`, `find_matching_patterns` and
+`is_equal_or_regex_match` in `quantization/utils/config_utils.py`. Patterns are
+those of the `regex` module, as in vLLM, and come from strangers: each match is
+bounded in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import regex
+
+from mtpfix.engines.vllm.policy import rules
+from mtpfix.model import Entry
+
+SECONDS = 0.25
+"""Longest time that one pattern may take on one name."""
+
+Packed = Mapping[str, Sequence[str]]
+"""Fused name -> names of its shards, as the engine has it in force."""
+
+
+class PatternError(Exception):
+    """A pattern that the engine would choke on."""
+
+    def __init__(self, entry: Entry, reason: str, *, hangs: bool) -> None:
+        super().__init__(reason)
+        self.entry = entry
+        self.reason = reason
+        self.hangs = hangs
+
+
+class ShardsDifferError(Exception):
+    """Some shards of a fused layer match and others do not: the engine raises."""
+
+    def __init__(self, message: str, entry: Entry) -> None:
+        super().__init__(message)
+        self.entry = entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    position: int
+    compiled: regex.Pattern[str]
+    entry: Entry
+
+    def matches(self, name: str) -> bool:
+        try:
+            return self.compiled.match(name, timeout=SECONDS) is not None
+        except TimeoutError as error:
+            reason = f"the pattern needs more than {SECONDS} s for {name!r:.120}"
+            raise PatternError(self.entry, reason, hangs=True) from error
+
+
+class Entries:
+    """A list of entries, indexed so that exact names cost one look-up.
+
+    Raises:
+        PatternError: an entry is not a valid regular expression.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._exact: dict[str, tuple[int, Entry]] = {}
+        self._patterns: list[_Pattern] = []
+        self._all: list[Entry] = []
+        for position, entry in enumerate(entries):
+            self._all.append(entry)
+            if entry.text.startswith("re:"):
+                self._patterns.append(_Pattern(position, _compile(entry), entry))
+            else:
+                self._exact.setdefault(entry.text, (position, entry))
+
+    def exact(self, name: str) -> Entry | None:
+        """The entry that is spelled like `name`."""
+        found = self._exact.get(name)
+        return None if found is None else found[1]
+
+    def first(self, name: str) -> Entry | None:
+        """The first entry, in list order, that equals `name` or whose regex matches at its start."""
+        found = self._exact.get(name)
+        for pattern in self._patterns:
+            if found is not None and found[0] < pattern.position:
+                break
+            if pattern.matches(name):
+                return pattern.entry
+        return None if found is None else found[1]
+
+    def first_in_class(self, cls: str) -> Entry | None:
+        """The first entry that names, as a part and in any case, the class `cls`."""
+        lowered = cls.lower()
+        patterns = {pattern.position: pattern for pattern in self._patterns}
+        for position, entry in enumerate(self._all):
+            pattern = patterns.get(position)
+            if pattern.matches(cls) if pattern is not None else entry.text.lower() in lowered:
+                return entry
+        return None
+
+
+def _compile(entry: Entry) -> regex.Pattern[str]:
+    try:
+        return regex.compile(entry.text[len("re:") :])
+    except (regex.error, OverflowError, RecursionError, ValueError) as error:
+        raise PatternError(entry, f"error: {error}", hangs=False) from error
+
+
+def ignored(name: str, ignore: Entries, packed: Packed, release: str) -> Entry | None:
+    """The entry that exempts the module `name`, or None if it is not exempt.
+
+    Raises:
+        ShardsDifferError: the list names only some shards of a fused layer.
+        PatternError: a pattern takes too long.
+    """
+    if rules("fused_name_first", release):
+        found = ignore.first(name)
+    else:
+        found = ignore.exact(name)
+    last = name.rpartition(".")[2]
+    if last not in packed:
+        return found or ignore.first(name)
+    if found is not None:
+        return found
+    matches = [ignore.first(name.replace(last, shard)) for shard in packed[last]]
+    hits = [entry for entry in matches if entry is not None]
+    if hits and len(hits) < len(matches):
+        text = rules("shards_differ", release).format(name=name, shards=list(packed[last]))
+        raise ShardsDifferError(text, hits[0])
+    return hits[0] if hits else None
+
+
+def target(name: str, cls: str, targets: Entries, packed: Packed, release: str) -> Entry | None:
+    """The target that a module falls under: by name, by its shards, by its class.
+
+    Raises:
+        PatternError: a pattern takes too long.
+    """
+    by_name = targets.first(name)
+    if by_name is not None:
+        return by_name
+    if rules("shards_before_class", release):
+        return _by_shards(name, targets, packed) or targets.first_in_class(cls)
+    return targets.first_in_class(cls) or _by_shards(name, targets, packed)
+
+
+def _by_shards(name: str, targets: Entries, packed: Packed) -> Entry | None:
+    fused = next((key for key in packed if name.endswith(key)), None)
+    if fused is None:
+        return None
+    matches = [targets.first(name.replace(fused, shard)) for shard in packed[fused]]
+    return matches[0] if matches and None not in matches else None

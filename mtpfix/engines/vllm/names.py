@@ -1,0 +1,200 @@
+"""From a configuration and a policy to the modules that vLLM constructs.
+
+Pure: the names, kinds, classes and fused members of every module that vLLM
+asks a quantization method for, in the order in which it asks, and of those
+that it builds unquantized without asking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
+from mtpfix.engines.vllm.policy import Context, Policy, Row, block, fits, rules
+from mtpfix.errors import UnknownError
+from mtpfix.model import Kind, Module, Part, Platform
+
+MOST_LAYERS = 4096
+"""More layers than any model has: a larger number is a mistake or an attack."""
+
+_CLASS_OF_KIND: Mapping[str, str] = {
+    "lm_head": "ParallelLMHead",
+    "embedding": "VocabParallelEmbedding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the rows of a block stand: on which prefixes, in which layer."""
+
+    prefix: str
+    disk: str
+    param: str
+    layer: int | None
+
+    def inside(self, row: Row) -> _Place:
+        """The place of a block that `row` puts below this one."""
+        return replace(
+            self,
+            prefix=self.prefix + row.get("prefix", ""),
+            disk=self.disk + row.get("disk", row.get("prefix", "")),
+            param=self.param + row.get("param", row.get("prefix", "")),
+        )
+
+
+def context(
+    policy: Policy, config: Mapping[str, Value], release: str, platform: Platform
+) -> Context:
+    """The context that rows of `policy` are judged in, for one `config.json`.
+
+    The fields are those of the text configuration, then those of the top level,
+    then the engine's defaults for fields that the file leaves out.
+    """
+    nested = config.get(policy.text) if policy.text else None
+    text = nested if isinstance(nested, Mapping) else config
+    fields = {**policy.raw.get("defaults", {}), **config, **text}
+    bare = Context(release, platform, fields)
+    for name, source in policy.raw.get("derived", {}).items():
+        bare = bare.with_fields(**{name: _evaluate(policy, source, bare.fields)})
+    return bare.with_fields(mtp_layers=_evaluate(policy, policy.raw["mtp_layers"], bare.fields))
+
+
+def counts(policy: Policy, context: Context) -> tuple[int, int]:
+    """Number of trunk layers and of MTP layers that the configuration declares.
+
+    Raises:
+        UnknownError: a count is missing or not a number that a model can have.
+    """
+    layers = _count(policy, "num_hidden_layers", context)
+    return layers, _count(policy, "mtp_layers", context)
+
+
+def _count(policy: Policy, key: str, context: Context) -> int:
+    value = _evaluate(policy, policy.raw[key], context.fields)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LAYERS:
+        raise UnknownError(
+            f"{policy.title}: {policy.raw[key]} = {value!r:.60} is not a number of layers",
+            f"set {policy.raw[key]} in config.json to a number from 0 to {MOST_LAYERS}",
+        )
+    return value
+
+
+def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
+    """Every module of one part, in the order of construction.
+
+    Raises:
+        UnknownError: the configuration does not fit the policy's rules.
+    """
+    try:
+        return tuple(_modules(policy, context, part))
+    except ExprError as error:
+        raise UnknownError(
+            f"{policy.title}: config.json does not fit what is known of the family ({error})",
+            "check the fields that it names against the original model's config.json",
+        ) from error
+
+
+def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
+    for section in policy.rows(part):
+        if not fits(section, context):
+            continue
+        repeat = _evaluate(policy, section["repeat"], context.fields) if "repeat" in section else 1
+        if not isinstance(repeat, int) or not 0 <= repeat <= MOST_LAYERS:
+            raise ExprError(f"{section['repeat']} = {repeat!r:.60} is not a number of layers")
+        for i in range(repeat):
+            inner = context.with_fields(i=i)
+            layer = int(_filled(section["layer"], inner)) if "layer" in section else None
+            inner = inner if layer is None else _in_layer(policy, inner, layer)
+            place = _Place(
+                prefix=_filled(section.get("prefix", ""), inner),
+                disk=_filled(section.get("disk", section.get("prefix", "")), inner),
+                param=_filled(section.get("param", section.get("prefix", "")), inner),
+                layer=layer,
+            )
+            yield from _rows(section["modules"], place, inner, part)
+
+
+def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
+    """The context of one layer: its index, and what the policy derives from it."""
+    inner = context.with_fields(layer=layer)
+    derived: dict[str, Value] = {}
+    for row in policy.rows("per_layer"):
+        if row["name"] not in derived and fits(row, inner):
+            derived[row["name"]] = evaluate(row["value"], inner.fields)
+    return inner.with_fields(**derived)
+
+
+def _rows(
+    rows: Iterable[Row], place: _Place, context: Context, part: Part
+) -> Iterator[Module]:
+    for row in rows:
+        if not fits(row, context):
+            continue
+        if "use" in row:
+            yield from _rows(block(row["use"]), place.inside(row), context, part)
+        else:
+            yield _module(row, place, context, part)
+
+
+def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
+    kind: Kind = row.get("kind", "linear")
+    name: str = row["name"]
+    absolute = row.get("absolute", False)
+    members = row.get("members", [name])
+    return Module(
+        part=part,
+        name=name if absolute else place.prefix + name,
+        kind=kind,
+        cls=row.get("class") or _class_of(kind, context.release),
+        members=tuple(_on_disk(m, place) for m in members),
+        stacked=tuple(_on_disk(m, place) for m in row.get("stacked", ())),
+        param=place.param + row.get("param", name),
+        asks=row.get("asks", True),
+        probe=tuple(row.get("probe", ())),
+        experts=_experts(row, context),
+        layer=place.layer,
+        optional=row.get("optional", False),
+        grade=row.get("grade", "run"),
+    )
+
+
+def _class_of(kind: Kind, release: str) -> str:
+    if kind == "experts":
+        name: str = rules("experts_class", release)
+        return name
+    return _CLASS_OF_KIND[kind]
+
+
+def _on_disk(member: str, place: _Place) -> str:
+    """A name on disk; a leading `/` marks one that does not stand below the layer."""
+    return member[1:] if member.startswith("/") else place.disk + member
+
+
+def _experts(row: Row, context: Context) -> int:
+    if "experts" not in row:
+        return 0
+    number = evaluate(row["experts"], context.fields)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= 1 << 16:
+        raise ExprError(f"{row['experts']} = {number!r:.60} is not a number of experts")
+    return number
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+def _filled(template: str, context: Context) -> str:
+    """`template` with each `{expression}` replaced by its value."""
+    return _BRACES.sub(lambda found: str(evaluate(found[1], context.fields)), template)
+
+
+def _evaluate(policy: Policy, source: str, fields: Mapping[str, Value]) -> Any:
+    try:
+        return evaluate(source, fields)
+    except ExprError as error:
+        raise UnknownError(
+            f"{policy.title}: config.json does not fit what is known of the family ({error})",
+            "check the fields that it names against the original model's config.json",
+        ) from error

@@ -1,0 +1,158 @@
+"""What a load of the draft comes to: clean, an exception, or silent garbage. Pure.
+
+vLLM's loaders copy a tensor into the parameter of its name. A tensor without a
+parameter ends the load with an exception; a parameter without a tensor stays
+uninitialised and nobody is told; a tensor of another dtype is cast. Which of
+these happens follows from the parameters that the built modules have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
+from mtpfix.engines.vllm.schemes import params
+from mtpfix.model import Decision, Module, ModuleReport, Precision, State
+
+_SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
+"""How stacked experts name what other modules call `weight`, `weight_scale`."""
+
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """How the draft class of one release treats what does not fit."""
+
+    style: str
+    """`dict`: KeyError for a tensor without a parameter; `auto`: AutoWeightsLoader's ValueError."""
+    root: str = ""
+    """Part of the parameter path that the inner loader does not print."""
+    cls: str = ""
+    strict: bool = False
+    """Whether a parameter that stays uninitialised is an exception."""
+    skips: tuple[str, ...] = ()
+    """Suffixes that the loader drops where the model has no parameter for them."""
+    renames: tuple[tuple[str, str], ...] = ()
+    missing_layer: str | None = None
+    """What is raised when an MTP layer has no tensors; None: it stays uninitialised."""
+    experts: str = ""
+    """Name of the submodule that holds the weights of routed experts."""
+
+
+def loader(policy: Policy, context: Context) -> Loader:
+    """The loader of the draft class that `context` selects."""
+    row: Row = policy.pick("loader", context) or {"style": "dict"}
+    return Loader(
+        style=row["style"],
+        root=row.get("root", ""),
+        cls=row.get("class", ""),
+        strict=row.get("strict", False),
+        skips=tuple(row.get("skips", ())),
+        renames=tuple(row.get("renames", {}).items()),
+        missing_layer=row.get("missing_layer"),
+        experts=rules("experts_param", context.release),
+    )
+
+
+def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleReport:
+    """Sets one decision against the disk."""
+    module = decision.module
+    members = inventory.members(module)
+    disk = inventory.of(module)
+    if decision.built == "error":
+        return ModuleReport(decision, disk, members, False, "load_error", decision.error)
+    if decision.built == "unknown":
+        return ModuleReport(decision, disk, members, None)
+    if disk.state is State.MISSING:
+        return ModuleReport(decision, disk, members, None, _absent(module))
+    found = tuple(_tensors(inventory, members))
+    wrong = _misfit(decision, disk, found, loader)
+    if wrong is None:
+        return ModuleReport(decision, disk, members, True)
+    consequence, detail = wrong
+    return ModuleReport(decision, disk, members, False, consequence, detail)
+
+
+def _absent(module: Module) -> str | None:
+    """An absent module stays uninitialised, unless the trunk's own takes its place."""
+    return None if module.optional or module.part == "trunk" else "silent_garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    member: str
+    suffix: str
+    name: str
+
+
+def _tensors(inventory: Inventory, members: Iterable[str]) -> Iterable[_Found]:
+    for member in members:
+        for suffix, name in inventory.tensor_names(member):
+            yield _Found(member, _SUFFIX_ALIASES.get(suffix, suffix), name)
+
+
+def _misfit(
+    decision: Decision, disk: Precision, found: Sequence[_Found], loader: Loader
+) -> tuple[str, str | None] | None:
+    """What goes wrong when `found` is loaded into the built module; None if nothing does."""
+    known = params(decision.expects)
+    same = (disk.state is State.UNQUANTIZED) == (decision.built == "unquantized")
+    if known is None:
+        return None if same and disk.state is not State.MIXED else ("load_error", None)
+    suffixes = {tensor.suffix for tensor in found}
+    ignorable = {"bias", "e_score_correction_bias", "k_scale", "v_scale", "q_scale"}
+    unknown = suffixes - known.needed - known.more - ignorable
+    if unknown - set(loader.skips):
+        return "load_error", _first_unknown(decision.module, found, unknown, loader)
+    if known.needed <= suffixes and same and _formats_agree(decision, disk):
+        return None
+    if known.needed <= suffixes and same:
+        return "load_error", None
+    missing = sorted(known.needed - suffixes)
+    if loader.strict and missing:
+        path = _path(decision.module, missing[0], loader)
+        return "load_error", (
+            f"RuntimeError: Some parameters like {path} are not in the checkpoint "
+            "and will falsely use random initialization"
+        )
+    return "silent_garbage", None
+
+
+def _formats_agree(decision: Decision, disk: Precision) -> bool:
+    """Whether the format on disk is the one that the built module reads, as far as is known."""
+    if decision.built == "unquantized" or disk.format is None or decision.expects is None:
+        return True
+    return set(disk.format.split("+")) == {decision.expects}
+
+
+def _first_unknown(
+    module: Module, found: Sequence[_Found], unknown: set[str], loader: Loader
+) -> str:
+    first = min((t for t in found if t.suffix in unknown), key=lambda t: load_order(t.name))
+    path = _path(module, first.suffix, loader, _shard_of(module, first.member))
+    if loader.style == "auto":
+        return f"ValueError: There is no module or parameter named {path!r} in {loader.cls}"
+    return f"KeyError: {path!r}"
+
+
+def _shard_of(module: Module, member: str) -> str:
+    """`w13_` or `w2_` for a member of routed experts; empty for other modules."""
+    if module.kind != "experts":
+        return ""
+    return "w2_" if member.endswith((".w2", ".down_proj")) else "w13_"
+
+
+def _path(module: Module, suffix: str, loader: Loader, shard: str = "") -> str:
+    """The path of a parameter as the loader prints it."""
+    name = f"{module.param}{loader.experts if module.kind == 'experts' else ''}.{shard}{suffix}"
+    for old, new in loader.renames:
+        if name.endswith(old):
+            name = name.removesuffix(old) + new
+    return name.removeprefix(loader.root)
+
+
+def load_order(name: str) -> str:
+    """Key that sorts the tensors of one shard as vLLM iterates them."""
+    return name

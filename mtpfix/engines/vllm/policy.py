@@ -1,0 +1,228 @@
+"""Loads what is known about vLLM: its releases, and one policy file per model family.
+
+All knowledge sits in `mtpfix/data/vllm/`. A policy row may be limited to
+releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`)
+and to configurations (`"when": "q_lora_rank"`); the first row that fits, or all
+rows that fit, are taken by `pick` and `fitting`. Nothing here judges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from mtpfix.engines.vllm.expr import Value, evaluate
+from mtpfix.errors import UnknownError, UsageError
+from mtpfix.model import Platform
+
+Row = Mapping[str, Any]
+"""One row of a policy file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """For what a policy is asked: a release, a platform and a configuration."""
+
+    release: str
+    platform: Platform
+    fields: Mapping[str, Value]
+    """Fields of the (text) configuration, with the engine's defaults filled in."""
+
+    def with_fields(self, **fields: Value) -> Context:
+        """The same context with more fields, such as `layer`."""
+        return Context(self.release, self.platform, {**self.fields, **fields})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is known about one model family."""
+
+    family: str
+    title: str
+    architectures: tuple[str, ...]
+    model_types: tuple[str, ...]
+    text: str
+    """Key of the nested text configuration, or empty."""
+    raw: Row
+
+    def rows(self, key: str) -> tuple[Row, ...]:
+        """The rows under `key`; empty where the policy says nothing."""
+        return tuple(self.raw.get(key, ()))
+
+    def pick(self, key: str, context: Context) -> Row | None:
+        """The first row under `key` that fits `context`."""
+        return next(fitting(self.rows(key), context), None)
+
+
+# --- files -------------------------------------------------------------------
+
+
+def _data(name: str) -> Any:
+    path = resources.files("mtpfix") / "data" / "vllm" / name
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _index() -> Mapping[str, Row]:
+    """Family -> architectures, model types: small, so that one policy is loaded at a time."""
+    index: Mapping[str, Row] = _data("families.json")["families"]
+    return index
+
+
+@lru_cache(maxsize=None)
+def policy(family: str) -> Policy:
+    """The policy of `family`.
+
+    Raises:
+        UnknownError: there is no such family.
+    """
+    head = _index().get(family)
+    if head is None:
+        known = ", ".join(sorted(_index()))
+        raise UnknownError(f"unknown family {family!r}", f"known families: {known}")
+    raw = _data(f"families/{family}.json")
+    return Policy(
+        family=family,
+        title=raw["title"],
+        architectures=tuple(head["architectures"]),
+        model_types=tuple(head["model_types"]),
+        text=raw.get("text", ""),
+        raw=raw,
+    )
+
+
+def families() -> tuple[str, ...]:
+    """Names of all families that have a policy, sorted."""
+    return tuple(sorted(_index()))
+
+
+def recognise(config: Mapping[str, Value]) -> str | None:
+    """The family of a `config.json`, by architecture, or None if no policy knows it.
+
+    vLLM resolves the target by `architectures`; `model_type` counts only where a
+    configuration names no architecture.
+    """
+    named = config.get("architectures")
+    architectures = [a for a in named if isinstance(a, str)] if isinstance(named, list) else []
+    for family, head in _index().items():
+        if set(architectures) & set(head["architectures"]):
+            return family
+    if architectures:
+        return None
+    model_type = config.get("model_type")
+    return next((f for f, head in _index().items() if model_type in head["model_types"]), None)
+
+
+@lru_cache(maxsize=1)
+def _blocks() -> Mapping[str, list[Row]]:
+    blocks: Mapping[str, list[Row]] = _data("blocks.json")["blocks"]
+    return blocks
+
+
+def block(name: str) -> list[Row]:
+    """The rows of a building block that several families share."""
+    return _blocks()[name]
+
+
+# --- releases ----------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _releases() -> Row:
+    data: Row = _data("releases.json")
+    return data
+
+
+def covered_releases() -> tuple[str, ...]:
+    """The releases that policies speak about, oldest first, one a minor version."""
+    return tuple(_releases()["covered"])
+
+
+def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:
+    """Releases for what a user typed: `0.32.0`, `0.32`, `>=0.28,<0.34`, `all` or `newest`.
+
+    Raises:
+        UsageError: a value is neither a release nor a specifier.
+        UnknownError: a release is not covered, or a specifier selects none.
+    """
+    chosen: dict[str, None] = {}
+    for text in wanted:
+        for release in _select(text.strip()):
+            chosen[release] = None
+    return tuple(sorted(chosen, key=Version))
+
+
+def _select(text: str) -> Iterator[str]:
+    covered = covered_releases()
+    if text == "all":
+        yield from covered
+    elif text == "newest":
+        yield covered[-1]
+    elif text[:1].isdigit():
+        yield _one(text)
+    else:
+        try:
+            chosen = [r for r in covered if Version(r) in SpecifierSet(text)]
+        except InvalidSpecifier as error:
+            raise UsageError(
+                f"{text!r} is neither a vLLM release nor a specifier",
+                "write for example 0.32.0, '>=0.28,<0.34' or all",
+            ) from error
+        if not chosen:
+            raise UnknownError(f"no covered vLLM release fits {text!r}", _coverage())
+        yield from chosen
+
+
+def _one(text: str) -> str:
+    try:
+        version = Version(text)
+    except InvalidVersion as error:
+        raise UsageError(f"{text!r} is not a version", "write for example 0.32.0") from error
+    for release in covered_releases():
+        if Version(release).release[:2] == version.release[:2]:
+            return release if len(version.release) < 3 else text
+    raise UnknownError(f"vLLM {text} is not covered", _coverage())
+
+
+def _coverage() -> str:
+    covered = covered_releases()
+    return f"covered are {covered[0]} to {covered[-1]}; see `mtpfix families`"
+
+
+# --- choosing rows -----------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def in_releases(specifier: str, release: str) -> bool:
+    """Whether `release` is one that `specifier` speaks of; patch versions do not count."""
+    major, minor = Version(release).release[:2]
+    return Version(f"{major}.{minor}") in SpecifierSet(specifier)
+
+
+def fits(row: Row, context: Context) -> bool:
+    """Whether a policy row speaks about this release, platform and configuration."""
+    if "releases" in row and not in_releases(row["releases"], context.release):
+        return False
+    if "platforms" in row and context.platform not in row["platforms"]:
+        return False
+    return "when" not in row or bool(evaluate(row["when"], context.fields))
+
+
+def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:
+    """The rows that fit, in order."""
+    return (row for row in rows if fits(row, context))
+
+
+def rules(key: str, release: str) -> Any:
+    """A rule of the engine itself, such as `no_target`, as it is in `release`."""
+    for row in _releases()["rules"][key]:
+        if in_releases(row.get("releases", ">=0"), release):
+            return row["value"]
+    raise UnknownError(f"no rule {key!r} for vLLM {release}", _coverage())

@@ -1,0 +1,55 @@
+"""Errors that end a run, each with its exit code and a remedy to type."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MtpfixError(Exception):
+    """Base of every error that mtpfix raises on purpose.
+
+    Attributes:
+        message: one line, safe to print, that says what is wrong.
+        remedy: one line that says what to do about it, or empty.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(MtpfixError):
+    """The command line or the arguments of a call make no sense."""
+
+
+class TargetError(MtpfixError):
+    """The target, or a file of it, cannot be read."""
+
+
+class BrokenFileError(TargetError):
+    """A file was read, and what it holds is malformed or hostile."""
+
+
+class WriteError(MtpfixError):
+    """The repaired file could not be written; the old one is untouched."""
+
+
+class UnknownError(MtpfixError):
+    """mtpfix does not know enough to judge."""
+
+    exit_code = 3
+
+
+class ConflictError(MtpfixError):
+    """The file or branch moved since it was read."""
+
+    exit_code = 4
+
+
+class RefusedError(MtpfixError):
+    """A repair exists only at a price that mtpfix does not pay unasked."""
+
+    exit_code = 1

@@ -1,0 +1,330 @@
+"""The records that travel through mtpfix, stage by stage.
+
+Every record is frozen and made of plain values; this module imports the
+standard library only, so that any stage can be tested with literals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, NamedTuple
+
+Json = Any
+"""A value as `json.loads` returns it."""
+
+Grade = Literal["run", "read", "assumed"]
+"""How a fact about an engine is known: executed, read in its source, or assumed."""
+
+GRADES: tuple[Grade, ...] = ("run", "read", "assumed")
+"""From the strongest to the weakest."""
+
+Platform = Literal["cuda", "rocm", "xpu", "cpu"]
+PLATFORMS: tuple[Platform, ...] = ("cuda", "rocm", "xpu", "cpu")
+
+
+# --- what is on disk ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the user pointed at."""
+
+    kind: Literal["local", "hub"]
+    name: str
+    """Folder path, or `org/name`."""
+    revision: str | None = None
+    """Resolved commit hash of a Hub repo."""
+
+
+class Tensor(NamedTuple):
+    """One entry of a safetensors header."""
+
+    dtype: str
+    """The dtype as the header spells it, for example `BF16`."""
+    shape: tuple[int, ...]
+    begin: int
+    """First byte of the data, relative to the end of the header."""
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFile:
+    """A JSON metadata file: its exact text and the parsed value."""
+
+    name: str
+    """Path inside the repo, for example `config.json`."""
+    raw: bytes
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the files themselves, found while reading them."""
+
+    kind: Literal["shadowed_index", "not_in_index", "header_disagrees"]
+    message: str
+    file: str
+    tensors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a folder or repo says it holds, before any tensor header is read."""
+
+    target: Target
+    files: tuple[str, ...]
+    """Paths of all files, sorted."""
+    configs: Mapping[str, JsonFile]
+    """Metadata files that are present, by path (`config.json`, ...)."""
+    shards: Mapping[str, str]
+    """Tensor name -> shard path. From the index; from the headers where there is none."""
+    layout: Literal["index", "headers", "none"]
+    """Where `shards` comes from; `none`: there are no safetensors files."""
+    headers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Shard path -> its header, for those shards that had to be opened already."""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A listing together with the headers of the shards that matter."""
+
+    listing: Listing
+    headers: Mapping[str, Mapping[str, Tensor]]
+    """Shard path -> tensor name -> entry, only for the shards that were opened."""
+    problems: tuple[Problem, ...] = ()
+
+    def tensor(self, name: str) -> Tensor | None:
+        """The header entry of tensor `name`, or None when its shard was not opened."""
+        shard = self.listing.shards.get(name)
+        return None if shard is None else self.headers.get(shard, {}).get(name)
+
+
+class State(str, Enum):
+    """How the weights of one module are stored."""
+
+    QUANTIZED = "quantized"
+    UNQUANTIZED = "unquantized"
+    MIXED = "mixed"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How one module is stored, and in which format."""
+
+    state: State
+    format: str | None = None
+    """A name from `data/formats.json` (`bf16`, `fp8-block`, `nvfp4-pack`, ...)."""
+
+
+# --- what the metadata says --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of an ignore list or of a target list, and where it stands."""
+
+    text: str
+    file: str
+    pointer: str
+    """JSON pointer (RFC 6901) inside `file`."""
+    written: str | None = None
+    """Spelling in the file, where the engine's name mapper changed it."""
+
+    @property
+    def spelling(self) -> str:
+        """The entry as the file spells it."""
+        return self.text if self.written is None else self.written
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A set of targets that share one scheme."""
+
+    name: str
+    targets: tuple[Entry, ...]
+    weights: Mapping[str, Json] | None
+    input_activations: Mapping[str, Json] | None
+    output_activations: Mapping[str, Json] | None = None
+    format: str | None = None
+    """Format of the group; None: the format of the whole configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantView:
+    """The quantization metadata of a checkpoint, read by its dialect."""
+
+    method: str
+    """`quant_method` as vLLM reads it, for example `compressed-tensors`."""
+    file: str
+    pointer: str
+    """Where the configuration stands, for example `/quantization_config`."""
+    ignore: tuple[Entry, ...]
+    ignore_pointer: str
+    """Where the ignore list stands, or would stand if there is none."""
+    groups: tuple[Group, ...]
+    format: str | None
+    files: tuple[str, ...] = ()
+    """Every file and pointer that carries quantization metadata, `file#pointer`."""
+    raw: Mapping[str, Json] = field(default_factory=dict)
+
+
+# --- what the engine builds --------------------------------------------------
+
+Kind = Literal["linear", "experts", "lm_head", "embedding"]
+Part = Literal["draft", "trunk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module that the engine constructs, by the name it asks its matcher about."""
+
+    part: Part
+    name: str
+    """Construction-time prefix: exactly what is passed to `get_quant_method`."""
+    kind: Kind
+    cls: str
+    """Class name of the layer: targets may match by it."""
+    members: tuple[str, ...]
+    """Module names on disk that are loaded into it (`*` stands for an expert number)."""
+    stacked: tuple[str, ...] = ()
+    """Alternative to `members`: names of 3-D tensors that hold all experts at once."""
+    param: str = ""
+    """Path of the module in the engine's module tree (what its loader prints)."""
+    asks: bool = True
+    """False: built without quantization configuration, so never quantized."""
+    probe: tuple[str, ...] = ()
+    """For experts: the member names of expert 0 that are asked instead of the module."""
+    experts: int = 0
+    layer: int | None = None
+    """Index of the draft layer or of the trunk layer; None for modules outside layers."""
+    optional: bool = False
+    """Absent from many checkpoints on purpose (shared with the trunk at run time)."""
+    grade: Grade = "run"
+
+
+Built = Literal["quantized", "unquantized", "error", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the engine builds for one module, and why."""
+
+    module: Module
+    built: Built
+    scheme: str | None = None
+    """The engine's class for the scheme (linear) or the method (experts)."""
+    expects: str | None = None
+    """Format on disk that the built module loads; None where that is not known."""
+    because: Entry | None = None
+    """The entry that decided; None: nothing matched."""
+    error: str | None = None
+    """`Type: message` of the exception, where building raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleReport:
+    """One decision set against the disk."""
+
+    decision: Decision
+    disk: Precision
+    members: tuple[str, ...]
+    """Disk modules that exist for it, expert numbers written out."""
+    agrees: bool | None
+    consequence: Literal["load_error", "silent_garbage"] | None = None
+    detail: str | None = None
+    """For a load error, `Type: message` as the engine words it."""
+
+
+Outcome = Literal["clean", "load_error", "silent_garbage", "no_mtp", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """One engine release on one platform, judged for one checkpoint."""
+
+    engine: str
+    version: str
+    platform: Platform
+    outcome: Outcome
+    modules: tuple[ModuleReport, ...]
+    error: str | None = None
+    """First exception the engine would raise, `Type: message`."""
+    reason: str | None = None
+    """Why the outcome is unknown, where it is."""
+
+
+# --- what is wrong, and the repair -------------------------------------------
+
+Severity = Literal["error", "warning", "info"]
+Applicability = Literal["safe", "unsafe", "display"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of one JSON file."""
+
+    file: str
+    pointer: str
+    """JSON pointer of the value that changes; `/-` at the end appends to a list."""
+    op: Literal["add", "remove", "replace"]
+    value: Json = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    title: str
+    applicability: Applicability
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in a file that a person can go to."""
+
+    file: str
+    pointer: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or worth knowing, with its evidence."""
+
+    code: str
+    severity: Severity
+    confidence: Grade
+    message: str
+    modules: tuple[str, ...] = ()
+    where: Where | None = None
+    fix: Fix | None = None
+    releases: tuple[str, ...] = ()
+    """Engine releases that it holds for; empty: it does not depend on one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    family: str | None
+    model_type: str | None
+    architectures: tuple[str, ...]
+    draft_class: str | None = None
+    num_hidden_layers: int | None = None
+    mtp_layers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything mtpfix has to say about one target."""
+
+    target: Target
+    model: ModelInfo
+    method: str | None
+    quant_files: tuple[str, ...]
+    engines: tuple[EngineReport, ...]
+    findings: tuple[Finding, ...]
+    exit_code: int
+    notes: tuple[str, ...] = ()
+    """Plain remarks for a person, such as "there is nothing to judge"."""

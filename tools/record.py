@@ -1,0 +1,295 @@
+"""Asks real vLLM releases what they build, and keeps the answers for the conformance tests.
+
+    python -m tools.record --release 0.32.0 [--family mimo] [--home DIR] [--out DIR]
+
+Each question is a tiny configuration (family and variant), a quantization configuration
+and an ignore list. No weights and no GPU are needed; see `environments` for where the
+releases come from, and `recording` for the file format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtpfix.engines.vllm.live import Answer, Server
+from tools import disk, environments, tiny
+from tools.recording import Recorder, Variant, write_release
+
+Json = Any
+
+MAIN = "ct-fp8-channel"
+"""The scheme that meets every ignore list."""
+NEAR = ("none", "disk", "shards", "prefix_regex", "half_fused", "re_mtp")
+"""The ignore lists that variants of a family meet."""
+OUT = tiny.HERE.parent / "tests" / "conformance"
+
+
+class Question(NamedTuple):
+    """Names of a quantization configuration (empty for none) and of an ignore list."""
+
+    scheme: str
+    ignore: str
+
+
+# --- what to ask -----------------------------------------------------------------
+
+
+@cache
+def schemes() -> dict[str, Json]:
+    """Quantization configurations without ignore lists, by name."""
+    found: dict[str, Json] = json.loads((tiny.HERE / "schemes.json").read_text(encoding="utf-8"))
+    del found["//"]
+    return {**found, **targeted(found)}
+
+
+def targeted(base: dict[str, Json]) -> dict[str, Json]:
+    """Configurations that choose modules in every way there is."""
+    int8 = base["ct-int8"]["config_groups"]["group_0"]
+    shard = {**int8, "targets": ["re:.*(q_proj|k_proj|v_proj|q_a_proj|kv_a_proj_with_mqa|wq_a|wkv)$"]}
+    choices = {
+        "heads": ["Linear", "re:.*head"],
+        "embeddings": ["Linear", "re:.*embed_tokens"],
+        "row_parallel": ["RowParallelLinear"],
+        "column_class": ["ColumnParallel"],
+        "layers_regex": [r"re:.*layers\.\d+\..*proj$"],
+        "trunk_regex": [r"re:.*layers\.[01]\..*"],
+        "shard_regex": ["re:.*(q|k|v|o)_proj$", r"re:.*(gate|up|down)_proj$", "re:.*_a_proj.*"],
+        "one_shard": ["re:.*(q_proj|gate_proj|q_a_proj|wq_a|w1)$"],
+        "attention_only": ["re:.*attn.*"],
+    }
+    found = {}
+    for name, targets in choices.items():
+        config = json.loads(json.dumps(base[MAIN]))
+        config["config_groups"]["group_0"]["targets"] = targets
+        found[f"targets:{name}"] = config
+    found["targets:class_then_shards"] = {
+        **base[MAIN],
+        "format": "mixed-precision",
+        "config_groups": {
+            "group_0": {**base[MAIN]["config_groups"]["group_0"], "format": "float-quantized"},
+            "group_1": {**shard, "format": "int-quantized"},
+        },
+    }
+    return found
+
+
+class Names(NamedTuple):
+    """What the draft of one variant is called, in vLLM and on disk."""
+
+    linears: tuple[str, ...]
+    experts: tuple[str, ...]
+    """Prefixes of the fused experts of the draft."""
+    packed: dict[str, tuple[str, ...]]
+    disk: tuple[str, ...]
+    """Modules of the draft on disk."""
+    trunk: tuple[str, ...]
+    """Modules of the first trunk layer on disk."""
+    expert_weights: tuple[str, str, str]
+    layers: int
+
+
+def names_of(family: str, config: tiny.Config, answer: Answer) -> Names:
+    """The names of a draft, from vLLM's answer about it."""
+    made = [m for m in answer.of("draft") if m.name]
+    layers = tiny.text(config)["num_hidden_layers"]
+    tensors = disk.on_disk(dict(answer.parameters["draft"]), "draft", family, config)
+    trunk = disk.on_disk(dict(answer.parameters["trunk"]), "trunk", family, config)
+    return Names(
+        linears=tuple(m.name for m in made if m.kind in ("linear", "lm_head")),
+        experts=tuple(m.name for m in made if m.kind == "experts"),
+        packed=dict(answer.packed),
+        disk=modules(tensors),
+        trunk=tuple(name for name in modules(trunk) if "layers.0." in name),
+        expert_weights=disk.expert_names(family),
+        layers=layers,
+    )
+
+
+def modules(tensors: disk.Tensors) -> tuple[str, ...]:
+    """The modules that hold matrices, without the embeddings and heads."""
+    matrices = [n for n, (shape, _) in tensors.items() if n.endswith(".weight") and len(shape) == 2]  # noqa: PLR2004 - a matrix
+    kept = [n for n in matrices if not re.search(r"(^|\.)(emb\w*|lm_head|head|output)\.", n)]
+    return tuple(n.removesuffix(".weight") for n in kept if "embed" not in n)
+
+
+def ignores(names: Names) -> dict[str, list[str] | None]:
+    """Every ignore list to try, by name."""
+    block = anchored(names.disk)
+    first = [shards(name, names)[0] for name in names.linears if len(shards(name, names)) > 1]
+    return {
+        "none": ["lm_head"],
+        "absent": None,
+        "disk": ["lm_head", *names.disk],
+        "disk_regex": ["lm_head", block],
+        "shards": ["lm_head", *spread(names), *experts(names)],
+        "fused": ["lm_head", *names.linears, *experts(names)],
+        "prefix_regex": ["lm_head", anchored((*names.linears, *names.experts))],
+        "half_fused": ["lm_head", *first],
+        "linears_only": ["lm_head", *spread(names)],
+        "experts_module": ["lm_head", *spread(names), *names.experts],
+        "experts_stacked": ["lm_head", *(f"{n}.{w}" for n in names.experts for w in ("gate_up_proj", "down_proj"))],
+        "expert_0": ["lm_head", *experts(names, only=0)],
+        "expert_1": ["lm_head", *experts(names, only=1)],
+        "expert_0_half": ["lm_head", *experts(names, only=0)[:1]],
+        "re_mtp": ["lm_head", "re:.*mtp.*"],
+        "re_mtp_block": ["lm_head", "re:.*mtp_block.*"],
+        "re_fused": ["lm_head", *(f"re:.*{key}$" for key in names.packed)],
+        "re_layer": ["lm_head", f"re:model.layers.{names.layers}.*"],
+        "re_layer_digit": ["lm_head", rf"re:.*layers\.[{names.layers - 1}{names.layers}]\..*"],
+        "re_heads": ["re:.*head.*"],
+        "re_all": ["re:.*"],
+        "re_nothing": ["re:^$", ""],
+        "bare_names": ["lm_head", "eh_proj", "mtp.*", "fc", "experts", "mtp", "model.layers"],
+        "spellings": ["lm_head", *names.trunk, *spellings(names)],
+        "heads": ["lm_head", "head", "model.lm_head", "language_model.lm_head", f"model.layers.{names.layers}.head", f"model.layers.{names.layers}.shared_head.head"],
+    }
+
+
+def shards(name: str, names: Names) -> list[str]:
+    """The shard names of a fused layer, as vLLM forms them; of another, its own."""
+    last = name.rpartition(".")[2]
+    return [name.replace(last, shard) for shard in names.packed.get(last, (last,))]
+
+
+def spread(names: Names) -> list[str]:
+    """The linear layers of the draft, fused ones by their shards."""
+    return [shard for name in names.linears for shard in shards(name, names)]
+
+
+def experts(names: Names, only: int | None = None) -> list[str]:
+    """The weights of the draft's experts, or of one of them."""
+    numbers = range(4) if only is None else (only,)
+    return [f"{n}.{i}.{w}" for n in names.experts for i in numbers for w in names.expert_weights]
+
+
+def anchored(found: tuple[str, ...]) -> str:
+    """A regex for what the names begin with in common, whole parts of names first."""
+    common = os.path.commonprefix([name for name in found if "." in name])
+    return f"re:^{re.escape(common)}.*"
+
+
+def spellings(names: Names) -> list[str]:
+    """Entries in the spellings of other wrappers, which mappers rename, drop or leave."""
+    tails = ("self_attn.q_proj", "mlp.gate_proj", "mlp.experts.0.gate_proj")
+    last = names.layers
+    heads = (
+        f"layers.{last}",
+        f"model.layers.{last}",
+        f"model.language_model.layers.{last}",
+        f"language_model.model.layers.{last}",
+        "mtp.layers.0",
+        "model.mtp.layers.0",
+        "model.mtp_layers.0",
+        "model.language_model.mtp.layers.0",
+        "language_model.mtp.layers.0",
+    )
+    extra = ("mtp.fc", "mtp.0.attn.wq_a", "mtp.0.ffn.experts.0.w1", "model.mtp_block.0.mlp.up_proj")
+    return [*(f"{head}.{tail}" for head in heads for tail in tails), *extra]
+
+
+def questions(variant: str) -> Iterator[Question]:
+    """What to ask about one variant."""
+    yield Question("", "absent")
+    if variant != tiny.BASE:
+        yield from (Question(MAIN, name) for name in NEAR)
+        return
+    yield from (Question(MAIN, name) for name in LISTS)
+    for scheme in schemes():
+        if scheme != MAIN:
+            yield Question(scheme, "none")
+        if scheme != MAIN and not scheme.startswith("targets:"):
+            yield Question(scheme, "shards")
+
+
+LISTS = tuple(ignores(Names((), (), {}, (), (), ("", "", ""), 1)))
+"""Names of all ignore lists."""
+
+
+# --- asking ----------------------------------------------------------------------
+
+
+def ask(server: Server, folder: Path, config: tiny.Config) -> Answer:
+    """Asks about one configuration."""
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return server.ask(folder, tolerant=True)
+
+
+def quantized(config: tiny.Config, scheme: str, ignore: list[str] | None) -> tiny.Config:
+    """The configuration with a quantization configuration."""
+    if not scheme:
+        return config
+    quantization = dict(schemes()[scheme])
+    if ignore is not None:
+        quantization["ignore"] = ignore
+    return {**config, "quantization_config": quantization}
+
+
+def record(server: Server, family: str) -> Recorder:
+    """Asks everything about one family."""
+    recorder = Recorder(family, schemes())
+    with tempfile.TemporaryDirectory() as scratch:
+        for variant in tiny.variants(family):
+            record_variant(server, recorder, variant, Path(scratch))
+    return recorder
+
+
+def record_variant(server: Server, recorder: Recorder, variant: str, scratch: Path) -> None:
+    """Asks everything about one variant of a family."""
+    config = tiny.config(recorder.family, variant)
+    plain = ask(server, scratch, config)
+    first = ask(server, scratch, quantized(config, MAIN, ["lm_head"]))
+    recorder.patches = [patch for patch in first.patches if patch not in server.patches]
+    names = names_of(recorder.family, config, replace(first, parameters=plain.parameters))
+    wanted = {question.ignore for question in questions(variant)}
+    lists = {name: entries for name, entries in ignores(names).items() if name in wanted}
+    table = Variant(config, lists)
+    recorder.variants[variant] = table
+    for question in questions(variant):
+        asked = quantized(config, question.scheme, table.ignores[question.ignore])
+        recorder.add(variant, question.scheme, question.ignore, ask(server, scratch, asked))
+
+
+def main() -> None:
+    """Entry point."""
+    options = arguments()
+    home = environments.Home(options.home)
+    place = home.place(options.release)
+    folder = options.out / options.release
+    with Server(python=place.python, pythonpath=place.pythonpath, timeout=options.timeout) as server:
+        if server.about["vllm"].split("+")[0] != options.release:
+            raise SystemExit(f"asked for {options.release}, found {server.about['vllm']}")
+        command = f"python -m tools.record --release {options.release}"
+        made = {"command": command, **server.about}
+        write_release(folder, options.release, {**made, "patches": server.patches}, schemes())
+        for family in options.family or tiny.families():
+            begin = time.monotonic()
+            recorder = record(server, family)
+            recorder.write(folder / f"{family}.json")
+            seconds = time.monotonic() - begin
+            print(f"{options.release} {family}: {recorder.summary()}, {seconds:.0f} s", flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--release", required=True, choices=environments.releases())
+    parser.add_argument("--family", action="append", choices=tiny.families())
+    parser.add_argument("--home", type=Path, default=environments.HOME, help="where environments are kept")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--timeout", type=float, default=300)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

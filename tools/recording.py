@@ -1,0 +1,298 @@
+"""The file format of recordings: what a real vLLM built, small enough to keep and to diff.
+
+The folder of a release holds `release.json` (what was asked, and the quantization
+configurations it was asked about) and one file a family. Tables are written once for each
+variant (`config`, `modules`, `ignores`); a case is one line that names what it takes from
+them. In `built`, one letter stands for each module of the variant, in order; `legend` says
+what a letter means. `read` puts it all together again.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Json = Any
+
+SCHEMA = "mtpfix.recording/1"
+RELEASE = "release.json"
+ABSENT, UNQUANTIZED, ERROR = "-", ".", "!"
+FIXED = {ABSENT: "not asked", UNQUANTIZED: "unquantized", ERROR: "error"}
+
+
+class Module(NamedTuple):
+    """A layer that asked for a quantization method."""
+
+    part: str
+    kind: str
+    cls: str
+    name: str
+    """Construction-time prefix."""
+    param: str
+    """Path in the model; empty where no case could construct it."""
+
+
+class Outcome(NamedTuple):
+    """What was built for one module in one case."""
+
+    module: Module
+    built: str
+    """`quantized`, `unquantized` or `error`."""
+    scheme: str | None
+    """Class of the scheme, or of the method for experts."""
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to vLLM and its answer."""
+
+    release: str
+    family: str
+    variant: str
+    scheme: str
+    """Name of the quantization configuration; empty for none."""
+    ignore_name: str
+    """Name of the ignore list."""
+    config: dict[str, Json]
+    """config.json, with `quantization_config`."""
+    draft_class: str | None
+    outcomes: tuple[Outcome, ...]
+    packed: dict[str, list[str]]
+    """The packed-modules mapping in force for the draft."""
+    ignore: list[str] | None
+    """The ignore list after the mappers."""
+    targets: list[str]
+    """The targets after the mappers, as vLLM's target map lists them."""
+    shared: bool | None
+    """Whether the draft asks the target's own configuration object."""
+    failures: tuple[dict[str, str], ...]
+    unasked: tuple[dict[str, str], ...]
+    """Draft layers that are built without asking."""
+
+    @property
+    def id(self) -> str:
+        """Names the case for a person, and in a test report."""
+        return f"{self.release}/{self.family}/{self.variant}/{self.scheme}/{self.ignore_name}"
+
+
+# --- reading -------------------------------------------------------------------
+
+
+def files(folder: Path) -> list[Path]:
+    """The recordings of families below `folder`, in order."""
+    return sorted(path for path in folder.rglob("*.json") if path.name != RELEASE)
+
+
+def read(path: Path) -> Iterator[Case]:
+    """The cases of one file."""
+    release = json.loads(path.with_name(RELEASE).read_text(encoding="utf-8"))
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if release["schema"] != SCHEMA:
+        raise ValueError(f"{path}: unknown schema {release['schema']}")
+    for row in data["cases"]:
+        yield _case({**release, **data}, row)
+
+
+def _case(data: Json, row: Json) -> Case:
+    variant = data["variants"][row["variant"]]
+    ignore = variant["ignores"].get(row["ignore"])
+    config = dict(variant["config"])
+    if row["scheme"]:
+        config["quantization_config"] = dict(data["schemes"][row["scheme"]])
+        if ignore is not None:
+            config["quantization_config"]["ignore"] = ignore
+    errors = iter(row.get("errors", ()))
+    modules = [Module(*module[:4], module[4] or module[3]) for module in variant["modules"]]
+    given = targets(config.get("quantization_config", {}))
+    return Case(
+        release=data["release"],
+        family=data["family"],
+        variant=row["variant"],
+        scheme=row["scheme"],
+        ignore_name=row["ignore"],
+        config=config,
+        draft_class=row.get("draft_class", variant["draft_class"]),
+        outcomes=tuple(
+            _outcome(module, data["legend"], letter, errors)
+            for module, letter in zip(modules, row["built"], strict=True)
+            if letter != ABSENT
+        ),
+        packed=row.get("packed", variant["packed"]),
+        ignore=row.get("ignore_after", ignore or []),
+        targets=row.get("targets_after") or given + row.get("added", variant["added"]),
+        shared=row.get("shared", variant["shared"]),
+        failures=tuple(row.get("failures", ())),
+        unasked=tuple(variant["unasked"]),
+    )
+
+
+def _outcome(module: Module, legend: Json, letter: str, errors: Iterator[str]) -> Outcome:
+    if letter == UNQUANTIZED:
+        return Outcome(module, "unquantized", None, None)
+    if letter == ERROR:
+        return Outcome(module, "error", None, next(errors))
+    return Outcome(module, "quantized", legend[letter], None)
+
+
+# --- writing -------------------------------------------------------------------
+
+Key = tuple[str, str, str, str, int]
+"""Part, kind, class and name of a module, and how many before it were the same."""
+
+
+def targets(quantization: dict[str, Json]) -> list[str]:
+    """Every target of a configuration, in order."""
+    groups = quantization.get("config_groups", {}).values()
+    return [target for group in groups for target in group["targets"]]
+
+
+@dataclass
+class Variant:
+    """The tables of one variant of a family, while they grow."""
+
+    config: dict[str, Json]
+    ignores: dict[str, list[str] | None] = field(default_factory=dict)
+    modules: dict[Key, str] = field(default_factory=dict)
+    """Path in the model of each module that was ever asked about."""
+    defaults: dict[str, Json] = field(default_factory=dict)
+    """What most cases share: set by the first case that built a draft."""
+
+    def order(self) -> list[Key]:
+        """The modules, the trunk's first."""
+        return sorted(self.modules, key=lambda key: key[0] != "trunk")
+
+
+class Recorder:
+    """Collects the answers of one family under one release, and writes the file."""
+
+    # `patches` are those that the family needs besides the ones for every model.
+
+    def __init__(self, family: str, schemes: dict[str, Json]) -> None:
+        self.family = family
+        self.schemes = schemes
+        self.patches: list[str] = []
+        self.variants: dict[str, Variant] = {}
+        self._letters: dict[str, str] = {}
+        self._cases: list[tuple[dict[str, Json], dict[Key, str], dict[Key, str]]] = []
+
+    def add(self, variant: str, scheme: str, ignore: str, answer: Json) -> None:
+        """Adds one answer, a `mtpfix.engines.vllm.live.Answer`."""
+        table = self.variants[variant]
+        row: dict[str, Json] = {"variant": variant, "scheme": scheme, "ignore": ignore}
+        letters: dict[Key, str] = {}
+        errors: dict[Key, str] = {}
+        seen: Counter[tuple[str, str, str, str]] = Counter()
+        for made in answer.decisions:
+            same = (made.part, made.kind, made.cls, made.name)
+            key = (*same, seen[same])
+            seen[same] += 1
+            table.modules[key] = made.param or table.modules.get(key, "")
+            letters[key] = self._letter(made)
+            if made.error is not None:
+                errors[key] = made.error
+        row.update(self._rest(table, scheme, ignore, answer))
+        self._cases.append((row, letters, errors))
+
+    def _letter(self, made: Json) -> str:
+        if made.built == "error":
+            return ERROR
+        if made.built == "unquantized":
+            return UNQUANTIZED
+        names = string.ascii_letters
+        return self._letters.setdefault(made.scheme, names[len(self._letters)])
+
+    def _rest(self, table: Variant, scheme: str, ignore: str, answer: Json) -> dict[str, Json]:
+        """What one case says besides its decisions, where it is not what the others say."""
+        said = {
+            "draft_class": answer.draft_class,
+            "packed": {key: list(value) for key, value in answer.packed.items()},
+            "shared": answer.shared,
+        }
+        after = self._targets(scheme, list(answer.targets))
+        if not table.defaults and not answer.failures and answer.shared is not None:
+            rows = [{"param": u.param, "cls": u.cls, "kind": u.kind} for u in answer.unasked]
+            table.defaults = {**said, **after, "unasked": rows}
+        rest: dict[str, Json] = {**said, **after}
+        given = table.ignores.get(ignore) or []
+        if list(answer.ignore or ()) != given:
+            rest["ignore_after"] = None if answer.ignore is None else list(answer.ignore)
+        if answer.failures:
+            rest["failures"] = [
+                {"phase": f.phase, "type": f.type, "message": f.message, "where": f.where}
+                for f in answer.failures
+            ]
+        return rest
+
+    def _targets(self, scheme: str, after: list[str]) -> dict[str, Json]:
+        """The targets that vLLM added to those given, or all, where it changed them."""
+        given = targets(self.schemes.get(scheme, {}))
+        if after[: len(given)] == given:
+            return {"added": after[len(given) :]}
+        return {"targets_after": after}
+
+    def summary(self) -> str:
+        """How many cases there are, and how many of them failed outright."""
+        failed = sum("failures" in row for row, _, _ in self._cases)
+        return f"{len(self._cases)} cases, {failed} with a failure"
+
+    def write(self, path: Path) -> None:
+        """Writes the file: tables one entry a line, cases one a line."""
+        legend = FIXED | {letter: scheme for scheme, letter in self._letters.items()}
+        head = {"family": self.family, "patches": self.patches, "legend": legend}
+        lines = [f"{_json(key)}: {_json(value)}" for key, value in head.items()]
+        variants = {name: self._variant(table) for name, table in self.variants.items()}
+        blocks = (f"{_json(name)}: {{\n{_entries(value)}\n}}" for name, value in variants.items())
+        lines.append('"variants": {\n' + ",\n".join(blocks) + "\n}")
+        cases = ",\n".join(_json(self._line(*case)) for case in self._cases)
+        lines.append(f'"cases": [\n{cases}\n]')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+
+    def _variant(self, table: Variant) -> dict[str, Json]:
+        empty = {"draft_class": None, "packed": {}, "shared": None, "added": [], "unasked": []}
+        return {
+            "config": table.config,
+            **empty,
+            **table.defaults,
+            "modules": [_row(key, table.modules[key]) for key in table.order()],
+            "ignores": table.ignores,
+        }
+
+    def _line(self, row: Json, letters: dict[Key, str], errors: dict[Key, str]) -> Json:
+        table = self.variants[row["variant"]]
+        usual = table.defaults
+        line = {k: v for k, v in row.items() if not (k in usual and v == usual[k])}
+        line["built"] = "".join(letters.get(key, ABSENT) for key in table.order())
+        if errors:
+            line["errors"] = [errors[key] for key in table.order() if key in errors]
+        return line
+
+
+def write_release(folder: Path, release: str, made: dict[str, Json], schemes: Json) -> None:
+    """Writes what the recordings of one release share."""
+    head = {"schema": SCHEMA, "engine": "vllm", "release": release, "platform": "cuda"}
+    patches = ",\n".join(_json(patch) for patch in made["patches"])
+    lines = [f"{_json(key)}: {_json(value)}" for key, value in {**head, **made}.items()]
+    lines[-1] = f'"patches": [\n{patches}\n]'
+    lines.append(f'"schemes": {{\n{_entries(schemes)}\n}}')
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RELEASE).write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+
+
+def _row(key: Key, param: str) -> list[str]:
+    """A module as the file holds it; the path in the model is empty where it is the name."""
+    return [*key[:4], "" if param == key[3] else param]
+
+
+def _entries(table: dict[str, Json]) -> str:
+    return ",\n".join(f"{_json(key)}: {_json(value)}" for key, value in table.items())
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"))
