@@ -196,6 +196,8 @@ class Module:
     """Path of the module in the engine's module tree (what its loader prints)."""
     asks: bool = True
     """False: built without quantization configuration, so never quantized."""
+    lenient: bool = False
+    """Built unquantized, but the loader dequantizes what is quantized on disk."""
     probe: tuple[str, ...] = ()
     """For experts: the member names of expert 0 that are asked instead of the module."""
     experts: int = 0
@@ -225,6 +227,9 @@ class Decision:
     """`Type: message` of the exception, where building raises."""
 
 
+Consequence = Literal["load_error", "silent_garbage"]
+
+
 @dataclass(frozen=True, slots=True)
 class ModuleReport:
     """One decision set against the disk."""
@@ -234,9 +239,25 @@ class ModuleReport:
     members: tuple[str, ...]
     """Disk modules that exist for it, expert numbers written out."""
     agrees: bool | None
-    consequence: Literal["load_error", "silent_garbage"] | None = None
+    consequence: Consequence | None = None
     detail: str | None = None
     """For a load error, `Type: message` as the engine words it."""
+    tensor: str | None = None
+    """The first tensor on disk, in load order, that the built module cannot take."""
+    limit: Limit | None = None
+    """Why no metadata can help here, where that is so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A known fault of an engine release that no metadata can mend."""
+
+    reason: str
+    outcome: Consequence
+    error: str | None
+    good_from: str | None
+    """First release that is free of it; None: no covered release is."""
+    grade: Grade
 
 
 Outcome = Literal["clean", "load_error", "silent_garbage", "no_mtp", "unknown"]

@@ -75,6 +75,8 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
             ]
     if family == "deepseek_v4":
         name = name.replace("shared_experts.down_proj", "shared_experts.w2")
+        if name.endswith(".attn_sink"):
+            shape = (text["num_attention_heads"],)
     return [(name, shape)]
 
 

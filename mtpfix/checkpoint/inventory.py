@@ -13,9 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from mtpfix.checkpoint.precision import MISSING, combine, precision, split_name
 from mtpfix.model import Checkpoint, Module, Precision, Tensor
 
-_INDEX = re.compile(r"\.(\d+)(?=\.)")
-
-
 class Inventory:
     """The tensors of a checkpoint by module name.
 
@@ -47,6 +44,12 @@ class Inventory:
         """Suffix and full name of each tensor of one module on disk."""
         return tuple(self._tensors.get(module, ()))
 
+    def load_order(self, name: str) -> tuple[tuple[object, ...], str]:
+        """Key that sorts tensors as engines load them: by shard, numbers by value, then by name."""
+        shard = self._checkpoint.listing.shards.get(name, "")
+        parts = re.split(r"(\d+)", shard)
+        return tuple(int(part) if part.isdigit() else part for part in parts), name
+
     def members(self, module: Module) -> tuple[str, ...]:
         """The modules on disk that are loaded into `module`, expert numbers written out."""
         return tuple(name for name in written_out(module) if name in self._tensors)
@@ -73,8 +76,3 @@ def written_out(module: Module) -> Iterator[str]:
 def without_expert(name: str) -> str:
     """`name` with the number of an expert replaced by `*`: `experts.3.w1` -> `experts.*.w1`."""
     return re.sub(r"(?<=experts)\.\d+(?=\.)", ".*", name, count=1)
-
-
-def layer_indices(name: str) -> tuple[int, ...]:
-    """The numbers that stand as components of a dotted name."""
-    return tuple(int(found[1]) for found in _INDEX.finditer(f".{name}."))

@@ -1,0 +1,50 @@
+"""What can be wrong with a checkpoint: a registry of small rules, and how they are run.
+
+Each rule looks at one release and yields findings. A finding that several
+releases share is reported once, with the list of those releases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mtpfix.model import Finding, Severity
+from mtpfix.rules import naming, packaging, precision, presence, reach
+from mtpfix.rules.evidence import Evidence, Rule
+
+RULES: tuple[Rule, ...] = (
+    *presence.RULES,
+    *naming.RULES,
+    *precision.RULES,
+    *reach.RULES,
+    *packaging.RULES,
+)
+
+_SEVERITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+def run(evidence: Sequence[Evidence]) -> tuple[Finding, ...]:
+    """Findings of all releases, the gravest first, each with the releases that share it."""
+    merged: dict[Finding, list[str]] = {}
+    for item in evidence:
+        label = _label(item, evidence)
+        for rule in RULES:
+            for finding in rule(item):
+                releases = merged.setdefault(finding, [])
+                if label not in releases:
+                    releases.append(label)
+    findings = [replace(found, releases=tuple(releases)) for found, releases in merged.items()]
+    return tuple(sorted(findings, key=lambda f: (_SEVERITY[f.severity], f.code)))
+
+
+def _label(item: Evidence, all_items: Sequence[Evidence]) -> str:
+    """The release; with the platform where several platforms are judged."""
+    several = len({e.report.platform for e in all_items}) > 1
+    version = item.report.version
+    return f"{version} ({item.report.platform})" if several else version
+
+
+def worst(findings: Iterable[Finding]) -> Severity | None:
+    """The gravest severity among findings, or None if there are none."""
+    return min((f.severity for f in findings), key=lambda s: _SEVERITY[s], default=None)

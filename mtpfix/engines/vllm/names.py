@@ -153,12 +153,24 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         stacked=tuple(_on_disk(m, place) for m in row.get("stacked", ())),
         param=place.param + row.get("param", name),
         asks=row.get("asks", True),
+        lenient=row.get("lenient", False),
         probe=tuple(row.get("probe", ())),
         experts=_experts(row, context),
         layer=place.layer,
         optional=row.get("optional", False),
         grade=row.get("grade", "run"),
     )
+
+
+def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
+    """Prefixes of tensor names on disk that belong to an MTP layer, declared or not."""
+    layers = max(1, context.fields["mtp_layers"])
+    roots = (
+        _filled(root, context.with_fields(i=i))
+        for i in range(layers)
+        for root in policy.rows("disk_roots")
+    )
+    return tuple(dict.fromkeys(roots))
 
 
 def _class_of(kind: Kind, release: str) -> str:

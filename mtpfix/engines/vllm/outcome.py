@@ -10,11 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
 from mtpfix.engines.vllm.schemes import params
-from mtpfix.model import Decision, Module, ModuleReport, Precision, State
+from mtpfix.model import Consequence, Decision, Module, ModuleReport, Precision, State
+
+class _Misfit(NamedTuple):
+    consequence: Consequence
+    detail: str | None
+    tensor: str | None
+    """The first tensor, by name, that does not fit."""
+
+
+_IGNORED = frozenset({"bias", "e_score_correction_bias", "k_scale", "v_scale", "q_scale"})
+"""Suffixes that have a parameter of their own, whatever the scheme."""
+
+_UNINITIALISED = (
+    "RuntimeError: Some parameters like {path} are not in the checkpoint "
+    "and will falsely use random initialization"
+)
 
 _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
@@ -65,23 +81,26 @@ def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleRep
         return ModuleReport(decision, disk, members, False, "load_error", decision.error)
     if decision.built == "unknown":
         return ModuleReport(decision, disk, members, None)
+    if module.lenient:
+        return ModuleReport(decision, disk, members, True)
     if disk.state is State.MISSING:
         return ModuleReport(decision, disk, members, None, _absent(module))
     found = tuple(_tensors(inventory, members))
     wrong = _misfit(decision, disk, found, loader)
     if wrong is None:
         return ModuleReport(decision, disk, members, True)
-    consequence, detail = wrong
-    return ModuleReport(decision, disk, members, False, consequence, detail)
+    return ModuleReport(decision, disk, members, False, *wrong)
 
 
-def _absent(module: Module) -> str | None:
+def _absent(module: Module) -> Consequence | None:
     """An absent module stays uninitialised, unless the trunk's own takes its place."""
     return None if module.optional or module.part == "trunk" else "silent_garbage"
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
+    """One tensor on disk of a member of the module."""
+
     member: str
     suffix: str
     name: str
@@ -95,29 +114,26 @@ def _tensors(inventory: Inventory, members: Iterable[str]) -> Iterable[_Found]:
 
 def _misfit(
     decision: Decision, disk: Precision, found: Sequence[_Found], loader: Loader
-) -> tuple[str, str | None] | None:
+) -> _Misfit | None:
     """What goes wrong when `found` is loaded into the built module; None if nothing does."""
     known = params(decision.expects)
     same = (disk.state is State.UNQUANTIZED) == (decision.built == "unquantized")
     if known is None:
-        return None if same and disk.state is not State.MIXED else ("load_error", None)
+        fits = same and disk.state is not State.MIXED
+        return None if fits else _Misfit("load_error", None, None)
     suffixes = {tensor.suffix for tensor in found}
-    ignorable = {"bias", "e_score_correction_bias", "k_scale", "v_scale", "q_scale"}
-    unknown = suffixes - known.needed - known.more - ignorable
-    if unknown - set(loader.skips):
-        return "load_error", _first_unknown(decision.module, found, unknown, loader)
-    if known.needed <= suffixes and same and _formats_agree(decision, disk):
-        return None
-    if known.needed <= suffixes and same:
-        return "load_error", None
+    unknown = suffixes - known.needed - known.more - _IGNORED - set(loader.skips)
+    if unknown:
+        first = min((t for t in found if t.suffix in unknown), key=lambda t: t.name)
+        return _Misfit("load_error", _refusal(decision.module, first, loader), first.name)
     missing = sorted(known.needed - suffixes)
+    if not missing and same:
+        fits = _formats_agree(decision, disk)
+        return None if fits else _Misfit("load_error", None, found[0].name)
     if loader.strict and missing:
         path = _path(decision.module, missing[0], loader)
-        return "load_error", (
-            f"RuntimeError: Some parameters like {path} are not in the checkpoint "
-            "and will falsely use random initialization"
-        )
-    return "silent_garbage", None
+        return _Misfit("load_error", _UNINITIALISED.format(path=path), None)
+    return _Misfit("silent_garbage", None, None)
 
 
 def _formats_agree(decision: Decision, disk: Precision) -> bool:
@@ -127,11 +143,12 @@ def _formats_agree(decision: Decision, disk: Precision) -> bool:
     return set(disk.format.split("+")) == {decision.expects}
 
 
-def _first_unknown(
-    module: Module, found: Sequence[_Found], unknown: set[str], loader: Loader
-) -> str:
-    first = min((t for t in found if t.suffix in unknown), key=lambda t: load_order(t.name))
-    path = _path(module, first.suffix, loader, _shard_of(module, first.member))
+def _refusal(module: Module, tensor: _Found, loader: Loader) -> str:
+    """What the loader raises for a tensor that the built module has no parameter for."""
+    shard = _shard_of(module, tensor.member)
+    if loader.style == "auto" and module.kind == "experts":
+        return f"AttributeError: Layer {module.name} has no parameter '{shard}{tensor.suffix}'"
+    path = _path(module, tensor.suffix, loader, shard)
     if loader.style == "auto":
         return f"ValueError: There is no module or parameter named {path!r} in {loader.cls}"
     return f"KeyError: {path!r}"
@@ -151,8 +168,3 @@ def _path(module: Module, suffix: str, loader: Loader, shard: str = "") -> str:
         if name.endswith(old):
             name = name.removesuffix(old) + new
     return name.removeprefix(loader.root)
-
-
-def load_order(name: str) -> str:
-    """Key that sorts the tensors of one shard as vLLM iterates them."""
-    return name

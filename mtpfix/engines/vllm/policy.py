@@ -180,6 +180,22 @@ def _select(text: str) -> Iterator[str]:
         yield from chosen
 
 
+def known_releases(policy: Policy, wanted: Iterable[str]) -> tuple[str, ...]:
+    """`select_releases`, kept to those in which vLLM has the family.
+
+    Raises:
+        UnknownError: none is left.
+    """
+    scope = policy.raw.get("releases", ">=0")
+    chosen = tuple(r for r in select_releases(wanted) if in_releases(scope, r))
+    if not chosen:
+        raise UnknownError(
+            f"vLLM has no MTP draft for {policy.title} in the releases asked for",
+            f"choose a release that fits {scope}",
+        )
+    return chosen
+
+
 def _one(text: str) -> str:
     try:
         version = Version(text)

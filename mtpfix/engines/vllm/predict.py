@@ -174,6 +174,17 @@ def packed_mapping(policy: Policy, context: Context, part: Part) -> Packed:
     return mapping
 
 
+def asked_names(module: Module, packed: Packed) -> tuple[str, ...]:
+    """Every name that the ignore test may compare with an entry, for one module."""
+    if not module.asks:
+        return ()
+    if module.kind == "experts":
+        return tuple(f"{module.name}.0.{member}" for member in module.probe)
+    last = module.name.rpartition(".")[2]
+    shards = packed.get(last, ())
+    return (module.name, *(module.name.replace(last, shard) for shard in shards))
+
+
 def predict(
     policy: Policy, view: QuantView, context: Context, modules: Sequence[Module]
 ) -> tuple[Decision, ...]:

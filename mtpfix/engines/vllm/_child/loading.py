@@ -19,14 +19,16 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PATTERNS = {1: 0x7F, 2: 0x7FA5, 4: 0x7FA5A5A5, 8: 0x7FA5A5A5A5A5A5A5}
 """A NaN in every floating-point format, by size of an element."""
 
-OPTIONAL = ("k_scale", "v_scale", "q_scale", "prob_scale", "k_zero_point", "v_zero_point")
+OPTIONAL = tuple(f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point"))
 """Ends of the names of parameters that have a good default: the KV cache's."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
 PADDED = ("attn_sink",)
 """Ends of the names of parameters that are larger than what is stored."""
-PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-"""Dtypes between which a cast keeps the meaning of a weight."""
+REMARKS = ("weight_shape",)
+"""Ends of the names of tensors that vLLM reads and does not use."""
+PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)
+"""Dtypes that need no scale: a cast between them keeps the meaning of a weight."""
 
 
 class Copy(NamedTuple):
@@ -105,6 +107,7 @@ class Trace(TorchDispatchMode):
         self._name: dict[int, str] = {}
         self._used: set[str] = set()
         self._copies: dict[str, list[Copy]] = {}
+        self._writes: dict[str, list[torch.Tensor]] = {}
         self._scalar: str | None = None
         for name, parameter in self._parameters.items():
             self._before[name] = parameter.detach().clone()
@@ -126,26 +129,32 @@ class Trace(TorchDispatchMode):
             self._note(args[0], args[1])
         elif func is torch.ops.aten._local_scalar_dense.default:
             self._scalar = names[0] if names else None
-        elif func is torch.ops.aten.fill_.Scalar and self._scalar is not None:
-            self._note(args[0], self._read[self._scalar])
+        elif func is torch.ops.aten.fill_.Scalar:
+            self._note(args[0], self._read.get(self._scalar or ""))
         return func(*args, **(kwargs or {}))
 
-    def _note(self, into: torch.Tensor, source: torch.Tensor) -> None:
-        name = self._name.get(address(source))
-        if name is not None and address(into) in self._owner:
+    def _note(self, into: torch.Tensor, source: torch.Tensor | None) -> None:
+        """Remembers a write into a parameter, and the tensor on disk that it came from."""
+        owner = self._owner.get(address(into))
+        if owner is None:
+            return
+        self._writes.setdefault(owner, []).append(into)
+        name = None if source is None else self._name.get(address(source))
+        if name is not None and source is not None:
             self._copies.setdefault(name, []).append(Copy(into, source))
 
     def result(self) -> dict[str, Any]:
         """What arrived and what did not."""
         untouched, partial = self._untouched()
-        equal = {name for name in self._used if self._arrived(name)}
+        used = {name for name in self._used if not name.endswith(REMARKS)}
+        equal = {name for name in used if self._arrived(name)}
         found = {
             "uninitialised": untouched,
             "partial": partial,
             "lossy": sorted(set(self._lossy())),
             "unused": sorted(set(self._read) - self._used),
             "equal": len(equal),
-            "unequal": sorted(self._used - equal),
+            "unequal": sorted(used - equal),
         }
         self._restore()
         return found
@@ -154,12 +163,24 @@ class Trace(TorchDispatchMode):
         """Parameters that were never written, and those written in part, with their shapes."""
         never, partial = {}, {}
         for name, parameter in self._parameters.items():
-            left = bits(parameter.data) == PATTERNS[parameter.element_size()]
+            left = self._left(name)
             if bool(left.all()) and name not in SHARED and not name.endswith(OPTIONAL):
                 never[name] = list(parameter.shape)
             elif bool(left.any()) and not bool(left.all()) and not name.endswith(PADDED):
                 partial[name] = list(parameter.shape)
         return never, partial
+
+    def _left(self, name: str) -> torch.Tensor:
+        """Which elements of a parameter were never written.
+
+        A byte may hold the pattern by chance, so writes that were seen count too.
+        """
+        parameter = self._parameters[name].data
+        left = bits(parameter) == PATTERNS[parameter.element_size()]
+        if bool(left.any()):
+            for into in self._writes.get(name, ()):
+                cover(left, into, parameter, False)
+        return left
 
     def _arrived(self, name: str) -> bool:
         """Whether every element of a tensor lies unchanged where it was copied to."""
@@ -171,8 +192,7 @@ class Trace(TorchDispatchMode):
                 back = back.flatten()[:1].expand(source.shape)
             if not torch.equal(bits(back.reshape(source.shape)), bits(source)):
                 return False
-            offset = source.storage_offset() - tensor.storage_offset()
-            seen.as_strided(source.shape, source.stride(), offset).fill_(True)
+            cover(seen, source, tensor, True)
         return bool(seen.all())
 
     def _lossy(self) -> Iterator[str]:
@@ -187,13 +207,20 @@ class Trace(TorchDispatchMode):
     def _restore(self) -> None:
         """Gives what was not written the value it had before."""
         for name, parameter in self._parameters.items():
-            left = bits(parameter.data) == PATTERNS[parameter.element_size()]
+            left = self._left(name)
             bits(parameter.data)[left] = bits(self._before[name])[left]
 
 
 def address(tensor: torch.Tensor) -> int:
     """What tells the storage of a tensor from others."""
     return tensor.untyped_storage().data_ptr()
+
+
+def cover(mask: torch.Tensor, part: torch.Tensor, whole: torch.Tensor, value: bool) -> None:
+    """Sets the elements of `mask`, which is as large as `whole`, that `part` is a view of."""
+    if part.element_size() == whole.element_size():
+        offset = part.storage_offset() - whole.storage_offset()
+        mask.as_strided(part.shape, part.stride(), offset).fill_(value)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,162 @@
+"""One release on one platform, judged for one checkpoint. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.vllm import names, outcome
+from mtpfix.engines.vllm.policy import Context, Policy, fitting
+from mtpfix.engines.vllm.predict import predict
+from mtpfix.model import (
+    Consequence,
+    EngineReport,
+    Limit,
+    Module,
+    ModuleReport,
+    Outcome,
+    QuantView,
+    State,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A checkpoint seen by one release: the modules that it would build, and the disk."""
+
+    policy: Policy
+    context: Context
+    inventory: Inventory
+
+    @cached_property
+    def draft(self) -> tuple[Module, ...]:
+        """Modules of the draft, in construction order."""
+        return names.modules(self.policy, self.context, "draft")
+
+    @cached_property
+    def trunk(self) -> tuple[Module, ...]:
+        """Modules of the target, in construction order."""
+        return names.modules(self.policy, self.context, "trunk")
+
+    @cached_property
+    def loader(self) -> outcome.Loader:
+        """How the draft class treats what does not fit."""
+        return outcome.loader(self.policy, self.context)
+
+    def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
+        """Decisions for `modules` under the metadata `view`, set against the disk."""
+        decisions = predict(self.policy, view, self.context, modules)
+        reports = (outcome.judge(d, self.inventory, self.loader) for d in decisions)
+        return tuple(self._limited(report) for report in reports)
+
+    def _limited(self, report: ModuleReport) -> ModuleReport:
+        """The report, with the fault of this release that metadata cannot mend, if it has one."""
+        if report.decision.module.part == "trunk":
+            return report
+        for row in fitting(self.policy.rows("limits"), self.context):
+            limit = Limit(
+                reason=row["reason"],
+                outcome=row["outcome"],
+                error=row.get("error"),
+                good_from=row.get("good_from"),
+                grade=row["grade"],
+            )
+            if _hits(row.get("modules", [""]), row.get("disk"), report):
+                return replace(
+                    report,
+                    agrees=False,
+                    consequence=limit.outcome,
+                    detail=limit.error,
+                    limit=limit,
+                )
+        return report
+
+
+def _hits(suffixes: Iterable[str], disk: str | None, report: ModuleReport) -> bool:
+    name = report.decision.module.name
+    fits = any(name.endswith(suffix) for suffix in suffixes)
+    return fits and (disk is None or report.disk.state.value == disk)
+
+
+def report(case: Case, view: QuantView) -> EngineReport:
+    """The verdict of one release, with every module of draft and trunk."""
+    draft = case.judged(view, case.draft)
+    trunk = case.judged(view, case.trunk)
+    verdict, error = _verdict(case, draft, trunk)
+    return EngineReport(
+        engine="vllm",
+        version=case.context.release,
+        platform=case.context.platform,
+        outcome=verdict,
+        modules=(*draft, *trunk),
+        error=error,
+        reason=_reason((*trunk, *draft)) if verdict == "unknown" else None,
+    )
+
+
+def without_quiet_trunk(report: EngineReport) -> EngineReport:
+    """The report without trunk modules that agree and that no MTP edit could touch."""
+    draft = [r for r in report.modules if r.decision.module.part == "draft"]
+    kept = tuple(
+        r
+        for r in report.modules
+        if r.decision.module.part == "draft" or r.agrees is False or _shared(r, draft)
+    )
+    return replace(report, modules=kept)
+
+
+def _shared(trunk: ModuleReport, draft: Iterable[ModuleReport]) -> bool:
+    """Whether the entry that exempts a trunk module exempts a draft module too."""
+    entry = trunk.decision.because
+    if entry is None or trunk.decision.built != "unquantized":
+        return False
+    return any(r.decision.because == entry for r in draft if r.decision.built == "unquantized")
+
+
+def _verdict(
+    case: Case, draft: Sequence[ModuleReport], trunk: Sequence[ModuleReport]
+) -> tuple[Outcome, str | None]:
+    if not case.context.fields["mtp_layers"]:
+        return "no_mtp", None
+    absent = absent_layers(case, draft)
+    if absent:
+        missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
+        text = (case.loader.missing_layer or "").format(layer=absent[0]) or None
+        return missing, text
+    broken = [r for r in (*trunk, *draft) if r.decision.built == "error"]
+    if broken:
+        return "load_error", broken[0].detail
+    if any(r.decision.built == "unknown" for r in (*trunk, *draft)):
+        return "unknown", None
+    failed = [r for r in draft if r.consequence == "load_error"]
+    if failed:
+        return "load_error", min(failed, key=lambda r: _order(case, r)).detail
+    if any(r.consequence == "load_error" for r in trunk):
+        return "load_error", None
+    if any(r.consequence == "silent_garbage" for r in (*draft, *trunk)):
+        return "silent_garbage", None
+    return "clean", None
+
+
+def absent_layers(case: Case, draft: Iterable[ModuleReport]) -> tuple[int, ...]:
+    """Draft layers that the configuration declares and of which no tensor is on disk."""
+    layers: dict[int, bool] = {}
+    for r in draft:
+        layer = r.decision.module.layer
+        if layer is not None:
+            layers[layer] = layers.get(layer, False) or r.disk.state is not State.MISSING
+    return tuple(sorted(layer for layer, present in layers.items() if not present))
+
+
+def _order(case: Case, report: ModuleReport) -> tuple[int, tuple[object, ...], str]:
+    """When the loader meets what a module cannot take; what it finds at the end comes last."""
+    if report.tensor is None:
+        return (1, (), "")
+    return (0, *case.inventory.load_order(report.tensor))
+
+
+def _reason(reports: Iterable[ModuleReport]) -> str | None:
+    unknown = next((r for r in reports if r.decision.built == "unknown"), None)
+    return None if unknown is None else unknown.decision.error

@@ -1,0 +1,88 @@
+"""What a rule may look at: one release's view of one checkpoint. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.model import (
+    Checkpoint,
+    EngineReport,
+    Entry,
+    Finding,
+    ModuleReport,
+    QuantView,
+    Where,
+)
+
+LineOf = Callable[[str, str], int | None]
+"""File and JSON pointer -> line in that file."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One release on one platform, the metadata and the disk.
+
+    Attributes:
+        case: policy, release and inventory.
+        view: the metadata as the files spell it.
+        report: what the release comes to; holds every draft and trunk module.
+        checkpoint: the listing and its problems.
+        line_of: finds the line of an entry.
+    """
+
+    case: Case
+    view: QuantView
+    report: EngineReport
+    checkpoint: Checkpoint
+    line_of: LineOf
+
+    @property
+    def draft(self) -> tuple[ModuleReport, ...]:
+        """Reports of the draft modules that vLLM asks a method for."""
+        return tuple(r for r in self._of("draft") if r.decision.module.asks)
+
+    @property
+    def unasked(self) -> tuple[ModuleReport, ...]:
+        """Reports of the draft modules that vLLM builds unquantized without asking."""
+        return tuple(r for r in self._of("draft") if not r.decision.module.asks)
+
+    @property
+    def trunk(self) -> tuple[ModuleReport, ...]:
+        """Reports of the trunk modules."""
+        return tuple(r for r in self._of("trunk") if r.decision.module.asks)
+
+    def _of(self, part: str) -> Iterator[ModuleReport]:
+        return (r for r in self.report.modules if r.decision.module.part == part)
+
+    def where(self, entry: Entry | None) -> Where | None:
+        """The place of an entry, with its line."""
+        if entry is None:
+            return None
+        return Where(entry.file, entry.pointer, self.line_of(entry.file, entry.pointer))
+
+    def at(self, file: str, pointer: str) -> Where:
+        """A place in a file, with its line."""
+        return Where(file, pointer, self.line_of(file, pointer))
+
+
+Rule = Callable[[Evidence], Iterable[Finding]]
+
+
+def names(reports: Iterable[ModuleReport]) -> tuple[str, ...]:
+    """Construction-time names of some reports."""
+    return tuple(r.decision.module.name for r in reports)
+
+
+def some(items: Iterable[str], most: int = 3) -> str:
+    """The first few of some names, and how many more there are, for a message."""
+    listed = list(items)
+    shown = ", ".join(f"`{item}`" if item else "`` (the empty name)" for item in listed[:most])
+    return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
+
+
+def grade_of(reports: Iterable[ModuleReport]) -> str:
+    """The weakest evidence among some reports."""
+    grades = {r.decision.module.grade for r in reports}
+    return next((g for g in ("assumed", "read") if g in grades), "run")

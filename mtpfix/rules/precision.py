@@ -1,0 +1,128 @@
+"""MTP2xx: the disk and what vLLM builds are of different precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mtpfix.model import Entry, Finding, ModuleReport, State
+from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some
+
+
+def _by_entry(
+    reports: Iterable[ModuleReport],
+) -> Iterator[tuple[Entry | None, list[ModuleReport]]]:
+    """Reports that share the entry that decided; one place in the file is one entry."""
+    groups: dict[str | None, list[ModuleReport]] = {}
+    for report in reports:
+        entry = report.decision.because
+        groups.setdefault(entry and entry.pointer, []).append(report)
+    return ((group[0].decision.because, group) for group in groups.values())
+
+
+def _differing(evidence: Evidence, built: str, state: State) -> list[ModuleReport]:
+    return [
+        r
+        for r in evidence.draft
+        if r.agrees is False
+        and r.limit is None
+        and r.decision.built == built
+        and r.disk.state is state
+    ]
+
+
+def built_quantized(evidence: Evidence) -> Iterator[Finding]:
+    """MTP201: unquantized on disk, built quantized."""
+    for entry, reports in _by_entry(_differing(evidence, "quantized", State.UNQUANTIZED)):
+        target = f"target `{entry.spelling}`" if entry is not None else "a target"
+        yield Finding(
+            code="MTP201",
+            severity="error",
+            confidence=grade_of(reports),
+            message=f"{len(reports)} MTP module(s) are unquantized on disk, but {target} covers them and no "
+            f"ignore entry exempts them: {some(names(reports))}. {_outcome(evidence, reports)}",
+            modules=names(reports),
+            where=evidence.where(entry),
+        )
+
+
+def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
+    """What the difference comes to, in a sentence; vLLM dies on the first one that it meets."""
+    if any(r.consequence == "load_error" for r in reports):
+        error = evidence.report.error
+        return f"Loading the draft fails: {error}." if error else "Loading the draft fails."
+    return (
+        "The load succeeds: weights are cast without a scale, scales stay uninitialised, and every "
+        "draft token is rejected."
+    )
+
+
+def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
+    """MTP202: quantized on disk, built unquantized."""
+    for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
+        cause = "no target covers them" if entry is None else f"`{entry.spelling}` exempts them"
+        yield Finding(
+            code="MTP202",
+            severity="error",
+            confidence=grade_of(reports),
+            message=f"{len(reports)} MTP module(s) are quantized on disk, but {cause}: "
+            f"{some(names(reports))}. {_outcome(evidence, reports)}",
+            modules=names(reports),
+            where=evidence.where(entry),
+        )
+
+
+def schemes_differ(evidence: Evidence) -> Iterator[Finding]:
+    """MTP203: quantized on both sides, in different formats."""
+    for report in _differing(evidence, "quantized", State.QUANTIZED):
+        decision = report.decision
+        yield Finding(
+            code="MTP203",
+            severity="error",
+            confidence="read",
+            message=f"`{decision.module.name}` is {report.disk.format or 'quantized'} on disk, but vLLM builds "
+            f"{decision.scheme}, which reads {decision.expects}.",
+            modules=(decision.module.name,),
+            where=evidence.where(decision.because),
+        )
+
+
+def mixed_members(evidence: Evidence) -> Iterator[Finding]:
+    """MTP204: members of one fused layer, or experts of one layer, differ on disk."""
+    for report in evidence.draft:
+        if report.disk.state is State.MIXED:
+            yield Finding(
+                code="MTP204",
+                severity="error",
+                confidence="read",
+                message=f"the members of `{report.decision.module.name}` are partly quantized on disk, and "
+                f"vLLM builds them as one layer: {some(report.members)}. No metadata can be right for both.",
+                modules=(report.decision.module.name,),
+            )
+
+
+def raises(evidence: Evidence) -> Iterator[Finding]:
+    """MTP205: building a module raises for another reason than a half-exempt layer."""
+    groups: dict[tuple[Entry | None, str], list[ModuleReport]] = {}
+    for report in (*evidence.draft, *evidence.trunk):
+        decision = report.decision
+        error = decision.error or ""
+        if decision.built == "error" and "quantization scheme" not in error:
+            groups.setdefault((decision.because, error), []).append(report)
+    for (entry, error), reports in groups.items():
+        yield Finding(
+            code="MTP205",
+            severity="error",
+            confidence="read",
+            message=f"vLLM raises while it builds {some(names(reports), 1)}: {error}",
+            modules=names(reports),
+            where=evidence.where(entry),
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    built_quantized,
+    built_unquantized,
+    schemes_differ,
+    mixed_members,
+    raises,
+)

@@ -1,0 +1,105 @@
+"""MTP0xx: what the configuration promises, and what is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mtpfix.engines.vllm.judge import absent_layers
+from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.model import Finding, Fix
+from mtpfix.rules.evidence import Evidence, Rule, some
+
+_GRAFT = "copy the MTP tensors over from the original model, or set the count to 0"
+
+
+def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
+    """MTP001: MTP layers are declared, and no tensor of them is on disk."""
+    declared = evidence.case.context.fields["mtp_layers"]
+    absent = absent_layers(evidence.case, evidence.draft)
+    if not declared or not absent or len(absent) < len(_layers(evidence)):
+        return
+    raises = evidence.report.outcome == "load_error"
+    what = "vLLM refuses to load the draft" if raises else "the draft stays uninitialised"
+    yield Finding(
+        code="MTP001",
+        severity="error",
+        confidence="read",
+        message=f"config.json declares {declared} MTP layer(s), but no MTP tensor is on disk: {what}. "
+        "The weights are missing; no metadata can mend that.",
+        where=evidence.at("config.json", ""),
+        fix=Fix(_GRAFT, "display"),
+    )
+
+
+def count_differs(evidence: Evidence) -> Iterator[Finding]:
+    """MTP003: fewer MTP layers are on disk than the configuration declares."""
+    declared = evidence.case.context.fields["mtp_layers"]
+    absent = absent_layers(evidence.case, evidence.draft)
+    if absent and len(absent) < len(_layers(evidence)):
+        listed = ", ".join(str(layer) for layer in absent)
+        yield Finding(
+            code="MTP003",
+            severity="error",
+            confidence="read",
+            message=f"config.json declares {declared} MTP layers, but layer(s) {listed} have no tensors.",
+            where=evidence.at("config.json", ""),
+            fix=Fix(_GRAFT, "display"),
+        )
+
+
+def _layers(evidence: Evidence) -> set[int]:
+    layers = (r.decision.module.layer for r in evidence.draft)
+    return {layer for layer in layers if layer is not None}
+
+
+def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
+    """MTP002: MTP tensors are on disk, and the configuration declares no MTP layer."""
+    if evidence.case.context.fields["mtp_layers"]:
+        return
+    roots = disk_roots(evidence.case.policy, evidence.case.context)
+    found = [name for name in evidence.checkpoint.listing.shards if name.startswith(roots)]
+    if found:
+        yield Finding(
+            code="MTP002",
+            severity="warning",
+            confidence="run",
+            message=f"{len(found)} tensors of an MTP block are on disk ({some(found, 1)}), but config.json "
+            "declares no MTP layer: vLLM cannot use them as a draft.",
+            where=evidence.at("config.json", ""),
+            fix=Fix("restore the MTP layer count of the original model in config.json", "display"),
+        )
+
+
+def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
+    """MTP004, MTP005: MTP tensors in files that the index does not name."""
+    roots = disk_roots(evidence.case.policy, evidence.case.context)
+    for problem in evidence.checkpoint.problems:
+        lost = [name for name in problem.tensors if name.startswith(roots)]
+        if problem.kind == "not_in_index" and lost:
+            yield Finding(
+                code="MTP004",
+                severity="error",
+                confidence="run",
+                message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the index names it: "
+                "vLLM does not read it.",
+                where=evidence.at(problem.file, ""),
+                fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
+            )
+        elif problem.kind == "shadowed_index":
+            yield Finding(
+                code="MTP005",
+                severity="warning",
+                confidence="read",
+                message="model.safetensors lies beside an index that does not name it: vLLM reads the index, "
+                "other tools (huggingface_hub, compressed-tensors) the single file.",
+                where=evidence.at(problem.file, ""),
+                fix=Fix("rename or remove model.safetensors, or name it in the index", "display"),
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    promised_but_absent,
+    present_but_not_promised,
+    count_differs,
+    outside_the_index,
+)

@@ -1,0 +1,47 @@
+"""MTP3xx: what no metadata can mend on this release or platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mtpfix.model import Finding, Fix, Limit, ModuleReport, State
+from mtpfix.rules.evidence import Evidence, Rule, names, some
+
+
+def limited(evidence: Evidence) -> Iterator[Finding]:
+    """MTP301: a fault of the engine that no entry can reach."""
+    groups: dict[Limit, list[ModuleReport]] = {}
+    for report in evidence.draft:
+        if report.limit is not None:
+            groups.setdefault(report.limit, []).append(report)
+    for limit, reports in groups.items():
+        good = f"Good from vLLM {limit.good_from}." if limit.good_from else "No covered release is free of it."
+        way_out = (
+            f"serve with vLLM {limit.good_from} or newer" if limit.good_from else "quantize the module"
+        )
+        yield Finding(
+            code="MTP301",
+            severity="error",
+            confidence=limit.grade,
+            message=f"no metadata can help {some(names(reports), 1)} here: {limit.reason}. {good}",
+            modules=names(reports),
+            fix=Fix(way_out, "display"),
+        )
+
+
+def never_quantized(evidence: Evidence) -> Iterator[Finding]:
+    """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
+    wrong = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
+    if wrong:
+        yield Finding(
+            code="MTP303",
+            severity="error",
+            confidence="read",
+            message=f"{len(wrong)} module(s) are quantized on disk, but vLLM always builds them unquantized: "
+            f"{some(r.decision.module.param for r in wrong)}. No metadata can change that.",
+            modules=tuple(r.decision.module.param for r in wrong),
+            fix=Fix("store these modules unquantized", "display"),
+        )
+
+
+RULES: tuple[Rule, ...] = (limited, never_quantized)

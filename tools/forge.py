@@ -1,0 +1,205 @@
+"""Makes tiny but real checkpoints: safetensors with the names that a family has on disk.
+
+    python -m tools.forge deepseek_v4 OUT --scheme ct-nvfp4+fp8-block [--mtp quantized] [--shards 3]
+
+The trunk is quantized where vLLM would quantize it; the MTP block as asked. Needs torch and
+safetensors, no vLLM: names and shapes come from `tiny_shapes.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors.torch import save_file
+
+from tools import tiny
+from tools.quantizers import QUANTIZERS
+from tools.shapes import Stored, tensors
+
+Mtp = Literal["bf16", "quantized", "mixed"]
+"""How the MTP block is stored; mixed: its experts quantized (or its MLP), the rest not."""
+
+NONE = "none"
+"""The scheme of a checkpoint that is not quantized."""
+COPIES = {
+    ".embed_tokens.weight": ("model.embed_tokens.weight",),
+    ".tok_emb.weight": ("embed.weight",),
+    ".head.weight": ("head.weight", "lm_head.weight"),
+    ".output.weight": ("lm_head.weight",),
+}
+"""Ends of names in the MTP block, and the tensors of the trunk that they repeat."""
+MIXED = "ct-nvfp4+fp8-block"
+SCHEMES = (NONE, *QUANTIZERS, MIXED)
+
+
+@dataclass(frozen=True)
+class Forged:
+    """What was written."""
+
+    folder: Path
+    mtp: tuple[str, ...]
+    """Names of the tensors of the MTP block."""
+    mtp_modules: tuple[str, ...]
+    """Modules of the MTP block that hold a matrix, whether quantized or not."""
+    quantized: tuple[str, ...]
+    """Modules that are stored quantized, of both parts."""
+
+
+def forge(
+    family: str,
+    out: Path,
+    scheme: str = "ct-fp8-channel",
+    *,
+    variant: str = tiny.BASE,
+    mtp: Mtp = "bf16",
+    ignore: Sequence[str] | None = ("lm_head",),
+    shards: int = 1,
+    seed: int = 0,
+) -> Forged:
+    """Writes a checkpoint into `out`.
+
+    Args:
+        family: a family of `tiny_configs.json`.
+        out: the folder; made where it does not exist.
+        scheme: one of `SCHEMES`.
+        variant: a variant of the family.
+        mtp: how the MTP block is stored.
+        ignore: the ignore list of the configuration; None leaves the key out.
+        shards: number of files; more than one gets an index, and the MTP block the last file.
+        seed: of the random weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights: dict[str, torch.Tensor] = {}
+    quantized: list[str] = []
+    trunk = tensors(family, variant, "trunk")
+    present = {stored.name for stored in trunk}
+    draft = [s for s in tensors(family, variant, "draft") if s.name not in present]
+    chosen = {s.name for s in trunk if s.quantizable} | wanted(draft, mtp)
+    for stored in (*trunk, *draft):
+        weight = copied(stored, weights) if stored in draft else None
+        weight = random(stored, generator) if weight is None else weight
+        module = stored.name.removesuffix(".weight")
+        quantizer = choose(scheme, module) if stored.name in chosen else None
+        if quantizer is None:
+            weights[stored.name] = weight
+        else:
+            weights.update(QUANTIZERS[quantizer](module, weight))
+            quantized.append(module)
+    modules = tuple(s.name.removesuffix(".weight") for s in draft if matrix(s))
+    owned = {s.name.rpartition(".")[0] for s in draft}
+    block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
+    out.mkdir(parents=True, exist_ok=True)
+    save(out, weights, block, shards)
+    config = tiny.config(family, variant)
+    if scheme != NONE:
+        config["quantization_config"] = quantization(scheme, ignore)
+    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return Forged(out, block, modules, tuple(quantized))
+
+
+def matrix(stored: Stored) -> bool:
+    """Whether a tensor is the weight of a layer that could be quantized."""
+    return stored.name.endswith(".weight") and len(stored.shape) > 1
+
+
+def wanted(draft: Iterable[Stored], mtp: Mtp) -> set[str]:
+    """The tensors of the MTP block to quantize."""
+    able = [stored.name for stored in draft if stored.quantizable]
+    if mtp == "quantized":
+        return set(able)
+    if mtp == "mixed":
+        some = {name for name in able if ".experts." in name}
+        return some or {name for name in able if ".mlp." in name}
+    return set()
+
+
+def choose(scheme: str, module: str) -> str | None:
+    """The quantizer for one module; None where no group of the scheme targets it."""
+    if scheme != MIXED:
+        return None if scheme == NONE else scheme
+    groups = quantization(MIXED, None)["config_groups"]
+    names = {"group_0": "ct-nvfp4", "group_1": "ct-fp8-block"}
+    for group, quantizer in names.items():
+        if any(re.match(target.removeprefix("re:"), module) for target in groups[group]["targets"]):
+            return quantizer
+    return None
+
+
+def quantization(scheme: str, ignore: Sequence[str] | None) -> dict[str, Any]:
+    """The quantization configuration of a scheme."""
+    schemes = json.loads((tiny.HERE / "schemes.json").read_text(encoding="utf-8"))
+    config: dict[str, Any] = schemes[scheme]
+    if ignore is not None:
+        config["ignore"] = list(ignore)
+    return config
+
+
+def copied(stored: Stored, weights: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """The trunk's embedding or head, for those of the MTP block: they are copies of it."""
+    for copy, originals in COPIES.items():
+        if stored.name.endswith(copy):
+            return next(weights[name].clone() for name in originals if name in weights)
+    return None
+
+
+def random(stored: Stored, generator: torch.Generator) -> torch.Tensor:
+    """Weights for one tensor; zeros where they are indices."""
+    dtype: torch.dtype = getattr(torch, stored.dtype)
+    if not dtype.is_floating_point:
+        return torch.zeros(stored.shape, dtype=dtype)
+    return torch.randn(stored.shape, generator=generator).mul_(0.05).to(dtype)
+
+
+def save(
+    out: Path, weights: dict[str, torch.Tensor], block: Sequence[str], shards: int
+) -> None:
+    """Writes one file, or several and an index."""
+    if shards == 1:
+        write(out / "model.safetensors", weights, weights)
+        return
+    trunk = [name for name in weights if name not in set(block)]
+    parts = [trunk[i :: shards - 1] for i in range(shards - 1)] + [list(block)]
+    where = {}
+    for number, names in enumerate(parts, 1):
+        file = f"model-{number:05}-of-{shards:05}.safetensors"
+        write(out / file, weights, names)
+        where.update(dict.fromkeys(names, file))
+    size = sum(weight.numel() * weight.element_size() for weight in weights.values())
+    index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
+    text = json.dumps(index, indent=2) + "\n"
+    (out / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def write(path: Path, weights: dict[str, torch.Tensor], names: Iterable[str]) -> None:
+    """Writes one safetensors file."""
+    tensors = {name: weights[name].contiguous() for name in names}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("family", choices=tiny.families())
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--scheme", default="ct-fp8-channel", choices=SCHEMES)
+    parser.add_argument("--variant", default=tiny.BASE)
+    parser.add_argument("--mtp", default="bf16", choices=get_args(Mtp))
+    parser.add_argument("--ignore", default='["lm_head"]', help="JSON list, or null")
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = vars(parser.parse_args())
+    options["ignore"] = json.loads(options["ignore"])
+    made = forge(options.pop("family"), options.pop("out"), options.pop("scheme"), **options)
+    print(f"{made.folder}: {len(made.mtp)} MTP tensors, {len(made.quantized)} quantized modules")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

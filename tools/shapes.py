@@ -1,0 +1,124 @@
+"""Writes `tiny_shapes.json`: what a checkpoint of each tiny configuration holds.
+
+    python -m tools.shapes --release 0.32.0 [--home DIR]
+
+The names and shapes come from vLLM's own parameters, so that forging a checkpoint needs
+no vLLM. A tensor is written as `256x128 bfloat16`, with `q` where vLLM would quantize it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mtpfix.engines.vllm.live import Answer, Server
+from mtpfix.model import Part
+from tools import disk, environments, tiny
+
+FILE = tiny.HERE / "tiny_shapes.json"
+PARTS: tuple[Part, ...] = ("trunk", "draft")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of an unquantized checkpoint."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantizable: bool
+    """Whether vLLM quantizes its module where the target is `Linear`."""
+
+
+# --- reading -------------------------------------------------------------------
+
+
+@cache
+def _data() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return data
+
+
+def tensors(family: str, variant: str, part: Part) -> list[Stored]:
+    """What an unquantized checkpoint holds for one part of the model."""
+    found = _data()[f"{family}/{variant}"][part]
+    if found == tiny.BASE:
+        found = _data()[f"{family}/{tiny.BASE}"][part]
+    return [
+        Stored(name.replace("*", str(i)), *_parse(text))
+        for name, text in found.items()
+        for i in range(_data()["experts"] if "*" in name else 1)
+    ]
+
+
+def _parse(text: str) -> tuple[tuple[int, ...], str, bool]:
+    size, dtype, *mark = text.split(" ")
+    return tuple(int(n) for n in size.split("x")), dtype, mark == ["q"]
+
+
+# --- writing -------------------------------------------------------------------
+
+
+def record(server: Server) -> dict[str, Any]:
+    """Asks vLLM about every tiny configuration."""
+    from tools.record import MAIN, ask, quantized
+
+    found: dict[str, Any] = {"experts": 4}
+    with tempfile.TemporaryDirectory() as scratch:
+        for family in tiny.families():
+            for variant in tiny.variants(family):
+                config = tiny.config(family, variant)
+                plain = ask(server, Path(scratch), config)
+                built = ask(server, Path(scratch), quantized(config, MAIN, ["lm_head"]))
+                entry = {part: describe(part, family, config, plain, built) for part in PARTS}
+                base = found.get(f"{family}/{tiny.BASE}", {})
+                found[f"{family}/{variant}"] = {
+                    part: tiny.BASE if entry[part] == base.get(part) else entry[part]
+                    for part in PARTS
+                }
+    return found
+
+
+def describe(
+    part: Part, family: str, config: tiny.Config, plain: Answer, built: Answer
+) -> dict[str, str]:
+    """The tensors of one part, by name; one line stands for all experts."""
+    parameters = dict(plain.parameters[part])
+    asked = {made.param for made in built.of(part) if made.built == "quantized"}
+    marked = {name: size for name, size in parameters.items() if owner(name) in asked}
+    quantizable = disk.on_disk(marked, part, family, config)
+    found = {}
+    for name, (shape, dtype) in disk.on_disk(parameters, part, family, config).items():
+        mark = " q" if name in quantizable and name.endswith(".weight") else ""
+        text = f"{'x'.join(map(str, shape))} {dtype}{mark}"
+        found[re.sub(r"(\.experts)\.\d+\.", r"\1.*.", name)] = text
+    return {name: text for name, text in found.items() if "visual." not in name}
+
+
+def owner(parameter: str) -> str:
+    """The module that holds a parameter."""
+    return parameter.rpartition(".")[0]
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--release", default="0.32.0", choices=environments.releases())
+    parser.add_argument("--home", type=Path, default=environments.HOME)
+    options = parser.parse_args()
+    place = environments.Home(options.home).place(options.release)
+    with Server(python=place.python, pythonpath=place.pythonpath) as server:
+        found = record(server)
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
