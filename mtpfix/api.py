@@ -6,11 +6,13 @@ Here the pure stages are put together; the edges that they touch are the source
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtpfix import quant, rules
+from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.load import listing, open_shards
@@ -18,7 +20,7 @@ from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Policy
-from mtpfix.errors import UnknownError
+from mtpfix.errors import BrokenFileError, RefusedError, UnknownError
 from mtpfix.model import (
     PLATFORMS,
     Checkpoint,
@@ -31,7 +33,7 @@ from mtpfix.model import (
     QuantView,
     Report,
 )
-from mtpfix.repair import patch
+from mtpfix.repair import patch, write
 from mtpfix.repair.plan import Options, Plan, plan as make_plan
 from mtpfix.rules.evidence import Evidence
 
@@ -129,6 +131,123 @@ def plan(
     after = _report(reread, tuple(vllm), tuple(platforms), trunk=False) if files else before
     diff = "".join(patch.diff(old, new, name) for name, (old, new) in files.items())
     return Repair(before, after, made, files, diff)
+
+
+def rewrite(
+    target: str | Path = ".",
+    *,
+    vllm: Iterable[str] = ALL,
+    platforms: Iterable[Platform] = PLATFORMS,
+    options: Options = Options(),  # noqa: B008 - a frozen value
+    output: Path | None = None,
+    backup: bool = True,
+) -> Repair:
+    """Plans the repair and writes it: into the folder itself, or as a new folder.
+
+    Args:
+        output: where to make a new folder of links with the repaired JSON; None: in place.
+        backup: keep the old file beside the new one.
+
+    Raises:
+        RefusedError: something is wrong and every repair would do harm.
+        ConflictError: a file changed since it was read.
+        WriteError: a file could not be written; the old ones are untouched.
+        MtpfixError: as for `plan`.
+    """
+    made = plan(target, vllm=vllm, platforms=platforms, options=options)
+    if made.plan.refused is not None:
+        raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
+    prove(made)
+    if output is not None:
+        write.overlay(Path(target), output, {name: new for name, (_, new) in made.files.items()})
+    elif made.files:
+        write.write(Path(target), made.files, backup=backup)
+    return made
+
+
+def prove(repair: Repair) -> None:
+    """Has compressed-tensors itself read the repaired metadata, if it could read the old.
+
+    Imports torch, which takes a second: nothing but a write calls this.
+
+    Raises:
+        RefusedError: it reads the old metadata and not the new.
+    """
+    for name, (old, new) in repair.files.items():
+        if accepts(old, name) and not accepts(new, name):
+            raise RefusedError(
+                f"{name}: compressed-tensors would not read the repaired metadata",
+                "report this with the file",
+            )
+
+
+def accepts(raw: bytes, name: str) -> bool:
+    """Whether `compressed_tensors.QuantizationConfig` reads the metadata of a config file."""
+    from compressed_tensors.quantization import QuantizationConfig  # noqa: PLC0415 - heavy
+
+    place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
+    if place is None:
+        return False
+    try:
+        QuantizationConfig.model_validate(dict(place.value))
+    except ValueError:
+        return False
+    return True
+
+
+def names_of(
+    target: str | Path,
+    *,
+    vllm: Iterable[str] = ALL,
+    platforms: Iterable[Platform] = PLATFORMS,
+    options: Options = Options(),  # noqa: B008 - a frozen value
+) -> Names:
+    """Construction-time names of the MTP block, and the entries for a calibration recipe.
+
+    Args:
+        target: a folder, or a `config.json`; no weights are needed.
+
+    Raises:
+        UnknownError: the family or a release is not covered, or no MTP layer is declared.
+    """
+    path = Path(target)
+    folder = path.parent if path.is_file() else path
+    found = listing(LocalSource(folder), need_weights=False)
+    config = found.configs["config.json"].value
+    if not isinstance(config, dict):
+        raise BrokenFileError("config.json is not an object", "give the config.json of a model")
+    return advise(config, vllm=vllm, platforms=tuple(platforms), options=options)
+
+
+def override(
+    target: str | Path = ".",
+    *,
+    vllm: Iterable[str] = ALL,
+    platforms: Iterable[Platform] = PLATFORMS,
+    options: Options = Options(),  # noqa: B008 - a frozen value
+) -> str:
+    """The repair as a value for vLLM's `--hf-overrides`; empty when nothing need change.
+
+    vLLM replaces the whole `quantization_config` with what it is given, so the
+    complete, repaired one is returned.
+
+    Raises:
+        UnknownError: the metadata stands where an override has not been tried.
+        MtpfixError: as for `plan`.
+    """
+    made = plan(target, vllm=vllm, platforms=platforms, options=options)
+    if made.plan.refused is not None:
+        raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
+    if not made.files:
+        return ""
+    if made.plan.view.pointer != "/quantization_config":
+        raise UnknownError(
+            f"overriding {made.plan.view.pointer} has not been tried on a real vLLM",
+            "use `mtpfix rewrite --output DIR` and serve that folder",
+        )
+    _, new = made.files["config.json"]
+    value = strict.loads(new, "config.json")["quantization_config"]
+    return json.dumps({"quantization_config": value}, ensure_ascii=True)
 
 
 # --- reading -----------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Platform
 from tools.recording import Case, Outcome
@@ -32,6 +33,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.scheme:
         return  # without quantization vLLM asks nothing
     yield from _names(case, modules)
+    yield from _paths(case, modules)
     view = quant.read(quant.find({"config.json": JsonFile("config.json", b"", case.config)}))
     if case.shared and case.ignore is not None:
         ours = [entry.text for entry in mapped(view, known, context).ignore]
@@ -50,6 +52,15 @@ def _names(case: Case, modules: list[Module]) -> Iterator[str]:
     if ours != theirs:
         missing, extra = [x for x in theirs if x not in ours], [x for x in ours if x not in theirs]
         yield f"modules: vLLM asks for {missing} and not for {extra}, or in another order"
+
+
+def _paths(case: Case, modules: list[Module]) -> Iterator[str]:
+    """Paths in the module tree, which the engine's error messages print."""
+    inside = rules("experts_param", case.release)
+    ours = {m.param + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"}
+    theirs = {o.module.param for o in case.outcomes if o.module.part == "draft"}
+    if not case.failures and ours != theirs:
+        yield f"paths: {sorted(theirs - ours)} instead of {sorted(ours - theirs)}"
 
 
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:

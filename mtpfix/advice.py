@@ -1,0 +1,143 @@
+"""Names before calibrating: what vLLM will call the MTP block of a configuration.
+
+Weights are not needed: the block is taken as it would be if it stayed
+unquantized beside a trunk of which every Linear is quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mtpfix.checkpoint.inventory import Inventory, written_out
+from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.predict import asked_names, packed_mapping
+from mtpfix.errors import UnknownError
+from mtpfix.model import (
+    Checkpoint,
+    Entry,
+    Group,
+    Json,
+    Listing,
+    Module,
+    Platform,
+    QuantView,
+    Target,
+    Tensor,
+)
+from mtpfix.repair.plan import Options, plan
+
+_SHARD = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One module of the draft.
+
+    Attributes:
+        module: as it is constructed.
+        asked: every name that the matcher may compare, the fused one first.
+    """
+
+    module: Module
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Construction-time names of a draft, and the entries for a recipe.
+
+    Attributes:
+        family: name of the policy.
+        groups: releases that name the draft alike, and its modules.
+        entries: ignore entries that exempt the whole block in all selected releases.
+    """
+
+    family: str
+    groups: tuple[tuple[tuple[str, ...], tuple[Named, ...]], ...]
+    entries: tuple[str, ...]
+
+
+def advise(
+    config: dict[str, Json],
+    *,
+    vllm: Iterable[str],
+    platforms: Sequence[Platform],
+    options: Options,
+) -> Names:
+    """The names and entries for one `config.json`.
+
+    Raises:
+        UnknownError: the family or a release is not covered, or the configuration
+            declares no MTP layer.
+    """
+    family = policy.recognise(config)
+    if family is None:
+        raise UnknownError(
+            f"no policy for architectures {config.get('architectures')!r:.120}",
+            "see `mtpfix families` for what is covered",
+        )
+    known = policy.policy(family)
+    cases = _cases(known, config, policy.known_releases(known, vllm), platforms)
+    if not cases[0].draft or not cases[0].context.fields["mtp_layers"]:
+        raise UnknownError(
+            f"{known.title}: config.json declares no MTP layers, so there is nothing to name",
+            "restore the MTP layer count of the original model first",
+        )
+    made = plan(cases, _view(), options)
+    return Names(family, tuple(_groups(cases)), made.added)
+
+
+def _cases(
+    known: Policy, config: dict[str, Json], releases: Sequence[str], platforms: Sequence[Platform]
+) -> list[Case]:
+    contexts = [names.context(known, config, r, p) for r in releases for p in platforms]
+    for context in contexts:
+        names.counts(known, context)
+    inventory = Inventory(_imagined(known, contexts[-1]))
+    return [Case(known, context, inventory) for context in contexts]
+
+
+def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
+    """A checkpoint with a quantized trunk and an unquantized block, as headers only."""
+    header: dict[str, Tensor] = {}
+    for module in names.modules(known, context, "trunk"):
+        for name in written_out(module):
+            header[f"{name}.weight"] = Tensor("F8_E4M3", (1, 1), 0, 0)
+            header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
+    for module in names.modules(known, context, "draft"):
+        for name in written_out(module):
+            if f"{name}.weight" not in header:
+                header[f"{name}.weight"] = Tensor("BF16", (1, 1), 0, 0)
+    shards = dict.fromkeys(header, _SHARD)
+    listing = Listing(Target("local", ""), (_SHARD,), {}, shards, "headers")
+    return Checkpoint(listing, {_SHARD: header})
+
+
+def _view() -> QuantView:
+    pointer = "/quantization_config"
+    target = Entry("Linear", "config.json", f"{pointer}/config_groups/group_0/targets/0")
+    weights = {"num_bits": 8, "type": "float", "strategy": "tensor"}
+    inputs = {**weights, "dynamic": True}
+    return QuantView(
+        method="compressed-tensors",
+        file="config.json",
+        pointer=pointer,
+        ignore=(),
+        ignore_pointer=f"{pointer}/ignore",
+        groups=(Group("group_0", (target,), weights, inputs),),
+        format="float-quantized",
+    )
+
+
+def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:
+    groups: dict[tuple[Named, ...], list[str]] = {}
+    for case in cases:
+        packed = packed_mapping(case.policy, case.context, "draft")
+        named = tuple(Named(m, asked_names(m, packed)) for m in case.draft)
+        releases = groups.setdefault(named, [])
+        if case.context.release not in releases:
+            releases.append(case.context.release)
+    return ((tuple(releases), named) for named, releases in groups.items())

@@ -1,0 +1,156 @@
+"""Asks the installed vLLM itself, and sets its answer against disk and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mtpfix import quant
+from mtpfix.checkpoint.inventory import Inventory, written_out
+from mtpfix.checkpoint.load import listing, open_shards
+from mtpfix.checkpoint.precision import MISSING, split_name
+from mtpfix.checkpoint.source import LocalSource, Source
+from mtpfix.engines.vllm import live, names, outcome, policy
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.errors import UnknownError
+from mtpfix.model import Built, Decision, Listing, ModuleReport, Part, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """One module: what the real vLLM built, what is on disk, what we predicted.
+
+    Attributes:
+        module: construction-time name. part: draft or trunk.
+        disk: how it is stored.
+        built, scheme, error: what vLLM did.
+        predicted: what mtpfix says for the same release; None if it knows no such module.
+        agrees: whether vLLM's module can take what is on disk; None if nothing is there.
+        foreseen: whether the prediction was right.
+    """
+
+    module: str
+    part: Part
+    disk: Precision
+    built: Built
+    scheme: str | None
+    error: str | None
+    predicted: str | None
+    agrees: bool | None
+    foreseen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The answer of an installed vLLM.
+
+    Attributes:
+        version: its release. draft_class: class of the draft it built.
+        modules: every module that asked. failures: exceptions that ended a phase.
+        patches: what had to be patched so that it runs here.
+        exit_code: 0 all fits, 1 something differs, 3 vLLM gave no usable answer.
+    """
+
+    version: str
+    draft_class: str | None
+    modules: tuple[Verified, ...]
+    failures: tuple[str, ...]
+    patches: tuple[str, ...]
+    exit_code: int
+
+
+def verify(
+    target: str | Path = ".", *, python: str | None = None, timeout: float = 600
+) -> Verification:
+    """Asks the vLLM of `python` (this interpreter by default) about a folder.
+
+    Nothing is loaded: modules are built on the meta device, in vLLM's own order.
+
+    Raises:
+        UnknownError: there is no vLLM, it died, or mtpfix does not know the family.
+        MtpfixError: the folder cannot be read.
+    """
+    source = LocalSource(target)
+    found = listing(source)
+    config = found.configs["config.json"].value
+    family = policy.recognise(config) if isinstance(config, dict) else None
+    place = quant.find(found.configs)
+    if family is None or place is None:
+        what = "the architecture" if family is None else "the quantization metadata"
+        raise UnknownError(f"nothing to compare: {what} is not known", "see `mtpfix families`")
+    answer = live.ask(Path(target), python=python, tolerant=True, timeout=timeout)
+    known = policy.policy(family)
+    # A CPU is made to build what CUDA would.
+    release = ".".join(answer.version.split("+")[0].split(".")[:3])
+    context = names.context(known, config, release, "cuda")
+    case = _case(source, found, known, context)
+    view = quant.read(place)
+    predicted = case.judged(view, (*case.draft, *case.trunk))
+    rows = tuple(_rows(answer, predicted, case))
+    failures = tuple(f"{failure.phase}: {failure}" for failure in answer.failures)
+    wrong = failures or any(row.agrees is False for row in rows)
+    return Verification(
+        version=answer.version,
+        draft_class=answer.draft_class,
+        modules=rows,
+        failures=failures,
+        patches=answer.patches,
+        exit_code=3 if not rows else 1 if wrong else 0,
+    )
+
+
+def _case(source: Source, found: Listing, known: Policy, context: Context) -> Case:
+    """The checkpoint with the headers of the tensors that belong to the draft."""
+    draft = names.modules(known, context, "draft")
+    members = {member for module in draft for member in written_out(module)}
+    wanted = [name for name in found.shards if split_name(name)[0] in members]
+    return Case(known, context, Inventory(open_shards(source, found, wanted)))
+
+
+def _rows(
+    answer: live.Answer, predicted: Iterable[ModuleReport], case: Case
+) -> Iterator[Verified]:
+    """One row for each answer; modules of the same (empty) name are paired in order."""
+    ours: dict[tuple[Part, str], list[Decision]] = {}
+    for report in predicted:
+        decision = report.decision
+        if decision.module.asks:
+            ours.setdefault((decision.module.part, decision.module.name), []).append(decision)
+    for made in answer.decisions:
+        queue = ours.get((made.part, made.name), [])
+        yield _row(made, queue.pop(0) if queue else None, case)
+
+
+def _row(made: live.Made, foreseen: Decision | None, case: Case) -> Verified:
+    if foreseen is None:
+        return Verified(
+            made.name, made.part, MISSING, made.built, made.scheme, made.error, None, None, False
+        )
+    real = replace(
+        foreseen,
+        built=made.built,
+        scheme=made.scheme,
+        error=made.error,
+        expects=_expects(made, foreseen),
+    )
+    report = outcome.judge(real, case.inventory, case.loader)
+    return Verified(
+        module=made.name,
+        part=made.part,
+        disk=report.disk,
+        built=made.built,
+        scheme=made.scheme,
+        error=made.error,
+        predicted=foreseen.built,
+        agrees=report.agrees,
+        foreseen=(foreseen.built, foreseen.scheme) == (made.built, made.scheme),
+    )
+
+
+def _expects(made: live.Made, foreseen: Decision) -> str | None:
+    """The format that the built module loads; known where it is what we foresaw."""
+    if made.built == "unquantized":
+        return "unquantized"
+    return foreseen.expects if made.scheme == foreseen.scheme else None
