@@ -6,7 +6,7 @@ unquantized beside a trunk of which every Linear is quantized.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
@@ -61,7 +61,7 @@ class Names:
 
 
 def advise(
-    config: dict[str, Json],
+    config: Mapping[str, Json],
     *,
     vllm: Iterable[str],
     platforms: Sequence[Platform],
@@ -91,7 +91,10 @@ def advise(
 
 
 def _cases(
-    known: Policy, config: dict[str, Json], releases: Sequence[str], platforms: Sequence[Platform]
+    known: Policy,
+    config: Mapping[str, Json],
+    releases: Sequence[str],
+    platforms: Sequence[Platform],
 ) -> list[Case]:
     contexts = [names.context(known, config, r, p) for r in releases for p in platforms]
     for context in contexts:

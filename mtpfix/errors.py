@@ -38,9 +38,17 @@ class WriteError(MtpfixError):
 
 
 class UnknownError(MtpfixError):
-    """mtpfix does not know enough to judge."""
+    """mtpfix does not know enough to judge.
+
+    Attributes:
+        code: the finding code that says so in a report (MTP9xx).
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "MTP904") -> None:
+        super().__init__(message, remedy)
+        self.code = code
 
 
 class ConflictError(MtpfixError):

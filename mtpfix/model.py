@@ -297,6 +297,8 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
+    """What would mend a finding, and how far it can be trusted."""
+
     title: str
     applicability: Applicability
     edits: tuple[Edit, ...] = ()
@@ -328,6 +330,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
+    """What `config.json` says of the model."""
+
     family: str | None
     model_type: str | None
     architectures: tuple[str, ...]

@@ -109,9 +109,7 @@ def _case(source: Source, found: Listing, known: Policy, context: Context) -> Ca
     return Case(known, context, Inventory(open_shards(source, found, wanted)))
 
 
-def _rows(
-    answer: live.Answer, predicted: Iterable[ModuleReport], case: Case
-) -> Iterator[Verified]:
+def _rows(answer: live.Answer, predicted: Iterable[ModuleReport], case: Case) -> Iterator[Verified]:
     """One row for each answer; modules of the same (empty) name are paired in order."""
     ours: dict[tuple[Part, str], list[Decision]] = {}
     for report in predicted:

@@ -36,6 +36,7 @@ COPIES = {
     ".output.weight": ("lm_head.weight",),
 }
 """Ends of names in the MTP block, and the tensors of the trunk that they repeat."""
+BLOCK = "ct-fp8-block"
 MIXED = "ct-nvfp4+fp8-block"
 SCHEMES = (NONE, *QUANTIZERS, MIXED)
 
@@ -76,13 +77,16 @@ def forge(
         shards: number of files; more than one gets an index, and the MTP block the last file.
         seed: of the random weights.
     """
+    config = tiny.config(family, variant)
     generator = torch.Generator().manual_seed(seed)
     weights: dict[str, torch.Tensor] = {}
     quantized: list[str] = []
     trunk = tensors(family, variant, "trunk")
     present = {stored.name for stored in trunk}
     draft = [s for s in tensors(family, variant, "draft") if s.name not in present]
+    kept = unblocked(trunk, config) if scheme == BLOCK else []
     chosen = {s.name for s in trunk if s.quantizable} | wanted(draft, mtp)
+    chosen -= {f"{module}.weight" for module in kept}
     for stored in (*trunk, *draft):
         weight = copied(stored, weights) if stored in draft else None
         weight = random(stored, generator) if weight is None else weight
@@ -98,9 +102,9 @@ def forge(
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
     save(out, weights, block, shards)
-    config = tiny.config(family, variant)
     if scheme != NONE:
-        config["quantization_config"] = quantization(scheme, ignore)
+        listed = None if ignore is None and not kept else [*(ignore or ()), *kept]
+        config["quantization_config"] = quantization(scheme, listed)
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return Forged(out, block, modules, tuple(quantized))
 
@@ -108,6 +112,13 @@ def forge(
 def matrix(stored: Stored) -> bool:
     """Whether a tensor is the weight of a layer that could be quantized."""
     return stored.name.endswith(".weight") and len(stored.shape) > 1
+
+
+def unblocked(trunk: Iterable[Stored], config: tiny.Config) -> list[str]:
+    """Ignore entries for what cannot be cut into blocks, and no recipe quantizes so."""
+    names = (stored.name.removesuffix(".weight") for stored in trunk)
+    small = [name for name in names if name.endswith((".in_proj_a", ".in_proj_b"))]
+    return [*small, "re:.*visual.*"] if "vision_config" in config else small
 
 
 def wanted(draft: Iterable[Stored], mtp: Mtp) -> set[str]:

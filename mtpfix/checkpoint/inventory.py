@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from mtpfix.checkpoint.precision import MISSING, combine, precision, split_name
 from mtpfix.model import Checkpoint, Module, Precision, Tensor
 
+
 class Inventory:
     """The tensors of a checkpoint by module name.
 

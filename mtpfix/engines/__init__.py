@@ -1,0 +1,1 @@
+"""Engines that load a checkpoint, and what each of them builds for it."""

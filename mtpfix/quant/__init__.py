@@ -73,6 +73,7 @@ def read(place: Place) -> QuantView:
         raise UnknownError(
             f"{place.file}: quantization method {method!r:.60} is not covered yet",
             f"covered: {', '.join(sorted(_DIALECTS))}",
+            code="MTP902",
         )
     view: QuantView = _DIALECTS[method].read(place.file, place.pointer, place.value)
     return view

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.model import (
+    GRADES,
     Checkpoint,
     EngineReport,
     Entry,
     Finding,
+    Grade,
     ModuleReport,
     QuantView,
     Where,
@@ -82,7 +84,6 @@ def some(items: Iterable[str], most: int = 3) -> str:
     return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
 
 
-def grade_of(reports: Iterable[ModuleReport]) -> str:
+def grade_of(reports: Iterable[ModuleReport]) -> Grade:
     """The weakest evidence among some reports."""
-    grades = {r.decision.module.grade for r in reports}
-    return next((g for g in ("assumed", "read") if g in grades), "run")
+    return max((r.decision.module.grade for r in reports), key=GRADES.index, default="run")

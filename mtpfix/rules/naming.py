@@ -86,41 +86,37 @@ def _why(written: Entry, entry: Entry, draft: _Names, evidence: Evidence) -> str
     """Why vLLM never matches an entry, in words that name the right spelling."""
     in_tree = _first(written, draft.tree)
     if in_tree is not None:
-        asked = _asked_for_param(evidence, in_tree)
-        part = next((p for p in in_tree.split(".") if p not in asked.split(".")), "")
-        lacks = f", which has no `{part}`" if part else ""
-        return f"it fits the module tree (`{in_tree}`), but vLLM asks about `{asked}`{lacks}"
+        return _why_tree(evidence, in_tree)
     on_disk = _first(written, draft.disk)
     if on_disk is not None:
-        asked = _asked_for_disk(evidence, on_disk)
-        if asked is None:
-            return f"vLLM builds `{on_disk}` without asking for a quantization method"
-        return f"it is the checkpoint's spelling (`{on_disk}`); vLLM asks about {asked}"
+        return _why_disk(evidence, on_disk)
     if written.text.startswith("re:"):
         example = next(iter(draft.asked), "")
         return f"no name that vLLM asks about fits it; they look like `{example}`"
     if "*" in written.text:
         return "compressed-tensors has no wildcards, only exact names and `re:` patterns"
     inside = next((name for name in draft.asked if name.startswith(f"{written.text}.")), None)
-    if inside is not None:
-        return f"a name is compared as a whole; vLLM asks about `{inside}`"
     renamed = f" (vLLM renames it to `{entry.text}`)" if entry.text != written.text else ""
-    return f"vLLM asks about no module of that name{renamed}"
+    instead = f"; a name is compared as a whole, for example `{inside}`" if inside else ""
+    return f"vLLM asks about no module of that name{renamed}{instead}"
 
 
-def _asked_for_param(evidence: Evidence, param: str) -> str:
-    found = next(r for r in (*evidence.draft, *evidence.unasked) if r.decision.module.param == param)
-    return found.decision.module.name
+def _why_tree(evidence: Evidence, path: str) -> str:
+    reports = (*evidence.draft, *evidence.unasked)
+    asked = next(r.decision.module.name for r in reports if r.decision.module.param == path)
+    part = next((p for p in path.split(".") if p not in asked.split(".")), "")
+    lacks = f", which has no `{part}`" if part else ""
+    return f"it fits the module tree (`{path}`), but vLLM asks about `{asked}`{lacks}"
 
 
-def _asked_for_disk(evidence: Evidence, name: str) -> str | None:
-    """The name that vLLM asks about for a module on disk, marked as code; None: it never asks."""
+def _why_disk(evidence: Evidence, name: str) -> str:
+    packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
     for report in evidence.draft:
         module = report.decision.module
-        if name in module.members or name in module.stacked or without_expert(name) in module.members:
-            packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
-            return some(asked_names(module, packed), 4)
-    return None
+        if {name, without_expert(name)} & {*module.members, *module.stacked}:
+            asked = some(asked_names(module, packed), 4)
+            return f"it is the checkpoint's spelling (`{name}`); vLLM asks about {asked}"
+    return f"vLLM builds `{name}` without asking for a quantization method"
 
 
 def half_ignored(evidence: Evidence) -> Iterator[Finding]:
@@ -133,8 +129,8 @@ def half_ignored(evidence: Evidence) -> Iterator[Finding]:
             code="MTP102",
             severity="error",
             confidence="run",
-            message=f"`{report.decision.module.name}` is partly exempt, and vLLM raises while it builds it: "
-            f"{error}",
+            message=f"`{report.decision.module.name}` is partly exempt, and vLLM raises while it "
+            f"builds it: {error}",
             modules=(report.decision.module.name,),
             where=evidence.where(report.decision.because),
         )
@@ -155,8 +151,9 @@ def also_hits_trunk(evidence: Evidence) -> Iterator[Finding]:
             code="MTP103",
             severity="error",
             confidence="run",
-            message=f"`{entry.spelling}` exempts not only the MTP block: {len(reports)} trunk modules that are "
-            f"quantized on disk are built unquantized, such as {some(names(reports))}.",
+            message=f"`{entry.spelling}` exempts not only the MTP block: {len(reports)} trunk "
+            "modules that are quantized on disk are built unquantized, such as "
+            f"{some(names(reports))}.",
             modules=names(reports),
             where=evidence.where(entry),
         )

@@ -15,7 +15,7 @@ def _by_entry(
     groups: dict[str | None, list[ModuleReport]] = {}
     for report in reports:
         entry = report.decision.because
-        groups.setdefault(entry and entry.pointer, []).append(report)
+        groups.setdefault(None if entry is None else entry.pointer, []).append(report)
     return ((group[0].decision.because, group) for group in groups.values())
 
 
@@ -38,8 +38,9 @@ def built_quantized(evidence: Evidence) -> Iterator[Finding]:
             code="MTP201",
             severity="error",
             confidence=grade_of(reports),
-            message=f"{len(reports)} MTP module(s) are unquantized on disk, but {target} covers them and no "
-            f"ignore entry exempts them: {some(names(reports))}. {_outcome(evidence, reports)}",
+            message=f"{len(reports)} MTP module(s) are unquantized on disk, but {target} covers "
+            f"them and no ignore entry exempts them: {some(names(reports))}. "
+            f"{_outcome(evidence, reports)}",
             modules=names(reports),
             where=evidence.where(entry),
         )
@@ -79,8 +80,8 @@ def schemes_differ(evidence: Evidence) -> Iterator[Finding]:
             code="MTP203",
             severity="error",
             confidence="read",
-            message=f"`{decision.module.name}` is {report.disk.format or 'quantized'} on disk, but vLLM builds "
-            f"{decision.scheme}, which reads {decision.expects}.",
+            message=f"`{decision.module.name}` is {report.disk.format or 'quantized'} on disk, but "
+            f"vLLM builds {decision.scheme}, which reads {decision.expects}.",
             modules=(decision.module.name,),
             where=evidence.where(decision.because),
         )
@@ -94,8 +95,9 @@ def mixed_members(evidence: Evidence) -> Iterator[Finding]:
                 code="MTP204",
                 severity="error",
                 confidence="read",
-                message=f"the members of `{report.decision.module.name}` are partly quantized on disk, and "
-                f"vLLM builds them as one layer: {some(report.members)}. No metadata can be right for both.",
+                message=f"the members of `{report.decision.module.name}` are partly quantized on "
+                f"disk, and vLLM builds them as one layer: {some(report.members)}. No metadata can "
+                "be right for both.",
                 modules=(report.decision.module.name,),
             )
 

@@ -15,7 +15,7 @@ _GRAFT = "copy the MTP tensors over from the original model, or set the count to
 def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
     """MTP001: MTP layers are declared, and no tensor of them is on disk."""
     declared = evidence.case.context.fields["mtp_layers"]
-    absent = absent_layers(evidence.case, evidence.draft)
+    absent = absent_layers(evidence.draft)
     if not declared or not absent or len(absent) < len(_layers(evidence)):
         return
     raises = evidence.report.outcome == "load_error"
@@ -24,8 +24,8 @@ def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
         code="MTP001",
         severity="error",
         confidence="read",
-        message=f"config.json declares {declared} MTP layer(s), but no MTP tensor is on disk: {what}. "
-        "The weights are missing; no metadata can mend that.",
+        message=f"config.json declares {declared} MTP layer(s), but no MTP tensor is on disk: "
+        f"{what}. The weights are missing; no metadata can mend that.",
         where=evidence.at("config.json", ""),
         fix=Fix(_GRAFT, "display"),
     )
@@ -34,14 +34,15 @@ def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
 def count_differs(evidence: Evidence) -> Iterator[Finding]:
     """MTP003: fewer MTP layers are on disk than the configuration declares."""
     declared = evidence.case.context.fields["mtp_layers"]
-    absent = absent_layers(evidence.case, evidence.draft)
+    absent = absent_layers(evidence.draft)
     if absent and len(absent) < len(_layers(evidence)):
         listed = ", ".join(str(layer) for layer in absent)
         yield Finding(
             code="MTP003",
             severity="error",
             confidence="read",
-            message=f"config.json declares {declared} MTP layers, but layer(s) {listed} have no tensors.",
+            message=f"config.json declares {declared} MTP layers, but layer(s) {listed} have "
+            "no tensors.",
             where=evidence.at("config.json", ""),
             fix=Fix(_GRAFT, "display"),
         )
@@ -63,8 +64,8 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
             code="MTP002",
             severity="warning",
             confidence="run",
-            message=f"{len(found)} tensors of an MTP block are on disk ({some(found, 1)}), but config.json "
-            "declares no MTP layer: vLLM cannot use them as a draft.",
+            message=f"{len(found)} tensors of an MTP block are on disk ({some(found, 1)}), but "
+            "config.json declares no MTP layer: vLLM cannot use them as a draft.",
             where=evidence.at("config.json", ""),
             fix=Fix("restore the MTP layer count of the original model in config.json", "display"),
         )
@@ -80,8 +81,8 @@ def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
                 code="MTP004",
                 severity="error",
                 confidence="run",
-                message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the index names it: "
-                "vLLM does not read it.",
+                message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the index "
+                "names it: vLLM does not read it.",
                 where=evidence.at(problem.file, ""),
                 fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
             )
@@ -90,8 +91,8 @@ def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
                 code="MTP005",
                 severity="warning",
                 confidence="read",
-                message="model.safetensors lies beside an index that does not name it: vLLM reads the index, "
-                "other tools (huggingface_hub, compressed-tensors) the single file.",
+                message="model.safetensors lies beside an index that does not name it: vLLM reads "
+                "the index, other tools (huggingface_hub, compressed-tensors) the single file.",
                 where=evidence.at(problem.file, ""),
                 fix=Fix("rename or remove model.safetensors, or name it in the index", "display"),
             )

@@ -15,9 +15,15 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
         if report.limit is not None:
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
-        good = f"Good from vLLM {limit.good_from}." if limit.good_from else "No covered release is free of it."
+        good = (
+            f"Good from vLLM {limit.good_from}."
+            if limit.good_from
+            else "No covered release is free of it."
+        )
         way_out = (
-            f"serve with vLLM {limit.good_from} or newer" if limit.good_from else "quantize the module"
+            f"serve with vLLM {limit.good_from} or newer"
+            if limit.good_from
+            else "quantize the module"
         )
         yield Finding(
             code="MTP301",
@@ -37,8 +43,8 @@ def never_quantized(evidence: Evidence) -> Iterator[Finding]:
             code="MTP303",
             severity="error",
             confidence="read",
-            message=f"{len(wrong)} module(s) are quantized on disk, but vLLM always builds them unquantized: "
-            f"{some(r.decision.module.param for r in wrong)}. No metadata can change that.",
+            message=f"{len(wrong)} module(s) are quantized on disk, but vLLM always builds them "
+            f"unquantized: {some(r.decision.module.param for r in wrong)}. No metadata can change that.",
             modules=tuple(r.decision.module.param for r in wrong),
             fix=Fix("store these modules unquantized", "display"),
         )

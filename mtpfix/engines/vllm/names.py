@@ -127,9 +127,7 @@ def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
     return inner.with_fields(**derived)
 
 
-def _rows(
-    rows: Iterable[Row], place: _Place, context: Context, part: Part
-) -> Iterator[Module]:
+def _rows(rows: Iterable[Row], place: _Place, context: Context, part: Part) -> Iterator[Module]:
     for row in rows:
         if not fits(row, context):
             continue
@@ -168,7 +166,7 @@ def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
     roots = (
         _filled(root, context.with_fields(i=i))
         for i in range(layers)
-        for root in policy.rows("disk_roots")
+        for root in policy.raw.get("disk_roots", ())
     )
     return tuple(dict.fromkeys(roots))
 

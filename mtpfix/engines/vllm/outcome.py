@@ -17,6 +17,7 @@ from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
 from mtpfix.engines.vllm.schemes import params
 from mtpfix.model import Consequence, Decision, Module, ModuleReport, Precision, State
 
+
 class _Misfit(NamedTuple):
     consequence: Consequence
     detail: str | None
@@ -34,7 +35,6 @@ _UNINITIALISED = (
 
 _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
-
 
 
 @dataclass(frozen=True, slots=True)

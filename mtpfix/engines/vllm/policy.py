@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -76,7 +76,7 @@ def _index() -> Mapping[str, Row]:
     return index
 
 
-@lru_cache(maxsize=None)
+@cache
 def policy(family: str) -> Policy:
     """The policy of `family`.
 
@@ -176,7 +176,7 @@ def _select(text: str) -> Iterator[str]:
                 "write for example 0.32.0, '>=0.28,<0.34' or all",
             ) from error
         if not chosen:
-            raise UnknownError(f"no covered vLLM release fits {text!r}", _coverage())
+            raise UnknownError(f"no covered vLLM release fits {text!r}", _coverage(), code="MTP903")
         yield from chosen
 
 
@@ -192,6 +192,7 @@ def known_releases(policy: Policy, wanted: Iterable[str]) -> tuple[str, ...]:
         raise UnknownError(
             f"vLLM has no MTP draft for {policy.title} in the releases asked for",
             f"choose a release that fits {scope}",
+            code="MTP903",
         )
     return chosen
 
@@ -203,8 +204,8 @@ def _one(text: str) -> str:
         raise UsageError(f"{text!r} is not a version", "write for example 0.32.0") from error
     for release in covered_releases():
         if Version(release).release[:2] == version.release[:2]:
-            return release if len(version.release) < 3 else text
-    raise UnknownError(f"vLLM {text} is not covered", _coverage())
+            return text if text.count(".") > 1 else release
+    raise UnknownError(f"vLLM {text} is not covered", _coverage(), code="MTP903")
 
 
 def _coverage() -> str:

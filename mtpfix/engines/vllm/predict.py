@@ -22,7 +22,7 @@ from mtpfix.engines.vllm.match import (
 )
 from mtpfix.engines.vllm.policy import Context, Policy, rules
 from mtpfix.engines.vllm.schemes import normalised, scheme
-from mtpfix.model import Decision, Entry, Group, Json, Module, Part, QuantView
+from mtpfix.model import Built, Decision, Entry, Group, Json, Module, Part, QuantView
 
 _UNSUPPORTED_PROBES = (
     "ValueError: All MoE projections need to have same quantization scheme but found multiple"
@@ -83,7 +83,7 @@ class Predictor:
         except ShardsDifferError as error:
             return Decision(module, "error", because=error.entry, error=str(error))
         except PatternError as error:
-            built = "unknown" if error.hangs else "error"
+            built: Built = "unknown" if error.hangs else "error"
             return Decision(module, built, because=error.entry, error=error.reason)
 
     def _decide(self, module: Module) -> Decision:

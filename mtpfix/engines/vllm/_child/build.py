@@ -4,6 +4,7 @@ The order is vLLM's own: engine configuration, one shared quantization configura
 the target (on the meta device), the draft, and, where asked, the weights of the draft.
 """
 
+# ruff: noqa: PLC0415 - vLLM is imported where it is used, after the patches
 from __future__ import annotations
 
 import contextlib
@@ -12,15 +13,17 @@ import json
 import platform
 import tempfile
 import traceback
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from . import patches
 from .witness import Witness, unasked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WARM = (
     "transformers",
@@ -107,35 +110,23 @@ class Build:
         }
 
     def run(self) -> None:
-        """Goes through the phases."""
-        with self.phase("config"):
-            self.configure()
-        if self.failed:
+        """Goes through the phases; a tolerant build goes on to the draft after the target."""
+        if not self.phase("config", self.configure):
             return
-        with self.phase("target"):
-            self.build_target()
-        if self.failed and not self.witness.tolerant:
-            return
-        model = None
-        with self.phase("draft"):
-            model = self.build_draft()
-        if self.load and model is not None and not self.failed:
+        built = self.phase("target", self.build_target)
+        if (built or self.witness.tolerant) and self.phase("draft", self.build_draft) and self.load:
             from .loading import load_draft
 
-            self.answer["load"] = load_draft(model, self.draft, self.draft_config)
+            self.answer["load"] = load_draft(self.model, self.draft, self.draft_config)
 
-    @property
-    def failed(self) -> bool:
-        """Whether a phase has failed."""
-        return bool(self.answer["failures"])
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Turns an exception inside into a failure of the phase."""
+    def phase(self, name: str, work: Callable[[], None]) -> bool:
+        """Does the work of a phase; an exception in it becomes a failure, and False."""
         try:
-            yield
+            work()
         except Exception as error:  # noqa: BLE001 - this is what the caller asks about
             self.answer["failures"].append({"phase": name, **describe(error)})
+            return False
+        return True
 
     def configure(self) -> None:
         """Creates the engine configuration and the process groups that layers expect."""
@@ -165,19 +156,18 @@ class Build:
             self.hear("trunk", model)
         self.witness.asked = None
 
-    def build_draft(self) -> Any:
+    def build_draft(self) -> None:
         """Constructs the draft: on the meta device, or in memory where it will be loaded."""
         self.draft_config = draft_configuration(self.config, self.draft)
-        model = None
+        self.model = None
         try:
-            model = construct(self.draft_config, self.draft, "cpu" if self.load else "meta")
-            self.answer["draft_parameters"] = shapes(model)
+            self.model = construct(self.draft_config, self.draft, "cpu" if self.load else "meta")
+            self.answer["draft_parameters"] = shapes(self.model)
         finally:
-            self.hear("draft", model)
+            self.hear("draft", self.model)
             asked = self.witness.asked
             self.answer["shared"] = None if asked is None else asked is self.config.quant_config
             self.answer["quantization"] = state(asked or self.config.quant_config)
-        return model
 
     def hear(self, part: str, model: Any) -> None:
         """Takes the decisions of one model from the witness."""

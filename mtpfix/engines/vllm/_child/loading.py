@@ -5,21 +5,29 @@ written. While vLLM loads, the copies into parameters are noted; afterwards each
 was read is looked for where it was copied to.
 """
 
+# ruff: noqa: PLC0415 - vLLM is imported where it is used, after the patches
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from .build import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PATTERNS = {1: 0x7F, 2: 0x7FA5, 4: 0x7FA5A5A5, 8: 0x7FA5A5A5A5A5A5A5}
 """A NaN in every floating-point format, by size of an element."""
 
-OPTIONAL = tuple(f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point"))
+OPTIONAL = tuple(
+    f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point")
+)
 """Ends of the names of parameters that have a good default: the KV cache's."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
@@ -46,8 +54,6 @@ def load_draft(model: nn.Module, model_config: Any, config: Any) -> dict[str, An
         model_config: the configuration of the draft.
         config: the configuration of the engine.
     """
-    from .build import describe
-
     trace = Trace(model)
     failure = None
     try:
@@ -81,8 +87,6 @@ def finish(model: nn.Module, model_config: Any, config: Any) -> dict[str, str] |
     from vllm.model_executor.model_loader.utils import process_weights_after_loading
     from vllm.utils.torch_utils import set_default_torch_dtype
 
-    from .build import describe
-
     try:
         with set_current_vllm_config(config), set_default_torch_dtype(model_config.dtype):
             process_weights_after_loading(model, model_config, torch.device("cpu"))
@@ -91,7 +95,7 @@ def finish(model: nn.Module, model_config: Any, config: Any) -> dict[str, str] |
     return None
 
 
-class Trace(TorchDispatchMode):
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which tensors are read and which parameters they are copied into.
 
     Args:
@@ -99,7 +103,7 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._before: dict[str, torch.Tensor] = {}
         self._owner: dict[int, str] = {}
         self._parameters = dict(model.named_parameters())
@@ -179,7 +183,7 @@ class Trace(TorchDispatchMode):
         left = bits(parameter) == PATTERNS[parameter.element_size()]
         if bool(left.any()):
             for into in self._writes.get(name, ()):
-                cover(left, into, parameter, False)
+                cover(left, into, parameter, value=False)
         return left
 
     def _arrived(self, name: str) -> bool:
@@ -192,7 +196,7 @@ class Trace(TorchDispatchMode):
                 back = back.flatten()[:1].expand(source.shape)
             if not torch.equal(bits(back.reshape(source.shape)), bits(source)):
                 return False
-            cover(seen, source, tensor, True)
+            cover(seen, source, tensor, value=True)
         return bool(seen.all())
 
     def _lossy(self) -> Iterator[str]:
@@ -216,7 +220,7 @@ def address(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def cover(mask: torch.Tensor, part: torch.Tensor, whole: torch.Tensor, value: bool) -> None:
+def cover(mask: torch.Tensor, part: torch.Tensor, whole: torch.Tensor, *, value: bool) -> None:
     """Sets the elements of `mask`, which is as large as `whole`, that `part` is a view of."""
     if part.element_size() == whole.element_size():
         offset = part.storage_offset() - whole.storage_offset()

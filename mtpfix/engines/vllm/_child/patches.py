@@ -6,6 +6,7 @@ module would otherwise decide for a CPU, and CUDA is the platform that mtpfix pr
 The first line of a docstring says what and why; the decorator says for which releases.
 """
 
+# ruff: noqa: PLC0415 - vLLM is imported where it is used, and only where it is there
 from __future__ import annotations
 
 import contextlib
@@ -13,11 +14,13 @@ import importlib
 import pkgutil
 import sys
 import types
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import MagicMock
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Release = tuple[int, ...]
 
@@ -36,6 +39,7 @@ class Patch(NamedTuple):
         return fits and self.since <= release < self.until
 
     def __str__(self) -> str:
+        """Its name, and the reason for it."""
         reason = (self.run.__doc__ or "").strip().splitlines()[0]
         return f"{self.run.__name__}: {reason}"
 
@@ -56,11 +60,22 @@ def patch(
 
 
 def apply(release: Release, model_type: str | None = None) -> list[str]:
-    """Applies the patches of `release`: those for every model, or those for one model type."""
-    chosen = [p for p in PATCHES if p.wanted(release, model_type)]
-    for each in chosen:
-        each.run()
-    return [str(each) for each in chosen]
+    """Applies the patches of `release`: those for every model, or those for one model type.
+
+    Returns:
+        What was applied. A patch that finds other code than it knows is left out, and says
+        so: the build then succeeds without it or fails for a reason that is reported.
+    """
+    applied = []
+    for each in PATCHES:
+        if each.wanted(release, model_type):
+            try:
+                each.run()
+            except Exception as error:  # noqa: BLE001 - a newer release may break it in any way
+                applied.append(f"{each} FAILED: {type(error).__name__}: {error}")
+            else:
+                applied.append(str(each))
+    return applied
 
 
 # --- helpers -----------------------------------------------------------------
@@ -103,25 +118,31 @@ class CudaFace:
     """The detected platform, except that it calls itself CUDA, capability 9.0."""
 
     def __getattr__(self, name: str) -> Any:
+        """Everything else is as the platform has it."""
         from vllm.platforms import current_platform
 
         return getattr(current_platform, name)
 
     def is_cpu(self) -> bool:
+        """It is not a CPU."""
         return False
 
     def is_cuda(self) -> bool:
+        """It is CUDA."""
         return True
 
     def is_cuda_alike(self) -> bool:
+        """It is CUDA."""
         return True
 
     def get_device_capability(self, *_: Any, **__: Any) -> Any:
+        """The capability of a Hopper device."""
         from vllm.platforms.interface import DeviceCapability
 
         return DeviceCapability(9, 0)
 
     def has_device_capability(self, *_: Any, **__: Any) -> bool:
+        """It has every capability that is asked for."""
         return True
 
 
@@ -137,6 +158,7 @@ class _Absent(type):
     """Answers every question about a class with False."""
 
     def __getattr__(cls, name: str) -> Any:
+        """A function that says no."""
         if name.startswith("__"):
             raise AttributeError(name)
         return lambda *_, **__: False
@@ -149,6 +171,7 @@ class NoAttention(metaclass=_Absent):
         pass
 
     def __getattr__(self, name: str) -> Any:
+        """No, whatever is asked."""
         if name.startswith("__"):
             raise AttributeError(name)
         return False
@@ -163,18 +186,22 @@ class NoBackend(metaclass=_Absent):
 
     @staticmethod
     def get_name() -> str:
+        """A name that vLLM knows."""
         return "TRITON_MLA"
 
     @staticmethod
     def get_impl_cls() -> type:
+        """The run-time part."""
         return NoAttention
 
     @classmethod
     def is_mla(cls) -> bool:
+        """It stands for MLA backends."""
         return True
 
     @classmethod
     def full_cls_name(cls) -> tuple[str, str]:
+        """Module and name."""
         return cls.__module__, cls.__qualname__
 
 
@@ -184,7 +211,8 @@ class Idle:
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, _: str) -> Any:
+        """A method that does nothing."""
         return lambda *_, **__: None
 
 
@@ -201,7 +229,7 @@ def registry_in_process() -> None:
 @patch()
 def every_method() -> None:
     """The CPU platform accepts every quantization method: it would refuse those without kernels."""
-    platform().verify_quantization = classmethod(lambda cls, method: None)
+    platform().verify_quantization = classmethod(lambda *_: None)
     platform().supported_quantization = []
 
 
@@ -215,7 +243,7 @@ def streams() -> None:
 @patch(until=(0, 24))
 def compute_units() -> None:
     """The platform has 132 compute units: Marlin workspaces are sized by them."""
-    platform().num_compute_units = classmethod(lambda cls, device_id=0: 132)
+    platform().num_compute_units = classmethod(lambda *_, **__: 132)
 
 
 @patch(until=(0, 27))
@@ -277,8 +305,12 @@ def wna16_experts() -> None:
     for holder in submodules("vllm.model_executor.layers.fused_moe.oracle"):
         select = getattr(holder, "select_wna16_moe_backend", None)
         if select is not None and select.__module__ == holder.__name__:
-            marlin = holder.WNA16MoEBackend.MARLIN
-            substitute({select: lambda *_, **__: (marlin, None)})
+            substitute({select: always((holder.WNA16MoEBackend.MARLIN, None))})
+
+
+def always(value: Any) -> Callable[..., Any]:
+    """A function that returns the same, whatever it is asked."""
+    return lambda *_, **__: value
 
 
 @patch()
@@ -553,14 +585,14 @@ def deepseek_v4_for_cuda() -> None:
         if name.startswith("vllm.models.deepseek_v4") and hasattr(
             holder, "compute_fp8_einsum_recipe"
         ):
-            holder.compute_fp8_einsum_recipe = lambda block_size=128: ((1, 128, 128), False)
+            vars(holder)["compute_fp8_einsum_recipe"] = always(((1, 128, 128), False))
 
 
 @patch(until=(0, 24), only=("deepseek_v4",))
 def deepseek_v4_capability() -> None:
     """The platform has capability 9.0: DeepSeek-V4's attention asks for it."""
-    capability = CudaFace().get_device_capability
-    platform().get_device_capability = classmethod(lambda cls, *_, **__: capability())
+    capability = CudaFace().get_device_capability()
+    platform().get_device_capability = classmethod(always(capability))
 
 
 @patch(until=(0, 30), only=("deepseek_v4",))

@@ -16,8 +16,10 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -70,9 +72,7 @@ def answer(build: ModuleType, request: dict[str, Any]) -> None:
     """Runs one build and writes what came of it, whole or not at all."""
     signal.alarm(int(request["timeout"]))
     try:
-        result = build.answer(
-            request["folder"], load=request["load"], tolerant=request["tolerant"]
-        )
+        result = build.answer(request["folder"], load=request["load"], tolerant=request["tolerant"])
     except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
         result = {"broken": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
     target = Path(request["answer"])
@@ -103,7 +103,9 @@ def main() -> None:
         build = adopt()
         about = build.prepare()
     except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
-        say(channel, {"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()})
+        say(
+            channel, {"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+        )
         return
     gc.freeze()
     say(channel, {"ready": about})

@@ -1,11 +1,14 @@
 """Notes what vLLM decides for each layer that asks its quantization configuration."""
 
+# ruff: noqa: PLC0415 - vLLM is imported where it is used, after the patches
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNQUANTIZED = {
     "NoneType",
@@ -133,7 +136,8 @@ def check(layer: nn.Module, method: Any) -> None:
     from vllm.model_executor.layers.fused_moe.fused_moe_method_base import FusedMoEMethodBase
 
     if not isinstance(method, FusedMoEMethodBase):
-        raise AssertionError(f"{type(method).__name__} is not a method for fused experts")
+        name = type(method).__name__
+        raise AssertionError(f"{name} is not a method for fused experts")  # noqa: TRY004 - as vLLM
 
 
 def plain(layer: nn.Module) -> Any:

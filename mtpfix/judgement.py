@@ -1,0 +1,166 @@
+"""From an opened target to a report: every selected release judged, findings merged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from mtpfix import rules
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.vllm import judge, names, policy
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.policy import Policy
+from mtpfix.errors import UnknownError
+from mtpfix.model import (
+    EngineReport,
+    Finding,
+    JsonFile,
+    ModelInfo,
+    Platform,
+    QuantView,
+    Report,
+)
+from mtpfix.opened import Opened
+from mtpfix.repair import patch
+from mtpfix.rules.evidence import Evidence
+
+
+def cases(
+    opened: Opened, known: Policy, vllm: Sequence[str], platforms: Sequence[Platform]
+) -> tuple[Case, ...]:
+    """One case for each selected release and platform.
+
+    Raises:
+        UnknownError: a release is not covered, or the configuration does not fit the policy.
+    """
+    inventory = Inventory(opened.checkpoint)
+    found: list[Case] = []
+    for release in policy.known_releases(known, vllm):
+        for platform in platforms:
+            context = names.context(known, opened.config, release, platform)
+            names.counts(known, context)
+            found.append(Case(known, context, inventory))
+    return tuple(found)
+
+
+def report(
+    opened: Opened,
+    *,
+    vllm: Sequence[str],
+    platforms: Sequence[Platform],
+    trunk: bool = False,
+) -> Report:
+    """The report on an opened target; what cannot be judged is a finding, not an exception.
+
+    Args:
+        opened: the target.
+        vllm: releases, specifiers, `newest` or `all`.
+        platforms: the platforms to judge for.
+        trunk: whether every trunk module is shown, or only those that matter.
+
+    Raises:
+        UsageError: `vllm` holds something that is no release and no specifier.
+    """
+    if opened.unknown is not None:
+        return _could_not_judge(opened, opened.unknown)
+    if opened.view is None or opened.policy is None:
+        return _nothing_to_judge(opened)
+    try:
+        selected = cases(opened, opened.policy, vllm, platforms)
+        evidence = _evidence(opened, opened.view, selected)
+    except UnknownError as error:
+        return _could_not_judge(opened, error)
+    findings = rules.run(evidence)
+    engines = tuple(_shown(item, trunk) for item in evidence)
+    none = all(engine.outcome == "no_mtp" for engine in engines)
+    return Report(
+        target=opened.listing.target,
+        model=_counted(_model(opened), selected[-1]),
+        method=opened.method,
+        quant_files=opened.view.files,
+        engines=engines,
+        findings=findings,
+        exit_code=exit_code(findings, engines),
+        notes=(_NO_MTP,) if none else (),
+    )
+
+
+_NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
+_NO_METADATA = (
+    "config.json has no quantization_config: vLLM builds everything unquantized, "
+    "there is nothing to judge"
+)
+
+
+def _evidence(opened: Opened, view: QuantView, selected: Iterable[Case]) -> tuple[Evidence, ...]:
+    line_of = _lines(opened.listing.configs)
+    return tuple(
+        Evidence(case, view, judge.report(case, view), opened.checkpoint, line_of)
+        for case in selected
+    )
+
+
+def _shown(item: Evidence, trunk: bool) -> EngineReport:
+    return item.report if trunk else judge.without_quiet_trunk(item.report)
+
+
+def _lines(configs: Mapping[str, JsonFile]) -> Callable[[str, str], int | None]:
+    cache: dict[tuple[str, str], int | None] = {}
+
+    def line_of(file: str, pointer: str) -> int | None:
+        if file not in configs or not pointer:
+            return None
+        if (file, pointer) not in cache:
+            cache[file, pointer] = patch.line_of(configs[file].raw, pointer)
+        return cache[file, pointer]
+
+    return line_of
+
+
+def _model(opened: Opened) -> ModelInfo:
+    named = opened.config.get("architectures")
+    model_type = opened.config.get("model_type")
+    return ModelInfo(
+        family=None if opened.policy is None else opened.policy.family,
+        model_type=model_type if isinstance(model_type, str) else None,
+        architectures=tuple(a for a in named or () if isinstance(a, str))
+        if isinstance(named, list)
+        else (),
+    )
+
+
+def _counted(info: ModelInfo, case: Case) -> ModelInfo:
+    layers, mtp_layers = names.counts(case.policy, case.context)
+    draft = case.policy.pick("draft_class", case.context)
+    return replace(
+        info,
+        draft_class=None if draft is None else draft["value"],
+        num_hidden_layers=layers,
+        mtp_layers=mtp_layers,
+    )
+
+
+def _nothing_to_judge(opened: Opened) -> Report:
+    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, (_NO_METADATA,))
+
+
+def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
+    message = f"could not judge: {error.message}; {error.remedy}"
+    return Report(
+        target=opened.listing.target,
+        model=_model(opened),
+        method=opened.method,
+        quant_files=() if opened.view is None else opened.view.files,
+        engines=(),
+        findings=(Finding(error.code, "error", "run", message),),
+        exit_code=UnknownError.exit_code,
+    )
+
+
+def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:
+    """0 clean, 1 something is wrong, 3 something could not be judged."""
+    if rules.worst(findings) == "error":
+        return 1
+    if any(engine.outcome == "unknown" for engine in engines):
+        return UnknownError.exit_code
+    return 0

@@ -1,0 +1,123 @@
+"""Reads a target as far as it has to be read: configuration, index, some headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mtpfix import quant
+from mtpfix.checkpoint import strict
+from mtpfix.checkpoint.load import listing, open_shards
+from mtpfix.checkpoint.source import Source
+from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.policy import Policy
+from mtpfix.errors import BrokenFileError, UnknownError
+from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A target, read as far as it is needed.
+
+    Attributes:
+        config: the parsed `config.json`.
+        policy: what is known of its family; None if it is not known.
+        view: the quantization metadata; None if there is none, or no dialect for it.
+        method: the quantization method as the metadata names it.
+        checkpoint: the listing and the headers of the shards that matter.
+        unknown: why the target cannot be judged, or None.
+    """
+
+    config: Mapping[str, Json]
+    policy: Policy | None
+    view: QuantView | None
+    method: str | None
+    checkpoint: Checkpoint
+    unknown: UnknownError | None = None
+
+    @property
+    def listing(self) -> Listing:
+        """Files and tensor names."""
+        return self.checkpoint.listing
+
+
+def open_target(source: Source, *, trunk: bool = False) -> Opened:
+    """Reads configuration and index, then the headers of the shards that matter.
+
+    Args:
+        source: folder or repo.
+        trunk: whether the headers of all shards are read.
+
+    Raises:
+        MtpfixError: something that must be there cannot be read.
+    """
+    found = listing(source)
+    config = config_of(found)
+    family = policy.recognise(config)
+    known = policy.policy(family) if family is not None else None
+    place = quant.find(found.configs)
+    unknown: UnknownError | None = None
+    view: QuantView | None = None
+    if place is not None and known is None:
+        unknown = unknown_family(config)
+    elif place is not None:
+        try:
+            view = quant.read(place)
+        except UnknownError as error:
+            unknown = error
+    wanted = _wanted(found, known, config, trunk) if known is not None else ()
+    method = quant.method_of(place) if place is not None else None
+    checkpoint = open_shards(source, found, wanted)
+    return Opened(config, known, view, method, checkpoint, unknown)
+
+
+def config_of(found: Listing) -> Mapping[str, Json]:
+    """The parsed `config.json`.
+
+    Raises:
+        BrokenFileError: it holds something else than an object.
+    """
+    config = found.configs["config.json"].value
+    if not isinstance(config, dict):
+        raise BrokenFileError("config.json: not an object", "give the config.json of a model")
+    return config
+
+
+def unknown_family(config: Mapping[str, Json]) -> UnknownError:
+    """The error that says that no policy knows the model."""
+    named = config.get("architectures")
+    shown = ", ".join(str(a)[:80] for a in named) if isinstance(named, list) else "none"
+    return UnknownError(
+        f"no policy for this model: architectures {shown}, "
+        f"model_type {config.get('model_type')!r:.80}",
+        "see `mtpfix families` for what is covered",
+        code="MTP901",
+    )
+
+
+def _wanted(
+    found: Listing, known: Policy, config: Mapping[str, Json], trunk: bool
+) -> Sequence[str]:
+    """Names of the tensors whose headers are needed: the MTP block's, or all of them."""
+    if trunk:
+        return tuple(found.shards)
+    context = names.context(known, config, policy.covered_releases()[-1], "cuda")
+    roots = names.disk_roots(known, context)
+    draft = names.modules(known, context, "draft")
+    lone = {f"{member}.weight" for m in draft for member in m.members if "*" not in member}
+    return tuple(name for name in found.shards if name.startswith(roots) or name in lone)
+
+
+def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:
+    """The target as it would be read after `files` (old and new bytes) were written."""
+    configs = dict(opened.listing.configs)
+    for name, (_, new) in files.items():
+        configs[name] = JsonFile(name, new, strict.loads(new, name))
+    found = replace(opened.listing, configs=configs)
+    place = quant.find(configs)
+    return replace(
+        opened,
+        config=config_of(found),
+        view=quant.read(place) if place is not None else None,
+        checkpoint=replace(opened.checkpoint, listing=found),
+    )

@@ -1,0 +1,157 @@
+"""Entries that could exempt the MTP block, the most general first. Pure.
+
+A block that is wholly unquantized is exempt by one anchored pattern on its
+prefix; otherwise each module gets entries of its own, in the spellings of the
+disk and of the engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+from mtpfix.checkpoint.inventory import Inventory, without_expert
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.engines.vllm.predict import asked_names, packed_mapping
+from mtpfix.model import Module, ModuleReport, Part, State
+
+_EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
+
+
+class Candidates:
+    """Entries for the draft modules of one checkpoint under several releases.
+
+    Args:
+        cases: the releases.
+        draft: for each case, the reports of its draft modules.
+    """
+
+    def __init__(self, cases: Sequence[Case], draft: Sequence[tuple[ModuleReport, ...]]) -> None:
+        self._cases = cases
+        self._draft = draft
+        self._inventory: Inventory = cases[0].inventory
+
+    def blocks(self) -> Iterator[tuple[str, ...]]:
+        """One anchored pattern for each wholly unquantized block, by construction-time name."""
+        return (_pattern(root) for root in self._roots)
+
+    def disk_blocks(self) -> Iterator[tuple[str, ...]]:
+        """The same by the names on disk."""
+        spoilt = {name for name in self._inventory.modules() if self._is_quantized(name)}
+        spoilt |= self._trunk_on_disk
+        case = self._cases[0]
+        for root in disk_roots(case.policy, case.context):
+            on_disk = any(f"{name}.".startswith(root) for name in self._inventory.modules())
+            if on_disk and not any(name.startswith(root) for name in spoilt):
+                yield _pattern(root)
+
+    def modules(self, *, by_disk: bool) -> Iterator[tuple[str, ...]]:
+        """Entries for single modules that no block covers: on disk, fused, shard by shard."""
+        covered = tuple(self._roots)
+        for module in self.unquantized():
+            if covered and module.name.startswith(covered):
+                continue
+            if by_disk:
+                yield _disk_entries(module)
+            yield _engine_entries(module)
+            if module.kind != "experts":
+                yield from dict.fromkeys(self._asked(case, module) for case in self._cases)
+
+    def unquantized(self) -> list[Module]:
+        """Draft modules that are unquantized on disk, each spelling once."""
+        found: dict[tuple[str, str], Module] = {}
+        for reports in self._draft:
+            for report in reports:
+                module = report.decision.module
+                if report.disk.state is State.UNQUANTIZED and module.asks:
+                    found.setdefault((module.name, module.param), module)
+        return list(found.values())
+
+    def names_on_disk(self) -> list[str]:
+        """Unquantized MTP modules on disk, with those that vLLM never asks about."""
+        names: dict[str, None] = {}
+        for reports in self._draft:
+            for report in reports:
+                if report.disk.state is State.UNQUANTIZED and not report.decision.module.optional:
+                    names.update(dict.fromkeys(report.members))
+        return list(names)
+
+    @cached_property
+    def _roots(self) -> list[str]:
+        """Shortest dotted prefixes that hold nothing but unquantized MTP modules."""
+        wanted = [module.name for module in self.unquantized() if "." in module.name]
+        spoilt = self._spoilt()
+        roots: dict[str, None] = {}
+        for name in wanted:
+            if roots and name.startswith(tuple(roots)):
+                continue
+            root = _shortest_root(name, spoilt)
+            if root is not None and sum(other.startswith(root) for other in wanted) > 1:
+                roots[root] = None
+        return list(roots)
+
+    def _spoilt(self) -> set[str]:
+        """Names that no block may hit: those of the trunk and of quantized MTP modules."""
+        spoilt = set(self._trunk_on_disk)
+        for case, reports in zip(self._cases, self._draft, strict=True):
+            quantized = [r.decision.module for r in reports if r.disk.state not in _EXEMPTIBLE]
+            for module in (*case.trunk, *quantized):
+                spoilt.add(module.name)
+                spoilt.update(self._asked(case, module))
+        return spoilt
+
+    @staticmethod
+    def _asked(case: Case, module: Module) -> tuple[str, ...]:
+        part: Part = module.part
+        return asked_names(module, packed_mapping(case.policy, case.context, part))
+
+    @cached_property
+    def _trunk_on_disk(self) -> set[str]:
+        """Modules on disk outside the MTP block, expert numbers left out."""
+        roots = disk_roots(self._cases[0].policy, self._cases[0].context)
+        outside = (n for n in self._inventory.modules() if not f"{n}.".startswith(roots))
+        return {without_expert(name) for name in outside}
+
+    def _is_quantized(self, name: str) -> bool:
+        return self._inventory.one(name).state is State.QUANTIZED
+
+
+def _pattern(root: str) -> tuple[str, ...]:
+    return (f"re:^{re.escape(root)}.*",)
+
+
+def _shortest_root(name: str, spoilt: set[str]) -> str | None:
+    """The shortest dotted prefix of `name` that no spoilt name lies below."""
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        root = ".".join(parts[:end]) + "."
+        if not any(f"{other}.".startswith(root) for other in spoilt):
+            return root
+    return None
+
+
+def _disk_entries(module: Module) -> tuple[str, ...]:
+    """Entries that exempt a module by its names on disk; one pattern for all its experts."""
+    heads = {member.partition(".*.")[0] for member in module.members if ".*." in member}
+    patterns = (f"re:^{re.escape(head)}\\..*" for head in sorted(heads))
+    return (*patterns, *(member for member in module.members if ".*." not in member))
+
+
+def _engine_entries(module: Module) -> tuple[str, ...]:
+    """The entry that exempts a module by the name that vLLM asks about."""
+    if module.kind == "experts":
+        return (f"re:^{re.escape(module.name)}\\..*",)
+    return (module.name or "re:^$",)
+
+
+def narrowed(text: str, spared: Iterable[str]) -> str:
+    """A pattern, kept from matching some names: a look-ahead before its old body.
+
+    Args:
+        text: an entry that starts with `re:`.
+        spared: names; one that ends in a dot stands for everything below it.
+    """
+    parts = (re.escape(n) if n.endswith(".") else f"{re.escape(n)}$" for n in sorted(spared))
+    return f"re:(?!{'|'.join(parts)})(?:{text[len('re:') :]})"

@@ -1,0 +1,135 @@
+"""The report as JSON: contract `mtpfix.report/1`.
+
+A view of its own, field by field, so that the records inside can change without
+breaking the programs that read this. New fields may come; none changes or goes.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from mtpfix import __version__
+from mtpfix.model import (
+    EngineReport,
+    Entry,
+    Finding,
+    Fix,
+    ModelInfo,
+    ModuleReport,
+    Report,
+    Where,
+)
+from mtpfix.report.safe import inert_json
+
+SCHEMA = "mtpfix.report/1"
+
+_View = dict[str, Any]
+
+
+def render(report: Report) -> str:
+    """The report as a JSON document, in a stable order, that validates against `schema()`."""
+    document = json.dumps(view(report), indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{inert_json(document)}\n"
+
+
+def schema() -> _View:
+    """The JSON Schema (2020-12) of the document."""
+    path = resources.files("mtpfix") / "data" / "schemas" / "report-1.schema.json"
+    loaded: _View = json.loads(path.read_text("utf-8"))
+    return loaded
+
+
+def view(report: Report) -> _View:
+    """The document as plain values."""
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "mtpfix", "version": __version__},
+        "target": {
+            "kind": report.target.kind,
+            "name": report.target.name,
+            "revision": report.target.revision,
+        },
+        "model": _model(report.model),
+        "quantization": {"method": report.method, "files": list(report.quant_files)},
+        "engines": [_engine(engine) for engine in report.engines],
+        "findings": [_finding(finding) for finding in report.findings],
+        "notes": list(report.notes),
+        "exit_code": report.exit_code,
+    }
+
+
+def _model(model: ModelInfo) -> _View:
+    return {
+        "family": model.family,
+        "model_type": model.model_type,
+        "architectures": list(model.architectures),
+        "draft_class": model.draft_class,
+        "num_hidden_layers": model.num_hidden_layers,
+        "mtp_layers": model.mtp_layers,
+    }
+
+
+def _engine(engine: EngineReport) -> _View:
+    return {
+        "engine": engine.engine,
+        "version": engine.version,
+        "platform": engine.platform,
+        "outcome": engine.outcome,
+        "error": engine.error,
+        "reason": engine.reason,
+        "modules": [_module(m) for m in engine.modules if m.decision.module.asks],
+    }
+
+
+def _module(report: ModuleReport) -> _View:
+    decision = report.decision
+    return {
+        "part": decision.module.part,
+        "name": decision.module.name,
+        "kind": decision.module.kind,
+        "members": list(report.members),
+        "on_disk": report.disk.state.value,
+        "on_disk_format": report.disk.format,
+        "built": decision.built,
+        "built_scheme": decision.scheme,
+        "because": _because(decision.because),
+        "agrees": report.agrees,
+        "consequence": report.consequence,
+        "detail": report.detail,
+    }
+
+
+def _because(entry: Entry | None) -> _View | None:
+    if entry is None:
+        return None
+    return {"file": entry.file, "pointer": entry.pointer, "entry": entry.spelling}
+
+
+def _finding(finding: Finding) -> _View:
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "message": finding.message,
+        "modules": list(finding.modules),
+        "releases": list(finding.releases),
+        "where": _where(finding.where),
+        "fix": _fix(finding.fix),
+    }
+
+
+def _where(where: Where | None) -> _View | None:
+    if where is None:
+        return None
+    return {"file": where.file, "pointer": where.pointer, "line": where.line}
+
+
+def _fix(fix: Fix | None) -> _View | None:
+    if fix is None:
+        return None
+    edits = [
+        {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value} for e in fix.edits
+    ]
+    return {"title": fix.title, "applicability": fix.applicability, "edits": edits}
