@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tools import tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Shape = tuple[int, ...]
 Tensors = dict[str, tuple[Shape, str]]
@@ -66,7 +68,7 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
     experts = re.fullmatch(r"(.*)\.routed_experts\.(w13|w2)_weight", name)
     if experts:
         return cut_experts(experts[1], experts[2], shape, family)
-    for fused, parts in fused_layers(family, text).items():
+    for fused, parts in fused_layers(family).items():
         if f".{fused}." in name:
             rows = part_rows(fused, shape[0], text)
             return [
@@ -96,9 +98,8 @@ def cut_experts(base: str, which: str, shape: Shape, family: str) -> list[tuple[
     return [(f"{base}.{i}.{name}.weight", half) for i in range(count) for name in (gate, up)]
 
 
-def fused_layers(family: str, text: tiny.Config) -> dict[str, tuple[str, ...]]:
+def fused_layers(family: str) -> dict[str, tuple[str, ...]]:
     """Fused layers and what they are stored as."""
-    del text
     layers: dict[str, tuple[str, ...]] = {
         "qkv_proj": ("q_proj", "k_proj", "v_proj"),
         "gate_up_proj": ("gate_proj", "up_proj"),

@@ -2,9 +2,9 @@
 
     python -m tools.environments 0.32.0 0.24.0 [--home DIR]
 
-A home holds `environments/NAME` (virtual environments), `wheels/RELEASE` (unpacked wheels)
-and `extra/NAME`. Two environments serve all releases: the unpacked wheel of a release
-stands first on the module path. See `environments.json` for which release needs what.
+Two virtual environments serve all releases, because the unpacked wheel of a release can
+stand in front of what an environment has installed. A home holds `environments/NAME`,
+`wheels/RELEASE` and `extra/REQUIREMENT`; `environments.json` says which release needs what.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import subprocess
 import sys
+import venv
+import zipfile
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 HOME = Path.home() / ".cache" / "mtpfix" / "vllm"
@@ -26,6 +31,7 @@ class Place(NamedTuple):
 
     python: str
     pythonpath: str | None
+    """What stands in front of the packages of the environment."""
 
 
 @cache
@@ -47,31 +53,95 @@ class Home:
         folder: the folder; it need not exist yet.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path = HOME) -> None:
         self.folder = folder.expanduser().absolute()
 
     def place(self, release: str) -> Place:
         """Where a release runs, whether or not it was made yet."""
         spec = _data()["releases"][release]
-        front = []
-        if "extra" in spec:
-            front.append(self.extra(spec["extra"]))
+        front = [self._replacement(requirement) for requirement in spec.get("replace", ())]
         if "wheel" in spec:
-            front.append(self.wheel(release))
-        python = self.environment(spec["environment"]) / "bin" / "python"
+            front.append(self._wheel(release))
+        python = self._python(spec["environment"])
         return Place(str(python), os.pathsep.join(map(str, front)) or None)
 
-    def environment(self, name: str) -> Path:
-        """Folder of a virtual environment."""
-        return self.folder / "environments" / name
+    def make(self, release: str) -> Place:
+        """Makes what a release needs and is not there yet, from PyPI."""
+        spec = _data()["releases"][release]
+        if not self._python(spec["environment"]).exists():
+            self._make_environment(spec["environment"])
+        if "wheel" in spec and not self._wheel(release).exists():
+            self._make_wheel(release, spec)
+        for requirement in spec.get("replace", ()):
+            if not self._replacement(requirement).exists():
+                target = str(self._replacement(requirement))
+                pip(sys.executable, "install", "--no-deps", "--target", target, requirement)
+        return self.place(release)
 
-    def wheel(self, release: str) -> Path:
-        """Folder of an unpacked wheel."""
+    def _python(self, environment: str) -> Path:
+        return self.folder / "environments" / environment / "bin" / "python"
+
+    def _wheel(self, release: str) -> Path:
         return self.folder / "wheels" / release
 
-    def extra(self, requirements: list[str]) -> Path:
-        """Folder of packages that replace those of an environment."""
-        return self.folder / "extra" / "+".join(requirements)
+    def _replacement(self, requirement: str) -> Path:
+        return self.folder / "extra" / requirement
+
+    def _make_environment(self, name: str) -> None:
+        """Makes a virtual environment with the requirements of a release, or with the release."""
+        spec = _data()["environments"][name]
+        venv.create(self._python(name).parents[1], with_pip=True)
+        python = str(self._python(name))
+        wanted = list(spec["requirements"])
+        if "of" in spec:
+            wanted += requirements_of(spec["of"], set(spec["without"]))
+        pip(python, "install", *wanted)
+        if spec.get("remove"):
+            pip(python, "uninstall", "--yes", *spec["remove"])
+
+    def _make_wheel(self, release: str, spec: dict[str, Any]) -> None:
+        """Unpacks the wheel of a release; one for CUDA gets the CPU libraries of another."""
+        target = self._wheel(release)
+        if "libraries" not in spec:
+            unpack(spec["wheel"], target)
+            return
+        unpack(spec["wheel"], target, only=(".py", ".json", "METADATA", "entry_points.txt"))
+        for metadata in target.glob("*.dist-info/METADATA"):
+            text = metadata.read_text(encoding="utf-8")
+            named = re.sub(r"(?m)^Version: .*$", f"Version: {spec['version']}", text, count=1)
+            metadata.write_text(named, encoding="utf-8")
+        with TemporaryDirectory() as scratch:
+            unpack(spec["libraries"], Path(scratch), only=(".so",))
+            for library in Path(scratch).rglob("*.so"):
+                library.replace(target / library.relative_to(scratch))
+
+
+def unpack(requirement: str, target: Path, *, only: tuple[str, ...] = ("",)) -> None:
+    """Downloads a wheel and unpacks the files whose names end in one of `only`."""
+    with TemporaryDirectory() as scratch:
+        pip(sys.executable, "download", "--no-deps", "--dest", scratch, requirement)
+        with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
+            names = [name for name in wheel.namelist() if name.endswith(only)]
+            wheel.extractall(target, names)
+
+
+def requirements_of(requirement: str, without: set[str]) -> list[str]:
+    """What a wheel requires, except for the packages named in `without`."""
+    with TemporaryDirectory() as scratch:
+        unpack(requirement, Path(scratch), only=("METADATA",))
+        text = next(Path(scratch).rglob("METADATA")).read_text(encoding="utf-8")
+    found = re.findall(r"(?m)^Requires-Dist: (.+)$", text)
+    return [line for line in found if "extra ==" not in line and package(line) not in without]
+
+
+def package(requirement: str) -> str:
+    """The name of the package that a requirement is about."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].replace("_", "-").lower()
+
+
+def pip(python: str, *arguments: str) -> None:
+    """Runs pip of one environment."""
+    subprocess.run([python, "-m", "pip", *arguments], check=True)
 
 
 def main() -> None:
@@ -79,8 +149,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("release", nargs="+", choices=releases())
     parser.add_argument("--home", type=Path, default=HOME)
-    parser.parse_args()
+    options = parser.parse_args()
+    for release in options.release:
+        place = Home(options.home).make(release)
+        print(f"{release}: {place.python}, PYTHONPATH={place.pythonpath or ''}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,18 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors.torch import save_file
 
 from tools import tiny
 from tools.quantizers import QUANTIZERS
-from tools.shapes import Stored, tensors
+from tools.tiny import Stored, tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 Mtp = Literal["bf16", "quantized", "mixed"]
 """How the MTP block is stored; mixed: its experts quantized (or its MLP), the rest not."""
@@ -169,9 +170,7 @@ def random(stored: Stored, generator: torch.Generator) -> torch.Tensor:
     return torch.randn(stored.shape, generator=generator).mul_(0.05).to(dtype)
 
 
-def save(
-    out: Path, weights: dict[str, torch.Tensor], block: Sequence[str], shards: int
-) -> None:
+def save(out: Path, weights: dict[str, torch.Tensor], block: Sequence[str], shards: int) -> None:
     """Writes one file, or several and an index."""
     if shards == 1:
         write(out / "model.safetensors", weights, weights)
@@ -213,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

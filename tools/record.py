@@ -10,21 +10,22 @@ releases come from, and `recording` for the file format.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
 import re
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import disk, environments, tiny
 from tools.recording import Recorder, Variant, write_release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Json = Any
 
@@ -56,7 +57,7 @@ def schemes() -> dict[str, Json]:
 def targeted(base: dict[str, Json]) -> dict[str, Json]:
     """Configurations that choose modules in every way there is."""
     int8 = base["ct-int8"]["config_groups"]["group_0"]
-    shard = {**int8, "targets": ["re:.*(q_proj|k_proj|v_proj|q_a_proj|kv_a_proj_with_mqa|wq_a|wkv)$"]}
+    qkv = "re:.*(q_proj|k_proj|v_proj|q_a_proj|kv_a_proj_with_mqa|wq_a|wkv)$"
     choices = {
         "heads": ["Linear", "re:.*head"],
         "embeddings": ["Linear", "re:.*embed_tokens"],
@@ -78,7 +79,7 @@ def targeted(base: dict[str, Json]) -> dict[str, Json]:
         "format": "mixed-precision",
         "config_groups": {
             "group_0": {**base[MAIN]["config_groups"]["group_0"], "format": "float-quantized"},
-            "group_1": {**shard, "format": "int-quantized"},
+            "group_1": {**int8, "targets": [qkv], "format": "int-quantized"},
         },
     }
     return found
@@ -138,7 +139,7 @@ def ignores(names: Names) -> dict[str, list[str] | None]:
         "half_fused": ["lm_head", *first],
         "linears_only": ["lm_head", *spread(names)],
         "experts_module": ["lm_head", *spread(names), *names.experts],
-        "experts_stacked": ["lm_head", *(f"{n}.{w}" for n in names.experts for w in ("gate_up_proj", "down_proj"))],
+        "experts_stacked": ["lm_head", *stacked(names)],
         "expert_0": ["lm_head", *experts(names, only=0)],
         "expert_1": ["lm_head", *experts(names, only=1)],
         "expert_0_half": ["lm_head", *experts(names, only=0)[:1]],
@@ -152,7 +153,7 @@ def ignores(names: Names) -> dict[str, list[str] | None]:
         "re_nothing": ["re:^$", ""],
         "bare_names": ["lm_head", "eh_proj", "mtp.*", "fc", "experts", "mtp", "model.layers"],
         "spellings": ["lm_head", *names.trunk, *spellings(names)],
-        "heads": ["lm_head", "head", "model.lm_head", "language_model.lm_head", f"model.layers.{names.layers}.head", f"model.layers.{names.layers}.shared_head.head"],
+        "heads": ["lm_head", "head", "model.lm_head", "language_model.lm_head", *heads(names)],
     }
 
 
@@ -173,9 +174,22 @@ def experts(names: Names, only: int | None = None) -> list[str]:
     return [f"{n}.{i}.{w}" for n in names.experts for i in numbers for w in names.expert_weights]
 
 
+def stacked(names: Names) -> list[str]:
+    """The names of weights that hold all experts at once."""
+    return [f"{name}.{w}" for name in names.experts for w in ("gate_up_proj", "down_proj")]
+
+
+def heads(names: Names) -> list[str]:
+    """The names that the head of a draft layer has in vLLM, when asked and in the model."""
+    return [f"model.layers.{names.layers}.{name}" for name in ("head", "shared_head.head")]
+
+
 def anchored(found: tuple[str, ...]) -> str:
-    """A regex for what the names begin with in common, whole parts of names first."""
-    common = os.path.commonprefix([name for name in found if "." in name])
+    """A regex for what all the names begin with."""
+    names = [name for name in found if "." in name]
+    first, last = min(names, default=""), max(names, default="")
+    pairs = zip(first, last, strict=False)
+    common = "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
     return f"re:^{re.escape(common)}.*"
 
 
@@ -183,7 +197,7 @@ def spellings(names: Names) -> list[str]:
     """Entries in the spellings of other wrappers, which mappers rename, drop or leave."""
     tails = ("self_attn.q_proj", "mlp.gate_proj", "mlp.experts.0.gate_proj")
     last = names.layers
-    heads = (
+    blocks = (
         f"layers.{last}",
         f"model.layers.{last}",
         f"model.language_model.layers.{last}",
@@ -195,7 +209,7 @@ def spellings(names: Names) -> list[str]:
         "language_model.mtp.layers.0",
     )
     extra = ("mtp.fc", "mtp.0.attn.wq_a", "mtp.0.ffn.experts.0.w1", "model.mtp_block.0.mlp.up_proj")
-    return [*(f"{head}.{tail}" for head in heads for tail in tails), *extra]
+    return [*(f"{block}.{tail}" for block in blocks for tail in tails), *extra]
 
 
 def questions(variant: str) -> Iterator[Question]:
@@ -245,51 +259,52 @@ def record(server: Server, family: str) -> Recorder:
 
 
 def record_variant(server: Server, recorder: Recorder, variant: str, scratch: Path) -> None:
-    """Asks everything about one variant of a family."""
+    """Asks everything about one variant of a family; one question where vLLM refuses it."""
     config = tiny.config(recorder.family, variant)
     plain = ask(server, scratch, config)
     first = ask(server, scratch, quantized(config, MAIN, ["lm_head"]))
     recorder.patches = [patch for patch in first.patches if patch not in server.patches]
     names = names_of(recorder.family, config, replace(first, parameters=plain.parameters))
-    wanted = {question.ignore for question in questions(variant)}
+    refused = any(failure.phase == "config" for failure in first.failures)
+    asked = [Question(MAIN, "none")] if refused else list(questions(variant))
+    wanted = {question.ignore for question in asked}
     lists = {name: entries for name, entries in ignores(names).items() if name in wanted}
     table = Variant(config, lists)
     recorder.variants[variant] = table
-    for question in questions(variant):
-        asked = quantized(config, question.scheme, table.ignores[question.ignore])
-        recorder.add(variant, question.scheme, question.ignore, ask(server, scratch, asked))
+    for question in asked:
+        changed = quantized(config, question.scheme, table.ignores[question.ignore])
+        recorder.add(variant, *question, ask(server, scratch, changed))
 
 
 def main() -> None:
     """Entry point."""
     options = arguments()
-    home = environments.Home(options.home)
-    place = home.place(options.release)
-    folder = options.out / options.release
-    with Server(python=place.python, pythonpath=place.pythonpath, timeout=options.timeout) as server:
-        if server.about["vllm"].split("+")[0] != options.release:
-            raise SystemExit(f"asked for {options.release}, found {server.about['vllm']}")
-        command = f"python -m tools.record --release {options.release}"
-        made = {"command": command, **server.about}
-        write_release(folder, options.release, {**made, "patches": server.patches}, schemes())
+    release: str = options.release
+    python, pythonpath = environments.Home(options.home).place(release)
+    folder = options.out / release
+    with Server(python=python, pythonpath=pythonpath, timeout=options.timeout) as server:
+        if server.about["vllm"].split("+")[0] != release:
+            raise SystemExit(f"asked for {release}, found {server.about['vllm']}")
+        made = {"command": f"python -m tools.record --release {release}", **server.about}
+        write_release(folder, release, {**made, "patches": server.patches}, schemes())
         for family in options.family or tiny.families():
             begin = time.monotonic()
             recorder = record(server, family)
             recorder.write(folder / f"{family}.json")
             seconds = time.monotonic() - begin
-            print(f"{options.release} {family}: {recorder.summary()}, {seconds:.0f} s", flush=True)
+            print(f"{release} {family}: {recorder.summary()}, {seconds:.0f} s", flush=True)
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--release", required=True, choices=environments.releases())
-    parser.add_argument("--family", action="append", choices=tiny.families())
-    parser.add_argument("--home", type=Path, default=environments.HOME, help="where environments are kept")
+    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
+    parser.add_argument("--home", type=Path, default=environments.HOME, help="see environments.py")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--timeout", type=float, default=300)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

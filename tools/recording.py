@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import string
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 Json = Any
 
@@ -108,7 +110,7 @@ def _case(data: Json, row: Json) -> Case:
         if ignore is not None:
             config["quantization_config"]["ignore"] = ignore
     errors = iter(row.get("errors", ()))
-    modules = [Module(*module[:4], module[4] or module[3]) for module in variant["modules"]]
+    modules = [_module(*row) for row in variant["modules"]]
     given = targets(config.get("quantization_config", {}))
     return Case(
         release=data["release"],
@@ -130,6 +132,10 @@ def _case(data: Json, row: Json) -> Case:
         failures=tuple(row.get("failures", ())),
         unasked=tuple(variant["unasked"]),
     )
+
+
+def _module(part: str, kind: str, cls: str, name: str, param: str) -> Module:
+    return Module(part, kind, cls, name, param or name)
 
 
 def _outcome(module: Module, legend: Json, letter: str, errors: Iterator[str]) -> Outcome:
@@ -169,9 +175,16 @@ class Variant:
 
 
 class Recorder:
-    """Collects the answers of one family under one release, and writes the file."""
+    """Collects the answers of one family under one release, and writes the file.
 
-    # `patches` are those that the family needs besides the ones for every model.
+    Args:
+        family: the family.
+        schemes: the quantization configurations that cases name.
+
+    Attributes:
+        patches: what the family needs besides the patches for every model.
+        variants: the tables of each variant; the caller adds one before its cases.
+    """
 
     def __init__(self, family: str, schemes: dict[str, Json]) -> None:
         self.family = family
@@ -224,7 +237,7 @@ class Recorder:
             rest["ignore_after"] = None if answer.ignore is None else list(answer.ignore)
         if answer.failures:
             rest["failures"] = [
-                {"phase": f.phase, "type": f.type, "message": f.message, "where": f.where}
+                {"phase": f.phase, "type": f.type, "message": f.message[:400], "where": f.where}
                 for f in answer.failures
             ]
         return rest
@@ -255,7 +268,13 @@ class Recorder:
         path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
 
     def _variant(self, table: Variant) -> dict[str, Json]:
-        empty = {"draft_class": None, "packed": {}, "shared": None, "added": [], "unasked": []}
+        empty: dict[str, Json] = {
+            "draft_class": None,
+            "packed": {},
+            "shared": None,
+            "added": [],
+            "unasked": [],
+        }
         return {
             "config": table.config,
             **empty,

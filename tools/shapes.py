@@ -11,65 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import tempfile
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtpfix.engines.vllm.live import Answer, Server
-from mtpfix.model import Part
 from tools import disk, environments, tiny
+from tools.record import MAIN, ask, quantized
 
-FILE = tiny.HERE / "tiny_shapes.json"
-PARTS: tuple[Part, ...] = ("trunk", "draft")
+if TYPE_CHECKING:
+    from mtpfix.model import Part
 
-
-@dataclass(frozen=True)
-class Stored:
-    """One tensor of an unquantized checkpoint."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    quantizable: bool
-    """Whether vLLM quantizes its module where the target is `Linear`."""
-
-
-# --- reading -------------------------------------------------------------------
-
-
-@cache
-def _data() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return data
-
-
-def tensors(family: str, variant: str, part: Part) -> list[Stored]:
-    """What an unquantized checkpoint holds for one part of the model."""
-    found = _data()[f"{family}/{variant}"][part]
-    if found == tiny.BASE:
-        found = _data()[f"{family}/{tiny.BASE}"][part]
-    return [
-        Stored(name.replace("*", str(i)), *_parse(text))
-        for name, text in found.items()
-        for i in range(_data()["experts"] if "*" in name else 1)
-    ]
-
-
-def _parse(text: str) -> tuple[tuple[int, ...], str, bool]:
-    size, dtype, *mark = text.split(" ")
-    return tuple(int(n) for n in size.split("x")), dtype, mark == ["q"]
-
-
-# --- writing -------------------------------------------------------------------
+PARTS: tuple[Part, Part] = ("trunk", "draft")
 
 
 def record(server: Server) -> dict[str, Any]:
     """Asks vLLM about every tiny configuration."""
-    from tools.record import MAIN, ask, quantized
-
     found: dict[str, Any] = {"experts": 4}
     with tempfile.TemporaryDirectory() as scratch:
         for family in tiny.families():
@@ -117,8 +74,8 @@ def main() -> None:
     with Server(python=place.python, pythonpath=place.pythonpath) as server:
         found = record(server)
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
-    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    tiny.SHAPES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

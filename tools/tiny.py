@@ -1,14 +1,20 @@
-"""Tiny configurations of the families, read from `tiny_configs.json`."""
+"""Tiny configurations of the families, and what their checkpoints hold.
+
+Configurations come from `tiny_configs.json`; names and shapes of tensors from
+`tiny_shapes.json`, which `tools.shapes` records.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+SHAPES = HERE / "tiny_shapes.json"
 BASE = "base"
 """Name of the variant that changes nothing."""
 
@@ -66,3 +72,40 @@ def text(config: Config) -> Config:
     """The part that describes the language model."""
     nested: Config = config.get("text_config", config)
     return nested
+
+
+# --- tensors -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of an unquantized checkpoint."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantizable: bool
+    """Whether vLLM quantizes its module where the target is `Linear`."""
+
+
+@cache
+def _shapes() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(SHAPES.read_text(encoding="utf-8"))
+    return data
+
+
+def tensors(family: str, variant: str, part: str) -> list[Stored]:
+    """What an unquantized checkpoint holds for one part of the model."""
+    found = _shapes()[f"{family}/{variant}"][part]
+    if found == BASE:
+        found = _shapes()[f"{family}/{BASE}"][part]
+    return [
+        Stored(name.replace("*", str(i)), *_stored(text))
+        for name, text in found.items()
+        for i in range(_shapes()["experts"] if "*" in name else 1)
+    ]
+
+
+def _stored(text: str) -> tuple[tuple[int, ...], str, bool]:
+    size, dtype, *mark = text.split(" ")
+    return tuple(int(n) for n in size.split("x")), dtype, mark == ["q"]

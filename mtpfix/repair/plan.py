@@ -71,13 +71,17 @@ def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -
         options: what may be changed.
     """
     planner = _Planner(tuple(cases), view, options)
-    start = planner.narrowed()
-    if start == Change() and not planner.wrong(start):
-        return Plan(view, unresolved=planner.unresolved(start))
-    change = planner.reduced(planner.extended(start))
-    refused = _refusal(planner, change)
-    if refused is not None or change == Change():
-        return Plan(view, unresolved=planner.unresolved(Change()), refused=refused)
+    none = Change()
+    starts = planner.starts()
+    if starts == [none] and not planner.wrong(none):
+        return Plan(view, unresolved=planner.unresolved(none))
+    changes = [planner.reduced(planner.extended(start)) for start in starts]
+    refusals = [_refusal(planner, change) for change in changes]
+    if all(refusals):
+        return Plan(view, unresolved=planner.unresolved(none), refused=refusals[-1])
+    change = next(c for c, refused in zip(changes, refusals, strict=True) if refused is None)
+    if not planner.helps(change):
+        return Plan(view, unresolved=planner.unresolved(none))
     return Plan(
         view=quant.changed(view, change),
         edits=quant.edit(view, change),
@@ -134,12 +138,17 @@ class _Planner:
 
     def moved(self, change: Change) -> list[str]:
         """Trunk modules whose decision `change` alters, unless the user lets it mend them."""
+        moved = self._moved(change, healed=False)
+        return moved if self._options.repair_trunk else moved + self._moved(change, healed=True)
+
+    def _moved(self, change: Change, *, healed: bool) -> list[str]:
+        """Trunk modules that `change` moves, to what is on disk (`healed`) or elsewhere."""
         view = quant.changed(self._view, change)
         found: dict[str, None] = {}
         for case, before in zip(self._cases, self._trunk, strict=True):
             for old, new in zip(before, case.judged(view, case.trunk), strict=True):
-                mended = old.agrees is False and new.agrees is True
-                if not _same(old, new) and not (self._options.repair_trunk and mended):
+                right = old.agrees is False and new.agrees is True
+                if not _same(old, new) and right == healed:
                     found[old.decision.module.name] = None
         return list(found)
 
@@ -155,20 +164,32 @@ class _Planner:
 
     # --- taking away ---------------------------------------------------------
 
-    def narrowed(self) -> Change:
-        """Takes entries away, or narrows them, where quantized modules lost their scheme."""
+    def starts(self) -> list[Change]:
+        """Ways to deal with entries that took the scheme from quantized modules.
+
+        Without the entry altogether, which is right where it was meant for the MTP block
+        alone; else narrowed, so that it spares those modules and still hits all others.
+        """
         spared: dict[Entry, set[str]] = {}
         for case, report in self._victims():
             entry, module = report.decision.because, report.decision.module
             if entry is not None:
                 packed = packed_mapping(case.policy, case.context, module.part)
-                hit = (
-                    {f"{module.name}."} if module.kind == "experts" else asked_names(module, packed)
-                )
+                experts = module.kind == "experts"
+                hit = {f"{module.name}."} if experts else asked_names(module, packed)
                 spared.setdefault(self._written(entry), set()).update(hit)
-        remove = sorted(self._view.ignore.index(entry) for entry in spared)
+        if not spared:
+            return [Change()]
+        remove = tuple(sorted(self._view.ignore.index(entry) for entry in spared))
         patterns = {e.text: names for e, names in spared.items() if e.text.startswith("re:")}
-        return Change(tuple(remove), tuple(narrowed(text, n) for text, n in patterns.items()))
+        narrow = tuple(narrowed(text, names) for text, names in patterns.items())
+        return [Change(remove), Change(remove, narrow)] if narrow else [Change(remove)]
+
+    def helps(self, change: Change) -> bool:
+        """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""
+        if self.wrong(change) < self.wrong(Change()):
+            return True
+        return self._options.repair_trunk and bool(self._moved(change, healed=True))
 
     def _victims(self) -> Iterator[tuple[Case, ModuleReport]]:
         groups = [self._draft(Change()), *([self._trunk] if self._options.repair_trunk else [])]

@@ -45,14 +45,14 @@ def releases(chosen: Iterable[str], known: Iterable[str]) -> str:
             other here. Patch numbers go where the rest tells them apart.
     """
     wanted = set(chosen)
-    order = sorted({*known, *wanted}, key=_age)
+    order = sorted({*known, *wanted}, key=age)
     short = _short(order)
     return ", ".join(_span([short[name] for name in run]) for run in runs(wanted, order))
 
 
 def places(chosen: Iterable[Place], known: Iterable[Place]) -> str:
     """Releases on platforms, for example `0.30-0.33 on cuda, rocm; 0.33 on xpu`."""
-    everywhere = {release for release, _ in (known := tuple(known))}
+    everywhere = {release for release, _ in known}
     spans: dict[str, list[str]] = {}
     by_platform: dict[str, list[str]] = {}
     for release, platform in chosen:
@@ -77,7 +77,7 @@ def _span(run: Sequence[str]) -> str:
     return run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}"
 
 
-def _age(release: str) -> tuple[tuple[int, ...], int, str]:
+def age(release: str) -> tuple[tuple[int, ...], int, str]:
     """Sorting key: the numbers first, then a pre-release before the release itself."""
     found = re.match(r"\d+(\.\d+)*", release)
     numeric = found[0] if found else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.model import (
@@ -52,8 +53,18 @@ class Evidence:
 
     @property
     def trunk(self) -> tuple[ModuleReport, ...]:
-        """Reports of the trunk modules."""
+        """Reports of the trunk modules that vLLM asks a method for."""
         return tuple(r for r in self._of("trunk") if r.decision.module.asks)
+
+    @cached_property
+    def trunk_names(self) -> dict[str, None]:
+        """Every name of a trunk module: in the engine and on disk, one expert for all."""
+        found: dict[str, None] = {}
+        for report in self._of("trunk"):
+            module = report.decision.module
+            found[module.name] = None
+            found.update(dict.fromkeys(m.replace("*", "0") for m in module.members))
+        return found
 
     def _of(self, part: str) -> Iterator[ModuleReport]:
         return (r for r in self.report.modules if r.decision.module.part == part)

@@ -15,25 +15,30 @@ from mtpfix.rules.evidence import Evidence, Rule, names, some
 
 
 class _Names(NamedTuple):
-    """The three kinds of names of the draft."""
+    """The names of the draft: in the matcher, on disk, in the module tree."""
 
     asked: dict[str, None]
     disk: dict[str, None]
     tree: dict[str, None]
+    experts: dict[str, str]
+    """Name of routed experts -> the first name that is asked in their place."""
 
 
 def _draft_names(evidence: Evidence) -> _Names:
     packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    asked, disk, tree = _Names({}, {}, {})
+    found = _Names({}, {}, {}, {})
     for report in (*evidence.draft, *evidence.unasked):
         module = report.decision.module
         if not all(f"{member}.".startswith(roots) for member in module.members):
             continue  # shared with the trunk
-        asked.update(dict.fromkeys(asked_names(module, packed)))
-        disk.update(dict.fromkeys(written_out(module)))
-        tree[module.param] = None
-    return _Names(asked, disk, tree)
+        names_asked = asked_names(module, packed)
+        found.asked.update(dict.fromkeys(names_asked))
+        found.disk.update(dict.fromkeys(written_out(module)))
+        found.tree[module.param] = None
+        if module.kind == "experts":
+            found.experts[module.name] = names_asked[0]
+    return found
 
 
 def _first(entry: Entry, candidates: dict[str, None]) -> str | None:
@@ -44,61 +49,109 @@ def _first(entry: Entry, candidates: dict[str, None]) -> str | None:
     return next((name for name in candidates if pattern.first(name) is not None), None)
 
 
-def dead_entry(evidence: Evidence) -> Iterator[Finding]:
-    """MTP101: an entry that is meant for the MTP block and that vLLM never matches."""
+def dead_entries(evidence: Evidence) -> Iterator[Finding]:
+    """MTP101, MTP104: entries that are meant for the MTP block and that vLLM never matches."""
     if evidence.report.outcome == "no_mtp":
         return
-    context, policy = evidence.case.context, evidence.case.policy
-    own = policy.pick("own_config", context) is not None
-    after = (evidence.view if own else mapped(evidence.view, policy, context)).ignore
     draft = _draft_names(evidence)
-    packed = packed_mapping(policy, context, "trunk")
-    trunk = {n: None for r in evidence.trunk for n in asked_names(r.decision.module, packed)}
-    for written, entry in zip(evidence.view.ignore, after, strict=True):
-        try:
-            if not _about_mtp(evidence, written, draft):
-                continue
-            if _first(entry, draft.asked) is not None or _first(entry, trunk) is not None:
-                continue
-            why = _why(written, entry, draft, evidence)
-        except PatternError:
-            continue  # MTP404 says so
-        clean = evidence.report.outcome == "clean"
+    groups: dict[str, tuple[_Why, list[Entry]]] = {}
+    for written, entry in _pairs(evidence):
+        why = _dead(written, entry, draft, evidence)
+        if why is not None:
+            groups.setdefault(why.kind, (why, []))[1].append(written)
+    clean = evidence.report.outcome == "clean"
+    for why, entries in groups.values():
+        if why.kind == "experts" and clean:
+            continue  # every expert is listed, and expert 0 is enough for vLLM
         yield Finding(
-            code="MTP101",
+            code="MTP104" if why.kind == "experts" else "MTP101",
             severity="info" if clean else "warning",
             confidence="run",
-            message=f"`{written.spelling}` never matches: {why}",
-            where=evidence.where(written),
+            message=f"{some([e.spelling for e in entries])} never match{_s(entries)}: {why.text}",
+            where=evidence.where(entries[0]),
         )
 
 
+def _dead(written: Entry, entry: Entry, draft: _Names, evidence: Evidence) -> _Why | None:
+    """Why an entry for the MTP block never matches; None if it does, or is not for it."""
+    try:
+        if not _about_mtp(evidence, written, draft) or _alive(evidence, entry, draft):
+            return None
+        return _why(written, draft, evidence)
+    except PatternError:
+        return None  # MTP205 or MTP404 says so
+
+
+def _s(items: list[Entry]) -> str:
+    return "" if len(items) > 1 else "es"
+
+
+def _pairs(evidence: Evidence) -> Iterator[tuple[Entry, Entry]]:
+    """Each ignore entry as it is written, and as the draft's configuration has it."""
+    policy, context = evidence.case.policy, evidence.case.context
+    own = policy.pick("own_config", context) is not None
+    after = evidence.view if own else mapped(evidence.view, policy, context)
+    return zip(evidence.view.ignore, after.ignore, strict=True)
+
+
 def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
-    """Whether an entry is meant for the MTP block."""
+    """Whether an entry is meant for the MTP block: it says so, or fits nothing else."""
     roots = disk_roots(evidence.case.policy, evidence.case.context)
     text = entry.text.lower()
     if "mtp" in text or "nextn" in text or entry.text.startswith(roots):
         return True
-    return _first(entry, draft.disk) is not None or _first(entry, draft.tree) is not None
+    if _experts_of(entry, draft) is not None:
+        return True
+    fits = _first(entry, draft.disk) is not None or _first(entry, draft.tree) is not None
+    return fits and _first(entry, evidence.trunk_names) is None
 
 
-def _why(written: Entry, entry: Entry, draft: _Names, evidence: Evidence) -> str:
-    """Why vLLM never matches an entry, in words that name the right spelling."""
+def _alive(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
+    """Whether vLLM compares the entry with a name that it fits."""
+    if _first(entry, draft.asked) is not None:
+        return True
+    packed = packed_mapping(evidence.case.policy, evidence.case.context, "trunk")
+    trunk = {n: None for r in evidence.trunk for n in asked_names(r.decision.module, packed)}
+    return _first(entry, trunk) is not None
+
+
+def _experts_of(entry: Entry, draft: _Names) -> str | None:
+    """The probed name of the routed experts that an exact entry speaks of."""
+    if entry.text.startswith("re:"):
+        return None
+    for name, probe in draft.experts.items():
+        if entry.text == name or entry.text.startswith(f"{name}."):
+            return probe
+    return None
+
+
+class _Why(NamedTuple):
+    """Why an entry is dead; entries with the same reason are reported together."""
+
+    kind: str
+    text: str
+
+
+def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
+    """The reason in words that name the right spelling."""
+    probe = _experts_of(written, draft)
+    if probe is not None:
+        return _Why("experts", f"of routed experts vLLM asks only about expert 0, as `{probe}`")
     in_tree = _first(written, draft.tree)
     if in_tree is not None:
-        return _why_tree(evidence, in_tree)
+        return _Why("tree", _why_tree(evidence, in_tree))
     on_disk = _first(written, draft.disk)
     if on_disk is not None:
-        return _why_disk(evidence, on_disk)
+        return _Why("disk", _why_disk(evidence, on_disk))
+    example = next(iter(draft.asked), "")
     if written.text.startswith("re:"):
-        example = next(iter(draft.asked), "")
-        return f"no name that vLLM asks about fits it; they look like `{example}`"
+        text = f"no name that vLLM asks about fits; they look like `{example}`"
+        return _Why("pattern", text)
     if "*" in written.text:
-        return "compressed-tensors has no wildcards, only exact names and `re:` patterns"
-    inside = next((name for name in draft.asked if name.startswith(f"{written.text}.")), None)
-    renamed = f" (vLLM renames it to `{entry.text}`)" if entry.text != written.text else ""
-    instead = f"; a name is compared as a whole, for example `{inside}`" if inside else ""
-    return f"vLLM asks about no module of that name{renamed}{instead}"
+        text = "compressed-tensors has no wildcards, only exact names and `re:` patterns"
+        return _Why("glob", text)
+    text = f"names are compared as a whole, and vLLM asks about names like `{example}`"
+    return _Why("name", text)
 
 
 def _why_tree(evidence: Evidence, path: str) -> str:
@@ -106,17 +159,18 @@ def _why_tree(evidence: Evidence, path: str) -> str:
     asked = next(r.decision.module.name for r in reports if r.decision.module.param == path)
     part = next((p for p in path.split(".") if p not in asked.split(".")), "")
     lacks = f", which has no `{part}`" if part else ""
-    return f"it fits the module tree (`{path}`), but vLLM asks about `{asked}`{lacks}"
+    return f"the module tree has `{path}`, but vLLM asks about `{asked}`{lacks}"
 
 
 def _why_disk(evidence: Evidence, name: str) -> str:
-    packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
+    spelled = "it is the checkpoint's spelling"
     for report in evidence.draft:
         module = report.decision.module
         if {name, without_expert(name)} & {*module.members, *module.stacked}:
-            asked = some(asked_names(module, packed), 4)
-            return f"it is the checkpoint's spelling (`{name}`); vLLM asks about {asked}"
-    return f"vLLM builds `{name}` without asking for a quantization method"
+            packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
+            asked = some(asked_names(module, packed), 1)
+            return f"{spelled}; for example, for `{name}` vLLM asks about {asked}"
+    return f"{spelled}, and vLLM builds `{name}` without asking"
 
 
 def half_ignored(evidence: Evidence) -> Iterator[Finding]:
@@ -159,4 +213,4 @@ def also_hits_trunk(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (dead_entry, half_ignored, also_hits_trunk)
+RULES: tuple[Rule, ...] = (dead_entries, half_ignored, also_hits_trunk)

@@ -51,6 +51,8 @@ def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
     if any(r.consequence == "load_error" for r in reports):
         error = evidence.report.error
         return f"Loading the draft fails: {error}." if error else "Loading the draft fails."
+    if evidence.report.outcome == "load_error":
+        return "Their weights are cast without a scale, and their scales stay uninitialised."
     return (
         "The load succeeds: weights are cast without a scale, scales stay uninitialised, and every "
         "draft token is rejected."

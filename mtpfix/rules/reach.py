@@ -44,7 +44,8 @@ def never_quantized(evidence: Evidence) -> Iterator[Finding]:
             severity="error",
             confidence="read",
             message=f"{len(wrong)} module(s) are quantized on disk, but vLLM always builds them "
-            f"unquantized: {some(r.decision.module.param for r in wrong)}. No metadata can change that.",
+            f"unquantized: {some(r.decision.module.param for r in wrong)}. No metadata can "
+            "change that.",
             modules=tuple(r.decision.module.param for r in wrong),
             fix=Fix("store these modules unquantized", "display"),
         )

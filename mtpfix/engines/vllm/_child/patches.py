@@ -6,7 +6,6 @@ module would otherwise decide for a CPU, and CUDA is the platform that mtpfix pr
 The first line of a docstring says what and why; the decorator says for which releases.
 """
 
-# ruff: noqa: PLC0415 - vLLM is imported where it is used, and only where it is there
 from __future__ import annotations
 
 import contextlib

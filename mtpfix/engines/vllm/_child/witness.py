@@ -1,6 +1,5 @@
 """Notes what vLLM decides for each layer that asks its quantization configuration."""
 
-# ruff: noqa: PLC0415 - vLLM is imported where it is used, after the patches
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

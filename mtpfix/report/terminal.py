@@ -1,0 +1,160 @@
+"""What `render` of `text` shows, from the head to the verdict; built on rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mtpfix.model import EngineReport, Finding, Outcome, Report
+from mtpfix.report import ranges, rows, words
+from mtpfix.report.page import Page, mooded, together
+from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report.table import put_table
+
+
+def rendered(report: Report, width: int | None, *, color: bool, verbose: bool) -> str:
+    """The whole report as lines; see `text.render`."""
+    page = Page(width, color=color)
+    _put_head(page, report)
+    _put_engines(page, report, verbose=verbose)
+    _put_findings(page, report, verbose=verbose)
+    _put_notes(page, report)
+    _put_last(page, report)
+    return page.text()
+
+
+# --- head --------------------------------------------------------------------
+
+
+def _put_head(page: Page, report: Report) -> None:
+    revision = report.target.revision
+    at = f" @ {inert(revision, 40)}" if revision else ""
+    page.line(together(mooded(inert(report.target.name), "strong"), mooded(at, "quiet")))
+    for label, text in _facts(report):
+        page.item(mooded(f"{label:<14}", "quiet"), mooded(text), 2)
+
+
+def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    model = report.model
+    classes = ", ".join(inert(name) for name in model.architectures) or model.model_type
+    family = inert(model.family) if model.family else "not known to mtpfix"
+    yield "family", f"{family} ({inert(classes)})" if classes else family
+    if model.num_hidden_layers is not None or model.mtp_layers is not None:
+        yield "layers", _layers(report)
+    files = ", ".join(inert(file) for file in report.quant_files)
+    method = inert(report.method) if report.method else "none"
+    yield "quantization", f"{method} in {files}" if files else method
+
+
+def _layers(report: Report) -> str:
+    model = report.model
+    trunk = "? " if model.num_hidden_layers is None else f"{model.num_hidden_layers:,} "
+    mtp = "? MTP" if model.mtp_layers is None else f"{model.mtp_layers:,} MTP"
+    drafted = f", drafted by {inert(model.draft_class)}" if model.draft_class else ""
+    return f"{trunk}+ {mtp}{drafted}"
+
+
+# --- engines -----------------------------------------------------------------
+
+
+class _Group(NamedTuple):
+    """What is the same for all releases and platforms that are shown together."""
+
+    outcome: Outcome
+    behind: str
+    draft: tuple[rows.Section, ...]
+    trunk: tuple[rows.Section, ...]
+
+
+def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
+    shown: dict[tuple[rows.Section, ...], str] = {}
+    for group, members in _groups(report, verbose=verbose).items():
+        sign = words.OUTCOMES[group.outcome]
+        name = f"{words.engine(members[0].engine)} {words.places(members, report.engines)}"
+        page.line()
+        page.item(mooded(f"{sign.sign} ", sign.mood), mooded(f"{name}: {sign.word}", "strong"))
+        page.item(mooded("  "), mooded(group.behind))
+        for part, sections in (("draft", group.draft), ("trunk", group.trunk)):
+            if not sections:
+                continue
+            if sections in shown:
+                page.line(mooded(f"  {part} modules as for {shown[sections]}", "quiet"))
+                continue
+            shown[sections] = name
+            page.line()
+            put_table(page, part, sections, verbose=verbose)
+
+
+def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]]:
+    lines = rows.lines_of(report)
+    groups: dict[_Group, list[EngineReport]] = {}
+    for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
+        draft = rows.sections(engine.modules, "draft", lines, verbose=verbose)
+        trunk = rows.sections(engine.modules, "trunk", lines, verbose=verbose)
+        group = _Group(engine.outcome, words.outcome(engine), draft, trunk)
+        groups.setdefault(group, []).append(engine)
+    return groups
+
+
+# --- findings and the rest ---------------------------------------------------
+
+
+def _put_findings(page: Page, report: Report, *, verbose: bool) -> None:
+    for finding in report.findings:
+        sign = words.severity(finding)
+        head = mooded(f"{inert(finding.code)} {sign.word}  ", sign.mood)
+        page.line()
+        body = together(head, mooded(inert(finding.message, PROSE_LIMIT)))
+        page.item(mooded(f"{sign.sign} ", sign.mood), body)
+        for label, text in _about(finding, report.engines, verbose=verbose):
+            page.item(mooded(f"{label:<8}", "quiet"), mooded(text), 2)
+
+
+def _about(
+    finding: Finding, engines: Sequence[EngineReport], *, verbose: bool
+) -> Iterator[tuple[str, str]]:
+    """Labels and texts under the message of a finding."""
+    place = finding.where
+    if place is not None:
+        known = place.line is not None and not verbose
+        pointer = "" if known or not place.pointer else f"  {inert(place.pointer)}"
+        yield "where", f"{rows.where(place.file, place.line)}{pointer}"
+    reach = words.reach(finding, engines)
+    if reach is not None:
+        yield "vLLM", reach
+    if finding.confidence != "run":
+        yield "known", words.GRADES[finding.confidence]
+    if finding.fix is not None:
+        yield "fix", f"{inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
+    if verbose:
+        yield from _evidence(finding)
+
+
+def _evidence(finding: Finding) -> Iterator[tuple[str, str]]:
+    """Modules and edits of a finding, for a reader who asked for everything."""
+    if finding.modules:
+        yield "modules", ", ".join(inert(name) or '""' for name in finding.modules)
+    for edit in finding.fix.edits if finding.fix is not None else ():
+        value = "" if edit.op == "remove" else f"  {inert(repr(edit.value), PROSE_LIMIT)}"
+        yield "edit", f"{edit.op} {inert(edit.file)}#{inert(edit.pointer)}{value}"
+
+
+def _put_notes(page: Page, report: Report) -> None:
+    if report.notes:
+        page.line()
+    for note in report.notes:
+        page.item(mooded("note  ", "quiet"), mooded(inert(note, PROSE_LIMIT)))
+
+
+def _put_last(page: Page, report: Report) -> None:
+    sign = words.overall(report)
+    found = f": {words.tally(report.findings)}" if report.findings else ""
+    said = words.sentence(report)
+    page.line()
+    body = mooded(f"{said[:1].upper()}{said[1:]}{found}.", "strong")
+    page.item(mooded(f"{sign.sign} ", sign.mood), body)
+    follows = words.next_command(report)
+    if follows is not None:
+        command, purpose = follows
+        what = mooded(f"  # {purpose}", "quiet")
+        page.line(together(mooded("  Next: "), mooded(command, "strong"), what))

@@ -1,0 +1,249 @@
+"""What the states of a report are called in front of a person. Pure, no layout.
+
+Every state has a sign and a word, so that neither colour nor sign has to be seen.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from mtpfix.model import (
+    Decision,
+    EngineReport,
+    Finding,
+    Fix,
+    Grade,
+    ModuleReport,
+    Outcome,
+    Precision,
+    Report,
+    Severity,
+    State,
+)
+from mtpfix.report import ranges
+from mtpfix.report.safe import PROSE_LIMIT, inert
+
+ASCII = str.maketrans({"✓": "+", "✗": "x", "–": "-", "─": "-", "→": ">", "…": "~"})
+"""One character for one, so that columns stay where they are."""
+
+
+class Sign(NamedTuple):
+    """A state as a sign, a word, and a mood that a renderer may colour."""
+
+    sign: str
+    word: str
+    mood: str
+    """`good`, `bad`, `unsure` or `quiet`."""
+
+
+OUTCOMES: Mapping[Outcome, Sign] = {
+    "load_error": Sign("✗", "load error", "bad"),
+    "silent_garbage": Sign("✗", "silent garbage", "bad"),
+    "unknown": Sign("?", "could not judge", "unsure"),
+    "no_mtp": Sign("–", "nothing to judge", "quiet"),
+    "clean": Sign("✓", "clean", "good"),
+}
+"""From the worst to the best."""
+
+_VERBS: Mapping[Outcome, str] = {
+    "load_error": "fails to load",
+    "silent_garbage": "loads as silent garbage",
+    "unknown": "could not be judged",
+    "no_mtp": "is not there",
+    "clean": "is clean",
+}
+"""What the draft does."""
+
+SEVERITIES: Mapping[Severity, Sign] = {
+    "error": Sign("✗", "error", "bad"),
+    "warning": Sign("!", "warning", "unsure"),
+    "info": Sign("i", "info", "quiet"),
+}
+
+GRADES: Mapping[Grade, str] = {
+    "run": "seen in real runs of vLLM",
+    "read": "read in vLLM's source, not run",
+    "assumed": "assumed, neither read nor run",
+}
+
+_ENGINES = {"vllm": "vLLM"}
+
+
+# --- modules -----------------------------------------------------------------
+
+
+def verdict(report: ModuleReport) -> Sign:
+    """Whether what is built takes what is stored."""
+    if report.agrees is True:
+        return Sign("✓", "agrees", "good")
+    if report.agrees is False:
+        return Sign("✗", "differs", "bad")
+    if report.disk.state is State.MISSING:
+        return Sign("–", "absent", "bad" if report.consequence else "quiet")
+    return Sign("?", "unknown", "unsure")
+
+
+def stored(disk: Precision, *, short: bool = False) -> str:
+    """State and format on disk; the short form leaves out a state that the format tells."""
+    state = disk.state.value
+    if disk.format is None:
+        return state
+    told = short and disk.state is not State.MIXED
+    return inert(disk.format) if told else f"{state} {inert(disk.format)}"
+
+
+def built(decision: Decision, *, short: bool = False, full: bool = False) -> str:
+    """What the engine builds, with its scheme; `full` keeps the name of the class."""
+    if decision.built != "quantized" or decision.scheme is None:
+        return decision.built
+    scheme = inert(decision.scheme) if full else short_scheme(decision.scheme)
+    return scheme if short else f"quantized {scheme}"
+
+
+def short_scheme(name: str) -> str:
+    """`W8A8Fp8 MoE` for `CompressedTensorsW8A8Fp8MoEMethod`."""
+    bare = re.sub(r"(?<=.)(Linear)?Method$", "", name.removeprefix("CompressedTensors") or name)
+    return inert(re.sub(r"(?<=.)(Fused)?MoE$", " MoE", bare))
+
+
+# --- outcomes ----------------------------------------------------------------
+
+
+def engine(name: str) -> str:
+    """Name of an engine as its makers write it."""
+    return _ENGINES.get(name, inert(name))
+
+
+def outcome(report: EngineReport) -> str:
+    """What stands behind an outcome: the exception, the reason, or what it leads to."""
+    if report.outcome == "load_error":
+        return inert(report.error or "the loader refuses what is on disk", PROSE_LIMIT)
+    if report.outcome == "silent_garbage":
+        lost = sum(m.consequence == "silent_garbage" for m in report.modules)
+        what = count(lost, "module") if lost else "parts of it"
+        stay = "stays" if lost == 1 else "stay"
+        return f"it loads, but {what} {stay} partly uninitialised: every draft token is rejected"
+    if report.outcome == "unknown":
+        return inert(report.reason or "no reason is known", PROSE_LIMIT)
+    if report.outcome == "no_mtp":
+        return "no MTP layers"
+    return "the draft loads as it is stored"
+
+
+def places(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str:
+    """Releases and platforms, for example `0.30-0.33 on cuda`."""
+    return ranges.places(
+        [(e.version, e.platform) for e in chosen], [(e.version, e.platform) for e in known]
+    )
+
+
+def severity(finding: Finding) -> Sign:
+    """How grave a finding is; what could not be judged is not shown as wrong."""
+    sign = SEVERITIES[finding.severity]
+    return Sign("?", sign.word, "unsure") if _is_unjudged(finding) else sign
+
+
+def reach(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
+    """The releases that a finding holds for; None where naming them says nothing."""
+    known = [(e.version, e.platform) for e in engines]
+    if not finding.releases or len(known) < 2:  # noqa: PLR2004
+        return None
+    return ranges.places([ranges.place(label) for label in finding.releases], known)
+
+
+# --- the whole report --------------------------------------------------------
+
+
+def count(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def tally(findings: Sequence[Finding]) -> str:
+    """How many findings of each severity, for example `1 error, 2 warnings`."""
+    numbers = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
+    nouns = {"error": "error", "warning": "warning", "info": "remark"}
+    return ", ".join(count(n, nouns[s]) for s, n in numbers.items() if n)
+
+
+def overall(report: Report) -> Sign:
+    """The sign and mood of the whole report; the word is that of the worst outcome."""
+    worst = next((o for o in OUTCOMES if any(e.outcome == o for e in report.engines)), None)
+    if worst is None:
+        worst = "unknown" if _unjudged(report) else "no_mtp"
+    sign = OUTCOMES[worst]
+    if sign.mood != "bad" and worst != "unknown" and _has(report, "error"):
+        return Sign("✗", sign.word, "bad")
+    return sign
+
+
+def sentence(report: Report) -> str:
+    """The verdict in one sentence, without sign and full stop."""
+    if not report.engines:
+        unjudged = next(iter(_unjudged(report)), None)
+        said = unjudged.message if unjudged else next(iter(report.notes), "nothing to judge")
+        return inert(said, PROSE_LIMIT)
+    if all(e.outcome == "no_mtp" for e in report.engines):
+        return "there are no MTP layers, so there is nothing to judge"
+    *firsts, last = _parts(report.engines)
+    platforms = {e.platform for e in report.engines}
+    where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
+    return f"the draft {', '.join(firsts)}{' and ' if firsts else ''}{last}{where}"
+
+
+def _parts(engines: Sequence[EngineReport]) -> Iterator[str]:
+    """What the draft does, and on which releases; a platform that all share is left out."""
+    several = len({e.platform for e in engines}) > 1
+    known = [(e.version, e.platform if several else "") for e in engines]
+    name = f"{engine(engines[0].engine)} "
+    for kind, verb in _VERBS.items():
+        found = [place for place, e in zip(known, engines, strict=True) if e.outcome == kind]
+        if found:
+            yield f"{verb} on {name}{ranges.places(found, known)}"
+            name = ""
+
+
+def next_command(report: Report) -> tuple[str, str] | None:
+    """The command that helps next and what it does; None where nothing is left to do."""
+    name = inert(report.target.name)
+    target = "" if name == "." else f" {shlex.quote(name)}"
+    if any(mendable(finding) for finding in report.findings):
+        return f"mtpfix rewrite{target}", "shows the repair as a diff"
+    if _unjudged(report) or any(e.outcome == "unknown" for e in report.engines):
+        return "mtpfix families", "lists what is covered"
+    grave = [f for f in report.findings if f.severity != "info"]
+    if grave:
+        return f"mtpfix explain {inert(grave[0].code)}", "says what to do about it"
+    if overall(report).mood == "good":
+        return f"mtpfix verify{target}", "asks the installed vLLM itself"
+    return None
+
+
+def mendable(finding: Finding) -> bool:
+    """Whether `mtpfix rewrite` can do something about a finding."""
+    if finding.fix is not None:
+        return finding.fix.applicability != "display"
+    return finding.severity != "info" and finding.code.startswith(("MTP1", "MTP2"))
+
+
+def how_to(fix: Fix) -> str:
+    """How a fix is applied."""
+    if fix.applicability == "display":
+        return "by hand"
+    caution = ", which changes more than the draft" if fix.applicability == "unsafe" else ""
+    return f"`mtpfix rewrite` writes it{caution}"
+
+
+def _has(report: Report, severity: Severity) -> bool:
+    return any(finding.severity == severity for finding in report.findings)
+
+
+def _is_unjudged(finding: Finding) -> bool:
+    return finding.code.startswith("MTP9")
+
+
+def _unjudged(report: Report) -> list[Finding]:
+    return list(filter(_is_unjudged, report.findings))
