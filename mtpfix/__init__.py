@@ -1,3 +1,115 @@
-"""mtpfix: the quantization metadata of MTP blocks, judged by vLLM's own rules."""
+"""mtpfix: the quantization metadata of MTP blocks, judged by vLLM's own rules.
+
+Everything public is imported on first use, so that `import mtpfix` costs nothing::
+
+    import mtpfix
+
+    report = mtpfix.inspect("path/to/checkpoint", vllm=["all"])
+    for finding in report.findings:
+        print(finding.code, finding.message)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtpfix.advice import Names
+    from mtpfix.api import Repair, check, inspect, names_of, override, plan, rewrite
+    from mtpfix.errors import (
+        BrokenFileError,
+        ConflictError,
+        MtpfixError,
+        RefusedError,
+        TargetError,
+        UnknownError,
+        UsageError,
+        WriteError,
+    )
+    from mtpfix.model import (
+        Edit,
+        EngineReport,
+        Finding,
+        Fix,
+        ModuleReport,
+        Platform,
+        Report,
+    )
+    from mtpfix.repair.plan import Options, Plan, Unresolved
+    from mtpfix.verify import Verification, verify
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BrokenFileError",
+    "ConflictError",
+    "Edit",
+    "EngineReport",
+    "Finding",
+    "Fix",
+    "ModuleReport",
+    "MtpfixError",
+    "Names",
+    "Options",
+    "Plan",
+    "Platform",
+    "RefusedError",
+    "Repair",
+    "Report",
+    "TargetError",
+    "UnknownError",
+    "Unresolved",
+    "UsageError",
+    "Verification",
+    "WriteError",
+    "__version__",
+    "check",
+    "inspect",
+    "names_of",
+    "override",
+    "plan",
+    "rewrite",
+    "verify",
+]
+
+_HOMES = {
+    "mtpfix.advice": ("Names",),
+    "mtpfix.api": ("Repair", "check", "inspect", "names_of", "override", "plan", "rewrite"),
+    "mtpfix.errors": (
+        "BrokenFileError",
+        "ConflictError",
+        "MtpfixError",
+        "RefusedError",
+        "TargetError",
+        "UnknownError",
+        "UsageError",
+        "WriteError",
+    ),
+    "mtpfix.model": (
+        "Edit",
+        "EngineReport",
+        "Finding",
+        "Fix",
+        "ModuleReport",
+        "Platform",
+        "Report",
+    ),
+    "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),
+    "mtpfix.verify": ("Verification", "verify"),
+}
+"""Module -> the public names that live there."""
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first asked for."""
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

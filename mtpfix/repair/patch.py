@@ -22,6 +22,7 @@ from array import array
 from bisect import bisect
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtpfix.errors import BrokenFileError, UsageError
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _KEY = re.compile(_STRING + rb"(\s*:\s*)", re.DOTALL)
-# `lastgroup` says what a token is, None a scalar; commas are passed over.
+# `lastgroup` says what a token is (`text` or None: a scalar); commas are passed over.
 _TOKEN = re.compile(
-    rb"(?P<key>(?P<text>" + _STRING + rb")\s*:)|(?P<open>[\[{])|(?P<close>[\]}])"
-    rb"|" + _STRING + rb'|[^][{},:"\s]+',
+    rb"(?P<text>" + _STRING + rb")(?P<key>\s*:)?|(?P<open>[\[{])|(?P<close>[\]}])"
+    rb'|[^][{},:"\s]+',
     re.DOTALL,
 )
 
@@ -116,6 +117,7 @@ def locate(raw: bytes, pointer: str) -> Span:
         BrokenFileError: the text is not JSON, or a key on the way stands twice.
     """
     path = _path(pointer)
+    _load(raw)
     node = _follow(_scan(raw, [path]), path, pointer)
     return Span(node.begin, node.end, node.start)
 
@@ -133,6 +135,7 @@ def lines_of(raw: bytes, pointers: Sequence[str]) -> tuple[int | None, ...]:
         BrokenFileError: the text is not JSON.
     """
     paths = [_path(pointer) for pointer in pointers]
+    _load(raw)
     holder = _scan(raw, paths)
     newlines = [newline.start() for newline in re.finditer(rb"\n", raw)]
     lines: list[int | None] = []
@@ -165,6 +168,7 @@ def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
     if len({edit.file for edit in edits}) > 1:
         raise UsageError("the edits of one call must concern one file")
     paths = [_path(edit.pointer) for edit in edits]
+    value = _load(raw)
     holder = _scan(raw, paths)
     for path, edit in zip(paths, edits, strict=True):
         _note(holder, path, edit)
@@ -175,7 +179,9 @@ def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
                 raise UsageError(f"{edit.file}: {edit.pointer}: another edit changes what holds it")
             above = above.parent
     new = _splice(raw, holder)
-    _verify(raw, new, edits)
+    # As text, for == does not tell 1, 1.0 and true apart.
+    if json.dumps(_load(new)) != json.dumps(_edited(value, edits)):
+        raise RuntimeError("internal error: the edited text does not say what the edits ask for")
     return new
 
 
@@ -188,10 +194,50 @@ def diff(old: bytes, new: bytes, name: str) -> str:
     before, after = (
         list(io.StringIO(text.decode("utf-8", "replace"), newline="\n")) for text in (old, new)
     )
-    return "".join(
-        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-        for line in difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
-    )
+    lines = [f"--- a/{name}\n", f"+++ b/{name}\n"]
+    for hunk in _Matcher(None, before, after).get_grouped_opcodes(3):
+        (_, begin, _, start, _), (_, _, end, _, stop) = hunk[0], hunk[-1]
+        lines.append(f"@@ -{_range(begin, end)} +{_range(start, stop)} @@\n")
+        for tag, first, last, low, high in hunk:
+            if tag == "equal":
+                lines += (f" {line}" for line in before[first:last])
+            else:
+                lines += (f"-{line}" for line in before[first:last])
+                lines += (f"+{line}" for line in after[low:high])
+    marked = (ln if ln.endswith("\n") else f"{ln}\n\\ No newline at end of file\n" for ln in lines)
+    return "".join(marked) if old != new else ""
+
+
+class _Matcher(difflib.SequenceMatcher[str]):
+    """Meets differences from the top down, looking near first.
+
+    The matcher of the library looks for the longest run of the whole text each
+    time, which takes minutes for a long list with many changes.
+    """
+
+    def find_longest_match(
+        self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None
+    ) -> difflib.Match:
+        """The equal lines at the top; if there are none, the longest run in reach."""
+        aend = len(self.a) if ahi is None else ahi
+        bend = len(self.b) if bhi is None else bhi
+        pairs = zip(range(alo, aend), range(blo, bend), strict=False)
+        size = sum(1 for _ in takewhile(lambda at: self.a[at[0]] == self.b[at[1]], pairs))
+        if size:
+            return difflib.Match(alo, blo, size)
+        reach = 256
+        while True:
+            near = min(aend, alo + reach), min(bend, blo + reach)
+            match = super().find_longest_match(alo, near[0], blo, near[1])
+            if match.size or near == (aend, bend):
+                return match
+            reach *= 2
+
+
+def _range(begin: int, end: int) -> str:
+    """Lines `begin:end`, counted from 0, the way a hunk header writes them."""
+    size = end - begin
+    return f"{begin + (size > 0)}" if size == 1 else f"{begin + (size > 0)},{size}"
 
 
 # --- reading the text --------------------------------------------------------
@@ -216,8 +262,7 @@ def _load(raw: bytes) -> Json:
 
 
 def _scan(raw: bytes, paths: Sequence[Sequence[str]]) -> _Node:
-    """Finds all paths in one scan; returns the holder."""
-    _load(raw)
+    """Finds all paths in one scan of text that is JSON; returns the holder."""
     holder = _Node(kind="[")
     for path in paths:
         holder.reach(path)
@@ -446,13 +491,6 @@ def _refill(style: _Style, node: _Node, texts: Sequence[bytes]) -> _Cut:
 
 
 # --- checking the work -------------------------------------------------------
-
-
-def _verify(raw: bytes, new: bytes, edits: Sequence[Edit]) -> None:
-    """Compares the new text with the edits applied to plain values."""
-    expected, found = (json.dumps(value) for value in (_edited(_load(raw), edits), _load(new)))
-    if expected != found:  # as text: == does not tell 1, 1.0 and true apart
-        raise RuntimeError("internal error: the edited text does not say what the edits ask for")
 
 
 def _edited(value: Json, edits: Sequence[Edit]) -> Json:

@@ -31,9 +31,13 @@ def runs(chosen: Iterable[T], order: Sequence[T]) -> list[tuple[T, ...]]:
 
 def numbers(chosen: Iterable[int]) -> str:
     """Numbers as ranges, for example `0-2, 5`."""
-    wanted = sorted(set(chosen))
-    order = range(wanted[0], wanted[-1] + 1) if wanted else range(0)
-    return ", ".join(_span([str(n) for n in run]) for run in runs(wanted, order))
+    found: list[list[int]] = []
+    for number in sorted(set(chosen)):
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(_span([str(number) for number in run]) for run in found)
 
 
 def releases(chosen: Iterable[str], known: Iterable[str]) -> str:

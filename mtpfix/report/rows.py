@@ -105,11 +105,10 @@ def _split(name: str) -> tuple[str, int | None, str]:
 
 
 def _row(module: ModuleReport, name: str, lines: Lines, *, verbose: bool) -> Row:
-    decision = module.decision
     return Row(
         name=inert(name),
         stored=(words.stored(module.disk), words.stored(module.disk, short=True)),
-        built=(words.built(decision, full=verbose), words.built(decision, short=True)),
+        built=(words.built(module.decision), words.built(module.decision, short=True)),
         decider=_decider(module, lines),
         verdict=words.verdict(module),
         more=_more(module) if verbose else (),
@@ -119,6 +118,8 @@ def _row(module: ModuleReport, name: str, lines: Lines, *, verbose: bool) -> Row
 def _decider(module: ModuleReport, lines: Lines) -> Decider | str:
     if not module.decision.module.asks:
         return "never asked"
+    if module.limit is not None:
+        return "no metadata helps"
     entry = module.decision.because
     return "no entry matches" if entry is None else decider(entry, lines)
 
@@ -135,11 +136,12 @@ def where(file: str, line: int | None) -> str:
 
 
 def _more(module: ModuleReport) -> tuple[str, ...]:
-    """What is loaded into the module, and what goes wrong with it."""
+    """What is loaded into the module, its class, and what goes wrong with it."""
     loaded = [inert(member) for member in module.members[:2]]
     if len(module.members) > len(loaded):
         loaded.append(f"and {len(module.members) - len(loaded):,} more")
     said = [f"from {', '.join(loaded)}"] if loaded else []
+    said += [f"built as {inert(module.decision.scheme)}"] if module.decision.scheme else []
     said += [inert(module.detail)] if module.detail else []
     said += [inert(module.limit.reason)] if module.limit else []
     return tuple(said)

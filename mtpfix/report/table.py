@@ -35,6 +35,15 @@ _LEVELS = (
 )
 """From the richest to the poorest; the first that fits is taken."""
 
+_BRIEF = {
+    "no entry matches": "no entry",
+    "no metadata helps": "limit",
+    "never asked": "not asked",
+}
+"""No wider than the title of their column."""
+
+_STACKED = _Level(short=True, decider="entry")
+
 
 def put_table(page: Page, title: str, sections: Sequence[Section], *, verbose: bool) -> None:
     """Writes the table of one part (`draft`, `trunk`) and a legend where the rows need one."""
@@ -45,6 +54,7 @@ def put_table(page: Page, title: str, sections: Sequence[Section], *, verbose: b
             break
     else:
         _put_stacked(page, title, sections)
+        _put_legend(page, deciders, _STACKED, verbose=verbose)
         return
     page.line(layout.header())
     for section in sections:
@@ -114,10 +124,9 @@ class _Layout:
     def _decided(self, decider: Decider | str) -> str:
         if self._level.decider == "legend":
             return ""
-        number = self._level.decider == "number"
         if isinstance(decider, str):
-            return "none" if number else decider
-        if number:
+            return decider if self._level.decider == "place" else _BRIEF.get(decider, decider)
+        if self._level.decider == "number":
             return f"[{self._deciders[decider]}]"
         spelling = inert(decider.spelling, self._level.limit)
         return f"{spelling}  {decider.place}" if self._level.decider == "place" else spelling
@@ -155,11 +164,7 @@ def _put_stacked(page: Page, title: str, sections: Sequence[Section]) -> None:
             page.line(mooded(" " * _INDENT + section.heading, "strong"))
         for row in section.rows:
             page.line(" " * _inset(section) + row.name)
-            by = row.decider if isinstance(row.decider, str) else _named(row.decider)
+            by = row.decider if isinstance(row.decider, str) else f"by {row.decider.spelling}"
             said = f": {row.stored[1]} on disk, built {row.built[1]}, {by}"
             page.item(Text(), together(signed(row.verdict), Text(said)), _inset(section) + _INDENT)
             _put_more(page, row, section)
-
-
-def _named(decider: Decider) -> str:
-    return f"by {decider.spelling} {decider.place}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from mtpfix.model import EngineReport, Finding, Outcome, Report
+from mtpfix.model import EngineReport, Finding, Json, Outcome, Report
 from mtpfix.report import ranges, rows, words
 from mtpfix.report.page import Page, mooded, together
 from mtpfix.report.safe import PROSE_LIMIT, inert
@@ -135,8 +136,12 @@ def _evidence(finding: Finding) -> Iterator[tuple[str, str]]:
     if finding.modules:
         yield "modules", ", ".join(inert(name) or '""' for name in finding.modules)
     for edit in finding.fix.edits if finding.fix is not None else ():
-        value = "" if edit.op == "remove" else f"  {inert(repr(edit.value), PROSE_LIMIT)}"
+        value = "" if edit.op == "remove" else f"  {inert(_json(edit.value), PROSE_LIMIT)}"
         yield "edit", f"{edit.op} {inert(edit.file)}#{inert(edit.pointer)}{value}"
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _put_notes(page: Page, report: Report) -> None:
@@ -156,5 +161,8 @@ def _put_last(page: Page, report: Report) -> None:
     follows = words.next_command(report)
     if follows is not None:
         command, purpose = follows
-        what = mooded(f"  # {purpose}", "quiet")
-        page.line(together(mooded("  Next: "), mooded(command, "strong"), what))
+        line = together(mooded("  Next: "), mooded(command, "strong"))
+        remark = f"  # {purpose}"
+        if len(line) + len(remark) <= page.width:
+            line.append_text(mooded(remark, "quiet"))
+        page.line(line)

@@ -26,7 +26,9 @@ from mtpfix.model import (
 from mtpfix.report import ranges
 from mtpfix.report.safe import PROSE_LIMIT, inert
 
-ASCII = str.maketrans({"✓": "+", "✗": "x", "–": "-", "─": "-", "→": ">", "…": "~"})
+_DASH = "\N{EN DASH}"
+
+ASCII = str.maketrans({"✓": "+", "✗": "x", _DASH: "-", "…": "~"})
 """One character for one, so that columns stay where they are."""
 
 
@@ -43,7 +45,7 @@ OUTCOMES: Mapping[Outcome, Sign] = {
     "load_error": Sign("✗", "load error", "bad"),
     "silent_garbage": Sign("✗", "silent garbage", "bad"),
     "unknown": Sign("?", "could not judge", "unsure"),
-    "no_mtp": Sign("–", "nothing to judge", "quiet"),
+    "no_mtp": Sign(_DASH, "nothing to judge", "quiet"),
     "clean": Sign("✓", "clean", "good"),
 }
 """From the worst to the best."""
@@ -82,7 +84,7 @@ def verdict(report: ModuleReport) -> Sign:
     if report.agrees is False:
         return Sign("✗", "differs", "bad")
     if report.disk.state is State.MISSING:
-        return Sign("–", "absent", "bad" if report.consequence else "quiet")
+        return Sign(_DASH, "absent", "bad" if report.consequence else "quiet")
     return Sign("?", "unknown", "unsure")
 
 
@@ -95,11 +97,11 @@ def stored(disk: Precision, *, short: bool = False) -> str:
     return inert(disk.format) if told else f"{state} {inert(disk.format)}"
 
 
-def built(decision: Decision, *, short: bool = False, full: bool = False) -> str:
-    """What the engine builds, with its scheme; `full` keeps the name of the class."""
+def built(decision: Decision, *, short: bool = False) -> str:
+    """What the engine builds, with its scheme; the short form is the scheme alone."""
     if decision.built != "quantized" or decision.scheme is None:
         return decision.built
-    scheme = inert(decision.scheme) if full else short_scheme(decision.scheme)
+    scheme = short_scheme(decision.scheme)
     return scheme if short else f"quantized {scheme}"
 
 
@@ -191,7 +193,14 @@ def sentence(report: Report) -> str:
     *firsts, last = _parts(report.engines)
     platforms = {e.platform for e in report.engines}
     where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
-    return f"the draft {', '.join(firsts)}{' and ' if firsts else ''}{last}{where}"
+    said = f"{', '.join(firsts)} and {last}" if firsts else last
+    return f"the {_subject(report)} {said}{where}"
+
+
+def _subject(report: Report) -> str:
+    """What works or not: where the trunk is wrong too, it is not the draft alone."""
+    judged = (m for e in report.engines for m in e.modules if m.decision.module.part == "trunk")
+    return "model" if any(m.agrees is False for m in judged) else "draft"
 
 
 def _parts(engines: Sequence[EngineReport]) -> Iterator[str]:
@@ -212,12 +221,12 @@ def next_command(report: Report) -> tuple[str, str] | None:
     target = "" if name == "." else f" {shlex.quote(name)}"
     if any(mendable(finding) for finding in report.findings):
         return f"mtpfix rewrite{target}", "shows the repair as a diff"
-    if _unjudged(report) or any(e.outcome == "unknown" for e in report.engines):
+    if _unjudged(report):
         return "mtpfix families", "lists what is covered"
-    grave = [f for f in report.findings if f.severity != "info"]
-    if grave:
-        return f"mtpfix explain {inert(grave[0].code)}", "says what to do about it"
-    if overall(report).mood == "good":
+    grave = next((f for f in report.findings if f.severity != "info"), None)
+    if grave is not None:
+        return f"mtpfix explain {inert(grave.code)}", "says what to do about it"
+    if overall(report).mood in {"good", "unsure"}:
         return f"mtpfix verify{target}", "asks the installed vLLM itself"
     return None
 

@@ -200,8 +200,11 @@ def load_error() -> Report:
     """The same metadata where the loader refuses."""
     error = "KeyError: 'model.layers.43.mtp_block.ffn.experts.routed_experts.w13_weight_scale'"
     modules = broken_draft(consequence="load_error", detail=error)
+    finding = mtp201()
+    start, _, _ = finding.message.partition("The load succeeds")
+    finding = replace(finding, message=f"{start}Loading the draft fails: {error}.")
     return report(
-        engine(modules, outcome="load_error", error=error), findings=(mtp201(),), exit_code=1
+        engine(modules, outcome="load_error", error=error), findings=(finding,), exit_code=1
     )
 
 
@@ -224,7 +227,10 @@ def unknown() -> Report:
     """A pattern that cannot be judged."""
     modules = tuple(
         replace(
-            r, agrees=None, consequence=None, decision=replace(r.decision, built="unknown", scheme=None)
+            r,
+            agrees=None,
+            consequence=None,
+            decision=replace(r.decision, built="unknown", scheme=None),
         )
         for r in broken_draft()
     )

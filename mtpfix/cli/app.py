@@ -1,0 +1,102 @@
+"""The application: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, NamedTuple
+
+import typer
+
+from mtpfix import __version__
+from mtpfix.cli import asking, judging, mending, output, telling
+from mtpfix.errors import MtpfixError, UsageError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mtpfix",
+    # Plain help starts three times faster than help drawn by rich.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 clean, 1 findings or a diff that would change something, 2 usage or "
+    "an unreadable target, 3 could not judge, 4 the files changed meanwhile. Every option of a "
+    "command can be set by the environment: MTPFIX_VLLM, MTPFIX_FAIL_ON, ...",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.emit(f"mtpfix {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Inspect, judge and repair the quantization metadata of MTP blocks, by vLLM's own rules.
+
+    Reads headers and JSON only: no GPU, no vLLM, no weights in memory.
+    """
+
+
+class _Command(NamedTuple):
+    run: Callable[..., None]
+    short: str
+    example: str
+
+
+_COMMANDS = (
+    _Command(judging.inspect, "What is on disk, what vLLM builds.", "inspect ./model --vllm all"),
+    _Command(judging.check, "The same as a gate for CI.", "check ./model --vllm 0.32.0"),
+    _Command(mending.rewrite, "Repair the metadata; a diff first.", "rewrite ./model --write"),
+    _Command(mending.override, "The repair as serve-time flags.", "override ./model"),
+    _Command(asking.names, "Names and entries for a recipe.", "names ./model/config.json"),
+    _Command(asking.verify, "Ask an installed vLLM itself.", "verify --python vllm/bin/python"),
+    _Command(telling.explain, "What a finding means.", "explain MTP201"),
+    _Command(telling.families, "What is covered.", "families"),
+)
+
+for _command in _COMMANDS:
+    app.command(
+        _command.run.__name__,
+        short_help=_command.short,
+        epilog=f"Example: mtpfix {_command.example}",
+    )(_command.run)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: without the name of the program; None: those of this process.
+
+    Returns:
+        The exit code.
+    """
+    command = typer.main.get_command(app)
+    try:
+        command.main(args=None if arguments is None else list(arguments), prog_name="mtpfix")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except MtpfixError as error:
+        output.complain(error)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, not a traceback
+        if os.environ.get("MTPFIX_DEBUG"):
+            traceback.print_exc(file=sys.stderr)
+        output.complain_of_bug(error)
+        return UsageError.exit_code
+    return 0

@@ -1,0 +1,98 @@
+"""`names` and `verify`: what vLLM calls things, and what an installed vLLM builds."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtpfix.cli import options, output
+from mtpfix.cli.options import Color, Format, NamesFormat
+from mtpfix.errors import UsageError
+from mtpfix.model import PLATFORMS
+
+
+def names(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Checkpoint folder, or its config.json.")
+    ] = ".",
+    vllm: options.VllmAll = None,
+    platform: options.PlatformAll = None,
+    *,
+    engine_names_only: options.EngineNamesOnly = False,
+    output_format: options.NamesFormatOption = NamesFormat.text,
+    output_file: options.OutputFile = None,
+    color: options.ColorOption = Color.auto,
+) -> None:
+    """Show the construction-time names, and the entries to put into a recipe before calibrating.
+
+    No weights are needed. The MTP block is taken as unquantized.
+    """
+    from mtpfix import api
+    from mtpfix.repair.plan import Options
+    from mtpfix.report import names as renderer
+
+    path = Path(options.local(target))
+    if path.is_file() and path.name != "config.json":
+        raise UsageError(f"{target}: not a config.json", "give a folder, or its config.json")
+    found = api.names_of(
+        path,
+        vllm=options.releases(vllm, "all"),
+        platforms=options.platforms(platform, PLATFORMS),
+        options=Options(engine_names_only=engine_names_only),
+    )
+    if output_format is NamesFormat.json:
+        text = renderer.json(found)
+    elif output_format is NamesFormat.yaml:
+        text = renderer.yaml(found)
+    else:
+        screen = output.result_screen(color.value, output_file)
+        text = renderer.text(found, screen.width, color=screen.color, ascii=screen.ascii)
+    output.emit(text, output_file)
+
+
+def verify(
+    target: options.TargetArg = ".",
+    *,
+    python: Annotated[
+        str | None,
+        options.option(
+            "--python", metavar="PATH", help="Interpreter that has vLLM.  [default: this one]"
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        options.option(
+            "--timeout", metavar="SECONDS", min=1, help="How long vLLM may take to answer."
+        ),
+    ] = 600,
+    output_format: options.FormatOption = Format.text,
+    output_file: options.OutputFile = None,
+    color: options.ColorOption = Color.auto,
+    verbose: options.Verbose = False,
+) -> None:
+    """Ask an installed vLLM itself what it builds; no GPU, nothing is loaded.
+
+    Compares its answer with the disk, and with what mtpfix predicts.
+    """
+    from mtpfix.report import verify as renderer
+    from mtpfix.verify import verify as ask
+
+    folder = options.local(target)
+    output.note("asking vLLM, this takes some seconds ...")
+    answer = ask(folder, python=python, timeout=timeout)
+    if output_format is Format.json:
+        text = renderer.json(answer, folder)
+    else:
+        screen = output.result_screen(color.value, output_file)
+        text = renderer.text(
+            answer, screen.width, color=screen.color, verbose=verbose, ascii=screen.ascii
+        )
+    output.emit(text, output_file)
+    wrong = renderer.unforeseen(answer)
+    if wrong:
+        output.note(renderer.ALARM.format(count=len(wrong), version=answer.version))
+    raise typer.Exit(answer.exit_code)

@@ -1,0 +1,89 @@
+"""The gate: which findings count, and what exit code they come to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from mtpfix.cli import codes
+from mtpfix.errors import UnknownError, UsageError
+from mtpfix.model import Finding, Report, Severity
+
+_FAILING: dict[str, tuple[Severity, ...]] = {
+    "error": ("error",),
+    "warning": ("error", "warning"),
+    "never": (),
+}
+UNJUDGED = "MTP9"
+"""Prefix of the codes that say that something could not be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which findings the user wants to see and to count.
+
+    Attributes:
+        select: prefixes of codes; empty: all. ignore: prefixes of codes.
+        fail_on: the mildest severity that fails, or `never`.
+    """
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: str = "error"
+
+    def keeps(self, finding: Finding) -> bool:
+        """Whether a finding is shown and counted.
+
+        What could not be judged passes no selection silently: it has to be ignored by name.
+        """
+        if finding.code.startswith(self.ignore):
+            return False
+        return not self.select or finding.code.startswith((*self.select, UNJUDGED))
+
+
+def wish(select: Iterable[str] | None, ignore: Iterable[str] | None, fail_on: str) -> Wish:
+    """The wish of a command line.
+
+    Raises:
+        UsageError: something names no finding.
+    """
+    return Wish(_prefixes(select), _prefixes(ignore), fail_on)
+
+
+def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
+    found = [p.strip().upper() for text in given or () for p in re.split(r"[,\s]+", text) if p]
+    for prefix in found:
+        if not any(code.startswith(prefix) for code in codes.explained()):
+            raise UsageError(
+                f"{prefix} is neither a finding code nor the beginning of one",
+                "see `mtpfix explain` for all of them",
+            )
+    return tuple(found)
+
+
+def gated(report: Report, wanted: Wish) -> Report:
+    """The report with the findings that count, and the exit code that they come to."""
+    kept = tuple(finding for finding in report.findings if wanted.keeps(finding))
+    hidden = len(report.findings) - len(kept)
+    notes = report.notes
+    if hidden:
+        noun = "finding is" if hidden == 1 else "findings are"
+        notes = (*notes, f"{hidden} {noun} left out by --select or --ignore")
+    return replace(report, findings=kept, notes=notes, exit_code=_exit_code(report, kept, wanted))
+
+
+def _exit_code(report: Report, kept: Sequence[Finding], wanted: Wish) -> int:
+    unjudged = [f for f in kept if f.code.startswith(UNJUDGED)]
+    failing = _FAILING[wanted.fail_on]
+    if any(f.severity in failing for f in kept if f not in unjudged):
+        return 1
+    open_engines = any(engine.outcome == "unknown" for engine in report.engines)
+    return UnknownError.exit_code if unjudged or open_engines else 0
+
+
+def readable(report: Report) -> int:
+    """The exit code of `inspect`: 0 if everything that was asked for could be judged."""
+    unjudged = any(f.code.startswith(UNJUDGED) and f.severity == "error" for f in report.findings)
+    open_engines = any(engine.outcome == "unknown" for engine in report.engines)
+    return UnknownError.exit_code if unjudged or open_engines else 0

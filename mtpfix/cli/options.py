@@ -1,0 +1,164 @@
+"""The options that commands share, and their values made fit for the library.
+
+Every option can be given by an environment variable: `MTPFIX_` and its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mtpfix.errors import UsageError
+from mtpfix.model import PLATFORMS, Platform
+
+
+class PlatformChoice(str, Enum):
+    """Platforms by name, or all of them."""
+
+    cuda = "cuda"
+    rocm = "rocm"
+    xpu = "xpu"
+    cpu = "cpu"
+    all = "all"
+
+
+class Format(str, Enum):
+    """How a result is written."""
+
+    text = "text"
+    json = "json"
+
+
+class NamesFormat(str, Enum):
+    """How names are written."""
+
+    text = "text"
+    yaml = "yaml"
+    json = "json"
+
+
+class FailOn(str, Enum):
+    """The mildest finding that fails a check."""
+
+    error = "error"
+    warning = "warning"
+    never = "never"
+
+
+class Color(str, Enum):
+    """Whether to colour."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+def option(flag: str, *flags: str, **details: Any) -> Any:
+    """An option that can also be set by the environment variable of its name."""
+    name = f"MTPFIX_{flag[2:].upper().replace('-', '_')}"
+    return typer.Option(flag, *flags, envvar=name, show_envvar=False, **details)
+
+
+_VLLM = "A release, a specifier such as '>=0.28,<0.34', newest or all; repeatable."
+_PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
+_CODES = "of this code or prefix (MTP2); repeatable."
+
+TargetArg = Annotated[str, typer.Argument(metavar="TARGET", help="Checkpoint folder.")]
+VllmNewest = Annotated[
+    list[str] | None,
+    option("--vllm", metavar="RELEASE", help=f"{_VLLM}  [default: newest]"),
+]
+VllmAll = Annotated[
+    list[str] | None,
+    option("--vllm", metavar="RELEASE", help=f"{_VLLM}  [default: all]"),
+]
+PlatformCuda = Annotated[
+    list[PlatformChoice] | None,
+    option("--platform", metavar="PLATFORM", help=f"{_PLATFORM}  [default: cuda]"),
+]
+PlatformAll = Annotated[
+    list[PlatformChoice] | None,
+    option("--platform", metavar="PLATFORM", help=f"{_PLATFORM}  [default: all]"),
+]
+FormatOption = Annotated[
+    Format, option("--format", metavar="text|json", help="For a person, or for a program.")
+]
+NamesFormatOption = Annotated[
+    NamesFormat,
+    option(
+        "--format",
+        metavar="text|yaml|json",
+        help="For a person, the entries alone, or for a program.",
+    ),
+]
+OutputFile = Annotated[
+    Path | None,
+    option("--output-file", metavar="FILE", help="Write the result there, not to stdout."),
+]
+Select = Annotated[
+    list[str] | None, option("--select", metavar="CODE", help=f"Only findings {_CODES}")
+]
+Ignore = Annotated[
+    list[str] | None, option("--ignore", metavar="CODE", help=f"No findings {_CODES}")
+]
+FailOnOption = Annotated[
+    FailOn,
+    option("--fail-on", metavar="error|warning|never", help="The mildest finding that fails."),
+]
+ColorOption = Annotated[
+    Color,
+    option("--color", metavar="auto|always|never", help="Whether to colour; NO_COLOR is heeded."),
+]
+Verbose = Annotated[bool, option("--verbose", "-v", help="Show every detail.")]
+Trunk = Annotated[bool, option("--trunk", help="Show all trunk modules, not only those in doubt.")]
+EngineNamesOnly = Annotated[
+    bool,
+    option("--engine-names-only", help="Leave out entries in the checkpoint's own spelling."),
+]
+RepairTrunk = Annotated[
+    bool,
+    option("--repair-trunk", help="Also narrow entries that hit quantized trunk modules."),
+]
+
+
+# --- values ------------------------------------------------------------------
+
+
+def releases(given: Sequence[str] | None, default: str) -> tuple[str, ...]:
+    """What `--vllm` selects."""
+    return tuple(given) if given else (default,)
+
+
+def platforms(
+    given: Iterable[PlatformChoice] | None, default: Sequence[Platform]
+) -> tuple[Platform, ...]:
+    """What `--platform` selects, in a fixed order."""
+    chosen = {choice.value for choice in given or ()}
+    if not chosen:
+        return tuple(default)
+    return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)
+
+
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
+
+
+def local(target: str) -> str:
+    """The target, if it can be one on this machine.
+
+    Raises:
+        UsageError: it is a repository of the Hub.
+    """
+    bare = target.removeprefix("hf://")
+    if bare == target and (Path(target).exists() or not _HUB.fullmatch(target)):
+        return target
+    repo, _, revision = bare.partition("@")
+    pin = f" --revision {revision}" if revision else ""
+    raise UsageError(
+        f"{target}: no such folder, and Hub repositories are not read yet in this version",
+        f"download it first: hf download {repo}{pin} --local-dir DIR",
+    )

@@ -1,0 +1,142 @@
+"""Streams: the result goes to stdout or a file, everything else to stderr."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TextIO
+
+from mtpfix.errors import MtpfixError, WriteError
+from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report.words import ASCII
+
+ColorWish = Literal["auto", "always", "never"]
+
+PIPED_WIDTH = 100
+"""Columns where nobody tells how wide the reader's window is."""
+
+_SIGNS = "".join(map(chr, ASCII))
+_RED, _PLAIN = "\033[1;31m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a stream can show.
+
+    Attributes:
+        width: columns. color: whether escape codes are welcome.
+        ascii: whether signs such as `✓` cannot be shown. tty: whether a person looks at it.
+    """
+
+    width: int
+    color: bool
+    ascii: bool
+    tty: bool
+
+
+def screen(stream: TextIO, wish: ColorWish) -> Screen:
+    """What `stream` can show, as far as it and the environment tell."""
+    tty = stream.isatty()
+    return Screen(
+        width=shutil.get_terminal_size((PIPED_WIDTH, 24)).columns,
+        color=_colored(wish, tty=tty),
+        ascii=not _can_show_signs(stream),
+        tty=tty,
+    )
+
+
+def result_screen(wish: ColorWish, file: Path | None) -> Screen:
+    """The screen of the result: stdout, or a plain file."""
+    if file is None:
+        return screen(sys.stdout, wish)
+    return Screen(PIPED_WIDTH, color=wish == "always", ascii=False, tty=False)
+
+
+def _colored(wish: ColorWish, *, tty: bool) -> bool:
+    if wish != "auto":
+        return wish == "always"
+    return tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _can_show_signs(stream: TextIO) -> bool:
+    try:
+        _SIGNS.encode(stream.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def emit(text: str, file: Path | None = None) -> None:
+    """Writes the result, byte for byte: to `file`, or to stdout.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    if file is None:
+        _put(sys.stdout, text)
+        return
+    try:
+        file.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise WriteError(
+            f"{inert(str(file))}: cannot be written ({error.strerror})",
+            "give --output-file a path that you may write to",
+        ) from error
+
+
+def note(text: str) -> None:
+    """A line, or lines, for the person: stderr."""
+    _put(sys.stderr, text if text.endswith("\n") else f"{text}\n")
+
+
+def complain(error: MtpfixError) -> None:
+    """An error in one line, and its remedy in another."""
+    _headed("error", error.message, bold=True)
+    if error.remedy:
+        _headed("hint", error.remedy)
+
+
+def complain_of_bug(error: Exception) -> None:
+    """One line for an exception that nobody foresaw."""
+    said = f"{type(error).__name__} (please report; run with MTPFIX_DEBUG=1 for the traceback)"
+    _headed("internal error", said, bold=True)
+
+
+def _headed(label: str, text: str, *, bold: bool = False) -> None:
+    color = bold and screen(sys.stderr, "auto").color
+    head = f"{_RED}{label}:{_PLAIN}" if color else f"{label}:"
+    note(f"{head} {inert(text, PROSE_LIMIT)}")
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """Writes and flushes; a reader that went away is no error."""
+    try:
+        buffer = getattr(stream, "buffer", None)
+        if buffer is None:
+            stream.write(text)
+        else:
+            stream.flush()
+            encoding = (stream.encoding if stream.isatty() else None) or "utf-8"
+            buffer.write(text.encode(encoding, "backslashreplace"))
+        stream.flush()
+    except OSError as error:
+        # Windows says EINVAL where others say EPIPE.
+        if error.errno not in (errno.EPIPE, errno.EINVAL):
+            raise WriteError(
+                f"the result cannot be written ({error.strerror})", "check where stdout leads"
+            ) from error
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Lets the rest of a stream, and Python's flush at the end, go nowhere."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,55 @@
+"""`explain` and `families`: what findings mean, and what is covered."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from mtpfix.cli import codes, options, output
+from mtpfix.cli.options import Color, Format
+
+
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="Such as MTP201; without it, a list.")
+    ] = None,
+    *,
+    output_format: options.FormatOption = Format.text,
+    output_file: options.OutputFile = None,
+    color: options.ColorOption = Color.auto,
+) -> None:
+    """Tell what a finding means and what to do about it."""
+    chosen = [codes.explanation(code)] if code else list(codes.explained().values())
+    if output_format is Format.json:
+        rows = [asdict(one) for one in chosen]
+        text = json.dumps(rows[0] if code else rows, indent=2) + "\n"
+    else:
+        from mtpfix.report import findings
+
+        screen = output.result_screen(color.value, output_file)
+        show = findings.explained if code else findings.listed
+        text = show(chosen, screen.width, color=screen.color, ascii=screen.ascii)
+    output.emit(text, output_file)
+
+
+def families(
+    *,
+    output_format: options.FormatOption = Format.text,
+    output_file: options.OutputFile = None,
+    color: options.ColorOption = Color.auto,
+) -> None:
+    """Show what is covered: families, releases and draft classes."""
+    from mtpfix.report import families as renderer
+
+    covered = renderer.coverage()
+    if output_format is Format.json:
+        text = renderer.json(covered)
+    else:
+        screen = output.result_screen(color.value, output_file)
+        text = renderer.text(covered, screen.width, color=screen.color, ascii=screen.ascii)
+    output.emit(text, output_file)

@@ -1,0 +1,108 @@
+"""Findings in few lines, and finding codes explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from rich.text import Text
+
+from mtpfix.model import Finding, Report
+from mtpfix.report import grid, rows, text, words
+from mtpfix.report.page import Page, mooded
+from mtpfix.report.safe import PROSE_LIMIT, inert
+
+ENDLESS = 1_000_000
+"""A width at which nothing is wrapped."""
+
+
+def brief(report: Report, width: int | None, *, color: bool, ascii: bool) -> str:  # noqa: A002
+    """One item for each finding and note, then the verdict; one line each if `width` is None."""
+    page = Page(ENDLESS if width is None else width, color=color)
+    for finding in report.findings:
+        put(page, finding, report)
+    for note in report.notes:
+        page.item(mooded("  note  ", "quiet"), mooded(inert(note, PROSE_LIMIT)))
+    sign = words.overall(report)
+    said = text.summary(report).removeprefix(f"{sign.sign} ")
+    page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
+    return _plain(page.text(), ascii=ascii)
+
+
+def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
+    """A finding as one item: code, place, message, releases."""
+    sign = words.severity(finding)
+    label = mooded(f"{sign.sign} {inert(finding.code)} {sign.word}  ", sign.mood)
+    place = finding.where
+    said = f"{rows.where(place.file, place.line)}: " if place and place.line is not None else ""
+    body = mooded(said, "strong") + Text(inert(finding.message, PROSE_LIMIT))
+    reach = words.reach(finding, report.engines)
+    if reach is not None:
+        body.append(f" [vLLM {reach}]", "dim")
+    page.item(label, body, indent)
+
+
+# --- codes -------------------------------------------------------------------
+
+
+class Explanation(Protocol):
+    """What `explained` and `listed` show of a code."""
+
+    @property
+    def code(self) -> str:
+        """Such as `MTP201`."""
+
+    @property
+    def title(self) -> str:
+        """A few words."""
+
+    @property
+    def meaning(self) -> str:
+        """What is the matter."""
+
+    @property
+    def example(self) -> str:
+        """A case of it."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+
+
+def explained(
+    codes: Iterable[Explanation],
+    width: int,
+    *,
+    color: bool,
+    ascii: bool,  # noqa: A002
+) -> str:
+    """Everything about some codes."""
+    page = Page(min(width, 100), color=color)
+    for one in codes:
+        page.line(mooded(f"{one.code}  {one.title}", "strong"))
+        for label, said in (
+            ("meaning", one.meaning),
+            ("example", one.example),
+            ("what to do", one.remedy),
+        ):
+            page.line()
+            page.item(mooded(f"{label:<12}", "quiet"), Text(said), 2)
+    return _plain(page.text(), ascii=ascii)
+
+
+def listed(
+    codes: Iterable[Explanation],
+    width: int,
+    *,
+    color: bool,
+    ascii: bool,  # noqa: A002
+) -> str:
+    """Codes and titles."""
+    page = Page(width, color=color)
+    cells = [(grid.cell(one.code, mood="strong"), grid.cell(one.title)) for one in codes]
+    grid.put(page, ("code", "title"), [grid.Block("", cells)])
+    return _plain(page.text(), ascii=ascii)
+
+
+def _plain(shown: str, *, ascii: bool) -> str:  # noqa: A002
+    return shown.translate(words.ASCII) if ascii else shown

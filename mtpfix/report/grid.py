@@ -1,0 +1,71 @@
+"""Columns of text that fit the width, or else the same cells one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from mtpfix.report.page import Page, mooded, pad
+
+_GAP = 2
+_INDENT = 2
+
+Cell = Sequence[Text]
+"""One cell: its lines."""
+
+
+class Block(NamedTuple):
+    """Rows below a common heading; without heading if that is empty."""
+
+    heading: str
+    rows: Sequence[Sequence[Cell]]
+
+
+def cell(*lines: str, mood: str = "") -> Cell:
+    """A cell of plain lines in one mood."""
+    return [mooded(line, mood) for line in lines]
+
+
+def put(page: Page, titles: Sequence[str], blocks: Sequence[Block]) -> None:
+    """Writes blocks under common column titles."""
+    rows = [row for block in blocks for row in block.rows]
+    columns = zip([[Text(title)] for title in titles], *rows, strict=True)
+    widths = [max(_width(entry) for entry in column) for column in columns]
+    inset = _INDENT * (2 if any(block.heading for block in blocks) else 1)
+    fits = inset + sum(widths) + _GAP * (len(widths) - 1) <= page.width
+    if fits:
+        _put_row(page, [cell(title, mood="quiet") for title in titles], widths, inset)
+    for block in blocks:
+        if block.heading:
+            page.line(mooded(" " * _INDENT + block.heading, "strong"))
+        for row in block.rows:
+            if fits:
+                _put_row(page, row, widths, inset)
+            else:
+                _put_stacked(page, titles, row, inset)
+
+
+def _width(entry: Iterable[Text]) -> int:
+    return max((cell_len(line.plain) for line in entry), default=0)
+
+
+def _put_row(page: Page, row: Sequence[Cell], widths: Sequence[int], inset: int) -> None:
+    for lines in zip_longest(*row, fillvalue=Text()):
+        padded = [pad(line, width) for line, width in zip(lines, widths, strict=True)]
+        page.line(Text(" " * inset) + Text(" " * _GAP).join(padded))
+
+
+def _put_stacked(page: Page, titles: Sequence[str], row: Sequence[Cell], inset: int) -> None:
+    """The first cell on a line of its own, the others below it with their titles."""
+    first, *others = row
+    for line in first:
+        page.line(Text(" " * inset) + line)
+    label = max(len(title) for title in titles) + _GAP
+    for title, entry in zip(titles[1:], others, strict=True):
+        joined = Text(", ").join(line for line in entry if line.plain)
+        if joined.plain:
+            page.item(mooded(f"{title:<{label}}", "quiet"), joined, inset + _INDENT)

@@ -1,0 +1,245 @@
+"""A repair: the diff as a person sees it, what it means, and the document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+
+from rich.text import Text
+
+from mtpfix import __version__
+from mtpfix.engines.vllm.match import Entries, PatternError
+from mtpfix.model import Entry, Finding, ModuleReport, Report
+from mtpfix.repair.plan import Plan, Unresolved
+from mtpfix.report import findings, ranges, words
+from mtpfix.report.page import Page, mooded
+from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
+
+SCHEMA = "mtpfix.rewrite/1"
+
+_LINE_LIMIT = 4000
+"""Characters of a line of the diff that a person is shown."""
+
+_MOODS = {"---": "strong", "+++": "strong", "@": "unsure", "+": "good", "-": "bad", "\\": "quiet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run of `rewrite` came to.
+
+    Attributes:
+        before, after: the reports on the files as they were, and as they are or would be.
+        plan: the edits. diff: the same as a unified diff. files: those that change.
+        written: whether the files themselves were edited. output: the new folder, or None.
+    """
+
+    before: Report
+    after: Report
+    plan: Plan
+    diff: str
+    files: tuple[str, ...]
+    written: bool
+    output: Path | None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something would change and nothing was written."""
+        return bool(self.files) and not self.written and self.output is None
+
+    @property
+    def exit_code(self) -> int:
+        """1 if something is yet to be written or refused; else what the files come to."""
+        if self.pending or self.plan.refused is not None:
+            return 1
+        return self.after.exit_code
+
+
+# --- the diff ----------------------------------------------------------------
+
+
+def seen(diff: str, *, color: bool) -> str:
+    """The diff for a terminal: inert, and in colour."""
+    page = Page(findings.ENDLESS, color=color)
+    for line in diff.split("\n")[:-1]:
+        mood = next((mood for start, mood in _MOODS.items() if line.startswith(start)), "")
+        page.line(mooded(inert(line.expandtabs(4).rstrip("\r"), _LINE_LIMIT), mood))
+    return page.text()
+
+
+# --- what it means -----------------------------------------------------------
+
+
+def text(
+    outcome: Outcome,
+    width: int,
+    *,
+    color: bool,
+    verbose: bool,
+    ascii: bool,  # noqa: A002
+) -> str:
+    """Entries and why, releases, what is left, and what to do next."""
+    page = Page(width, color=color)
+    _put_entries(page, outcome)
+    _put_reports(page, outcome)
+    _put_left(page, outcome, verbose=verbose)
+    _put_next(page, outcome)
+    return page.text().translate(words.ASCII) if ascii else page.text()
+
+
+def _put_entries(page: Page, outcome: Outcome) -> None:
+    for entry in outcome.plan.removed:
+        page.item(mooded("- ", "bad"), Text(inert(entry)))
+    for entry in outcome.plan.added:
+        page.item(
+            mooded("+ ", "good"), Text.assemble(inert(entry), (f"  {_why(entry, outcome)}", "dim"))
+        )
+
+
+def _why(entry: str, outcome: Outcome) -> str:
+    """What an entry does, as the releases judge it."""
+    drafts = [
+        m for e in outcome.after.engines for m in e.modules if m.decision.module.part == "draft"
+    ]
+    decided = {m.decision.module.param for m in drafts if _decided_by(entry, m)}
+    if decided:
+        releases = {
+            e.version
+            for e in outcome.after.engines
+            if any(_decided_by(entry, m) for m in e.modules)
+        }
+        known = [e.version for e in outcome.after.engines]
+        reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
+        return f"exempts {words.count(len(decided), 'module')}, by vLLM's names{reach}"
+    try:
+        matcher = Entries([Entry(entry, "", "")])
+    except PatternError:
+        return "needed by some releases"
+    on_disk = {name for m in drafts for name in m.members if matcher.first(name) is not None}
+    if on_disk:
+        return "the same in the checkpoint's own spelling, for other readers of the file"
+    return "needed by releases that ask shard by shard"
+
+
+def _decided_by(entry: str, module: ModuleReport) -> bool:
+    because = module.decision.because
+    return because is not None and because.spelling == entry
+
+
+def _put_reports(page: Page, outcome: Outcome) -> None:
+    """Before and after in a line each; which releases were judged stands in both."""
+    after, before = outcome.after, outcome.before
+    if not outcome.files:
+        sign = words.overall(after)
+        said = "nothing to change: " if sign.mood != "bad" else "nothing that metadata can mend: "
+        page.item(mooded(f"{sign.sign} ", sign.mood), Text(f"{said}{words.sentence(after)}"))
+        return
+    page.line()
+    for label, report in (("before", before), ("after", after)):
+        sign = words.overall(report)
+        head = Text.assemble((f"{label:<8}", "dim"), mooded(f"{sign.sign} ", sign.mood))
+        page.item(head, Text(words.sentence(report)))
+
+
+# --- what is left ------------------------------------------------------------
+
+
+def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
+    """Findings that stay, and a word on the newest release where only older ones have them."""
+    after = outcome.after
+    left = [f for f in after.findings if verbose or f.severity != "info"]
+    others = list(_unlisted(outcome.plan.unresolved, after.findings))
+    if left or others:
+        page.line()
+        page.line(mooded("not mended:", "strong"))
+    for finding in left:
+        findings.put(page, finding, after, 2)
+    for stays in others:
+        name = inert(stays.module) or '""'
+        said = f"{name}: {inert(stays.reason, PROSE_LIMIT)} [vLLM {', '.join(stays.releases)}]"
+        page.item(mooded("✗ ", "bad"), Text(said), 2)
+    for note in after.notes:
+        page.item(mooded("note  ", "quiet"), Text(inert(note, PROSE_LIMIT)))
+    if (left or others) and (newest := clean_newest(after)):
+        page.item(
+            mooded("✓ ", "good"),
+            Text(f"The newest release judged, vLLM {newest}, is clean: only older ones have this."),
+        )
+
+
+def _unlisted(unresolved: Sequence[Unresolved], listed: Sequence[Finding]) -> Iterator[Unresolved]:
+    """What stays wrong and that no finding names."""
+    named = {name for finding in listed for name in finding.modules}
+    return (stays for stays in unresolved if stays.module not in named)
+
+
+def clean_newest(report: Report) -> str | None:
+    """The newest release, if the draft is clean on all its platforms."""
+    if not report.engines:
+        return None
+    newest = max((e.version for e in report.engines), key=ranges.age)
+    here = [e for e in report.engines if e.version == newest]
+    return newest if all(e.outcome == "clean" for e in here) else None
+
+
+def _put_next(page: Page, outcome: Outcome) -> None:
+    page_files = ", ".join(inert(name) for name in outcome.files)
+    if outcome.pending:
+        page.line()
+        page.item(
+            Text(), Text("Nothing was written. --write edits the files, --output DIR makes a copy.")
+        )
+    elif outcome.written:
+        page.item(mooded("✓ ", "good"), Text(f"wrote {page_files}"))
+    elif outcome.output is not None:
+        page.item(mooded("✓ ", "good"), Text(f"made {inert(str(outcome.output))}"))
+
+
+# --- for programs ------------------------------------------------------------
+
+
+def json(outcome: Outcome) -> str:
+    """A document of schema `mtpfix.rewrite/1`."""
+    document = {
+        "schema": SCHEMA,
+        "tool": {"name": "mtpfix", "version": __version__},
+        "target": {
+            "kind": outcome.before.target.kind,
+            "name": outcome.before.target.name,
+            "revision": outcome.before.target.revision,
+        },
+        "before": _brief(outcome.before),
+        "after": _brief(outcome.after),
+        "added": outcome.plan.added,
+        "removed": outcome.plan.removed,
+        "unresolved": [
+            {"module": one.module, "releases": one.releases, "reason": one.reason}
+            for one in outcome.plan.unresolved
+        ],
+        "refused": outcome.plan.refused,
+        "edits": [
+            {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value}
+            for e in outcome.plan.edits
+        ],
+        "diff": outcome.diff,
+        "files": outcome.files,
+        "written": outcome.written,
+        "output": None if outcome.output is None else str(outcome.output),
+        "exit_code": outcome.exit_code,
+    }
+    return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
+
+
+def _brief(report: Report) -> dict[str, object]:
+    return {
+        "exit_code": report.exit_code,
+        "outcomes": [
+            {"version": e.version, "platform": e.platform, "outcome": e.outcome, "error": e.error}
+            for e in report.engines
+        ],
+        "findings": [
+            {"code": f.code, "severity": f.severity, "message": f.message, "releases": f.releases}
+            for f in report.findings
+        ],
+    }

@@ -1,0 +1,128 @@
+"""What an installed vLLM built, beside the disk and the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from json import dumps
+
+from rich.text import Text
+
+from mtpfix import __version__
+from mtpfix.report import grid, words
+from mtpfix.report.grid import Block, Cell
+from mtpfix.report.page import Page, mooded, signed
+from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
+from mtpfix.report.words import Sign
+from mtpfix.verify import Verification, Verified
+
+SCHEMA = "mtpfix.verify/1"
+
+ALARM = (
+    "MTPFIX IS WRONG: vLLM {version} decided {count} module(s) otherwise than mtpfix predicts. "
+    "That is a bug of mtpfix: please report it with the output of `mtpfix verify --format json`."
+)
+
+_VERDICTS = {
+    True: Sign("✓", "agrees", "good"),
+    False: Sign("✗", "differs", "bad"),
+    None: Sign(words.OUTCOMES["no_mtp"].sign, "absent", "quiet"),
+}
+
+
+def unforeseen(answer: Verification) -> list[Verified]:
+    """Modules that vLLM decided otherwise than predicted."""
+    return [row for row in answer.modules if not row.foreseen]
+
+
+def text(
+    answer: Verification,
+    width: int,
+    *,
+    color: bool,
+    verbose: bool,
+    ascii: bool,  # noqa: A002
+) -> str:
+    """The draft as a table, the trunk where it differs or always, then the verdict."""
+    page = Page(width, color=color)
+    draft = f", drafted by {inert(answer.draft_class)}" if answer.draft_class else ""
+    page.line(mooded(f"vLLM {inert(answer.version)}{draft}", "strong"))
+    shown = [row for row in answer.modules if verbose or row.part == "draft" or _matters(row)]
+    titles = ("module", "on disk", "vLLM built", "predicted", "verdict")
+    parts = {"draft": "draft", "trunk": "trunk" if verbose else "trunk, where it matters"}
+    blocks = [
+        Block(heading, [_row(row) for row in shown if row.part == part])
+        for part, heading in parts.items()
+    ]
+    grid.put(page, titles, [block for block in blocks if block.rows])
+    _put_rest(page, answer, shown, verbose=verbose)
+    return page.text().translate(words.ASCII) if ascii else page.text()
+
+
+def _matters(row: Verified) -> bool:
+    return row.agrees is False or not row.foreseen or row.error is not None
+
+
+def _row(row: Verified) -> Sequence[Cell]:
+    scheme = f" {words.short_scheme(row.scheme)}" if row.built == "quantized" and row.scheme else ""
+    foreseen = (
+        grid.cell("the same", mood="quiet")
+        if row.foreseen
+        else grid.cell(f"✗ {row.predicted or 'no such module'}", mood="bad")
+    )
+    return (
+        grid.cell(inert(row.module) or '""'),
+        grid.cell(words.stored(row.disk)),
+        grid.cell(f"{row.built}{scheme}"),
+        foreseen,
+        [signed(_VERDICTS[row.agrees])],
+    )
+
+
+def _put_rest(
+    page: Page, answer: Verification, shown: Sequence[Verified], *, verbose: bool
+) -> None:
+    """Failures, patches, and the verdict in one line."""
+    page.line()
+    errors = dict.fromkeys((*answer.failures, *(row.error for row in shown if row.error)))
+    for said in errors:
+        page.item(mooded("✗ vLLM raised  ", "bad"), Text(inert(said, PROSE_LIMIT)))
+    for patch in answer.patches if verbose else ():
+        page.item(mooded("patched  ", "quiet"), mooded(inert(patch, PROSE_LIMIT), "quiet"))
+    sign, said = _verdict(answer)
+    page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
+
+
+def _verdict(answer: Verification) -> tuple[Sign, str]:
+    wrong = sum(row.agrees is False for row in answer.modules)
+    if not answer.modules:
+        return Sign("?", "", "unsure"), "vLLM gave no usable answer."
+    if wrong or answer.failures:
+        counted = words.count(wrong, "module")
+        what = f"{counted} cannot take what is on disk" if wrong else "vLLM raised"
+        return _VERDICTS[False], f"{what[:1].upper()}{what[1:]}."
+    compared = sum(row.agrees is True for row in answer.modules)
+    return _VERDICTS[True], f"All {compared} modules can take what is on disk."
+
+
+def json(answer: Verification, target: str) -> str:
+    """A document of schema `mtpfix.verify/1`."""
+    document = {
+        "schema": SCHEMA,
+        "tool": {"name": "mtpfix", "version": __version__},
+        "target": {"kind": "local", "name": target, "revision": None},
+        "vllm": answer.version,
+        "draft_class": answer.draft_class,
+        "modules": [_view(row) for row in answer.modules],
+        "failures": answer.failures,
+        "patches": answer.patches,
+        "foreseen": not unforeseen(answer),
+        "exit_code": answer.exit_code,
+    }
+    return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
+
+
+def _view(row: Verified) -> dict[str, object]:
+    view = asdict(row)
+    disk = view.pop("disk")
+    return {**view, "on_disk": disk["state"].value, "on_disk_format": disk["format"]}
