@@ -81,6 +81,7 @@ def report(
         engines=engines,
         findings=findings,
         exit_code=exit_code(findings, engines),
+        lines=_entry_lines(engines, evidence),
         notes=(_NO_MTP,) if none else (),
     )
 
@@ -98,6 +99,19 @@ def _evidence(opened: Opened, view: QuantView, selected: Iterable[Case]) -> tupl
         Evidence(case, view, judge.report(case, view), opened.checkpoint, line_of)
         for case in selected
     )
+
+
+def _entry_lines(
+    engines: Iterable[EngineReport], evidence: Sequence[Evidence]
+) -> dict[tuple[str, str], int]:
+    """Lines of all entries that decided about a module that is shown."""
+    line_of = evidence[0].line_of
+    found: dict[tuple[str, str], int] = {}
+    for entry in {m.decision.because for engine in engines for m in engine.modules}:
+        line = None if entry is None else line_of(entry.file, entry.pointer)
+        if entry is not None and line is not None:
+            found[entry.file, entry.pointer] = line
+    return found
 
 
 def _shown(item: Evidence, trunk: bool) -> EngineReport:

@@ -351,5 +351,7 @@ class Report:
     engines: tuple[EngineReport, ...]
     findings: tuple[Finding, ...]
     exit_code: int
+    lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """File and JSON pointer -> line, for every entry that decided something."""
     notes: tuple[str, ...] = ()
     """Plain remarks for a person, such as "there is nothing to judge"."""

@@ -133,7 +133,7 @@ def _row(made: live.Made, foreseen: Decision | None, case: Case) -> Verified:
         error=made.error,
         expects=_expects(made, foreseen),
     )
-    report = outcome.judge(real, case.inventory, case.loader)
+    report = outcome.judge(real, case.inventory, case.loader_of(real.module))
     return Verified(
         module=made.name,
         part=made.part,

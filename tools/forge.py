@@ -98,7 +98,7 @@ def forge(
         else:
             weights.update(QUANTIZERS[quantizer](module, weight))
             quantized.append(module)
-    modules = tuple(s.name.removesuffix(".weight") for s in draft if matrix(s))
+    modules = tuple(s.name.removesuffix(".weight") for s in draft if s.matrix)
     owned = {s.name.rpartition(".")[0] for s in draft}
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
@@ -108,11 +108,6 @@ def forge(
         config["quantization_config"] = quantization(scheme, listed)
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return Forged(out, block, modules, tuple(quantized))
-
-
-def matrix(stored: Stored) -> bool:
-    """Whether a tensor is the weight of a layer that could be quantized."""
-    return stored.name.endswith(".weight") and len(stored.shape) > 1
 
 
 def unblocked(trunk: Iterable[Stored], config: tiny.Config) -> list[str]:

@@ -12,6 +12,7 @@ decision about the trunk has changed. Prints a Markdown table; exits 1 if a proo
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -119,9 +120,15 @@ def _prediction_faults(report: EngineReport, answer: Answer) -> list[str]:
     real = "load_error" if failure else answer.load.verdict if answer.load else "none"
     if real != report.outcome:
         return [f"predicted {report.outcome}, vLLM: {outcome(answer)}"]
-    if failure and not str(failure).startswith(report.error or ""):
+    if failure and not _begins(str(failure), report.error or ""):
         return [f"predicted {report.error}, vLLM raised {_short(str(failure))}"]
     return []
+
+
+def _begins(text: str, start: str) -> bool:
+    """Whether `text` begins with `start`, where `…` stands for any words."""
+    pattern = ".*?".join(re.escape(part) for part in start.split("…"))
+    return re.match(pattern, text, re.DOTALL) is not None
 
 
 def _kept(family: str, tensors: Sequence[str]) -> list[str]:

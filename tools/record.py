@@ -15,7 +15,6 @@ import json
 import re
 import tempfile
 import time
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,28 +99,27 @@ class Names(NamedTuple):
     layers: int
 
 
-def names_of(family: str, config: tiny.Config, answer: Answer) -> Names:
-    """The names of a draft, from vLLM's answer about it."""
+def names_of(family: str, variant: str, answer: Answer) -> Names:
+    """The names of a draft: in vLLM from its answer, on disk from what is forged."""
     made = [m for m in answer.of("draft") if m.name]
-    layers = tiny.text(config)["num_hidden_layers"]
-    tensors = disk.on_disk(dict(answer.parameters["draft"]), "draft", family, config)
-    trunk = disk.on_disk(dict(answer.parameters["trunk"]), "trunk", family, config)
     return Names(
         linears=tuple(m.name for m in made if m.kind in ("linear", "lm_head")),
         experts=tuple(m.name for m in made if m.kind == "experts"),
         packed=dict(answer.packed),
-        disk=modules(tensors),
-        trunk=tuple(name for name in modules(trunk) if "layers.0." in name),
+        disk=modules(tiny.tensors(family, variant, "draft")),
+        trunk=tuple(
+            name for name in modules(tiny.tensors(family, variant, "trunk")) if "layers.0." in name
+        ),
         expert_weights=disk.expert_names(family),
-        layers=layers,
+        layers=tiny.text(tiny.config(family, variant))["num_hidden_layers"],
     )
 
 
-def modules(tensors: disk.Tensors) -> tuple[str, ...]:
+def modules(tensors: list[tiny.Stored]) -> tuple[str, ...]:
     """The modules that hold matrices, without the embeddings and heads."""
-    matrices = [n for n, (shape, _) in tensors.items() if n.endswith(".weight") and len(shape) == 2]  # noqa: PLR2004 - a matrix
-    kept = [n for n in matrices if not re.search(r"(^|\.)(emb\w*|lm_head|head|output)\.", n)]
-    return tuple(n.removesuffix(".weight") for n in kept if "embed" not in n)
+    names = (tensor.name for tensor in tensors if tensor.matrix)
+    ends = re.compile(r"(^|\.)(embed\w*|emb\.tok_emb|lm_head|head|output)\.weight$")
+    return tuple(name.removesuffix(".weight") for name in names if not ends.search(name))
 
 
 def ignores(names: Names) -> dict[str, list[str] | None]:
@@ -261,10 +259,9 @@ def record(server: Server, family: str) -> Recorder:
 def record_variant(server: Server, recorder: Recorder, variant: str, scratch: Path) -> None:
     """Asks everything about one variant of a family; one question where vLLM refuses it."""
     config = tiny.config(recorder.family, variant)
-    plain = ask(server, scratch, config)
     first = ask(server, scratch, quantized(config, MAIN, ["lm_head"]))
     recorder.patches = [patch for patch in first.patches if patch not in server.patches]
-    names = names_of(recorder.family, config, replace(first, parameters=plain.parameters))
+    names = names_of(recorder.family, variant, first)
     refused = any(failure.phase == "config" for failure in first.failures)
     asked = [Question(MAIN, "none")] if refused else list(questions(variant))
     wanted = {question.ignore for question in asked}

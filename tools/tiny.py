@@ -87,6 +87,11 @@ class Stored:
     quantizable: bool
     """Whether vLLM quantizes its module where the target is `Linear`."""
 
+    @property
+    def matrix(self) -> bool:
+        """Whether it is the weight of a layer that could be quantized."""
+        return self.name.endswith(".weight") and len(self.shape) > 1
+
 
 @cache
 def _shapes() -> dict[str, Any]:

@@ -158,7 +158,8 @@ def local(target: str) -> str:
         return target
     repo, _, revision = bare.partition("@")
     pin = f" --revision {revision}" if revision else ""
+    missing = "" if target.startswith("hf://") else "no such folder, and "
     raise UsageError(
-        f"{target}: no such folder, and Hub repositories are not read yet in this version",
+        f"{target}: {missing}Hub repositories are not read yet in this version",
         f"download it first: hf download {repo}{pin} --local-dir DIR",
     )

@@ -22,7 +22,6 @@ from array import array
 from bisect import bisect
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtpfix.errors import BrokenFileError, UsageError
@@ -83,7 +82,9 @@ class _Node:
         """The node at `path` below this one, made where it is missing."""
         node = self
         for token in path:
-            node = node.children.setdefault(token, _Node(token, node))
+            if token not in node.children:
+                node.children[token] = _Node(token, node)
+            node = node.children[token]
         return node
 
     def enter(self, kind: str, key: str, start: int, begin: int) -> _Node | None:
@@ -195,7 +196,7 @@ def diff(old: bytes, new: bytes, name: str) -> str:
         list(io.StringIO(text.decode("utf-8", "replace"), newline="\n")) for text in (old, new)
     )
     lines = [f"--- a/{name}\n", f"+++ b/{name}\n"]
-    for hunk in _Matcher(None, before, after).get_grouped_opcodes(3):
+    for hunk in _Matcher(before, after).get_grouped_opcodes(3):
         (_, begin, _, start, _), (_, _, end, _, stop) = hunk[0], hunk[-1]
         lines.append(f"@@ -{_range(begin, end)} +{_range(start, stop)} @@\n")
         for tag, first, last, low, high in hunk:
@@ -215,23 +216,26 @@ class _Matcher(difflib.SequenceMatcher[str]):
     time, which takes minutes for a long list with many changes.
     """
 
+    def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
+        self.before, self.after = before, after
+        super().__init__(None, before, after)
+
     def find_longest_match(
         self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None
     ) -> difflib.Match:
         """The equal lines at the top; if there are none, the longest run in reach."""
-        aend = len(self.a) if ahi is None else ahi
-        bend = len(self.b) if bhi is None else bhi
-        pairs = zip(range(alo, aend), range(blo, bend), strict=False)
-        size = sum(1 for _ in takewhile(lambda at: self.a[at[0]] == self.b[at[1]], pairs))
-        if size:
-            return difflib.Match(alo, blo, size)
+        ends = len(self.before) if ahi is None else ahi, len(self.after) if bhi is None else bhi
+        size, most = 0, min(ends[0] - alo, ends[1] - blo)
+        while size < most and self.before[alo + size] == self.after[blo + size]:
+            size += 1
         reach = 256
-        while True:
-            near = min(aend, alo + reach), min(bend, blo + reach)
+        while not size:
+            near = min(ends[0], alo + reach), min(ends[1], blo + reach)
             match = super().find_longest_match(alo, near[0], blo, near[1])
-            if match.size or near == (aend, bend):
+            if match.size or near == ends:
                 return match
             reach *= 2
+        return difflib.Match(alo, blo, size)
 
 
 def _range(begin: int, end: int) -> str:

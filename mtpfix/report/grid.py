@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from mtpfix.report.page import Page, mooded, pad
+from mtpfix.report.page import STYLES, Page, mooded, pad
 
 _GAP = 2
 _INDENT = 2
@@ -31,15 +31,22 @@ def cell(*lines: str, mood: str = "") -> Cell:
 
 
 def put(page: Page, titles: Sequence[str], blocks: Sequence[Block]) -> None:
-    """Writes blocks under common column titles."""
-    rows = [row for block in blocks for row in block.rows]
-    columns = zip([[Text(title)] for title in titles], *rows, strict=True)
-    widths = [max(_width(entry) for entry in column) for column in columns]
-    inset = _INDENT * (2 if any(block.heading for block in blocks) else 1)
-    fits = inset + sum(widths) + _GAP * (len(widths) - 1) <= page.width
+    """Writes blocks under common column titles.
+
+    Where the columns do not fit, empty and quiet cells are left out of what is stacked.
+    """
+    insets = [_INDENT * (2 if block.heading else 1) for block in blocks]
+    widths = [len(title) for title in titles]
+    widths[0] += _INDENT
+    for inset, block in zip(insets, blocks, strict=True):
+        for row in block.rows:
+            found = [_width(entry) for entry in row]
+            found[0] += inset
+            widths = [max(pair) for pair in zip(widths, found, strict=True)]
+    fits = sum(widths) + _GAP * (len(widths) - 1) <= page.width
     if fits:
-        _put_row(page, [cell(title, mood="quiet") for title in titles], widths, inset)
-    for block in blocks:
+        _put_row(page, [cell(title, mood="quiet") for title in titles], widths, _INDENT)
+    for inset, block in zip(insets, blocks, strict=True):
         if block.heading:
             page.line(mooded(" " * _INDENT + block.heading, "strong"))
         for row in block.rows:
@@ -54,18 +61,22 @@ def _width(entry: Iterable[Text]) -> int:
 
 
 def _put_row(page: Page, row: Sequence[Cell], widths: Sequence[int], inset: int) -> None:
-    for lines in zip_longest(*row, fillvalue=Text()):
+    first, *others = row
+    cells = [[Text(" " * inset) + line for line in first], *others]
+    for lines in zip_longest(*cells, fillvalue=Text()):
         padded = [pad(line, width) for line, width in zip(lines, widths, strict=True)]
-        page.line(Text(" " * inset) + Text(" " * _GAP).join(padded))
+        page.line(Text(" " * _GAP).join(padded))
 
 
 def _put_stacked(page: Page, titles: Sequence[str], row: Sequence[Cell], inset: int) -> None:
-    """The first cell on a line of its own, the others below it with their titles."""
+    """The first cell on a line of its own, the others below it, each after its title."""
     first, *others = row
     for line in first:
         page.line(Text(" " * inset) + line)
-    label = max(len(title) for title in titles) + _GAP
-    for title, entry in zip(titles[1:], others, strict=True):
-        joined = Text(", ").join(line for line in entry if line.plain)
-        if joined.plain:
-            page.item(mooded(f"{title:<{label}}", "quiet"), joined, inset + _INDENT)
+    said = [
+        mooded(f"{title} ", "quiet") + Text(", ").join(told)
+        for title, entry in zip(titles[1:], others, strict=True)
+        if (told := [line for line in entry if line.plain and line.style != STYLES["quiet"]])
+    ]
+    if said:
+        page.item(Text(), Text("; ").join(said), inset + _INDENT)

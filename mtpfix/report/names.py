@@ -21,16 +21,23 @@ _LAYER = re.compile(r"(?P<root>.*?\.\d+\.)(?P<rest>.+)")
 
 
 def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa: A002
-    """A table for each group of releases that name alike, then the entries as YAML."""
+    """A table for the newest releases, what differs in older ones, then the entries as YAML."""
     page = Page(width, color=color)
     known = [release for releases, _ in found.groups for release in releases]
-    for releases, named in found.groups:
-        page.line(mooded(f"vLLM {ranges.releases(releases, known)}", "strong"))
-        titles = ("module", "kind", "on disk", "the matcher is asked about")
-        grid.put(page, titles, list(_blocks(named)))
+    groups = sorted(found.groups, key=lambda group: ranges.age(group[0][-1]), reverse=True)
+    newest, *olders = groups
+    page.line(mooded(f"vLLM {ranges.releases(newest[0], known)}", "strong"))
+    _put(page, newest[1])
+    for releases, named in olders:
         page.line()
-    page.line(mooded("# Names under `*` begin with what stands before it.", "quiet"))
-    page.line(mooded("# For a calibration recipe, right for every release above:", "quiet"))
+        as_new = f"vLLM {ranges.releases(releases, known)}: the same, except"
+        page.line(mooded(as_new, "strong"))
+        _put(page, named, leave=newest[1])
+        gone = {n.module.param for n in newest[1]} - {n.module.param for n in named}
+        if gone:
+            page.item(mooded("  not there: ", "quiet"), Text(", ".join(map(inert, sorted(gone)))))
+    page.line()
+    page.line(mooded("# Right for every release above; ready for a calibration recipe:", "quiet"))
     for line in yaml(found).splitlines():
         page.line(line)
     shown = page.text()
@@ -72,9 +79,14 @@ def _view(one: Named) -> dict[str, object]:
 # --- rows --------------------------------------------------------------------
 
 
-def _blocks(named: Sequence[Named]) -> Iterator[Block]:
+def _put(page: Page, named: Sequence[Named], leave: Sequence[Named] = ()) -> None:
+    """The modules as a table, without those in `leave`."""
+    grid.put(page, ("module", "kind", "on disk", "asked about"), list(_blocks(named, leave)))
+
+
+def _blocks(named: Sequence[Named], leave: Sequence[Named]) -> Iterator[Block]:
     """Modules by layer; those outside of a layer first."""
-    layers: dict[str, list[Named]] = {}
+    layers: dict[str, list[Named]] = {"": []}
     for one in named:
         found = _LAYER.fullmatch(one.module.name)
         layers.setdefault(found["root"] if found else "", []).append(one)
@@ -83,38 +95,45 @@ def _blocks(named: Sequence[Named]) -> Iterator[Block]:
         heading = f"{inert(root)}*" if root else ""
         if heading and disk and disk != root:
             heading += f"  on disk {inert(disk)}*"
-        yield Block(heading, [_row(one, root, disk if root else "") for one in members])
+        shown = [_row(one, root, disk if root else "") for one in members if one not in leave]
+        if shown:
+            yield Block(heading, shown)
 
 
 def _row(one: Named, root: str, disk: str) -> tuple[Cell, Cell, Cell, Cell]:
     module = one.module
-    name = module.name.removeprefix(root) or f'"" ({module.param.rpartition(".")[2]})'
+    name = module.name.removeprefix(root)
+    stored = braced([member.removeprefix(disk) for member in module.members])
     return (
-        grid.cell(inert(name)),
-        grid.cell(module.kind, mood="quiet"),
-        grid.cell(inert(braced([m.removeprefix(disk) for m in module.members]))),
-        [_asked(one, root)],
+        grid.cell(inert(name) or f'"" ({inert(module.param.rpartition(".")[2])})'),
+        grid.cell(module.kind, mood="quiet" if module.kind == "linear" else ""),
+        grid.cell(inert(stored), mood="quiet" if stored == name else ""),
+        [_asked(one)],
     )
 
 
-def _asked(one: Named, root: str) -> Text:
-    """What the matcher compares, in short where it is the name itself."""
+def _asked(one: Named) -> Text:
+    """What the matcher compares, in short: the name itself, its shards, or below it."""
+    name = one.module.name
     if not one.module.asks:
-        return mooded("never asked, always unquantized", "quiet")
-    first, *others = one.asked or ("",)
-    shown = braced([name.removeprefix(root) for name in others])
-    if first != one.module.name:
-        return Text(inert(braced([name.removeprefix(root) for name in one.asked])))
-    if first == "":
-        return mooded("the empty name", "unsure")
-    return Text(f"this name, then {inert(shown)}" if others else "this name")
+        return Text("never: always unquantized")
+    if not name:
+        return mooded("as the empty name", "unsure")
+    if one.asked[:1] != (name,):
+        below = [asked.removeprefix(name) for asked in one.asked]
+        return Text(f"only {inert(braced(below))}")
+    parent = name.rpartition(".")[0] + "."
+    shards = [asked.removeprefix(parent) for asked in one.asked[1:]]
+    return Text(f"itself, {', '.join(map(inert, shards))}") if shards else mooded("itself", "quiet")
 
 
 def braced(names: Sequence[str]) -> str:
     """Names with their common beginning written once: `mlp.{gate_proj,up_proj}`."""
     if len(names) < 2:  # noqa: PLR2004
         return "".join(names)
-    start = _common(names)
+    start = names[0][: -len(names[0].rpartition(".")[2])]
+    if not all(name.rpartition(".")[0] == start[:-1] for name in names):
+        return ", ".join(names)
     return f"{start}{{{','.join(name.removeprefix(start) for name in names)}}}"
 
 
@@ -123,7 +142,7 @@ def _common(names: Iterable[str]) -> str:
     parts = [name.split(".")[:-1] for name in names]
     shared: list[str] = []
     for column in zip(*parts, strict=False):
-        if len(set(column)) > 1:
+        if len(set(column)) > 1 or column[0] == "*":
             break
         shared.append(column[0])
     return "".join(f"{part}." for part in shared)

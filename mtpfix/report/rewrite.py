@@ -89,12 +89,13 @@ def text(
 
 
 def _put_entries(page: Page, outcome: Outcome) -> None:
+    added = [inert(entry) for entry in outcome.plan.added]
+    width = min(max(map(len, added), default=0), page.width // 2)
     for entry in outcome.plan.removed:
         page.item(mooded("- ", "bad"), Text(inert(entry)))
-    for entry in outcome.plan.added:
-        page.item(
-            mooded("+ ", "good"), Text.assemble(inert(entry), (f"  {_why(entry, outcome)}", "dim"))
-        )
+    for shown, entry in zip(added, outcome.plan.added, strict=True):
+        label = mooded("+ ", "good") + Text(f"{shown:<{width}}  ")
+        page.item(label, mooded(_why(entry, outcome), "quiet"))
 
 
 def _why(entry: str, outcome: Outcome) -> str:
@@ -132,7 +133,7 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
     after, before = outcome.after, outcome.before
     if not outcome.files:
         sign = words.overall(after)
-        said = "nothing to change: " if sign.mood != "bad" else "nothing that metadata can mend: "
+        said = "nothing to change: " if sign.mood != "bad" else "nothing that mtpfix can mend: "
         page.item(mooded(f"{sign.sign} ", sign.mood), Text(f"{said}{words.sentence(after)}"))
         return
     page.line()
@@ -148,7 +149,7 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
 def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
     """Findings that stay, and a word on the newest release where only older ones have them."""
     after = outcome.after
-    left = [f for f in after.findings if verbose or f.severity != "info"]
+    left = [f for f in _left(outcome) if verbose or f.severity != "info"]
     others = list(_unlisted(outcome.plan.unresolved, after.findings))
     if left or others:
         page.line()
@@ -166,6 +167,16 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
             mooded("✓ ", "good"),
             Text(f"The newest release judged, vLLM {newest}, is clean: only older ones have this."),
         )
+
+
+def _left(outcome: Outcome) -> Iterator[Finding]:
+    """Findings that stay; that new entries in the checkpoint's spelling are dead is no news."""
+    own = tuple(f"`{entry}` never" for entry in outcome.plan.added)
+    return (
+        finding
+        for finding in outcome.after.findings
+        if not (finding.code == "MTP101" and finding.message.startswith(own))
+    )
 
 
 def _unlisted(unresolved: Sequence[Unresolved], listed: Sequence[Finding]) -> Iterator[Unresolved]:

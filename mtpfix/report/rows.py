@@ -66,9 +66,9 @@ class Section:
 
 
 def lines_of(report: Report) -> Lines:
-    """The lines that a report knows: those of its findings."""
+    """The lines that a report knows: those of deciding entries, and of its findings."""
     places = [finding.where for finding in report.findings if finding.where is not None]
-    return {(w.file, w.pointer): w.line for w in places if w.line is not None}
+    return {**report.lines, **{(w.file, w.pointer): w.line for w in places if w.line is not None}}
 
 
 def sections(

@@ -45,13 +45,15 @@ def text(
 ) -> str:
     """The draft as a table, the trunk where it differs or always, then the verdict."""
     page = Page(width, color=color)
-    draft = f", drafted by {inert(answer.draft_class)}" if answer.draft_class else ""
+    name = (answer.draft_class or "").rpartition(".")[2]
+    draft = f", drafted by {inert(name)}" if name else ""
     page.line(mooded(f"vLLM {inert(answer.version)}{draft}", "strong"))
     shown = [row for row in answer.modules if verbose or row.part == "draft" or _matters(row)]
-    titles = ("module", "on disk", "vLLM built", "predicted", "verdict")
+    titles = ["module", "on disk", "vLLM built", "verdict"]
+    titles += ["mtpfix predicted"] if unforeseen(answer) else []
     parts = {"draft": "draft", "trunk": "trunk" if verbose else "trunk, where it matters"}
     blocks = [
-        Block(heading, [_row(row) for row in shown if row.part == part])
+        Block(heading, [_row(row)[: len(titles)] for row in shown if row.part == part])
         for part, heading in parts.items()
     ]
     grid.put(page, titles, [block for block in blocks if block.rows])
@@ -64,7 +66,9 @@ def _matters(row: Verified) -> bool:
 
 
 def _row(row: Verified) -> Sequence[Cell]:
-    scheme = f" {words.short_scheme(row.scheme)}" if row.built == "quantized" and row.scheme else ""
+    built: str = row.built
+    if row.built == "quantized" and row.scheme:
+        built = words.short_scheme(row.scheme)
     foreseen = (
         grid.cell("the same", mood="quiet")
         if row.foreseen
@@ -72,10 +76,10 @@ def _row(row: Verified) -> Sequence[Cell]:
     )
     return (
         grid.cell(inert(row.module) or '""'),
-        grid.cell(words.stored(row.disk)),
-        grid.cell(f"{row.built}{scheme}"),
-        foreseen,
+        grid.cell(words.stored(row.disk, short=True)),
+        grid.cell(built),
         [signed(_VERDICTS[row.agrees])],
+        foreseen,
     )
 
 
@@ -91,6 +95,9 @@ def _put_rest(
         page.item(mooded("patched  ", "quiet"), mooded(inert(patch, PROSE_LIMIT), "quiet"))
     sign, said = _verdict(answer)
     page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
+    if answer.modules and not unforeseen(answer):
+        number = words.count(len(answer.modules), "decision")
+        page.line(mooded(f"  mtpfix predicted all {number} of draft and trunk.", "quiet"))
 
 
 def _verdict(answer: Verification) -> tuple[Sign, str]:

@@ -49,8 +49,7 @@ def built_quantized(evidence: Evidence) -> Iterator[Finding]:
 def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
     """What the difference comes to, in a sentence; vLLM dies on the first one that it meets."""
     if any(r.consequence == "load_error" for r in reports):
-        error = evidence.report.error
-        return f"Loading the draft fails: {error}." if error else "Loading the draft fails."
+        return "Loading the draft fails."
     if evidence.report.outcome == "load_error":
         return "Their weights are cast without a scale, and their scales stay uninitialised."
     return (

@@ -45,10 +45,14 @@ class Case:
         """How the draft class treats what does not fit."""
         return outcome.loader(self.policy, self.context)
 
+    def loader_of(self, module: Module) -> outcome.Loader:
+        """The loader that `module` is loaded by."""
+        return self.loader if module.part == "draft" else outcome.TRUNK
+
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
         decisions = predict(self.policy, view, self.context, modules)
-        reports = (outcome.judge(d, self.inventory, self.loader) for d in decisions)
+        reports = (outcome.judge(d, self.inventory, self.loader_of(d.module)) for d in decisions)
         return tuple(self._limited(report) for report in reports)
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
@@ -68,7 +72,7 @@ class Case:
                     report,
                     agrees=False,
                     consequence=limit.outcome,
-                    detail=limit.error,
+                    detail=limit.error or report.detail,
                     limit=limit,
                 )
         return report

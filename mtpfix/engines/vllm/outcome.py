@@ -42,14 +42,17 @@ class Loader:
     """How the draft class of one release treats what does not fit."""
 
     style: str
-    """`dict`: KeyError for a tensor without a parameter; `auto`: AutoWeightsLoader's ValueError."""
+    """`dict`: KeyError for a tensor without a parameter; `auto`: AutoWeightsLoader's ValueError;
+    `unknown`: an exception, which one is not known."""
     root: str = ""
     """Part of the parameter path that the inner loader does not print."""
     cls: str = ""
     strict: bool = False
     """Whether a parameter that stays uninitialised is an exception."""
     skips: tuple[str, ...] = ()
-    """Suffixes that the loader drops where the model has no parameter for them."""
+    """Suffixes that are dropped where a plain linear layer has no parameter for them."""
+    takes: tuple[str, ...] = ()
+    """The only suffixes that the loader has a place for; empty: it knows no such list."""
     renames: tuple[tuple[str, str], ...] = ()
     missing_layer: str | None = None
     """What is raised when an MTP layer has no tensors; None: it stays uninitialised."""
@@ -66,14 +69,25 @@ def loader(policy: Policy, context: Context) -> Loader:
         cls=row.get("class", ""),
         strict=row.get("strict", False),
         skips=tuple(row.get("skips", ())),
+        takes=tuple(row.get("takes", ())),
         renames=tuple(row.get("renames", {}).items()),
         missing_layer=row.get("missing_layer"),
         experts=rules("experts_param", context.release),
     )
 
 
+TRUNK = Loader("unknown")
+"""The loaders of target classes are many, and not modelled: no exception is foretold."""
+
+
 def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleReport:
-    """Sets one decision against the disk."""
+    """Sets one decision against the disk.
+
+    Args:
+        decision: what is built.
+        inventory: what is on disk.
+        loader: how the model class of the module's part loads.
+    """
     module = decision.module
     members = inventory.members(module)
     disk = inventory.of(module)
@@ -122,10 +136,15 @@ def _misfit(
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
     suffixes = {tensor.suffix for tensor in found}
-    unknown = suffixes - known.needed - known.more - _IGNORED - set(loader.skips)
-    if unknown:
-        first = min((t for t in found if t.suffix in unknown), key=lambda t: t.name)
-        return _Misfit("load_error", _refusal(decision.module, first, loader), first.name)
+    unknown = suffixes - known.needed - known.more - _IGNORED
+    if _plain(decision.module):
+        unknown -= set(loader.skips)
+    lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
+    if unknown | lost:
+        first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
+        error = _lost(decision.module, first) if first.suffix in lost else None
+        error = error or _refusal(decision.module, first, loader)
+        return _Misfit("load_error", error, first.name)
     missing = sorted(known.needed - suffixes)
     if not missing and same:
         fits = _formats_agree(decision, disk)
@@ -143,11 +162,27 @@ def _formats_agree(decision: Decision, disk: Precision) -> bool:
     return set(disk.format.split("+")) == {decision.expects}
 
 
-def _refusal(module: Module, tensor: _Found, loader: Loader) -> str:
+def _plain(module: Module) -> bool:
+    """Whether a module is loaded from one member under its own name."""
+    return module.kind != "experts" and len(module.members) == 1
+
+
+def _lost(module: Module, tensor: _Found) -> str:
+    """What a loader with a fixed table raises for a tensor that is not in it."""
+    shard, fused = tensor.member.rpartition(".")[2], module.name.rpartition(".")[2]
+    name = tensor.name if _plain(module) else tensor.name.replace(shard, fused)
+    return f"KeyError: {name!r}"
+
+
+def _refusal(module: Module, tensor: _Found, loader: Loader) -> str | None:
     """What the loader raises for a tensor that the built module has no parameter for."""
+    if loader.style == "unknown":
+        return None
     shard = _shard_of(module, tensor.member)
     if loader.style == "auto" and module.kind == "experts":
         return f"AttributeError: Layer {module.name} has no parameter '{shard}{tensor.suffix}'"
+    if loader.style == "auto" and not _plain(module):
+        return f"AttributeError: {module.cls!r} object has no attribute 'data'"
     path = _path(module, tensor.suffix, loader, shard)
     if loader.style == "auto":
         return f"ValueError: There is no module or parameter named {path!r} in {loader.cls}"

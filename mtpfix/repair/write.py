@@ -1,0 +1,413 @@
+"""The local edge: repaired files into a folder, or into a new folder of links.
+
+In place, the order is: lock the folder, see that every file still is as it was
+read, write all new bytes beside the old ones and flush them to the disk, keep
+backups, and only then rename. A failure before the first rename has changed
+nothing; one after it renames copies of the old bytes back, which takes no more
+space. A run that is killed leaves each file whole, old or new, and at most a
+lock file that nobody holds and temporary files, which the next run clears away.
+
+Renaming gives a file a new inode: a hard link to the old one keeps the old
+bytes. That is wanted, for whoever linked it did not ask for the repair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import shutil
+import stat
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from mtpfix.errors import ConflictError, UsageError, WriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LOCK = ".mtpfix.lock"
+BACKUP = ".bak-mtpfix"
+TEMPORARY = ".mtpfix-tmp"  # ends the names of what is being made; they begin with a dot
+_PATIENCE = 5.0  # seconds to wait for another mtpfix that writes into the same folder
+_ELSEWHERE = "use `--output DIR` for a folder elsewhere"
+_REMEDIES = {
+    errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
+    errno.EDQUOT: f"free some space, or {_ELSEWHERE}",
+    errno.EACCES: f"get write permission on the folder, or {_ELSEWHERE}",
+    errno.EPERM: f"get write permission on the folder, or {_ELSEWHERE}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `write` did."""
+
+    files: tuple[str, ...]
+    """Names of the files that changed."""
+    backups: Mapping[str, str]
+    """Name -> the file beside it that holds the old bytes, made now or found there."""
+
+
+How = Literal["symlink", "hardlink", "copy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What `overlay` made; paths are relative to the folder, with `/`."""
+
+    folder: Path
+    written: tuple[str, ...]
+    """New files of their own."""
+    links: Mapping[str, How]
+    """How each other file came in."""
+
+
+def write(
+    folder: Path, files: Mapping[str, tuple[bytes, bytes]], *, backup: bool = True
+) -> Written:
+    """Replaces files in `folder`, all of them or none.
+
+    The mode of a file is kept, and its owner and group where that is permitted.
+    Its old bytes stay in `NAME.bak-mtpfix`; where that holds something else, in
+    `NAME.bak-mtpfix.1`, and so on: no backup is ever overwritten, and none is
+    made twice. A file whose new bytes are the old ones is left alone.
+
+    Args:
+        folder: an existing folder.
+        files: name in the folder -> the bytes as they were read, the new bytes.
+        backup: keep the old bytes.
+
+    Raises:
+        ConflictError: a file is no longer what was read, or another mtpfix keeps
+            writing here.
+        WriteError: a file is a link, or the system refused; all is as it was.
+        UsageError: a name leads out of the folder or into one below.
+    """
+    changed = {name: pair for name, pair in files.items() if pair[0] != pair[1]}
+    for name in changed:
+        if name in {"", ".", ".."} or Path(name).name != name:
+            raise UsageError(f"{name!r} is not the name of a file in the folder")
+        _refuse_link(folder / name)
+    if not changed:
+        return Written((), {})
+    with _explained(f"cannot write into {folder}"), _locked(folder):
+        _sweep(folder)
+        # Also files that stay: the new bytes of the others were judged beside them.
+        for name, (old, _) in files.items():
+            _refuse_moved(folder / name, old)
+        return _Transaction(folder, changed).run(backup=backup)
+
+
+def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
+    """Makes a folder like `source`, in which `files` are new and the rest are links.
+
+    Links point to the file itself, not to a link to it, so those of a Hub
+    snapshot lead to its blobs. They are relative, so that the common parent may
+    be moved or mounted elsewhere. Where links are not possible a hard link is
+    tried, then a copy. Hidden folders (`.git`, `.cache`) and special files are
+    left out; folders that are links are walked into. The new folder lives as
+    long as the files it points to: clearing the Hub cache breaks it.
+
+    The folder is built beside `output` and renamed when it is complete.
+
+    Args:
+        source: the folder that was read; it is not touched.
+        output: must not exist yet, or be empty; its parent must exist.
+        files: path in the folder -> bytes.
+
+    Raises:
+        UsageError: `output` is no possible place, or a path leads out of it.
+        WriteError: a file of `source` is a link to nothing, or the system refused;
+            nothing is left behind.
+        ConflictError: another mtpfix keeps writing beside `output`.
+    """
+    source, output = source.resolve(), Path(os.path.abspath(output))  # noqa: PTH100 - for `..`
+    output = output.parent.resolve() / output.name  # a link at this place is refused below
+    _check_places(source, output)
+    for path in files:
+        if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise UsageError(f"{path!r} is not a path inside the folder")
+    with _explained(f"cannot make {output}"), _locked(output.parent):
+        made = output.parent / f".{output.name}{TEMPORARY}"
+        if made.exists():
+            shutil.rmtree(made)
+        try:
+            links = _fill(source, made, files)
+            _sync(made)
+            os.replace(made, output)  # noqa: PTH105
+            _sync(output.parent)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    return Overlay(output, tuple(sorted(files)), links)
+
+
+# --- in place ----------------------------------------------------------------
+
+
+class _Transaction:
+    """The renames of one `write`, and the way back. The caller holds the lock."""
+
+    def __init__(self, folder: Path, files: Mapping[str, tuple[bytes, bytes]]) -> None:
+        self._folder = folder
+        self._files = files
+        self._backups: list[Path] = []
+
+    def run(self, *, backup: bool) -> Written:
+        """Stages everything, then renames; on any failure takes all of it back."""
+        kept: dict[str, str] = {}
+        try:
+            for name, (old, new) in self._files.items():
+                self._stage(name, "new", new)
+                self._stage(name, "old", old)
+            if backup:
+                kept = {name: self._backup(name, old) for name, (old, _) in self._files.items()}
+            for name, (old, _) in self._files.items():
+                _refuse_moved(self._folder / name, old)  # an editor knows nothing of our lock
+                os.replace(self._temporary(name, "new"), self._folder / name)  # noqa: PTH105
+            _sync(self._folder)
+        except BaseException:
+            self._roll_back()
+            raise
+        with contextlib.suppress(OSError):  # what is left, the next run clears away
+            _sweep(self._folder)
+        return Written(tuple(self._files), kept)
+
+    def _temporary(self, name: str, what: str) -> Path:
+        return self._folder / f".{name}.{what}{TEMPORARY}"
+
+    def _stage(self, name: str, what: str, data: bytes) -> Path:
+        path = self._temporary(name, what)
+        _create(path, data, like=(self._folder / name).stat())
+        return path
+
+    def _backup(self, name: str, old: bytes) -> str:
+        """Makes sure that some backup holds `old`; returns its name."""
+        for number in itertools.count():
+            path = self._folder / f"{name}{BACKUP}{f'.{number}' if number else ''}"
+            if not os.path.lexists(path):
+                break
+            if path.is_file() and not path.is_symlink() and path.read_bytes() == old:
+                return path.name
+        staged = self._stage(name, "bak", old)
+        self._backups.append(path)
+        os.replace(staged, path)  # noqa: PTH105
+        return path.name
+
+    def _roll_back(self) -> None:
+        """Brings the old bytes back; keeps every copy of them if that fails."""
+        try:
+            for name in self._files:
+                new, old = (self._temporary(name, what) for what in ("new", "old"))
+                # The new bytes are staged first: only a rename leaves the old ones alone.
+                if old.exists() and not new.exists():
+                    os.replace(old, self._folder / name)  # noqa: PTH105
+            for path in self._backups:
+                path.unlink(missing_ok=True)
+            _sweep(self._folder)
+        except OSError as error:
+            raise WriteError(
+                f"{self._folder}: the write failed, and so did taking it back: {error}",
+                f"old files may be found as `.NAME.old{TEMPORARY}` or `NAME{BACKUP}`",
+            ) from error
+
+
+def _refuse_link(path: Path) -> None:
+    """Refuses to write through a link, or over something that is no file."""
+    if path.is_symlink():
+        raise WriteError(
+            f"{path} is a link into other storage (the Hub cache keeps its files so); writing "
+            "through it would change that storage for everyone who uses it",
+            "use `--output DIR`",
+        )
+    if path.exists() and not path.is_file():
+        raise WriteError(f"{path} is not a regular file", "use `--output DIR`")
+
+
+def _refuse_moved(path: Path, old: bytes) -> None:
+    """Refuses to go on when a file is no longer what was read."""
+    try:
+        same = path.read_bytes() == old
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise ConflictError(f"{path} changed since it was read", "run the command again")
+
+
+# --- a new folder ------------------------------------------------------------
+
+
+def _check_places(source: Path, output: Path) -> None:
+    """Refuses outputs that exist already, have no parent, or overlap the source."""
+    if not source.is_dir():
+        raise UsageError(f"{source} is not a folder")
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent} does not exist", f"mkdir -p '{output.parent}'")
+    if output == source or source in output.parents or output in source.parents:
+        raise UsageError(f"{output} and {source} lie in each other", "choose a folder beside it")
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise UsageError(f"{output} exists and is not a folder", "choose a new name")
+    if output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"{output} is not empty", "choose a new or an empty folder")
+
+
+def _fill(source: Path, made: Path, files: Mapping[str, bytes]) -> dict[str, How]:
+    """Builds the new folder at `made`, which stands beside the final place."""
+    made.mkdir()
+    for path, data in files.items():
+        (made / path).parent.mkdir(parents=True, exist_ok=True)
+        _create(made / path, data)
+    links: dict[str, How] = {}
+    for file in _regular(source):
+        name = file.relative_to(source).as_posix()
+        if name not in files:
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            links[name] = _bring(file.resolve(), made / name)
+    return links
+
+
+def _regular(source: Path) -> Iterator[Path]:
+    """The files of a folder and the folders below, in order, without our own traces."""
+    seen = set[str]()
+    for place, folders, names in os.walk(source, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(place, name)) not in seen
+        )
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.is_symlink() and not path.exists():
+                raise WriteError(
+                    f"{path} is a link to nothing", "complete the download, or remove the link"
+                )
+            if path.is_file() and name != LOCK and not name.endswith(TEMPORARY):
+                yield path
+
+
+def _bring(target: Path, link: Path) -> How:
+    """Makes `link` stand for `target`, in the cheapest way that works here."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: on another Windows drive
+        os.symlink(os.path.relpath(target, link.parent), link)  # noqa: PTH211
+        return "symlink"
+    with contextlib.suppress(OSError):
+        os.link(target, link)
+        return "hardlink"
+    shutil.copy2(target, link)
+    return "copy"
+
+
+# --- the system --------------------------------------------------------------
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turns what the system refuses into one line and a remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, _ELSEWHERE)
+        raise WriteError(f"{what}: {error.strerror or error}", remedy) from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder against other mtpfix runs.
+
+    The kernel holds the lock for as long as the process lives, so a lock file
+    that a killed run left is free at once.
+    """
+    path = folder / LOCK
+    deadline = time.monotonic() + _PATIENCE
+    while (handle := _take(path)) is None:
+        if time.monotonic() > deadline:
+            raise ConflictError(f"another mtpfix is writing into {folder}", "wait, then run again")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps open files; an idle lock does no harm
+            path.unlink()
+        os.close(handle)
+
+
+def _take(path: Path) -> int | None:
+    """Opens and locks the lock file; None while another holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        _lock(handle)
+        # Whoever held it last may have removed the very file that was opened here.
+        if os.path.samestat(os.fstat(handle), path.lstat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _create(path: Path, data: bytes, like: os.stat_result | None = None) -> None:
+    """Writes a new file through to the disk, with the owner and mode of another."""
+    with path.open("xb") as file:
+        file.write(data)
+        if like is not None:
+            _give(path, like)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _give(path: Path, like: os.stat_result) -> None:
+    """Owner, or at least group, where the system lets us; then the mode."""
+    if hasattr(os, "chown"):
+        for owner in (like.st_uid, -1):
+            with contextlib.suppress(PermissionError):
+                os.chown(path, owner, like.st_gid)
+                break
+    path.chmod(stat.S_IMODE(like.st_mode))
+
+
+def _sync(folder: Path) -> None:
+    """Flushes the names in a folder to the disk, where folders can be flushed."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes temporary files; the caller's lock says that no living run needs them."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
