@@ -24,7 +24,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mtpfix.errors import ConflictError, UsageError, WriteError
 
@@ -54,9 +54,6 @@ class Written:
     """Name -> the file beside it that holds the old bytes, made now or found there."""
 
 
-How = Literal["symlink", "hardlink", "copy"]
-
-
 @dataclass(frozen=True, slots=True)
 class Overlay:
     """What `overlay` made; paths are relative to the folder, with `/`."""
@@ -64,8 +61,8 @@ class Overlay:
     folder: Path
     written: tuple[str, ...]
     """New files of their own."""
-    links: Mapping[str, How]
-    """How each other file came in."""
+    links: Mapping[str, str]
+    """How each other file came in: `symlink`, `hardlink` or `copy`."""
 
 
 def write(
@@ -93,7 +90,8 @@ def write(
     for name in changed:
         if name in {"", ".", ".."} or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a file in the folder")
-        _refuse_link(folder / name)
+        with _explained(f"cannot look at {folder}"):
+            _refuse_link(folder / name)  # before locking: nothing of ours enters a Hub cache
     if not changed:
         return Written((), {})
     with _explained(f"cannot write into {folder}"), _locked(folder):
@@ -129,7 +127,8 @@ def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
     """
     source, output = source.resolve(), Path(os.path.abspath(output))  # noqa: PTH100 - for `..`
     output = output.parent.resolve() / output.name  # a link at this place is refused below
-    _check_places(source, output)
+    with _explained(f"cannot look at {output}"):
+        _check_places(source, output)
     for path in files:
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise UsageError(f"{path!r} is not a path inside the folder")
@@ -182,10 +181,8 @@ class _Transaction:
     def _temporary(self, name: str, what: str) -> Path:
         return self._folder / f".{name}.{what}{TEMPORARY}"
 
-    def _stage(self, name: str, what: str, data: bytes) -> Path:
-        path = self._temporary(name, what)
-        _create(path, data, like=(self._folder / name).stat())
-        return path
+    def _stage(self, name: str, what: str, data: bytes) -> None:
+        _create(self._temporary(name, what), data, like=(self._folder / name).stat())
 
     def _backup(self, name: str, old: bytes) -> str:
         """Makes sure that some backup holds `old`; returns its name."""
@@ -195,9 +192,9 @@ class _Transaction:
                 break
             if path.is_file() and not path.is_symlink() and path.read_bytes() == old:
                 return path.name
-        staged = self._stage(name, "bak", old)
+        self._stage(name, "bak", old)
         self._backups.append(path)
-        os.replace(staged, path)  # noqa: PTH105
+        os.replace(self._temporary(name, "bak"), path)  # noqa: PTH105
         return path.name
 
     def _roll_back(self) -> None:
@@ -222,8 +219,8 @@ def _refuse_link(path: Path) -> None:
     """Refuses to write through a link, or over something that is no file."""
     if path.is_symlink():
         raise WriteError(
-            f"{path} is a link into other storage (the Hub cache keeps its files so); writing "
-            "through it would change that storage for everyone who uses it",
+            f"{path} is a link, as the Hub cache keeps its files; writing through it would "
+            "corrupt the cache for all who use it",
             "use `--output DIR`",
         )
     if path.exists() and not path.is_file():
@@ -232,11 +229,7 @@ def _refuse_link(path: Path) -> None:
 
 def _refuse_moved(path: Path, old: bytes) -> None:
     """Refuses to go on when a file is no longer what was read."""
-    try:
-        same = path.read_bytes() == old
-    except FileNotFoundError:
-        same = False
-    if not same:
+    if not path.is_file() or path.read_bytes() != old:
         raise ConflictError(f"{path} changed since it was read", "run the command again")
 
 
@@ -257,13 +250,13 @@ def _check_places(source: Path, output: Path) -> None:
         raise UsageError(f"{output} is not empty", "choose a new or an empty folder")
 
 
-def _fill(source: Path, made: Path, files: Mapping[str, bytes]) -> dict[str, How]:
+def _fill(source: Path, made: Path, files: Mapping[str, bytes]) -> dict[str, str]:
     """Builds the new folder at `made`, which stands beside the final place."""
     made.mkdir()
     for path, data in files.items():
         (made / path).parent.mkdir(parents=True, exist_ok=True)
         _create(made / path, data)
-    links: dict[str, How] = {}
+    links: dict[str, str] = {}
     for file in _regular(source):
         name = file.relative_to(source).as_posix()
         if name not in files:
@@ -292,7 +285,7 @@ def _regular(source: Path) -> Iterator[Path]:
                 yield path
 
 
-def _bring(target: Path, link: Path) -> How:
+def _bring(target: Path, link: Path) -> str:
     """Makes `link` stand for `target`, in the cheapest way that works here."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: on another Windows drive
         os.symlink(os.path.relpath(target, link.parent), link)  # noqa: PTH211
@@ -341,18 +334,16 @@ def _locked(folder: Path) -> Iterator[None]:
 def _take(path: Path) -> int | None:
     """Opens and locks the lock file; None while another holds it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    mine = False
     try:
-        _lock(handle)
-        # Whoever held it last may have removed the very file that was opened here.
-        if os.path.samestat(os.fstat(handle), path.lstat()):
-            return handle
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(handle)
-        raise
-    os.close(handle)
-    return None
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            _lock(handle)
+            # Whoever held it last may have removed the very file that was opened here.
+            mine = os.path.samestat(os.fstat(handle), path.lstat())
+    finally:
+        if not mine:
+            os.close(handle)
+    return handle if mine else None
 
 
 if sys.platform == "win32":
@@ -382,11 +373,10 @@ def _create(path: Path, data: bytes, like: os.stat_result | None = None) -> None
 
 def _give(path: Path, like: os.stat_result) -> None:
     """Owner, or at least group, where the system lets us; then the mode."""
-    if hasattr(os, "chown"):
-        for owner in (like.st_uid, -1):
-            with contextlib.suppress(PermissionError):
-                os.chown(path, owner, like.st_gid)
-                break
+    for owner in (like.st_uid, -1) if hasattr(os, "chown") else ():
+        with contextlib.suppress(PermissionError):
+            os.chown(path, owner, like.st_gid)
+            break
     path.chmod(stat.S_IMODE(like.st_mode))
 
 

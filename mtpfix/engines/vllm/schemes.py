@@ -103,10 +103,15 @@ class _Shape:
         if shape is None or args is None:
             return shape is None and args is None
         values = normalised(args)
-        return all(
-            values.get(field) in wanted if isinstance(wanted, list) else values.get(field) == wanted
-            for field, wanted in self.table["shapes"][shape].items()
-        )
+        wanted = self.table["shapes"][shape]
+        return all(_is(values.get(field), allowed) for field, allowed in wanted.items())
+
+
+def _is(value: Json, allowed: Json) -> bool:
+    """Whether a value is the one, one of several, or not a certain one."""
+    if isinstance(allowed, dict):
+        return bool(value != allowed["not"])
+    return value in allowed if isinstance(allowed, list) else bool(value == allowed)
 
 
 def normalised(args: Mapping[str, Json]) -> dict[str, Json]:
