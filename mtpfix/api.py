@@ -19,7 +19,7 @@ from mtpfix.checkpoint.source import LocalSource
 from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
-from mtpfix.repair import patch
+from mtpfix.repair import patch, write
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.plan import plan as make_plan
 
@@ -142,8 +142,6 @@ def rewrite(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
-    from mtpfix.repair import write
-
     made = plan(target, vllm=vllm, platforms=platforms, options=options)
     if made.plan.refused is not None:
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")

@@ -22,6 +22,7 @@ from mtpfix.model import (
 )
 from mtpfix.opened import Opened
 from mtpfix.repair import patch
+from mtpfix.repair.fixes import with_fixes
 from mtpfix.rules.evidence import Evidence
 
 
@@ -70,7 +71,7 @@ def report(
         evidence = _evidence(opened, opened.view, selected)
     except UnknownError as error:
         return _could_not_judge(opened, error)
-    findings = rules.run(evidence)
+    findings = with_fixes(rules.run(evidence), selected, opened.view)
     engines = tuple(_shown(item, trunk) for item in evidence)
     none = all(engine.outcome == "no_mtp" for engine in engines)
     return Report(
@@ -155,7 +156,7 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
 
 
 def _nothing_to_judge(opened: Opened) -> Report:
-    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, (_NO_METADATA,))
+    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=(_NO_METADATA,))
 
 
 def _could_not_judge(opened: Opened, error: UnknownError) -> Report:

@@ -60,7 +60,8 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
     Args:
         server: a running vLLM.
         family: a family of `tiny_configs.json`.
-        scheme: quantization of the trunk; `mtp` says how the block is stored.
+        scheme: quantization of the trunk.
+        mtp: how the MTP block is stored.
         folder: an empty folder; changed by the repair.
     """
     forged = forge(family, folder, scheme, mtp=mtp)

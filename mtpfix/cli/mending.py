@@ -80,6 +80,7 @@ def rewrite(
         files=tuple(made.files),
         written=write and bool(made.files),
         output=output_dir,
+        backup=not no_backup,
     )
     if output_format is Format.json:
         output.emit(renderer.json(outcome), output_file)

@@ -13,6 +13,7 @@ from mtpfix import __version__
 from mtpfix.engines.vllm.match import Entries, PatternError
 from mtpfix.model import Entry, Finding, ModuleReport, Report
 from mtpfix.repair.plan import Plan, Unresolved
+from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
 from mtpfix.report.page import Page, mooded
 from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
@@ -33,6 +34,7 @@ class Outcome:
         before, after: the reports on the files as they were, and as they are or would be.
         plan: the edits. diff: the same as a unified diff. files: those that change.
         written: whether the files themselves were edited. output: the new folder, or None.
+        backup: whether the old bytes are kept beside files that were edited.
     """
 
     before: Report
@@ -42,6 +44,7 @@ class Outcome:
     files: tuple[str, ...]
     written: bool
     output: Path | None
+    backup: bool = True
 
     @property
     def pending(self) -> bool:
@@ -195,16 +198,19 @@ def clean_newest(report: Report) -> str | None:
 
 
 def _put_next(page: Page, outcome: Outcome) -> None:
-    page_files = ", ".join(inert(name) for name in outcome.files)
+    files = ", ".join(inert(name) for name in outcome.files)
+    said: str | None = None
     if outcome.pending:
-        page.line()
-        page.item(
-            Text(), Text("Nothing was written. --write edits the files, --output DIR makes a copy.")
-        )
+        said = "Nothing was written. --write edits the files, --output DIR makes a repaired copy."
     elif outcome.written:
-        page.item(mooded("✓ ", "good"), Text(f"wrote {page_files}"))
+        kept = f"; the old bytes stay beside it as *{BACKUP}" if outcome.backup else ""
+        said = f"Wrote {files}{kept}."
     elif outcome.output is not None:
-        page.item(mooded("✓ ", "good"), Text(f"made {inert(str(outcome.output))}"))
+        new = f", and a repaired {files}" if files else ""
+        said = f"Made {inert(str(outcome.output))}: links to the old files{new}."
+    if said is not None:
+        page.line()
+        page.item(Text(), mooded(said, "strong"))
 
 
 # --- for programs ------------------------------------------------------------
