@@ -102,13 +102,14 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first asked for."""
+    """Imports a public name when it is first asked for, with all that lives beside it."""
     home = next((module for module, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    module = import_module(home)
+    # All at once: the import has just bound `verify` to the module of that name.
+    globals().update({public: getattr(module, public) for public in _HOMES[home]})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

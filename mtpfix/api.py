@@ -95,7 +95,7 @@ def plan(
     if opened.unknown is not None:
         raise opened.unknown
     releases, places = tuple(vllm), tuple(platforms)
-    before = judgement.report(opened, vllm=releases, platforms=places)
+    before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
     if opened.view is None or opened.policy is None:
         return Repair(before, before, nothing(), {}, "")
     cases = judgement.cases(opened, opened.policy, releases, places)
@@ -103,7 +103,8 @@ def plan(
     files = _files(opened, made)
     if not files:
         return Repair(before, before, made, {}, "")
-    after = judgement.report(patched(opened, files), vllm=releases, platforms=places)
+    repaired = patched(opened, files)
+    after = judgement.report(repaired, vllm=releases, platforms=places, fixes=False)
     diff = "".join(patch.diff(old, new, name) for name, (old, new) in files.items())
     return Repair(before, after, made, files, diff)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mtpfix import rules
@@ -50,6 +50,7 @@ def report(
     vllm: Sequence[str],
     platforms: Sequence[Platform],
     trunk: bool = False,
+    fixes: bool = True,
 ) -> Report:
     """The report on an opened target; what cannot be judged is a finding, not an exception.
 
@@ -58,6 +59,7 @@ def report(
         vllm: releases, specifiers, `newest` or `all`.
         platforms: the platforms to judge for.
         trunk: whether every trunk module is shown, or only those that matter.
+        fixes: whether findings are given the edits that mend them.
 
     Raises:
         UsageError: `vllm` holds something that is no release and no specifier.
@@ -71,7 +73,9 @@ def report(
         evidence = _evidence(opened, opened.view, selected)
     except UnknownError as error:
         return _could_not_judge(opened, error)
-    findings = with_fixes(rules.run(evidence), selected, opened.view)
+    findings = rules.run(evidence)
+    if fixes:
+        findings = with_fixes(findings, selected, opened.view)
     engines = tuple(_shown(item, trunk) for item in evidence)
     none = all(engine.outcome == "no_mtp" for engine in engines)
     return Report(
@@ -96,10 +100,15 @@ _NO_METADATA = (
 
 def _evidence(opened: Opened, view: QuantView, selected: Iterable[Case]) -> tuple[Evidence, ...]:
     line_of = _lines(opened.listing.configs)
-    return tuple(
-        Evidence(case, view, judge.report(case, view), opened.checkpoint, line_of)
-        for case in selected
-    )
+    judged: dict[Hashable, EngineReport] = {}
+    found: list[Evidence] = []
+    for case in selected:
+        key = case.fingerprint(view)
+        if key not in judged:
+            judged[key] = judge.report(case, view)
+        engine = replace(judged[key], platform=case.context.platform)
+        found.append(Evidence(case, view, engine, opened.checkpoint, line_of))
+    return tuple(found)
 
 
 def _entry_lines(

@@ -24,6 +24,7 @@ class Inventory:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._tensors: dict[str, list[tuple[str, str]]] = {}
+        self._known: dict[tuple[tuple[str, ...], int], tuple[tuple[str, ...], Precision]] = {}
         for name in checkpoint.listing.shards:
             module, suffix = split_name(name)
             self._tensors.setdefault(module, []).append((suffix, name))
@@ -53,11 +54,19 @@ class Inventory:
 
     def members(self, module: Module) -> tuple[str, ...]:
         """The modules on disk that are loaded into `module`, expert numbers written out."""
-        return tuple(name for name in written_out(module) if name in self._tensors)
+        return self._stored(module)[0]
 
     def of(self, module: Module) -> Precision:
         """How `module` is stored: one precision for all its members."""
-        return combine(self.one(name) for name in self.members(module))
+        return self._stored(module)[1]
+
+    def _stored(self, module: Module) -> tuple[tuple[str, ...], Precision]:
+        """Members and precision; many releases ask about the same module."""
+        key = ((*module.members, *module.stacked), module.experts)
+        if key not in self._known:
+            members = tuple(name for name in written_out(module) if name in self._tensors)
+            self._known[key] = members, combine(self.one(name) for name in members)
+        return self._known[key]
 
     def one(self, name: str) -> Precision:
         """How a single module on disk is stored."""

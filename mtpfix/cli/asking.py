@@ -38,12 +38,13 @@ def names(
     path = Path(options.local(target))
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{target}: not a config.json", "give a folder, or its config.json")
-    found = api.names_of(
-        path,
-        vllm=options.releases(vllm, "all"),
-        platforms=options.platforms(platform, PLATFORMS),
-        options=Options(engine_names_only=engine_names_only),
-    )
+    with output.working("trying entries on every release"):
+        found = api.names_of(
+            path,
+            vllm=options.releases(vllm, "all"),
+            platforms=options.platforms(platform, PLATFORMS),
+            options=Options(engine_names_only=engine_names_only),
+        )
     if output_format is NamesFormat.json:
         text = renderer.json(found)
     elif output_format is NamesFormat.yaml:
@@ -82,8 +83,8 @@ def verify(
     from mtpfix.verify import verify as ask
 
     folder = options.local(target)
-    output.note("asking vLLM, this takes some seconds ...")
-    answer = ask(folder, python=python, timeout=timeout)
+    with output.working("asking vLLM, which takes some seconds"):
+        answer = ask(folder, python=python, timeout=timeout)
     if output_format is Format.json:
         text = renderer.json(answer, folder)
     else:

@@ -61,17 +61,18 @@ def rewrite(
     wanted = options.releases(vllm, "all")
     places = options.platforms(platform, PLATFORMS)
     allowed = Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk)
-    if write or output_dir is not None:
-        made = api.rewrite(
-            folder,
-            vllm=wanted,
-            platforms=places,
-            options=allowed,
-            output=output_dir,
-            backup=not no_backup,
-        )
-    else:
-        made = api.plan(folder, vllm=wanted, platforms=places, options=allowed)
+    with output.working("trying repairs on every release"):
+        if write or output_dir is not None:
+            made = api.rewrite(
+                folder,
+                vllm=wanted,
+                platforms=places,
+                options=allowed,
+                output=output_dir,
+                backup=not no_backup,
+            )
+        else:
+            made = api.plan(folder, vllm=wanted, platforms=places, options=allowed)
     outcome = renderer.Outcome(
         before=gate.gated(made.before, wish),
         after=gate.gated(made.after, wish),
@@ -81,6 +82,7 @@ def rewrite(
         written=write and bool(made.files),
         output=output_dir,
         backup=not no_backup,
+        named=frozenset(name for finding in made.after.findings for name in finding.modules),
     )
     if output_format is Format.json:
         output.emit(renderer.json(outcome), output_file)
@@ -124,12 +126,13 @@ def override(
     from mtpfix import api
     from mtpfix.repair.plan import Options
 
-    value = api.override(
-        options.local(target),
-        vllm=options.releases(vllm, "all"),
-        platforms=options.platforms(platform, PLATFORMS),
-        options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
-    )
+    with output.working("trying repairs on every release"):
+        value = api.override(
+            options.local(target),
+            vllm=options.releases(vllm, "all"),
+            platforms=options.platforms(platform, PLATFORMS),
+            options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+        )
     if not value:
         output.note("nothing to change: no override is needed, or none would help")
     if output_format is Format.json:

@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -95,6 +96,19 @@ def emit(text: str, file: Path | None = None) -> None:
 def note(text: str) -> None:
     """A line, or lines, for the person: stderr."""
     _put(sys.stderr, text if text.endswith("\n") else f"{text}\n")
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on a terminal what takes its time, and takes it back when it is done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    _put(sys.stderr, f"{what} ...")
+    try:
+        yield
+    finally:
+        _put(sys.stderr, f"\r{' ' * (len(what) + 4)}\r")
 
 
 def complain(error: MtpfixError) -> None:

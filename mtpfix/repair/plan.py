@@ -8,10 +8,11 @@ an entry could reach, is never handed out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtpfix import quant
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.match import Entries, PatternError
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
@@ -70,7 +71,8 @@ def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -
         view: the metadata as it is.
         options: what may be changed.
     """
-    planner = _Planner(tuple(cases), view, options)
+    distinct = {case.fingerprint(view): case for case in reversed(cases)}
+    planner = _Planner(tuple(reversed(distinct.values())), view, options)
     none = Change()
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
@@ -146,11 +148,30 @@ class _Planner:
         view = quant.changed(self._view, change)
         found: dict[str, None] = {}
         for case, before in zip(self._cases, self._trunk, strict=True):
-            for old, new in zip(before, case.judged(view, case.trunk), strict=True):
+            touched = self._touched(case, before, change)
+            modules = [report.decision.module for report in touched]
+            for old, new in zip(touched, case.judged(view, modules), strict=True):
                 right = old.agrees is False and new.agrees is True
                 if not _same(old, new) and right == healed:
                     found[old.decision.module.name] = None
         return list(found)
+
+    def _touched(
+        self, case: Case, reports: Sequence[ModuleReport], change: Change
+    ) -> list[ModuleReport]:
+        """Reports of the modules that an entry which comes or goes matches; others stay put."""
+        gone = [self._view.ignore[index] for index in change.remove]
+        new = [Entry(text, "", "") for text in change.add]
+        view = replace(self._view, ignore=(*gone, *new), groups=())
+        entries = _valid(mapped(view, case.policy, case.context).ignore)
+        packed = packed_mapping(case.policy, case.context, "trunk")
+        broken = any(entry.text.startswith("re:") for entry in gone)
+        return [
+            report
+            for report in reports
+            if (broken and report.decision.built in ("error", "unknown"))
+            or any(entries.first(n) for n in asked_names(report.decision.module, packed))
+        ]
 
     def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
         """What stays wrong after `change`, with the releases and the reason."""

@@ -31,8 +31,7 @@ from mtpfix.errors import ConflictError, UsageError, WriteError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-LOCK = ".mtpfix.lock"
-BACKUP = ".bak-mtpfix"
+LOCK, BACKUP = ".mtpfix.lock", ".bak-mtpfix"
 TEMPORARY = ".mtpfix-tmp"  # ends the names of what is being made; they begin with a dot
 _PATIENCE = 5.0  # seconds to wait for another mtpfix that writes into the same folder
 _ELSEWHERE = "use `--output DIR` for a folder elsewhere"
@@ -90,16 +89,17 @@ def write(
     for name in changed:
         if name in {"", ".", ".."} or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a file in the folder")
-        with _explained(f"cannot look at {folder}"):
-            _refuse_link(folder / name)  # before locking: nothing of ours enters a Hub cache
     if not changed:
         return Written((), {})
-    with _explained(f"cannot write into {folder}"), _locked(folder):
-        _sweep(folder)
-        # Also files that stay: the new bytes of the others were judged beside them.
-        for name, (old, _) in files.items():
-            _refuse_moved(folder / name, old)
-        return _Transaction(folder, changed).run(backup=backup)
+    with _explained(f"cannot write into {folder}"):
+        for name in changed:  # before locking: nothing of ours enters a Hub cache
+            _refuse_link(folder / name)
+        with _locked(folder):
+            _sweep(folder)
+            # Also files that stay: the new bytes of the others were judged beside them.
+            for name, (old, _) in files.items():
+                _refuse_moved(folder / name, old)
+            return _Transaction(folder, changed).run(backup=backup)
 
 
 def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
@@ -109,10 +109,8 @@ def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
     snapshot lead to its blobs. They are relative, so that the common parent may
     be moved or mounted elsewhere. Where links are not possible a hard link is
     tried, then a copy. Hidden folders (`.git`, `.cache`) and special files are
-    left out; folders that are links are walked into. The new folder lives as
-    long as the files it points to: clearing the Hub cache breaks it.
-
-    The folder is built beside `output` and renamed when it is complete.
+    left out; folders that are links are walked into. Clearing the Hub cache
+    breaks the links. The folder is built beside `output`, then renamed.
 
     Args:
         source: the folder that was read; it is not touched.
@@ -121,30 +119,18 @@ def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
 
     Raises:
         UsageError: `output` is no possible place, or a path leads out of it.
-        WriteError: a file of `source` is a link to nothing, or the system refused;
-            nothing is left behind.
+        WriteError: `source` holds a link to nothing, or the system refused.
         ConflictError: another mtpfix keeps writing beside `output`.
     """
     source, output = source.resolve(), Path(os.path.abspath(output))  # noqa: PTH100 - for `..`
     output = output.parent.resolve() / output.name  # a link at this place is refused below
-    with _explained(f"cannot look at {output}"):
-        _check_places(source, output)
     for path in files:
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise UsageError(f"{path!r} is not a path inside the folder")
-    with _explained(f"cannot make {output}"), _locked(output.parent):
-        made = output.parent / f".{output.name}{TEMPORARY}"
-        if made.exists():
-            shutil.rmtree(made)
-        try:
-            links = _fill(source, made, files)
-            _sync(made)
-            os.replace(made, output)  # noqa: PTH105
-            _sync(output.parent)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
-    return Overlay(output, tuple(sorted(files)), links)
+    with _explained(f"cannot make {output}"):
+        _check_places(source, output)
+        with _locked(output.parent):
+            return Overlay(output, tuple(sorted(files)), _build(source, output, files))
 
 
 # --- in place ----------------------------------------------------------------
@@ -250,18 +236,28 @@ def _check_places(source: Path, output: Path) -> None:
         raise UsageError(f"{output} is not empty", "choose a new or an empty folder")
 
 
-def _fill(source: Path, made: Path, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Builds the new folder at `made`, which stands beside the final place."""
+def _build(source: Path, output: Path, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Makes the new folder beside its place and renames it; returns how files came in."""
+    made = output.parent / f".{output.name}{TEMPORARY}"
+    if made.exists():  # of a killed run: we hold the lock
+        shutil.rmtree(made)
     made.mkdir()
-    for path, data in files.items():
-        (made / path).parent.mkdir(parents=True, exist_ok=True)
-        _create(made / path, data)
     links: dict[str, str] = {}
-    for file in _regular(source):
-        name = file.relative_to(source).as_posix()
-        if name not in files:
+    try:
+        for name in files:
             (made / name).parent.mkdir(parents=True, exist_ok=True)
-            links[name] = _bring(file.resolve(), made / name)
+            _create(made / name, files[name])
+        for file in _regular(source):
+            name = file.relative_to(source).as_posix()
+            if name not in files:
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                links[name] = _bring(file.resolve(), made / name)
+        _sync(made)
+        os.replace(made, output)  # noqa: PTH105
+        _sync(output.parent)
+    except BaseException:
+        shutil.rmtree(made if made.exists() else output, ignore_errors=True)
+        raise
     return links
 
 
@@ -340,6 +336,9 @@ def _take(path: Path) -> int | None:
             _lock(handle)
             # Whoever held it last may have removed the very file that was opened here.
             mine = os.path.samestat(os.fstat(handle), path.lstat())
+    except OSError:
+        path.unlink(missing_ok=True)  # without locks nobody can hold it
+        raise
     finally:
         if not mine:
             os.close(handle)
@@ -373,7 +372,7 @@ def _create(path: Path, data: bytes, like: os.stat_result | None = None) -> None
 
 def _give(path: Path, like: os.stat_result) -> None:
     """Owner, or at least group, where the system lets us; then the mode."""
-    for owner in (like.st_uid, -1) if hasattr(os, "chown") else ():
+    for owner in (like.st_uid, -1) if os.name != "nt" else ():
         with contextlib.suppress(PermissionError):
             os.chown(path, owner, like.st_gid)
             break
@@ -397,7 +396,4 @@ def _sync(folder: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Removes temporary files; the caller's lock says that no living run needs them."""
     for path in folder.glob(f".*{TEMPORARY}"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        (shutil.rmtree if path.is_dir() and not path.is_symlink() else os.unlink)(path)

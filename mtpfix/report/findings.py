@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mtpfix.model import Finding, Report
 from mtpfix.report import grid, rows, text, words
-from mtpfix.report.page import Page, mooded
+from mtpfix.report.page import STYLES, Page, mooded
 from mtpfix.report.safe import PROSE_LIMIT, inert
 
 ENDLESS = 1_000_000
@@ -35,10 +35,10 @@ def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
     label = mooded(f"{sign.sign} {inert(finding.code)} {sign.word}  ", sign.mood)
     place = finding.where
     said = f"{rows.where(place.file, place.line)}: " if place and place.line is not None else ""
-    body = mooded(said, "strong") + Text(inert(finding.message, PROSE_LIMIT))
+    body = Text.assemble((said, STYLES["strong"]), inert(finding.message, PROSE_LIMIT))
     reach = words.reach(finding, report.engines)
     if reach is not None:
-        body.append(f" [vLLM {reach}]", "dim")
+        body.append(f" [vLLM {reach}]", STYLES["quiet"])
     page.item(label, body, indent)
 
 

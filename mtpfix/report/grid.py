@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from mtpfix.report.page import STYLES, Page, mooded, pad
 _GAP = 2
 _INDENT = 2
 
+_LAYER = re.compile(r"(?P<root>.*?\.\d+\.)(?P<rest>.+)")
+
 Cell = Sequence[Text]
 """One cell: its lines."""
 
@@ -23,6 +26,12 @@ class Block(NamedTuple):
 
     heading: str
     rows: Sequence[Sequence[Cell]]
+
+
+def in_layer(name: str) -> tuple[str, str]:
+    """The prefix of the layer that a module stands in, with its last dot, and the rest."""
+    found = _LAYER.fullmatch(name)
+    return ("", name) if found is None else (found["root"], found["rest"])
 
 
 def cell(*lines: str, mood: str = "") -> Cell:
@@ -74,7 +83,7 @@ def _put_stacked(page: Page, titles: Sequence[str], row: Sequence[Cell], inset: 
     for line in first:
         page.line(Text(" " * inset) + line)
     said = [
-        mooded(f"{title} ", "quiet") + Text(", ").join(told)
+        Text.assemble((f"{title} ", STYLES["quiet"]), Text(", ").join(told))
         for title, entry in zip(titles[1:], others, strict=True)
         if (told := [line for line in entry if line.plain and line.style != STYLES["quiet"]])
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from json import dumps
 
@@ -16,8 +15,6 @@ from mtpfix.report.page import Page, mooded
 from mtpfix.report.safe import inert, inert_json
 
 SCHEMA = "mtpfix.names/1"
-
-_LAYER = re.compile(r"(?P<root>.*?\.\d+\.)(?P<rest>.+)")
 
 
 def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa: A002
@@ -88,8 +85,7 @@ def _blocks(named: Sequence[Named], leave: Sequence[Named]) -> Iterator[Block]:
     """Modules by layer; those outside of a layer first."""
     layers: dict[str, list[Named]] = {"": []}
     for one in named:
-        found = _LAYER.fullmatch(one.module.name)
-        layers.setdefault(found["root"] if found else "", []).append(one)
+        layers.setdefault(grid.in_layer(one.module.name)[0], []).append(one)
     for root, members in layers.items():
         disk = _common(member for one in members for member in one.module.members)
         heading = f"{inert(root)}*" if root else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -15,7 +15,7 @@ from mtpfix.model import Entry, Finding, ModuleReport, Report
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
-from mtpfix.report.page import Page, mooded
+from mtpfix.report.page import STYLES, Page, mooded
 from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
 
 SCHEMA = "mtpfix.rewrite/1"
@@ -35,6 +35,7 @@ class Outcome:
         plan: the edits. diff: the same as a unified diff. files: those that change.
         written: whether the files themselves were edited. output: the new folder, or None.
         backup: whether the old bytes are kept beside files that were edited.
+        named: modules that findings name, those that are left out of the reports included.
     """
 
     before: Report
@@ -45,6 +46,7 @@ class Outcome:
     written: bool
     output: Path | None
     backup: bool = True
+    named: frozenset[str] = frozenset()
 
     @property
     def pending(self) -> bool:
@@ -84,6 +86,8 @@ def text(
 ) -> str:
     """Entries and why, releases, what is left, and what to do next."""
     page = Page(width, color=color)
+    if outcome.diff:
+        page.line()
     _put_entries(page, outcome)
     _put_reports(page, outcome)
     _put_left(page, outcome, verbose=verbose)
@@ -97,7 +101,7 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
     for entry in outcome.plan.removed:
         page.item(mooded("- ", "bad"), Text(inert(entry)))
     for shown, entry in zip(added, outcome.plan.added, strict=True):
-        label = mooded("+ ", "good") + Text(f"{shown:<{width}}  ")
+        label = mooded(f"+ {shown:<{width}}  ", "good")
         page.item(label, mooded(_why(entry, outcome), "quiet"))
 
 
@@ -142,7 +146,7 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
     page.line()
     for label, report in (("before", before), ("after", after)):
         sign = words.overall(report)
-        head = Text.assemble((f"{label:<8}", "dim"), mooded(f"{sign.sign} ", sign.mood))
+        head = Text.assemble((f"{label:<8}", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
         page.item(head, Text(words.sentence(report)))
 
 
@@ -153,7 +157,7 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
     """Findings that stay, and a word on the newest release where only older ones have them."""
     after = outcome.after
     left = [f for f in _left(outcome) if verbose or f.severity != "info"]
-    others = list(_unlisted(outcome.plan.unresolved, after.findings))
+    others = list(_unlisted(outcome.plan.unresolved, outcome.named))
     if left or others:
         page.line()
         page.line(mooded("not mended:", "strong"))
@@ -182,19 +186,24 @@ def _left(outcome: Outcome) -> Iterator[Finding]:
     )
 
 
-def _unlisted(unresolved: Sequence[Unresolved], listed: Sequence[Finding]) -> Iterator[Unresolved]:
+def _unlisted(unresolved: Iterable[Unresolved], named: frozenset[str]) -> Iterator[Unresolved]:
     """What stays wrong and that no finding names."""
-    named = {name for finding in listed for name in finding.modules}
     return (stays for stays in unresolved if stays.module not in named)
 
 
 def clean_newest(report: Report) -> str | None:
-    """The newest release, if the draft is clean on all its platforms."""
+    """The newest release, if nothing is wrong with the draft there on any platform."""
     if not report.engines:
         return None
     newest = max((e.version for e in report.engines), key=ranges.age)
     here = [e for e in report.engines if e.version == newest]
-    return newest if all(e.outcome == "clean" for e in here) else None
+    blamed = any(f.severity == "error" and _holds(f, newest) for f in report.findings)
+    return newest if not blamed and all(e.outcome == "clean" for e in here) else None
+
+
+def _holds(finding: Finding, release: str) -> bool:
+    named = {ranges.place(label)[0] for label in finding.releases}
+    return not named or release in named
 
 
 def _put_next(page: Page, outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from json import dumps
 
@@ -51,18 +51,23 @@ def text(
     shown = [row for row in answer.modules if verbose or row.part == "draft" or _matters(row)]
     titles = ["module", "on disk", "vLLM built", "verdict"]
     titles += ["mtpfix predicted"] if unforeseen(answer) else []
-    parts = {"draft": "draft", "trunk": "trunk" if verbose else "trunk, where it matters"}
-    blocks = [
-        Block(heading, [_row(row)[: len(titles)] for row in shown if row.part == part])
-        for part, heading in parts.items()
-    ]
-    grid.put(page, titles, [block for block in blocks if block.rows])
+    grid.put(page, titles, list(_blocks(shown, len(titles))))
     _put_rest(page, answer, shown, verbose=verbose)
     return page.text().translate(words.ASCII) if ascii else page.text()
 
 
 def _matters(row: Verified) -> bool:
     return row.agrees is False or not row.foreseen or row.error is not None
+
+
+def _blocks(shown: Sequence[Verified], columns: int) -> Iterator[Block]:
+    """Draft before trunk, each by layer."""
+    layers: dict[tuple[str, str], list[Verified]] = {}
+    for row in sorted(shown, key=lambda row: row.part):
+        layers.setdefault((row.part, grid.in_layer(row.module)[0]), []).append(row)
+    for (part, root), rows in layers.items():
+        heading = f"{part}  {inert(root)}*" if root else part
+        yield Block(heading, [_row(row)[:columns] for row in rows])
 
 
 def _row(row: Verified) -> Sequence[Cell]:
@@ -75,7 +80,7 @@ def _row(row: Verified) -> Sequence[Cell]:
         else grid.cell(f"✗ {row.predicted or 'no such module'}", mood="bad")
     )
     return (
-        grid.cell(inert(row.module) or '""'),
+        grid.cell(inert(grid.in_layer(row.module)[1]) or '""'),
         grid.cell(words.stored(row.disk, short=True)),
         grid.cell(built),
         [signed(_VERDICTS[row.agrees])],

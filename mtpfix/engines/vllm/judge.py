@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import names, outcome
 from mtpfix.engines.vllm.policy import Context, Policy, fitting
-from mtpfix.engines.vllm.predict import predict
+from mtpfix.engines.vllm.predict import packed_mapping, predict
+from mtpfix.engines.vllm.schemes import scheme
 from mtpfix.model import (
     Consequence,
     EngineReport,
+    Kind,
     Limit,
     Module,
     ModuleReport,
     Outcome,
+    Part,
     QuantView,
     State,
 )
+
+_KINDS: tuple[Kind, ...] = ("linear", "experts", "embedding")
+_PARTS: tuple[Part, ...] = ("draft", "trunk")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,27 @@ class Case:
     def loader_of(self, module: Module) -> outcome.Loader:
         """The loader that `module` is loaded by."""
         return self.loader if module.part == "draft" else outcome.TRUNK
+
+    def fingerprint(self, view: QuantView) -> Hashable:
+        """What the verdict rests on: platforms that share it are judged once."""
+        context, policy = self.context, self.policy
+        schemes = [
+            scheme(group, view.format, kind, context)
+            for group in view.groups
+            for kind in _KINDS
+            if group.weights is not None
+        ]
+        rows = (*fitting(policy.rows("limits"), context), *fitting(policy.rows("mappers"), context))
+        packed = [packed_mapping(policy, context, part) for part in _PARTS]
+        own = policy.pick("own_config", context) is not None
+        return (
+            context.release,
+            self.draft,
+            self.trunk,
+            self.loader,
+            tuple(schemes),
+            repr((rows, packed, own)),
+        )
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""

@@ -21,8 +21,8 @@ from mtpfix.engines.vllm.match import (
     target,
 )
 from mtpfix.engines.vllm.policy import Context, Policy, rules
-from mtpfix.engines.vllm.schemes import normalised, scheme
-from mtpfix.model import Built, Decision, Entry, Group, Json, Module, Part, QuantView
+from mtpfix.engines.vllm.schemes import Scheme, normalised, scheme
+from mtpfix.model import Built, Decision, Entry, Group, Json, Kind, Module, Part, QuantView
 
 _UNSUPPORTED_PROBES = (
     "ValueError: All MoE projections need to have same quantization scheme but found multiple"
@@ -62,6 +62,7 @@ class Predictor:
         self._context = context
         self.packed = packed_mapping(policy, context, part)
         self._broken: PatternError | None = None
+        self._schemes: dict[tuple[str, Kind], Scheme] = {}
         self._groups: dict[str, Group] = {}
         try:
             self._ignore = Entries(self._view.ignore)
@@ -133,10 +134,16 @@ class Predictor:
         shown = shown or module
         if match.group is None:
             return Decision(shown, "unquantized", expects="unquantized", because=match.entry)
-        found = scheme(match.group, self._view.format, module.kind, self._context)
+        found = self._scheme(match.group, module.kind)
         if found.error is not None:
             raise _RaisesError(found.error, match.entry)
         return Decision(shown, "quantized", found.name, found.expects, match.entry)
+
+    def _scheme(self, group: Group, kind: Kind) -> Scheme:
+        key = (group.name, kind)
+        if key not in self._schemes:
+            self._schemes[key] = scheme(group, self._view.format, kind, self._context)
+        return self._schemes[key]
 
     def _collect_targets(self, experts: bool = False) -> Iterable[Entry]:
         """Target entries, one for each text; the engine keeps them in one mapping.

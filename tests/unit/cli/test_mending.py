@@ -1,0 +1,187 @@
+"""`rewrite` and `override`: what is shown, what is written, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from mtpfix.api import rewrite
+
+from .conftest import CONFIG, Folder, Run, header
+
+PATCH = shutil.which("patch")
+DRAFT = r"re:^model\.layers\.2\..*"
+DISK = r"re:^model\.mtp_layers\.0\..*"
+
+
+@pytest.fixture(autouse=True)
+def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether compressed-tensors reads the result is tested elsewhere: it takes seconds."""
+    monkeypatch.setattr(f"{rewrite.__module__}.prove", lambda _: None)
+
+
+# --- the diff ----------------------------------------------------------------
+
+
+def test_a_diff_exits_1_and_writes_nothing(run: Run, folder: Folder) -> None:
+    before = folder.bytes()
+    ran = run("rewrite", folder)
+    assert ran.code == 1
+    assert folder.bytes() == before
+    assert ran.out.startswith("--- a/config.json\n+++ b/config.json\n@@")
+    assert DRAFT in ran.err
+    assert "own spelling" in ran.err
+    assert "Nothing was written" in ran.err
+
+
+@pytest.mark.skipif(PATCH is None, reason="there is no `patch`")
+def test_the_diff_on_stdout_can_be_applied(run: Run, folder: Folder) -> None:
+    diff = run("rewrite", folder).out
+    assert PATCH is not None
+    subprocess.run([PATCH, "-p1"], cwd=folder.path, input=diff.encode(), check=True)
+    assert run("check", folder, "--vllm", "all", "--platform", "all").code == 0
+
+
+def test_json_holds_all_of_it(run: Run, folder: Folder) -> None:
+    ran = run("rewrite", folder, "--format", "json")
+    assert ran.code == 1
+    assert not ran.err
+    found = ran.json
+    assert found["schema"] == "mtpfix.rewrite/1"
+    assert found["added"] == [DRAFT, DISK]
+    assert found["files"] == ["config.json"]
+    assert found["before"]["exit_code"] == 1
+    assert found["after"]["exit_code"] == 0
+    assert {o["outcome"] for o in found["after"]["outcomes"]} == {"clean"}
+    assert found["diff"].startswith("--- a/config.json")
+    assert (found["written"], found["exit_code"]) == (False, 1)
+
+
+def test_engine_names_only(run: Run, folder: Folder) -> None:
+    ran = run("rewrite", folder, "--engine-names-only", "--format", "json")
+    assert ran.json["added"] == [DRAFT]
+
+
+def test_colour_makes_the_diff_inert(run: Run, folder: Folder) -> None:
+    folder.config["quantization_config"]["ignore"] = ["lm_head", "\u202ex"]
+    text = json.dumps(folder.config, indent=1, ensure_ascii=False)
+    (folder.path / "config.json").write_text(text, encoding="utf-8")
+    assert "\u202e" in run("rewrite", folder).out
+    seen = run("rewrite", folder, "--color", "always").out
+    assert "\u202e" not in seen
+    assert "\x1b[32m" in seen
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def test_write_then_check_then_nothing_to_change(run: Run, folder: Folder) -> None:
+    old = folder.bytes()["config.json"]
+    ran = run("rewrite", folder, "--write")
+    assert ran.code == 0
+    assert "Wrote config.json" in ran.err
+    assert folder.bytes()["config.json.bak-mtpfix"] == old
+    assert run("check", folder, "--vllm", "all", "--platform", "all").code == 0
+
+    written = folder.bytes()
+    again = run("rewrite", folder, "--write")
+    assert (again.code, again.out) == (0, "")
+    assert "nothing to change" in again.err
+    assert folder.bytes() == written
+
+
+def test_no_backup(run: Run, folder: Folder) -> None:
+    assert run("rewrite", folder, "--write", "--no-backup").code == 0
+    assert sorted(folder.bytes()) == ["config.json", "model.safetensors"]
+
+
+def test_output_makes_a_folder_and_leaves_the_old_one(run: Run, folder: Folder) -> None:
+    before, copy = folder.bytes(), folder.path.parent / "copy"
+    assert run("rewrite", folder, "--output", copy).code == 0
+    assert folder.bytes() == before
+    assert (copy / "model.safetensors").read_bytes() == before["model.safetensors"]
+    assert run("check", copy, "--vllm", "all").code == 0
+    refused = run("rewrite", folder, "--output", copy)
+    assert refused.code == 2
+    assert refused.err.startswith("error: ")
+
+
+def test_write_and_output_exclude_each_other(run: Run, folder: Folder) -> None:
+    ran = run("rewrite", folder, "--write", "--output", folder.path.parent / "copy")
+    assert ran.code == 2
+    assert not (folder.path.parent / "copy").exists()
+
+
+def test_links_are_not_written_through(run: Run, folder: Folder) -> None:
+    blob = folder.path.parent / "blob"
+    (folder.path / "config.json").rename(blob)
+    (folder.path / "config.json").symlink_to(blob)
+    before = blob.read_bytes()
+    ran = run("rewrite", folder, "--write")
+    assert ran.code == 2
+    assert "--output DIR" in ran.err
+    assert blob.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only(run: Run, folder: Folder) -> None:
+    folder.path.chmod(0o500)
+    try:
+        ran = run("rewrite", folder, "--write")
+    finally:
+        folder.path.chmod(0o700)
+    assert ran.code == 2
+    assert "error: " in ran.err
+
+
+# --- what stays --------------------------------------------------------------
+
+
+def test_what_no_entry_can_mend_is_said(run: Run, folder: Folder) -> None:
+    tensors = header()
+    tensors["model.mtp_layers.0.mlp.up_proj.weight"] = ("F8_E4M3", (4, 4))
+    tensors["model.mtp_layers.0.mlp.up_proj.weight_scale"] = ("BF16", (4, 1))
+    folder.tensors(tensors)
+    ran = run("rewrite", folder, "--write")
+    assert ran.code == 1
+    assert "Wrote config.json" in ran.err
+    assert "not mended:" in ran.err
+    assert "MTP204" in ran.err
+    assert "newest release" not in ran.err
+    again = run("rewrite", folder)
+    assert again.code == 1
+    assert not again.out
+
+
+def test_an_unknown_family_is_not_repaired(run: Run, folder: Folder) -> None:
+    folder.save(architectures=["UnheardOfForCausalLM"])
+    before = folder.bytes()
+    ran = run("rewrite", folder, "--write")
+    assert ran.code == 3
+    assert folder.bytes() == before
+
+
+# --- override ----------------------------------------------------------------
+
+
+def test_override_is_ready_for_a_shell(run: Run, folder: Folder) -> None:
+    ran = run("override", folder)
+    assert ran.code == 0
+    flag, value = shlex.split(ran.out)
+    assert flag == "--hf-overrides"
+    expected = {**CONFIG["quantization_config"], "ignore": ["lm_head", DRAFT, DISK]}
+    assert json.loads(value) == {"quantization_config": expected}
+    assert run("override", folder, "--format", "json").json == json.loads(value)
+
+
+def test_no_override_is_needed(run: Run, folder: Folder) -> None:
+    folder.ignore("lm_head", DRAFT, DISK)
+    ran = run("override", folder)
+    assert (ran.code, ran.out) == (0, "")
+    assert "nothing to change" in ran.err
+    assert run("override", folder, "--format", "json").json == {}
