@@ -20,6 +20,7 @@ from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
 from mtpfix.repair import patch, write
+from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.plan import plan as make_plan
 
@@ -105,7 +106,7 @@ def plan(
         return Repair(before, before, made, {}, "")
     repaired = patched(opened, files)
     after = judgement.report(repaired, vllm=releases, platforms=places, fixes=False)
-    diff = "".join(patch.diff(old, new, name) for name, (old, new) in files.items())
+    diff = "".join(unified(old, new, name) for name, (old, new) in files.items())
     return Repair(before, after, made, files, diff)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mtpfix import rules
@@ -21,9 +21,9 @@ from mtpfix.model import (
     Report,
 )
 from mtpfix.opened import Opened
-from mtpfix.repair import patch
+from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
-from mtpfix.rules.evidence import Evidence
+from mtpfix.rules.evidence import Evidence, LineOf
 
 
 def cases(
@@ -99,7 +99,7 @@ _NO_METADATA = (
 
 
 def _evidence(opened: Opened, view: QuantView, selected: Iterable[Case]) -> tuple[Evidence, ...]:
-    line_of = _lines(opened.listing.configs)
+    line_of = _lines(opened.listing.configs, view)
     judged: dict[Hashable, EngineReport] = {}
     found: list[Evidence] = []
     for case in selected:
@@ -128,15 +128,19 @@ def _shown(item: Evidence, trunk: bool) -> EngineReport:
     return item.report if trunk else judge.without_quiet_trunk(item.report)
 
 
-def _lines(configs: Mapping[str, JsonFile]) -> Callable[[str, str], int | None]:
-    cache: dict[tuple[str, str], int | None] = {}
+def _lines(configs: Mapping[str, JsonFile], view: QuantView) -> LineOf:
+    """Finds lines by pointer: one scan for all entries, others on demand."""
+    entries = (*view.ignore, *(target for group in view.groups for target in group.targets))
+    known: dict[tuple[str, str], int | None] = {}
 
     def line_of(file: str, pointer: str) -> int | None:
         if file not in configs or not pointer:
             return None
-        if (file, pointer) not in cache:
-            cache[file, pointer] = patch.line_of(configs[file].raw, pointer)
-        return cache[file, pointer]
+        if (file, pointer) not in known:
+            pointers = [pointer, *(e.pointer for e in entries if e.file == file)]
+            lines = jsontext.lines_of(configs[file].raw, pointers)
+            known.update(zip([(file, p) for p in pointers], lines, strict=True))
+        return known[file, pointer]
 
     return line_of
 

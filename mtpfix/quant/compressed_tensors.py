@@ -92,6 +92,8 @@ def escape(key: str) -> str:
 
 def edit(view: QuantView, remove: Iterable[int], add: Iterable[str]) -> tuple[Edit, ...]:
     """Edits that take entries out of `ignore` by index, and append others."""
+    if "ignore" in view.raw and view.raw["ignore"] is None:  # `null` is no list to append to
+        return (Edit(view.file, view.ignore_pointer, "replace", list(add)),)
     gone = tuple(
         Edit(view.file, f"{view.ignore_pointer}/{index}", "remove") for index in sorted(set(remove))
     )

@@ -71,8 +71,9 @@ def test_help_is_quick(option: str) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_judging_loads_nothing_heavy(command: str, form: str) -> None:
     sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
-    code = f"from mtpfix.cli import main; main([{command!r}, sys.argv[1], '--format', {form!r}, '--vllm', '0.32', '--platform', 'cuda'])"
-    names = loaded(code, str(sample))
+    options = [command, "--format", form, "--vllm", "0.32", "--platform", "cuda", str(sample)]
+    code = "from mtpfix.cli import main; main(sys.argv[1:])"
+    names = loaded(code, *options)
     assert "mtpfix.judgement" in names
     assert not names & HEAVY
     if form == "json" and command != "rewrite":
@@ -118,7 +119,8 @@ def imports(name: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            start = name.split(".")[: -node.level] if node.level else []
+            level = node.level - (MODULES[name].name == "__init__.py")
+            start = name.split(".")[: -level or None] if node.level else []
             home = ".".join([*start, *([node.module] if node.module else [])])
             yield from (f"{home}.{alias.name}" for alias in node.names)
         pending += ast.iter_child_nodes(node)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mtpfix.errors import BrokenFileError, UsageError
 from mtpfix.model import Edit
-from mtpfix.repair import patch
+from mtpfix.repair import jsontext, patch
+from mtpfix.repair.diff import diff
 
 
 def edit(op: Any, pointer: str, value: Any = None) -> Edit:
@@ -327,7 +328,7 @@ def test_what_is_not_json_is_refused(raw: bytes):
 
 def test_deep_nesting_is_refused_in_one_line():
     raw = b"[" * 200_000 + b"]" * 200_000
-    for call in (patch.locate, patch.line_of):
+    for call in (jsontext.locate, jsontext.line_of):
         with pytest.raises(BrokenFileError, match="nested too deeply"):
             call(raw, "/0")
 
@@ -337,23 +338,23 @@ def test_deep_nesting_is_refused_in_one_line():
 
 def test_a_span_covers_the_value_and_knows_where_its_key_begins():
     raw = '\ufeff{"é": [10, {"b" : "x"}]}'.encode()
-    span = patch.locate(raw, "/é/1/b")
+    span = jsontext.locate(raw, "/é/1/b")
     assert raw[span.begin : span.end] == b'"x"'
     assert raw[span.start : span.end] == b'"b" : "x"'
 
 
 def test_locating_what_is_absent_is_refused():
     with pytest.raises(UsageError, match="there is no /a/b"):
-        patch.locate(b'{"a": {}}', "/a/b")
+        jsontext.locate(b'{"a": {}}', "/a/b")
 
 
 def test_locating_behind_a_repeated_key_is_refused():
     with pytest.raises(BrokenFileError, match="stands 2 times"):
-        patch.locate(b'{"a": {"b": 1}, "a": {"b": 1}}', "/a/b")
+        jsontext.locate(b'{"a": {"b": 1}, "a": {"b": 1}}', "/a/b")
 
 
 def test_a_repeated_key_beside_the_way_does_no_harm():
-    assert patch.locate(b'{"x": 1, "x": 2, "a": 3}', "/a").begin == 22
+    assert jsontext.locate(b'{"x": 1, "x": 2, "a": 3}', "/a").begin == 22
 
 
 @pytest.mark.parametrize(
@@ -361,16 +362,16 @@ def test_a_repeated_key_beside_the_way_does_no_harm():
     [("", 2), ("/a", 2), ("/l", 3), ("/l/0", 4), ("/l/1", 5), ("/l/2", None), ("/x", None)],
 )
 def test_lines_are_counted_from_one(pointer: str, line: int | None):
-    assert patch.line_of(b'\n{"a": 1,\r\n"l": [\r\n1,\r\n2]}', pointer) == line
+    assert jsontext.line_of(b'\n{"a": 1,\r\n"l": [\r\n1,\r\n2]}', pointer) == line
 
 
 def test_a_repeated_key_has_no_line():
-    assert patch.line_of(b'{"a": {"b": 1},\n"a": {"b": 1}}', "/a/b") is None
+    assert jsontext.line_of(b'{"a": {"b": 1},\n"a": {"b": 1}}', "/a/b") is None
 
 
 def test_many_lines_come_from_one_scan_in_the_order_asked():
     raw = b'{\n"a": 1,\n"b": 2}'
-    assert patch.lines_of(raw, ["/b", "/c", "/a", "/b"]) == (3, None, 2, 3)
+    assert jsontext.lines_of(raw, ["/b", "/c", "/a", "/b"]) == (3, None, 2, 3)
 
 
 # --- diff --------------------------------------------------------------------
@@ -379,21 +380,21 @@ def test_many_lines_come_from_one_scan_in_the_order_asked():
 def test_a_diff_names_the_file_and_shows_three_lines_of_context():
     old = json.dumps({"a": 1, "l": list("uvwxyz")}, indent=1).encode() + b"\n"
     new = patch.apply(old, [edit("remove", "/l/3")])
-    assert patch.diff(old, new, "config.json") == (
+    assert diff(old, new, "config.json") == (
         "--- a/config.json\n+++ b/config.json\n@@ -4,7 +4,6 @@\n"
         '   "u",\n   "v",\n   "w",\n-  "x",\n   "y",\n   "z"\n  ]\n'
     )
 
 
 def test_a_missing_final_newline_is_marked():
-    assert patch.diff(b"1", b"2", "c") == (
+    assert diff(b"1", b"2", "c") == (
         "--- a/c\n+++ b/c\n@@ -1 +1 @@\n"
         "-1\n\\ No newline at end of file\n+2\n\\ No newline at end of file\n"
     )
 
 
 def test_equal_texts_have_no_diff():
-    assert patch.diff(b"[\n1]", b"[\n1]", "c") == ""
+    assert diff(b"[\n1]", b"[\n1]", "c") == ""
 
 
 lines = st.lists(st.sampled_from(["a", "b\r", "c\u2028d", "\x0c", "", "é"]), max_size=12)
@@ -405,7 +406,7 @@ def test_a_diff_turns_the_old_text_into_the_new(
 ):
     before = "\n".join(old) + "\n" * old_ends
     after = "\n".join(new) + "\n" * new_ends
-    assert replay(before, patch.diff(before.encode(), after.encode(), "c")) == after
+    assert replay(before, diff(before.encode(), after.encode(), "c")) == after
 
 
 def replay(text: str, diff: str) -> str:
@@ -439,7 +440,7 @@ def test_git_applies_a_diff_with_crlf_and_no_final_newline(tmp_path: Any):
     old = b'{\r\n  "l": [\r\n    "a"\r\n  ]\r\n}'
     new = patch.apply(old, [edit("add", "/l/-", "b"), edit("add", "/z", 1)])
     (tmp_path / "config.json").write_bytes(old)
-    (tmp_path / "change.diff").write_bytes(patch.diff(old, new, "config.json").encode())
+    (tmp_path / "change.diff").write_bytes(diff(old, new, "config.json").encode())
     subprocess.run(["git", "apply", "change.diff"], cwd=tmp_path, check=True)  # noqa: S607
     assert (tmp_path / "config.json").read_bytes() == new
 
@@ -473,7 +474,7 @@ def texts(draw: st.DrawFn, document: Any) -> bytes:
     )
     text = text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
     return (
-        draw(st.sampled_from([b"", patch._BOM]))
+        draw(st.sampled_from([b"", jsontext.BOM]))
         + text.encode()
         + draw(st.sampled_from([b"", b"\n", b"\r\n"]))
     )
@@ -552,7 +553,7 @@ def test_no_byte_outside_the_edited_container_changes(
     batch: tuple[Any, bytes, str, list[Edit], Any],
 ):
     _, raw, pointer, edits, _ = batch
-    span, new = patch.locate(raw, pointer), patch.apply(raw, edits)
+    span, new = jsontext.locate(raw, pointer), patch.apply(raw, edits)
     assert new.startswith(raw[: span.begin + 1])
     assert new.endswith(raw[span.end - 1 :])
 
@@ -566,7 +567,7 @@ def test_items_that_stay_keep_their_spelling(batch: tuple[Any, bytes, str, list[
         if place.startswith(pointer) and place != pointer:
             top = pointer + "/" + place[len(pointer) + 1 :].partition("/")[0]
             if top not in touched:
-                span = patch.locate(raw, place)
+                span = jsontext.locate(raw, place)
                 assert raw[span.start : span.end] in new
 
 
@@ -590,9 +591,9 @@ def test_an_added_item_that_is_removed_again_leaves_the_same_bytes(
 def test_every_value_stands_where_it_is_located(pair: tuple[Any, bytes]):
     document, raw = pair
     for pointer, value in places(document):
-        span = patch.locate(raw, pointer)
+        span = jsontext.locate(raw, pointer)
         assert same(json.loads(raw[span.begin : span.end]), value)
-        assert patch.line_of(raw, pointer) == raw[: span.begin].count(b"\n") + 1
+        assert jsontext.line_of(raw, pointer) == raw[: span.begin].count(b"\n") + 1
 
 
 @given(documents, st.sampled_from([1, 2, 4, "\t"]), st.data())
@@ -614,11 +615,11 @@ def test_a_file_as_python_writes_it_stays_one(document: Any, indent: Any, data: 
 
 
 def test_many_edits_of_a_long_list_take_one_scan(monkeypatch: pytest.MonkeyPatch):
-    scans, scan = [], patch._scan
+    scans, scan = [], jsontext.scan
     monkeypatch.setattr(patch, "_scan", lambda *args: scans.append(1) or scan(*args))
     raw = json.dumps({"q": {"ignore": [f"layers.{n}" for n in range(20_000)]}}, indent=2).encode()
     edits = [edit("remove", f"/q/ignore/{n}") for n in range(0, 20_000, 9)]
     new = patch.apply(raw, [*edits, edit("add", "/q/ignore/-", "x")])
     assert len(scans) == 1
     assert len(json.loads(new)["q"]["ignore"]) == 20_000 - len(edits) + 1
-    assert patch.diff(raw, new, "c").count("\n-") == len(edits) + 1  # and the last comma
+    assert diff(raw, new, "c").count("\n-") == len(edits) + 1  # and the last comma

@@ -31,11 +31,6 @@ WARM = (
     "vllm.model_executor.models.registry",
     "vllm.model_executor.layers.attention.mla_attention",
     "vllm.model_executor.layers.fused_moe",
-    "vllm.model_executor.layers.quantization.auto_gptq",
-    "vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors",
-    "vllm.model_executor.layers.quantization.fp8",
-    "vllm.model_executor.layers.quantization.modelopt",
-    "vllm.model_executor.layers.quantization.quark.quark",
     "vllm.model_executor.models.deepseek_mtp",
     "vllm.model_executor.models.glm4_moe",
     "vllm.model_executor.models.qwen3_5",
@@ -62,8 +57,7 @@ def vllm_version() -> str:
 def prepare() -> dict[str, Any]:
     """Imports vLLM, applies the patches for every model, and says what is installed."""
     importlib.import_module("vllm")
-    for name in WARM:
-        patches.module(name)
+    warm()
     _applied[:] = patches.apply(release())
     packages = {}
     for name in ("torch", "transformers", "compressed-tensors"):
@@ -71,6 +65,19 @@ def prepare() -> dict[str, Any]:
             packages[name] = version(name)
     about = {"vllm": vllm_version(), "python": platform.python_version(), **packages}
     return {**about, "patches": _applied}
+
+
+def warm() -> None:
+    """Imports what each build would import again, every quantization method included."""
+    for name in WARM:
+        patches.module(name)
+    methods = patches.module("vllm.model_executor.layers.quantization")
+    for name in methods.QUANTIZATION_METHODS:
+        with contextlib.suppress(Exception):
+            methods.get_quantization_config(name)
+    logger = patches.module("vllm.logger")
+    if hasattr(logger, "configure_logging_if_needed"):
+        logger.configure_logging_if_needed()
 
 
 def answer(folder: str, *, load: bool, tolerant: bool) -> dict[str, Any]:
