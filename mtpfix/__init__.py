@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         Report,
     )
     from mtpfix.repair.plan import Options, Plan, Unresolved
-    from mtpfix.verify import Verification, verify
+    from mtpfix.verification import Verification, verify
 
 __version__ = "0.1.0"
 
@@ -96,7 +96,7 @@ _HOMES = {
         "Report",
     ),
     "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),
-    "mtpfix.verify": ("Verification", "verify"),
+    "mtpfix.verification": ("Verification", "verify"),
 }
 """Module -> the public names that live there."""
 

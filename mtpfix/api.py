@@ -47,6 +47,19 @@ class Repair:
     diff: str
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """The repair at serve time.
+
+    Attributes:
+        value: JSON for `--hf-overrides`; empty when nothing is to change.
+        repair: what it is made of, and what it leaves.
+    """
+
+    value: str
+    repair: Repair
+
+
 def inspect(
     target: str | Path = ".",
     *,
@@ -215,8 +228,8 @@ def override(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
-) -> str:
-    """The repair as a value for vLLM's `--hf-overrides`; empty when nothing need change.
+) -> Override:
+    """The repair as a value for vLLM's `--hf-overrides`.
 
     vLLM replaces the whole `quantization_config` with what it is given, so the
     complete, repaired one is returned.
@@ -229,7 +242,7 @@ def override(
     if made.plan.refused is not None:
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:
-        return ""
+        return Override("", made)
     if made.plan.view.pointer != "/quantization_config":
         raise UnknownError(
             f"overriding {made.plan.view.pointer} has not been tried on a real vLLM",
@@ -237,4 +250,4 @@ def override(
         )
     _, new = made.files["config.json"]
     value = strict.loads(new, "config.json")["quantization_config"]
-    return json.dumps({"quantization_config": value}, ensure_ascii=True)
+    return Override(json.dumps({"quantization_config": value}, ensure_ascii=True), made)

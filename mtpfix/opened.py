@@ -65,7 +65,11 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
             view = quant.read(place)
         except UnknownError as error:
             unknown = error
-    wanted = _wanted(found, known, config, trunk) if known is not None else ()
+    wanted: Sequence[str] = ()
+    try:
+        wanted = _wanted(found, known, config, trunk) if known is not None else ()
+    except UnknownError as error:
+        unknown = unknown or (error if place is not None else None)
     method = quant.method_of(place) if place is not None else None
     checkpoint = open_shards(source, found, wanted)
     return Opened(config, known, view, method, checkpoint, unknown)

@@ -80,7 +80,7 @@ def verify(
     Compares its answer with the disk, and with what mtpfix predicts.
     """
     from mtpfix.report import verify as renderer
-    from mtpfix.verify import verify as ask
+    from mtpfix.verification import verify as ask
 
     folder = options.local(target)
     with output.working("asking vLLM, which takes some seconds"):

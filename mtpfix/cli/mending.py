@@ -127,15 +127,20 @@ def override(
     from mtpfix.repair.plan import Options
 
     with output.working("trying repairs on every release"):
-        value = api.override(
+        made = api.override(
             options.local(target),
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform, PLATFORMS),
             options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
         )
-    if not value:
-        output.note("nothing to change: no override is needed, or none would help")
+    if not made.value and made.repair.before.exit_code == 0:
+        output.note("nothing to change: no override is needed")
+    elif not made.value:
+        output.note("no override would help: see `mtpfix inspect` for what is wrong")
+    elif made.repair.after.exit_code:
+        output.note("not all is mended: see `mtpfix rewrite` for what stays wrong, and where")
     if output_format is Format.json:
-        output.emit(f"{value or '{}'}\n", output_file)
-    elif value:
-        output.emit(f"--hf-overrides {shlex.quote(value)}\n", output_file)
+        output.emit(f"{made.value or '{}'}\n", output_file)
+    elif made.value:
+        output.emit(f"--hf-overrides {shlex.quote(made.value)}\n", output_file)
+    raise typer.Exit(made.repair.after.exit_code)

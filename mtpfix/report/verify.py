@@ -14,7 +14,7 @@ from mtpfix.report.grid import Block, Cell
 from mtpfix.report.page import Page, mooded, signed
 from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
 from mtpfix.report.words import Sign
-from mtpfix.verify import Verification, Verified
+from mtpfix.verification import Verification, Verified
 
 SCHEMA = "mtpfix.verify/1"
 

@@ -59,13 +59,13 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
         why = _dead(written, entry, draft, evidence)
         if why is not None:
             groups.setdefault(why.kind, (why, []))[1].append(written)
-    clean = evidence.report.outcome == "clean"
+    settled = all(r.agrees is not False or r.limit is not None for r in evidence.draft)
     for why, entries in groups.values():
-        if why.kind == "experts" and clean:
+        if why.kind == "experts" and settled:
             continue  # every expert is listed, and expert 0 is enough for vLLM
         yield Finding(
             code="MTP104" if why.kind == "experts" else "MTP101",
-            severity="info" if clean else "warning",
+            severity="info" if settled else "warning",
             confidence="run",
             message=f"{some([e.spelling for e in entries])} never match{_s(entries)}: {why.text}",
             where=evidence.where(entries[0]),

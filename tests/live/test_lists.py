@@ -9,7 +9,7 @@ import pytest
 
 from mtpfix import api
 from mtpfix.engines.vllm.live import Server
-from mtpfix.verify import verify
+from mtpfix.verification import verify
 from tools import sample, tiny
 
 pytestmark = pytest.mark.live

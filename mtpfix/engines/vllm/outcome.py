@@ -146,6 +146,8 @@ def _misfit(
         error = error or _refusal(decision.module, first, loader)
         return _Misfit("load_error", error, first.name)
     missing = sorted(known.needed - suffixes)
+    if disk.state is State.MIXED and not missing:
+        return _Misfit("silent_garbage", None, None)  # some members lack their scale
     if not missing and same:
         fits = _formats_agree(decision, disk)
         return None if fits else _Misfit("load_error", None, found[0].name)

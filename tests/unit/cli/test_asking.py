@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import mtpfix.verify
+import mtpfix
 from mtpfix.cli import codes
 from mtpfix.model import Precision, State
-from mtpfix.verify import Verification, Verified
+from mtpfix.verification import Verification, Verified
 
 from .conftest import Folder, Run
 
 DRAFT = r"re:^model\.layers\.2\..*"
 DISK = r"re:^model\.mtp_layers\.0\..*"
-PACKAGE = Path(mtpfix.verify.__file__).parent
+PACKAGE = Path(mtpfix.__file__).parent
+VERIFY = import_module("mtpfix.verification")
 
 
 # --- names -------------------------------------------------------------------
@@ -88,7 +90,7 @@ def verified(name: str, **changes: object) -> Verified:
 
 def answered(monkeypatch: pytest.MonkeyPatch, *rows: Verified, code: int) -> None:
     answer = Verification("0.32.0", "x.y.MiMoMTP", rows, (), ("no gpu: a CPU is enough",), code)
-    monkeypatch.setattr(mtpfix.verify, "verify", lambda *_, **__: answer)
+    monkeypatch.setattr(VERIFY, "verify", lambda *_, **__: answer)
 
 
 def test_verify_that_agrees(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +201,7 @@ def test_this_interpreter_is_asked_by_default(
         asked.update(options)
         return Verification("0.32.0", None, (), (), (), 3)
 
-    monkeypatch.setattr(mtpfix.verify, "verify", ask)
+    monkeypatch.setattr(VERIFY, "verify", ask)
     assert run("verify", folder, "--timeout", "5").code == 3
     assert asked == {"python": None, "timeout": 5.0}
     assert run("verify", folder, "--python", sys.executable).code == 3

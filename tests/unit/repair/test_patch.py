@@ -616,7 +616,7 @@ def test_a_file_as_python_writes_it_stays_one(document: Any, indent: Any, data: 
 
 def test_many_edits_of_a_long_list_take_one_scan(monkeypatch: pytest.MonkeyPatch):
     scans, scan = [], jsontext.scan
-    monkeypatch.setattr(patch, "_scan", lambda *args: scans.append(1) or scan(*args))
+    monkeypatch.setattr(patch, "scan", lambda *args: scans.append(1) or scan(*args))
     raw = json.dumps({"q": {"ignore": [f"layers.{n}" for n in range(20_000)]}}, indent=2).encode()
     edits = [edit("remove", f"/q/ignore/{n}") for n in range(0, 20_000, 9)]
     new = patch.apply(raw, [*edits, edit("add", "/q/ignore/-", "x")])

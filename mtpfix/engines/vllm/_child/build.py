@@ -75,9 +75,6 @@ def warm() -> None:
     for name in methods.QUANTIZATION_METHODS:
         with contextlib.suppress(Exception):
             methods.get_quantization_config(name)
-    logger = patches.module("vllm.logger")
-    if hasattr(logger, "configure_logging_if_needed"):
-        logger.configure_logging_if_needed()
 
 
 def answer(folder: str, *, load: bool, tolerant: bool) -> dict[str, Any]:
