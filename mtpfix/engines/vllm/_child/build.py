@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import platform
+import re
 import tempfile
 import traceback
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +45,7 @@ _applied: list[str] = []
 
 def release() -> tuple[int, ...]:
     """The release of vLLM, as numbers."""
-    return tuple(int(part) for part in vllm_version().split("+")[0].split(".")[:3])
+    return tuple(int(number) for number in re.findall(r"\d+", vllm_version())[:3])
 
 
 def vllm_version() -> str:
@@ -101,6 +102,7 @@ class Build:
         self.folder = folder
         self.load = load
         self.witness = Witness(tolerant=tolerant)
+        self.model: Any = None
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         applied = _applied + patches.apply(release(), config.get("model_type") or "")
         self.answer: dict[str, Any] = {
@@ -162,7 +164,6 @@ class Build:
     def build_draft(self) -> None:
         """Constructs the draft: on the meta device, or in memory where it will be loaded."""
         self.draft_config = draft_configuration(self.config, self.draft)
-        self.model: Any = None
         try:
             self.model = construct(self.draft_config, self.draft, "cpu" if self.load else "meta")
             self.answer["draft_parameters"] = shapes(self.model)

@@ -167,6 +167,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         never, partial = {}, {}
         for name, parameter in self._parameters.items():
             left = self._left(name)
+            if parameter.numel() == 0:
+                continue
             if bool(left.all()) and name not in SHARED and not name.endswith(OPTIONAL):
                 never[name] = list(parameter.shape)
             elif bool(left.any()) and not bool(left.all()) and not name.endswith(PADDED):
@@ -190,10 +192,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensor = self._read[name]
         seen = torch.zeros(tensor.numel(), dtype=torch.bool)
         for into, source in self._copies.get(name, ()):
-            back = into.to(source.dtype).expand_as(source) if into.dtype != source.dtype else into
-            if back.numel() != source.numel():
-                back = back.flatten()[:1].expand(source.shape)
-            if not torch.equal(bits(back.reshape(source.shape)), bits(source)):
+            parameter = self._parameters[self._owner[address(into)]]
+            if address(parameter) != address(into) or not same(into, source):
                 return False
             cover(seen, source, tensor, value=True)
         return bool(seen.all())
@@ -217,6 +217,17 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def address(tensor: torch.Tensor) -> int:
     """What tells the storage of a tensor from others."""
     return tensor.untyped_storage().data_ptr()
+
+
+def same(into: torch.Tensor, source: torch.Tensor) -> bool:
+    """Whether a parameter holds what was copied into it, bit by bit.
+
+    A wider dtype counts when it gives the same bits back; a scalar may fill many places.
+    """
+    back = into.to(source.dtype)
+    if back.numel() != source.numel():
+        return source.numel() == 1 and bool((bits(back) == bits(source)).all())
+    return torch.equal(bits(back.reshape(source.shape)), bits(source))
 
 
 def cover(mask: torch.Tensor, part: torch.Tensor, whole: torch.Tensor, *, value: bool) -> None:
