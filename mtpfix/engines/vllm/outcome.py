@@ -25,8 +25,15 @@ class _Misfit(NamedTuple):
     """The first tensor, by name, that does not fit."""
 
 
-_IGNORED = frozenset({"bias", "e_score_correction_bias", "k_scale", "v_scale", "q_scale"})
-"""Suffixes that have a parameter of their own, whatever the scheme."""
+_IGNORED = frozenset(
+    {
+        "bias",
+        "e_score_correction_bias",
+        *("k_scale", "v_scale", "q_scale", "output_scale"),
+        *("k_zero_point", "v_zero_point", "q_zero_point", "output_zero_point"),
+    }
+)
+"""Suffixes that go elsewhere whatever the scheme: to the router, or to the KV cache."""
 
 _UNINITIALISED = (
     "RuntimeError: Some parameters like {path} are not in the checkpoint "
