@@ -80,7 +80,8 @@ def advise(
             "see `mtpfix families` for what is covered",
         )
     known = policy.policy(family)
-    cases = _cases(known, config, policy.known_releases(known, vllm), platforms)
+    places = policy.known_platforms(known, platforms)
+    cases = _cases(known, config, policy.known_releases(known, vllm), places)
     if not cases[0].draft or not cases[0].context.fields["mtp_layers"]:
         raise UnknownError(
             f"{known.title}: config.json declares no MTP layers, so there is nothing to name",

@@ -36,8 +36,9 @@ def cases(
     """
     inventory = Inventory(opened.checkpoint)
     found: list[Case] = []
+    places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
-        for platform in platforms:
+        for platform in places:
             context = names.context(known, opened.config, release, platform)
             names.counts(known, context)
             found.append(Case(known, context, inventory))

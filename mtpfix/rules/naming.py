@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import without_expert, written_out
-from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
 from mtpfix.engines.vllm.match import Entries, PatternError
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
@@ -91,6 +91,7 @@ def _pairs(evidence: Evidence) -> Iterator[tuple[Entry, Entry]]:
     policy, context = evidence.case.policy, evidence.case.context
     own = policy.pick("own_config", context) is not None
     after = evidence.view if own else mapped(evidence.view, policy, context)
+    after = mapped_for_draft(after, policy, context)
     return zip(evidence.view.ignore, after.ignore, strict=True)
 
 

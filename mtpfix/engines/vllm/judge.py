@@ -64,7 +64,8 @@ class Case:
             for kind in _KINDS
             if group.weights is not None
         ]
-        rows = (*fitting(policy.rows("limits"), context), *fitting(policy.rows("mappers"), context))
+        keys = ("limits", "mappers", "draft_mappers")
+        rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
         own = policy.pick("own_config", context) is not None
         return (

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.engines.vllm.expr import evaluate
+from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, fitting
 from mtpfix.model import Entry, QuantView
 
 
@@ -32,7 +33,21 @@ def map_name(name: str, mapper: Row) -> str:
 
 def mapped(view: QuantView, policy: Policy, context: Context) -> QuantView:
     """The view after the mappers of the target model have run over its entries."""
-    mappers = tuple(fitting(policy.rows("mappers"), context))
+    return _mapped(view, tuple(fitting(policy.rows("mappers"), context)))
+
+
+def mapped_for_draft(view: QuantView, policy: Policy, context: Context) -> QuantView:
+    """The view after the draft class has mapped the entries once more, for each MTP layer."""
+    mappers = [
+        {"prefix": {filled(a, inner): filled(b, inner) for a, b in row["prefix"].items()}}
+        for row in fitting(policy.rows("draft_mappers"), context)
+        for i in range(evaluate(row["layers"], context.fields))
+        for inner in [context.with_fields(i=i)]
+    ]
+    return _mapped(view, tuple(mappers))
+
+
+def _mapped(view: QuantView, mappers: tuple[Row, ...]) -> QuantView:
     if not mappers:
         return view
     groups = (replace(g, targets=_renamed(g.targets, mappers)) for g in view.groups)

@@ -7,13 +7,12 @@ that it builds unquantized without asking.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
-from mtpfix.engines.vllm.policy import Context, Policy, Row, block, fits, rules
+from mtpfix.engines.vllm.policy import Context, Policy, Row, block, filled, fits, rules
 from mtpfix.errors import UnknownError
 from mtpfix.model import Kind, Module, Part, Platform
 
@@ -106,12 +105,12 @@ def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
             raise ExprError(f"{section['repeat']} = {repeat!r:.60} is not a number of layers")
         for i in range(repeat):
             inner = context.with_fields(i=i)
-            layer = int(_filled(section["layer"], inner)) if "layer" in section else None
+            layer = int(filled(section["layer"], inner)) if "layer" in section else None
             inner = inner if layer is None else _in_layer(policy, inner, layer)
             place = _Place(
-                prefix=_filled(section.get("prefix", ""), inner),
-                disk=_filled(section.get("disk", section.get("prefix", "")), inner),
-                param=_filled(section.get("param", section.get("prefix", "")), inner),
+                prefix=filled(section.get("prefix", ""), inner),
+                disk=filled(section.get("disk", section.get("prefix", "")), inner),
+                param=filled(section.get("param", section.get("prefix", "")), inner),
                 layer=layer,
             )
             yield from _rows(section["modules"], place, inner, part)
@@ -156,7 +155,8 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         experts=_experts(row, context),
         layer=place.layer,
         optional=row.get("optional", False),
-        grade=row.get("grade", "run"),
+        # Recordings are made of what CUDA builds; other platforms are read in the sources.
+        grade=row.get("grade", "run" if context.platform == "cuda" else "read"),
     )
 
 
@@ -164,7 +164,7 @@ def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
     """Prefixes of tensor names on disk that belong to an MTP layer, declared or not."""
     layers = max(1, context.fields["mtp_layers"])
     roots = (
-        _filled(root, context.with_fields(i=i))
+        filled(root, context.with_fields(i=i))
         for i in range(layers)
         for root in policy.raw.get("disk_roots", ())
     )
@@ -190,14 +190,6 @@ def _experts(row: Row, context: Context) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= 1 << 16:
         raise ExprError(f"{row['experts']} = {number!r:.60} is not a number of experts")
     return number
-
-
-_BRACES = re.compile(r"\{([^{}]*)\}")
-
-
-def _filled(template: str, context: Context) -> str:
-    """`template` with each `{expression}` replaced by its value."""
-    return _BRACES.sub(lambda found: str(evaluate(found[1], context.fields)), template)
 
 
 def _evaluate(policy: Policy, source: str, fields: Mapping[str, Value]) -> Any:

@@ -9,6 +9,7 @@ rows that fit, are taken by `pick` and `fitting`. Nothing here judges.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -197,6 +198,23 @@ def known_releases(policy: Policy, wanted: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
+def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platform, ...]:
+    """The wanted platforms on which vLLM has a draft for the family.
+
+    Raises:
+        UnknownError: there is none on any of them.
+    """
+    names = tuple(wanted)
+    chosen = tuple(name for name in names if name in policy.raw.get("platforms", names))
+    if not chosen:
+        raise UnknownError(
+            f"vLLM has no MTP draft for {policy.title} on {', '.join(names)}",
+            f"choose one of {', '.join(policy.raw['platforms'])}",
+            code="MTP903",
+        )
+    return chosen
+
+
 def _one(text: str) -> str:
     try:
         version = Version(text)
@@ -235,6 +253,14 @@ def fits(row: Row, context: Context) -> bool:
 def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:
     """The rows that fit, in order."""
     return (row for row in rows if fits(row, context))
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+def filled(template: str, context: Context) -> str:
+    """`template` with each `{expression}` replaced by its value."""
+    return _BRACES.sub(lambda found: str(evaluate(found[1], context.fields)), template)
 
 
 def rules(key: str, release: str) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
 from mtpfix.engines.vllm.match import (
     Entries,
     Packed,
@@ -59,6 +59,8 @@ class Predictor:
     def __init__(self, policy: Policy, view: QuantView, context: Context, part: Part) -> None:
         own = part == "draft" and policy.pick("own_config", context) is not None
         self._view = view if own else mapped(view, policy, context)
+        if part == "draft":
+            self._view = mapped_for_draft(self._view, policy, context)
         self._context = context
         self.packed = packed_mapping(policy, context, part)
         self._broken: PatternError | None = None

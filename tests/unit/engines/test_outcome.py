@@ -1,0 +1,261 @@
+"""What a load comes to: nothing wrong, an exception and its words, or silent garbage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.vllm.outcome import TRUNK, Loader, judge, loader
+from mtpfix.model import Built, Decision, Module, ModuleReport, State
+from tests.unit.engines.small import (
+    GLM,
+    MIMO,
+    QWEN_NEXT,
+    Tensors,
+    bf16,
+    checkpoint,
+    context,
+    fp8,
+    known,
+)
+
+DICT = Loader("dict")
+AUTO = Loader("auto", root="model.", cls="Net")
+
+O_PROJ = Module("draft", "a.o_proj", "linear", "RowParallelLinear", ("a.o_proj",), param="model.o")
+QKV = Module(
+    "draft", "a.qkv", "linear", "QKVParallelLinear", ("a.q", "a.k", "a.v"), param="model.qkv"
+)
+EXPERTS = Module(
+    "draft",
+    "a.experts",
+    "experts",
+    "RoutedExperts",
+    ("a.experts.*.gate_proj", "a.experts.*.up_proj", "a.experts.*.down_proj"),
+    param="model.experts",
+    experts=2,
+)
+HEAD = Module(
+    "draft", "a.head", "lm_head", "ParallelLMHead", ("a.head",), param="model.head", optional=True
+)
+
+
+def judged(
+    module: Module,
+    built: Built,
+    tensors: Tensors,
+    how: Loader = DICT,
+    *,
+    expects: str | None = "fp8-channel",
+) -> ModuleReport:
+    scheme = "Scheme" if built == "quantized" else None
+    expects = "unquantized" if built == "unquantized" else expects
+    decision = Decision(module, built, scheme, expects)
+    return judge(decision, Inventory(checkpoint(GLM, tensors)), how)
+
+
+def all_of(module: Module, store: Any = fp8) -> Tensors:
+    names = [m.replace("*", str(k)) for m in module.members for k in range(max(1, module.experts))]
+    return {name: entry for n in names for name, entry in store(n).items()}
+
+
+# --- nothing wrong -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [O_PROJ, QKV, EXPERTS, HEAD])
+@pytest.mark.parametrize(("built", "store"), [("quantized", fp8), ("unquantized", bf16)])
+def test_what_is_built_as_it_is_stored_agrees(module: Module, built: Built, store: Any) -> None:
+    report = judged(module, built, all_of(module, store))
+    assert (report.agrees, report.consequence, report.detail) == (True, None, None)
+
+
+def test_a_parameter_with_a_default_may_be_on_disk() -> None:
+    tensors = {**fp8("a.o_proj"), "a.o_proj.input_scale": ("F32", (1,))}
+    assert judged(O_PROJ, "quantized", tensors).agrees is True
+
+
+def test_a_bias_is_no_matter() -> None:
+    tensors = {**bf16("a.o_proj"), "a.o_proj.bias": ("BF16", (8,))}
+    assert judged(O_PROJ, "unquantized", tensors).agrees is True
+
+
+def test_a_lenient_module_takes_both() -> None:
+    module = Module("draft", "a.w", "linear", "L", ("a.w",), param="w", asks=False, lenient=True)
+    assert judged(module, "unquantized", fp8("a.w")).agrees is True
+
+
+# --- the load fails ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "how", "words"),
+    [
+        (O_PROJ, DICT, "KeyError: 'model.o.weight_scale'"),
+        (QKV, DICT, "KeyError: 'model.qkv.weight_scale'"),
+        (EXPERTS, DICT, "KeyError: 'model.experts.w2_weight_scale'"),
+        (EXPERTS, Loader("dict", experts=".routed"), "KeyError: 'model.experts.routed.w2_weight_scale'"),
+        (O_PROJ, Loader("dict", root="model."), "KeyError: 'o.weight_scale'"),
+        (
+            O_PROJ,
+            AUTO,
+            "ValueError: There is no module or parameter named 'o.weight_scale' in Net",
+        ),
+        (QKV, AUTO, "AttributeError: 'QKVParallelLinear' object has no attribute 'data'"),
+        (EXPERTS, AUTO, "AttributeError: Layer a.experts has no parameter 'w2_weight_scale'"),
+        (O_PROJ, TRUNK, None),
+        (
+            O_PROJ,
+            Loader("dict", renames=((".weight_scale", ".weight_scale_inv"),)),
+            "KeyError: 'model.o.weight_scale_inv'",
+        ),
+    ],
+)
+def test_a_scale_without_a_parameter_ends_the_load(
+    module: Module, how: Loader, words: str | None
+) -> None:
+    report = judged(module, "unquantized", all_of(module), how)
+    assert (report.agrees, report.consequence, report.detail) == (False, "load_error", words)
+
+
+def test_the_first_tensor_by_name_is_blamed() -> None:
+    assert judged(QKV, "unquantized", all_of(QKV)).tensor == "a.k.weight_scale"
+
+
+def test_a_loader_that_drops_scales_lets_garbage_in() -> None:
+    how = Loader("dict", skips=("weight_scale",))
+    report = judged(O_PROJ, "unquantized", fp8("a.o_proj"), how)
+    assert (report.agrees, report.consequence) == (False, "silent_garbage")
+
+
+def test_a_fused_layer_is_not_skipped() -> None:
+    how = Loader("dict", skips=("weight_scale",))
+    assert judged(QKV, "unquantized", all_of(QKV), how).consequence == "load_error"
+
+
+def test_a_loader_with_a_fixed_table_loses_what_is_not_in_it() -> None:
+    how = Loader("dict", takes=("weight", "weight_scale_inv"))
+    report = judged(QKV, "quantized", all_of(QKV), how)
+    assert report.detail == "KeyError: 'a.qkv.weight_scale'"
+
+
+def test_an_exception_while_building_is_passed_on() -> None:
+    decision = Decision(O_PROJ, "error", error="ValueError: no")
+    report = judge(decision, Inventory(checkpoint(GLM, bf16("a.o_proj"))), DICT)
+    assert (report.agrees, report.consequence, report.detail) == (
+        False,
+        "load_error",
+        "ValueError: no",
+    )
+
+
+def test_another_format_ends_the_load_in_words_that_are_not_known() -> None:
+    report = judged(O_PROJ, "quantized", fp8("a.o_proj"), expects="fp8-block")
+    assert (report.consequence, report.detail) == ("load_error", None)
+
+
+def test_packed_weights_have_no_place_in_a_plain_layer() -> None:
+    tensors: Tensors = {
+        "a.o_proj.weight_packed": ("I32", (8, 1)),
+        "a.o_proj.weight_scale": ("BF16", (8, 1)),
+        "a.o_proj.weight_shape": ("I32", (2,)),
+    }
+    report = judged(O_PROJ, "unquantized", tensors)
+    assert report.detail == "KeyError: 'model.o.weight_packed'"
+
+
+# --- the load succeeds, and is wrong -----------------------------------------
+
+
+@pytest.mark.parametrize("module", [O_PROJ, QKV, EXPERTS])
+def test_a_scale_that_is_not_on_disk_stays_uninitialised(module: Module) -> None:
+    report = judged(module, "quantized", all_of(module, bf16))
+    assert (report.agrees, report.consequence) == (False, "silent_garbage")
+
+
+def test_a_strict_loader_notices() -> None:
+    report = judged(O_PROJ, "quantized", bf16("a.o_proj"), Loader("dict", strict=True))
+    assert report.consequence == "load_error"
+    assert (report.detail or "").startswith(
+        "RuntimeError: Some parameters like model.o.weight_scale are not in the checkpoint"
+    )
+
+
+def test_plain_weights_in_a_packed_layer_end_the_load() -> None:
+    report = judged(O_PROJ, "quantized", bf16("a.o_proj"), expects="int-pack")
+    assert report.detail == "KeyError: 'model.o.weight'"
+
+
+# --- nothing to say ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "consequence"), [(O_PROJ, "silent_garbage"), (HEAD, None)]
+)
+def test_what_is_absent_stays_uninitialised_unless_it_is_shared(
+    module: Module, consequence: str | None
+) -> None:
+    report = judged(module, "quantized", {})
+    assert (report.agrees, report.consequence) == (None, consequence)
+    assert report.disk.state is State.MISSING
+
+
+def test_an_absent_trunk_module_is_not_our_business() -> None:
+    module = Module("trunk", "a.o_proj", "linear", "L", ("a.o_proj",))
+    assert judged(module, "quantized", {}).consequence is None
+
+
+def test_unknown_is_neither_right_nor_wrong() -> None:
+    report = judged(O_PROJ, "unknown", bf16("a.o_proj"))
+    assert (report.agrees, report.consequence) == (None, None)
+
+
+def test_an_unknown_format_is_judged_by_its_state_alone() -> None:
+    assert judged(O_PROJ, "quantized", fp8("a.o_proj"), expects=None).agrees is True
+    assert judged(O_PROJ, "quantized", bf16("a.o_proj"), expects=None).agrees is False
+
+
+def test_members_that_differ_are_mixed_and_wrong() -> None:
+    tensors = {**fp8("a.q"), **fp8("a.k"), **bf16("a.v")}
+    for built in ("quantized", "unquantized"):
+        report = judged(QKV, built, tensors)  # type: ignore[arg-type]
+        assert (report.disk.state, report.agrees) == (State.MIXED, False)
+
+
+@pytest.mark.xfail(strict=True, reason="suffixes of all members are joined: one scale stands for all")
+def test_a_fused_layer_that_lacks_one_scale_of_several_is_garbage_and_no_exception() -> None:
+    tensors = {**fp8("a.q"), **fp8("a.k"), **bf16("a.v")}
+    assert judged(QKV, "quantized", tensors).consequence == "silent_garbage"
+
+
+@pytest.mark.xfail(strict=True, reason="members that are absent are passed over")
+def test_a_fused_layer_that_lacks_a_member_is_not_right() -> None:
+    assert judged(QKV, "quantized", {**fp8("a.q"), **fp8("a.k")}).agrees is not True
+
+
+@pytest.mark.xfail(strict=True, reason="members that are absent are passed over")
+def test_experts_of_which_one_is_absent_are_not_right() -> None:
+    tensors = {n: e for n, e in all_of(EXPERTS).items() if not n.startswith("a.experts.1.")}
+    assert judged(EXPERTS, "quantized", tensors).agrees is not True
+
+
+# --- loaders -----------------------------------------------------------------
+
+
+def test_the_loader_of_mimo_changed_in_0_25() -> None:
+    old, new = (loader(known(MIMO), context(MIMO, r)) for r in ("0.24.0", "0.25.1"))
+    assert (old.style, new.style, new.cls) == ("dict", "auto", "MiMoMTP")
+
+
+def test_the_loader_of_glm_drops_scales() -> None:
+    assert loader(known(GLM), context(GLM)).skips == ("weight_scale",)
+
+
+def test_the_loader_of_qwen_prints_paths_without_model() -> None:
+    assert loader(known(QWEN_NEXT), context(QWEN_NEXT)).root == "model."
+
+
+@pytest.mark.parametrize(("release", "where"), [("0.23.0", ""), ("0.24.0", ".routed_experts")])
+def test_the_weights_of_experts_moved_in_0_24(release: str, where: str) -> None:
+    assert loader(known(GLM), context(GLM, release)).experts == where

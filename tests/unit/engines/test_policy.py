@@ -1,0 +1,210 @@
+"""Choosing releases, families and rows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from mtpfix.engines.vllm.policy import (
+    Context,
+    block,
+    covered_releases,
+    families,
+    fits,
+    in_releases,
+    known_releases,
+    policy,
+    recognise,
+    rules,
+    select_releases,
+)
+from mtpfix.errors import UnknownError, UsageError
+
+COVERED = covered_releases()
+
+# --- releases ----------------------------------------------------------------
+
+
+def test_releases_are_covered_from_the_oldest_to_the_newest() -> None:
+    assert list(COVERED) == sorted(COVERED, key=Version)
+
+
+def test_one_release_stands_for_each_minor_version() -> None:
+    minors = [Version(release).release[:2] for release in COVERED]
+    assert len(set(minors)) == len(minors)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        (["0.32.0"], ("0.32.0",)),
+        (["0.32"], ("0.32.0",)),
+        (["0.25"], ("0.25.1",)),
+        (["0.32.7"], ("0.32.7",)),
+        (["0.25.0"], ("0.25.0",)),
+        ([" 0.32.0 "], ("0.32.0",)),
+        (["newest"], (COVERED[-1],)),
+        (["all"], COVERED),
+        ([">=0.30,<0.32"], ("0.30.0", "0.31.0")),
+        (["<0.22"], ("0.20.2", "0.21.0")),
+        (["==0.32.*"], ("0.32.0",)),
+        (["~=0.32.0"], ("0.32.0",)),
+        (["!=0.32.0", "0.32"], COVERED),
+        (["0.33", "0.32", "0.33.0"], ("0.32.0", "0.33.0")),
+        (["0.33", "0.29"], ("0.29.0", "0.33.0")),
+    ],
+)
+def test_a_release_is_selected_by(wanted: list[str], chosen: tuple[str, ...]) -> None:
+    assert select_releases(wanted) == chosen
+
+
+@pytest.mark.parametrize("text", ["0.19.0", "0.99", "1", "0.34.0", ">=0.40", "<0.20"])
+def test_a_release_that_is_not_covered_is_unknown(text: str) -> None:
+    with pytest.raises(UnknownError) as caught:
+        select_releases([text])
+    assert caught.value.code == "MTP903"
+    assert COVERED[0] in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["latest", "v0.32.0", "0.32.x", "0..3", ">=", ">=a", "0.3 2", "v", "=0.32"])
+def test_what_is_no_release_is_a_mistake_of_the_user(text: str) -> None:
+    with pytest.raises(UsageError):
+        select_releases([text])
+
+
+def test_no_wish_selects_nothing() -> None:
+    assert select_releases([]) == ()
+
+
+@pytest.mark.xfail(strict=True, reason="SpecifierSet('') holds every release")
+def test_nothing_typed_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(UsageError):
+        select_releases([""])
+
+
+def test_a_specifier_looks_at_the_release_that_stands_for_its_minor_version() -> None:
+    with pytest.raises(UnknownError):
+        select_releases(["==0.33.1"])
+
+
+def test_a_local_version_is_judged_as_its_release() -> None:
+    assert select_releases(["0.32.0+cpu"]) == ("0.32.0+cpu",)
+    assert in_releases(">=0.32", "0.32.0+cpu")
+
+
+@pytest.mark.parametrize(
+    ("specifier", "release", "answer"),
+    [
+        (">=0.24", "0.24.0", True),
+        (">=0.24", "0.23.9", False),
+        ("<0.24", "0.24.3", False),
+        ("<0.24", "0.23.9", True),
+        (">=0.27,<0.29", "0.28.1", True),
+        (">=0.27,<0.29", "0.29.0", False),
+    ],
+)
+def test_patch_versions_do_not_count(specifier: str, release: str, answer: bool) -> None:
+    assert in_releases(specifier, release) is answer
+
+
+def test_a_family_is_known_only_where_the_engine_has_it() -> None:
+    text_only = policy("qwen3_5_text")
+    known = known_releases(text_only, ["all"])
+    assert known == tuple(r for r in COVERED if in_releases(text_only.raw["releases"], r))
+    assert known != COVERED
+
+
+def test_no_release_with_the_family_is_unknown() -> None:
+    with pytest.raises(UnknownError) as caught:
+        known_releases(policy("qwen3_5_text"), ["0.24"])
+    assert caught.value.code == "MTP903"
+
+
+@pytest.mark.parametrize("release", COVERED)
+def test_every_rule_has_a_value_in_every_release(release: str) -> None:
+    for key in ("fused_name_first", "shards_differ", "no_target", "shards_before_class"):
+        rules(key, release)
+    for key in ("experts_target", "experts_class", "experts_param", "embedding_asks_scheme"):
+        rules(key, release)
+
+
+# --- families ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        ({"architectures": ["DeepseekV3ForCausalLM"]}, "deepseek_v3"),
+        ({"architectures": ["Other", "MiMoForCausalLM"]}, "mimo"),
+        ({"architectures": ["GlmMoeDsaForCausalLM"]}, "deepseek_v32"),
+        ({"model_type": "glm4_moe"}, "glm4_moe"),
+        ({"architectures": [], "model_type": "glm4_moe"}, "glm4_moe"),
+        ({"architectures": None, "model_type": "glm4_moe"}, "glm4_moe"),
+        ({"architectures": ["Unheard"], "model_type": "glm4_moe"}, None),
+        ({"architectures": ["deepseekv3forcausallm"]}, None),
+        ({}, None),
+        ({"model_type": None}, None),
+        ({"model_type": ["glm4_moe"]}, None),
+        ({"architectures": "MiMoForCausalLM"}, None),
+        ({"architectures": {"MiMoForCausalLM": 1}}, None),
+        ({"architectures": [1, None, ["MiMoForCausalLM"]]}, None),
+    ],
+)
+def test_a_family_is_told_from(config: dict[str, Any], family: str | None) -> None:
+    assert recognise(config) == family
+
+
+def test_no_architecture_is_of_two_families() -> None:
+    named = [a for family in families() for a in policy(family).architectures]
+    assert len(set(named)) == len(named)
+
+
+def test_an_unknown_family_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(UnknownError, match="nonsense") as caught:
+        policy("nonsense")
+    assert "mimo" in caught.value.remedy
+
+
+@pytest.mark.parametrize("family", families())
+def test_every_policy_says_what_the_stages_need(family: str) -> None:
+    raw = policy(family).raw
+    assert {"title", "num_hidden_layers", "mtp_layers", "disk_roots", "draft"} <= raw.keys()
+    assert all(root.endswith(".") for root in raw["disk_roots"])
+
+
+@pytest.mark.parametrize("family", families())
+def test_every_block_that_a_policy_uses_exists(family: str) -> None:
+    text = json.dumps(dict(policy(family).raw))
+    for part in text.split('"use": "')[1:]:
+        assert block(part.partition('"')[0])
+
+
+# --- rows --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({}, True),
+        ({"releases": ">=0.30"}, True),
+        ({"releases": "<0.30"}, False),
+        ({"platforms": ["cuda"]}, True),
+        ({"platforms": ["rocm", "xpu"]}, False),
+        ({"when": "layers > 3"}, True),
+        ({"when": "layers > 9"}, False),
+        ({"when": "absent"}, False),
+        ({"releases": ">=0.30", "platforms": ["cuda"], "when": "layers"}, True),
+        ({"releases": ">=0.30", "platforms": ["rocm"], "when": "layers"}, False),
+    ],
+)
+def test_a_row_fits(row: dict[str, Any], answer: bool) -> None:
+    assert fits(row, Context("0.32.0", "cuda", {"layers": 4})) is answer
+
+
+def test_more_fields_leave_the_old_context_alone() -> None:
+    old = Context("0.32.0", "cuda", {"layers": 4})
+    assert old.with_fields(layer=1).fields == {"layers": 4, "layer": 1}
+    assert old.fields == {"layers": 4}
