@@ -7,7 +7,7 @@ unquantized beside a trunk of which every Linear is quantized.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.vllm import names, policy
@@ -51,7 +51,8 @@ class Names:
 
     Attributes:
         family: name of the policy.
-        groups: releases that name the draft alike, and its modules.
+        groups: releases that name the draft alike (`0.32.0`, or `0.32.0 (rocm)` where
+            platforms part), and its modules.
         entries: ignore entries that exempt the whole block in all selected releases.
     """
 
@@ -137,11 +138,21 @@ def _view() -> QuantView:
 
 
 def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:
-    groups: dict[tuple[Named, ...], list[str]] = {}
+    """Releases that name the draft alike; the platform is said only where platforms differ."""
+    places: dict[tuple[Named, ...], dict[str, list[Platform]]] = {}
     for case in cases:
         packed = packed_mapping(case.policy, case.context, "draft")
-        named = tuple(Named(m, asked_names(m, packed)) for m in case.draft)
-        releases = groups.setdefault(named, [])
-        if case.context.release not in releases:
-            releases.append(case.context.release)
-    return ((tuple(releases), named) for named, releases in groups.items())
+        named = tuple(
+            Named(replace(module, grade="run"), asked_names(module, packed))
+            for module in case.draft
+        )
+        releases = places.setdefault(named, {})
+        releases.setdefault(case.context.release, []).append(case.context.platform)
+    number = len({case.context.platform for case in cases})
+    for named, releases in places.items():
+        labels = [_labels(release, on, number) for release, on in releases.items()]
+        yield tuple(label for group in labels for label in group), named
+
+
+def _labels(release: str, on: Sequence[Platform], number: int) -> list[str]:
+    return [release] if len(on) == number else [f"{release} ({platform})" for platform in on]

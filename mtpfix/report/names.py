@@ -16,18 +16,20 @@ from mtpfix.report.safe import inert, inert_json
 
 SCHEMA = "mtpfix.names/1"
 
+Group = tuple[tuple[str, ...], tuple[Named, ...]]
+"""Labels of releases, and the modules that they name alike."""
+
 
 def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa: A002
     """A table for the newest releases, what differs in older ones, then the entries as YAML."""
     page = Page(width, color=color)
-    known = [release for releases, _ in found.groups for release in releases]
-    groups = sorted(found.groups, key=lambda group: ranges.age(group[0][-1]), reverse=True)
-    newest, *olders = groups
-    page.line(mooded(f"vLLM {ranges.releases(newest[0], known)}", "strong"))
+    known = [ranges.place(label) for labels, _ in found.groups for label in labels]
+    newest, *olders = sorted(found.groups, key=_age, reverse=True)
+    page.line(mooded(f"vLLM {_places(newest[0], known)}", "strong"))
     _put(page, newest[1])
     for releases, named in olders:
         page.line()
-        as_new = f"vLLM {ranges.releases(releases, known)}: the same, except"
+        as_new = f"vLLM {_places(releases, known)}: the same, except"
         page.line(mooded(as_new, "strong"))
         _put(page, named, leave=newest[1])
         gone = {n.module.param for n in newest[1]} - {n.module.param for n in named}
@@ -39,6 +41,16 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
         page.line(line)
     shown = page.text()
     return shown.translate(words.ASCII) if ascii else shown
+
+
+def _age(group: Group) -> tuple[object, ...]:
+    """Sorting key: the newest release of a group; where platforms part, CUDA leads."""
+    release, platform = ranges.place(max(group[0], key=lambda label: ranges.age(label)))
+    return ranges.age(release), platform in ("", "cuda")
+
+
+def _places(labels: Iterable[str], known: Iterable[ranges.Place]) -> str:
+    return ranges.places([ranges.place(label) for label in labels], known)
 
 
 def yaml(found: Names) -> str:

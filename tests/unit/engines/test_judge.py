@@ -75,7 +75,8 @@ def test_the_report_names_release_platform_and_engine() -> None:
 
 def test_absent_weights_are_refused_by_deepseek() -> None:
     config = with_list(DEEPSEEK, (BLOCK,))
-    found = verdict(DEEPSEEK, (BLOCK,), tensors(config, drop=(*ALL_DRAFT, "head")))
+    trunk = {n: e for n, e in tensors(config).items() if not n.startswith("model.layers.2.")}
+    found = verdict(DEEPSEEK, (BLOCK,), trunk)
     assert (found.outcome, found.error) == (
         "load_error",
         "ValueError: MTP speculative decoding layer 2 weights missing from checkpoint",
@@ -221,11 +222,11 @@ def test_trunk_modules_that_share_the_entry_are_shown() -> None:
 def test_platforms_that_are_judged_alike_share_a_fingerprint() -> None:
     config = with_list(GLM)
     inventory = case(config).inventory
-    cuda, rocm = (
+    rocm, xpu = (
         Case(known(config), context(config, "0.33.0", p), inventory)  # type: ignore[arg-type]
-        for p in ("cuda", "rocm")
+        for p in ("rocm", "xpu")
     )
-    assert cuda.fingerprint(view_of(config)) == rocm.fingerprint(view_of(config))
+    assert rocm.fingerprint(view_of(config)) == xpu.fingerprint(view_of(config))
 
 
 def test_releases_have_different_fingerprints() -> None:
