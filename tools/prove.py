@@ -71,7 +71,8 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
     before = server.ask(folder, load=True)
     repair = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
     after = server.ask(folder, load=True)
-    limited = any(m.limit is not None for m in repair.after.engines[0].modules)
+    limits = [m.limit for m in repair.after.engines[0].modules if m.limit is not None]
+    limited = any(limit.phase == "load" for limit in limits)
     faults = [
         *_prediction_faults(report, before),
         *([] if limited else _after_faults(after, _kept(family, forged.mtp))),
@@ -79,6 +80,8 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
     ]
     if limited:
         faults += _prediction_faults(repair.after.engines[0], after)
+    elif repair.after.engines[0].outcome != "clean" and not limits:
+        faults.append("mtpfix does not call the repaired checkpoint clean")
     return Proof(
         family=family,
         scheme=scheme,
@@ -176,13 +179,15 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", required=True, help="interpreter of an environment with vLLM")
+    parser.add_argument("--pythonpath", help="folder of an unpacked wheel of another release")
     parser.add_argument("--family", action="append", choices=tiny.families())
     parser.add_argument("--scheme", action="append")
     parser.add_argument("--mtp", default="bf16", choices=("bf16", "quantized", "mixed"))
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     proofs: list[Proof] = []
-    with Server(python=args.python) as server, tempfile.TemporaryDirectory() as scratch:
+    running = Server(python=args.python, pythonpath=args.pythonpath)
+    with running as server, tempfile.TemporaryDirectory() as scratch:
         for scheme in args.scheme or SCHEMES:
             for family in args.family or tiny.families():
                 folder = Path(scratch, f"{scheme}-{family}")

@@ -45,7 +45,7 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
 
 def _age(group: Group) -> tuple[object, ...]:
     """Sorting key: the newest release of a group; where platforms part, CUDA leads."""
-    release, platform = ranges.place(max(group[0], key=lambda label: ranges.age(label)))
+    release, platform = ranges.place(max(group[0], key=ranges.age))
     return ranges.age(release), platform in ("", "cuda")
 
 

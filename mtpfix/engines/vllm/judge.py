@@ -92,15 +92,18 @@ class Case:
                 reason=row["reason"],
                 outcome=row["outcome"],
                 error=row.get("error"),
+                phase=row.get("phase", "load"),
                 good_from=row.get("good_from"),
                 grade=row["grade"],
             )
             if _hits(row.get("modules", [""]), row.get("disk"), report):
+                # What is built wrong fails in its own way, before the limit can show.
+                own = report if report.agrees is False else None
                 return replace(
                     report,
                     agrees=False,
-                    consequence=limit.outcome,
-                    detail=limit.error or report.detail,
+                    consequence=own.consequence if own else limit.outcome,
+                    detail=own.detail if own else limit.error,
                     limit=limit,
                 )
         return report

@@ -36,9 +36,11 @@ _IGNORED = frozenset(
 """Suffixes that go elsewhere whatever the scheme: to the router, or to the KV cache."""
 
 _UNINITIALISED = (
-    "RuntimeError: Some parameters like {path} are not in the checkpoint "
+    "RuntimeError: Some parameters like … are not in the checkpoint "
     "and will falsely use random initialization"
 )
+"""Which one is named is left to the order of a set."""
+
 
 _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
@@ -159,8 +161,7 @@ def _misfit(
         fits = _formats_agree(decision, disk)
         return None if fits else _Misfit("load_error", None, found[0].name)
     if loader.strict and missing:
-        path = _path(decision.module, missing[0], loader)
-        return _Misfit("load_error", _UNINITIALISED.format(path=path), None)
+        return _Misfit("load_error", _UNINITIALISED, None)
     return _Misfit("silent_garbage", None, None)
 
 
