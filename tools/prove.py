@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtpfix import api
+from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.model import EngineReport
 from tools import tiny
@@ -92,6 +93,14 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
         after=outcome(after),
         limited=limited,
         faults=tuple(faults),
+    )
+
+
+def known(server: Server, family: str) -> bool:
+    """Whether the release that runs has a draft for the family at all."""
+    named = policy.recognise(tiny.config(family, tiny.BASE))
+    return named is not None and policy.in_releases(
+        policy.policy(named).raw.get("releases", ">=0"), server.about["vllm"].split("+")[0]
     )
 
 
@@ -191,6 +200,8 @@ def main() -> int:
         for scheme in args.scheme or SCHEMES:
             for family in args.family or tiny.families():
                 folder = Path(scratch, f"{scheme}-{family}")
+                if not known(server, family):
+                    continue
                 proof = prove(server, family, scheme, folder, args.mtp)
                 proofs.append(proof)
                 print(f"{family} {scheme}: {proof.before} -> {proof.after}", file=sys.stderr)

@@ -60,6 +60,8 @@ class Loader:
     """Whether a parameter that stays uninitialised is an exception."""
     skips: tuple[str, ...] = ()
     """Suffixes that are dropped where a plain linear layer has no parameter for them."""
+    drops: bool = False
+    """Whether every tensor without a parameter is dropped, except those of routed experts."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; empty: it knows no such list."""
     renames: tuple[tuple[str, str], ...] = ()
@@ -78,6 +80,7 @@ def loader(policy: Policy, context: Context) -> Loader:
         cls=row.get("class", ""),
         strict=row.get("strict", False),
         skips=tuple(row.get("skips", ())),
+        drops=row.get("drops", False),
         takes=tuple(row.get("takes", ())),
         renames=tuple(row.get("renames", {}).items()),
         missing_layer=row.get("missing_layer"),
@@ -146,8 +149,7 @@ def _misfit(
         return None if fits else _Misfit("load_error", None, None)
     suffixes = {tensor.suffix for tensor in found}
     unknown = suffixes - known.needed - known.more - _IGNORED
-    if _plain(decision.module):
-        unknown -= set(loader.skips)
+    unknown -= _dropped(decision.module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
     if unknown | lost:
         first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
@@ -170,6 +172,13 @@ def _formats_agree(decision: Decision, disk: Precision) -> bool:
     if decision.built == "unquantized" or disk.format is None or decision.expects is None:
         return True
     return set(disk.format.split("+")) == {decision.expects}
+
+
+def _dropped(module: Module, unknown: set[str], loader: Loader) -> set[str]:
+    """The suffixes without a parameter that the loader passes over in silence."""
+    if loader.drops and module.kind != "experts":
+        return unknown
+    return set(loader.skips) if _plain(module) else set()
 
 
 def _plain(module: Module) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
@@ -212,3 +216,25 @@ def write(folder: Path, config: Config, tensors: Mapping[str, Entry]) -> Path:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_shard(folder / "model.safetensors", tensors)
     return folder
+
+
+class TooSlowError(Exception):
+    """Raised by the alarm of `at_most`."""
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Ends the block with an exception when it takes longer; skips where there is no alarm."""
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("needs an alarm")
+
+    def ring(*_: object) -> None:
+        raise TooSlowError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -147,7 +147,9 @@ def _sharded(shards: dict[str, Tensors]) -> Inventory:
     ],
 )
 def test_shards_are_read_by_number(first: str, second: str) -> None:
-    inventory = _sharded({first: {"z.weight": ("BF16", (1,))}, second: {"a.weight": ("BF16", (1,))}})
+    inventory = _sharded(
+        {first: {"z.weight": ("BF16", (1,))}, second: {"a.weight": ("BF16", (1,))}}
+    )
     assert inventory.load_order("z.weight") < inventory.load_order("a.weight")
 
 

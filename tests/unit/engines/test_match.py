@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -21,7 +18,15 @@ from mtpfix.engines.vllm.match import (
     target,
 )
 from mtpfix.model import Entry
-from tests.unit.engines.small import DEEPSEEK, GLM, case, view_of, with_list
+from tests.unit.engines.small import (
+    DEEPSEEK,
+    GLM,
+    TooSlowError,
+    at_most,
+    case,
+    view_of,
+    with_list,
+)
 
 QKV: Packed = {
     "qkv_proj": ["q_proj", "k_proj", "v_proj"],
@@ -118,11 +123,17 @@ def test_shards_exempt_nothing_where_no_mapping_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("release", "words"),
     [
-        ("0.29.0", "ValueError: Found a different quantization schemes for "
-                   "['q_proj', 'k_proj', 'v_proj'] in model.layers.61.self_attn.qkv_proj. "
-                   "vLLM requires all to use the same scheme."),
-        ("0.30.0", "ValueError: Found different quantization schemes for the shards of "
-                   "model.layers.61.self_attn.qkv_proj. vLLM requires all to use the same scheme."),
+        (
+            "0.29.0",
+            "ValueError: Found a different quantization schemes for "
+            "['q_proj', 'k_proj', 'v_proj'] in model.layers.61.self_attn.qkv_proj. "
+            "vLLM requires all to use the same scheme.",
+        ),
+        (
+            "0.30.0",
+            "ValueError: Found different quantization schemes for the shards of "
+            "model.layers.61.self_attn.qkv_proj. vLLM requires all to use the same scheme.",
+        ),
     ],
 )
 def test_some_shards_raise_in_the_words_of_the_release(release: str, words: str) -> None:
@@ -250,27 +261,6 @@ def test_a_pattern_that_hangs_is_stopped() -> None:
     assert time.perf_counter() - begin < 2
 
 
-class TooSlowError(Exception):
-    """Raised by the alarm of `at_most`."""
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Ends the block with an exception when it takes longer."""
-
-    def ring(*_: object) -> None:
-        raise TooSlowError
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an alarm")
 @pytest.mark.xfail(
     strict=True, raises=TooSlowError, reason="0.25 s for each of the modules, not once for all"
 )

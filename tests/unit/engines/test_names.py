@@ -133,7 +133,9 @@ def test_eh_proj_is_never_asked_about() -> None:
     assert not eh_proj.asks
 
 
-@pytest.mark.parametrize(("release", "names"), [("0.23.0", ["", ""]), ("0.24.0", ["e_proj", "h_proj"])])
+@pytest.mark.parametrize(
+    ("release", "names"), [("0.23.0", ["", ""]), ("0.24.0", ["e_proj", "h_proj"])]
+)
 def test_deepseek_v4_projections_had_an_empty_name(release: str, names: list[str]) -> None:
     found = asked(modules(DEEPSEEK_V4, release=release))[:2]
     assert [name.rpartition(".")[2] for name in found] == names
@@ -332,7 +334,9 @@ def test_a_row_that_is_picked_by_a_field_that_does_not_fit_is_unknown() -> None:
         known(config).pick("draft_class", context(config))
 
 
-@pytest.mark.xfail(strict=True, reason="a field of config.json passes for one that a policy derives")
+@pytest.mark.xfail(
+    strict=True, reason="a field of config.json passes for one that a policy derives"
+)
 def test_a_configuration_cannot_set_what_a_policy_derives() -> None:
     config = {**DEEPSEEK, "architectures": ["DeepseekV32ForCausalLM"], "index_topk": 64}
     plain = modules(config, release="0.24.0")

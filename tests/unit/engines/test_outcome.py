@@ -95,7 +95,11 @@ def test_a_lenient_module_takes_both() -> None:
         (O_PROJ, DICT, "KeyError: 'model.o.weight_scale'"),
         (QKV, DICT, "KeyError: 'model.qkv.weight_scale'"),
         (EXPERTS, DICT, "KeyError: 'model.experts.w2_weight_scale'"),
-        (EXPERTS, Loader("dict", experts=".routed"), "KeyError: 'model.experts.routed.w2_weight_scale'"),
+        (
+            EXPERTS,
+            Loader("dict", experts=".routed"),
+            "KeyError: 'model.experts.routed.w2_weight_scale'",
+        ),
         (O_PROJ, Loader("dict", root="model."), "KeyError: 'o.weight_scale'"),
         (
             O_PROJ,
@@ -190,9 +194,7 @@ def test_plain_weights_in_a_packed_layer_end_the_load() -> None:
 # --- nothing to say ----------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("module", "consequence"), [(O_PROJ, "silent_garbage"), (HEAD, None)]
-)
+@pytest.mark.parametrize(("module", "consequence"), [(O_PROJ, "silent_garbage"), (HEAD, None)])
 def test_what_is_absent_stays_uninitialised_unless_it_is_shared(
     module: Module, consequence: str | None
 ) -> None:

@@ -69,7 +69,9 @@ def test_a_release_that_is_not_covered_is_unknown(text: str) -> None:
     assert COVERED[0] in caught.value.remedy
 
 
-@pytest.mark.parametrize("text", ["latest", "v0.32.0", "0.32.x", "0..3", ">=", ">=a", "0.3 2", "v", "=0.32"])
+@pytest.mark.parametrize(
+    "text", ["latest", "v0.32.0", "0.32.x", "0..3", ">=", ">=a", "0.3 2", "v", "=0.32"]
+)
 def test_what_is_no_release_is_a_mistake_of_the_user(text: str) -> None:
     with pytest.raises(UsageError):
         select_releases([text])

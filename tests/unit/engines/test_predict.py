@@ -140,7 +140,9 @@ def test_a_part_of_expert_0_is_an_error() -> None:
 )
 def test_the_probe_of_deepseek_v4(release: str, names: tuple[str, ...]) -> None:
     texts = [f"model.layers.2.ffn.experts.0.{name}" for name in names]
-    assert built(DEEPSEEK_V4, "model.layers.2.ffn.experts", *texts, release=release) == "unquantized"
+    assert (
+        built(DEEPSEEK_V4, "model.layers.2.ffn.experts", *texts, release=release) == "unquantized"
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,9 @@ def test_without_linear_experts_fall_under_no_target() -> None:
     assert built(GLM, f"{MLP}.experts", config_groups=groups) == "unquantized"
 
 
-@pytest.mark.parametrize(("release", "result"), [("0.23.0", "quantized"), ("0.24.0", "unquantized")])
+@pytest.mark.parametrize(
+    ("release", "result"), [("0.23.0", "quantized"), ("0.24.0", "unquantized")]
+)
 def test_a_target_by_the_old_class_name_stopped_matching(release: str, result: str) -> None:
     groups = {"g": {"targets": ["FusedMoE"], **FP8}}
     assert built(GLM, f"{MLP}.experts", config_groups=groups, release=release) == result

@@ -120,9 +120,7 @@ def test_the_format_of_the_group_goes_before_that_of_the_whole() -> None:
     assert chosen(*args, own="float-quantized").name == "CompressedTensorsW8A8Fp8"
 
 
-@pytest.mark.parametrize(
-    ("release", "name"), [("0.22.1", "W4A16Fp4"), ("0.23.0", "W4A4Fp4")]
-)
+@pytest.mark.parametrize(("release", "name"), [("0.22.1", "W4A16Fp4"), ("0.23.0", "W4A4Fp4")])
 def test_nvfp4_without_activations_changed_in_0_23(release: str, name: str) -> None:
     found = chosen(NVFP4, None, "nvfp4-pack-quantized", release=release)
     assert found.name == f"CompressedTensors{name}"
@@ -168,7 +166,9 @@ def test_the_strategy_is_inferred_as_compressed_tensors_infers_it(
     assert normalised(args)["strategy"] == strategy
 
 
-@pytest.mark.parametrize("args", [{"type": 5}, {"strategy": [1]}, {"num_bits": [1]}, {"dynamic": {}}])
+@pytest.mark.parametrize(
+    "args", [{"type": 5}, {"strategy": [1]}, {"num_bits": [1]}, {"dynamic": {}}]
+)
 def test_values_of_another_type_are_no_crash(args: Args) -> None:
     for kind in KINDS:
         found = chosen({**FP8_CHANNEL, **args}, {**FP8_TOKEN, **args}, "float-quantized", kind)

@@ -263,7 +263,9 @@ LONGCAT: Config = {
 def test_a_list_that_would_move_the_trunk_is_refused_unasked(allowed: bool) -> None:
     """The draft shares the trunk's head, and one name stands for both."""
     groups = {"g": {"targets": ["Linear", "re:lm_head"], **FP8}}
-    config = with_list(LONGCAT, ("lm_head", r"re:model\.layers\.2\..*", "eh_proj"), config_groups=groups)
+    config = with_list(
+        LONGCAT, ("lm_head", r"re:model\.layers\.2\..*", "eh_proj"), config_groups=groups
+    )
     found = tensors(config)
     found["lm_head.weight"] = ("F8_E4M3", (8, 8))
     found["lm_head.weight_scale"] = ("BF16", (8, 1))

@@ -156,7 +156,9 @@ def test_mtp005_a_single_file_beside_the_index() -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a single file that holds the MTP block alone is only MTP005")
+@pytest.mark.xfail(
+    strict=True, reason="a single file that holds the MTP block alone is only MTP005"
+)
 def test_mtp004_counts_the_tensors_of_the_single_file_too() -> None:
     config = with_list(GLM, (BLOCK,))
     lost = (f"{ATTN}.o_proj.weight",)
@@ -185,14 +187,19 @@ def test_mtp004_counts_the_tensors_of_the_single_file_too() -> None:
         ),
         (DEEPSEEK_V4, "re:.*mtp_block.*", "but vLLM asks about `model.layers.2."),
         (QWEN_NEXT, "mtp*", "compressed-tensors has no wildcards"),
-        (QWEN_NEXT, "mtp", "names are compared as a whole, and vLLM asks about names like `mtp.fc`"),
+        (
+            QWEN_NEXT,
+            "mtp",
+            "names are compared as a whole, and vLLM asks about names like `mtp.fc`",
+        ),
         (QWEN_NEXT, "re:.*nextn.*", "no name that vLLM asks about fits; they look like `mtp.fc`"),
         pytest.param(
             GLM,
             "model.layers.2.eh_proj",
             "vLLM builds `model.layers.2.eh_proj` without asking",
             marks=pytest.mark.xfail(
-                strict=True, reason="says that the tree has a name and that vLLM asks about the same"
+                strict=True,
+                reason="says that the tree has a name and that vLLM asks about the same",
             ),
         ),
     ],
@@ -229,7 +236,9 @@ def test_mtp101_an_entry_for_the_trunk_alone_is_alive() -> None:
     assert not of_code("MTP101", config)
 
 
-@pytest.mark.xfail(strict=True, reason="in the draft's spelling, so on disk and in the tree nowhere")
+@pytest.mark.xfail(
+    strict=True, reason="in the draft's spelling, so on disk and in the tree nowhere"
+)
 def test_mtp101_shards_of_a_layer_that_has_no_mapping_are_dead() -> None:
     entries = ("model.layers.2.attn.wq_a", "model.layers.2.attn.wkv")
     assert of_code("MTP101", with_list(DEEPSEEK_V4, entries), release="0.28.0")
@@ -488,4 +497,3 @@ def test_no_mtp_layers_no_findings_about_entries() -> None:
     config = with_list({**GLM, "num_nextn_predict_layers": 0}, ("re:.*mtp.*", "model.layers.*"))
     found = without_mtp(config, "model.layers.2.")
     assert not [f for f in findings(config, found) if f.code.startswith("MTP1")]
-

@@ -24,10 +24,13 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 PATTERNS = {1: 0x7F, 2: 0x7FA5, 4: 0x7FA5A5A5, 8: 0x7FA5A5A5A5A5A5A5}
 """A NaN in every floating-point format, by size of an element."""
 
-OPTIONAL = tuple(
-    f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point")
+OPTIONAL = (
+    *(f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point")),
+    "_weight_g_idx",
+    "_g_idx_sort_indices",
 )
-"""Ends of the names of parameters that have a good default: the KV cache's."""
+"""Ends of the names of parameters that may stay as they are: those of the KV cache have a good
+default, and the order of activations is read only where a checkpoint brings one."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
 PADDED = ("attn_sink",)

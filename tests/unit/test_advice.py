@@ -1,0 +1,130 @@
+"""Names before calibrating."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtpfix import api
+from mtpfix.advice import Names, advise
+from mtpfix.errors import MtpfixError, UnknownError
+from mtpfix.repair.plan import Options
+from tests.unit.engines.small import (
+    ALL,
+    DEEPSEEK,
+    DEEPSEEK_V4,
+    GLM,
+    MIMO,
+    QWEN_NEXT,
+    Config,
+    TooSlowError,
+    at_most,
+    tensors,
+    with_list,
+    write,
+)
+
+ENGINE_ONLY = Options(engine_names_only=True)
+
+
+def advice(config: Config, *vllm: str, options: Options = ENGINE_ONLY) -> Names:
+    return advise(config, vllm=vllm or ("all",), platforms=("cuda",), options=options)
+
+
+@pytest.mark.parametrize(
+    ("config", "entries"),
+    [
+        (GLM, (r"re:^model\.layers\.2\..*",)),
+        (DEEPSEEK, (r"re:^model\.layers\.2\..*",)),
+        (MIMO, (r"re:^model\.layers\.2\..*",)),
+        (QWEN_NEXT, (r"re:^mtp\..*",)),
+        (DEEPSEEK_V4, (r"re:^model\.layers\.2\..*", "re:^$")),
+    ],
+)
+def test_the_entries_exempt_the_block_in_all_releases(
+    config: Config, entries: tuple[str, ...]
+) -> None:
+    assert advice(config).entries == entries
+
+
+def test_other_readers_get_the_spelling_of_the_disk() -> None:
+    entries = advice(MIMO, options=Options()).entries
+    assert entries == (r"re:^model\.layers\.2\..*", r"re:^model\.mtp_layers\.0\..*")
+
+
+def test_a_release_without_the_empty_name_needs_no_entry_for_it() -> None:
+    assert advice(DEEPSEEK_V4, ">=0.24").entries == (r"re:^model\.layers\.2\..*",)
+
+
+def test_the_names_are_those_that_the_matcher_compares() -> None:
+    (group,) = advice(GLM, "0.33").groups
+    qkv = next(named for named in group[1] if named.module.name.endswith("qkv_proj"))
+    attn = "model.layers.2.self_attn"
+    assert qkv.asked == tuple(f"{attn}.{n}_proj" for n in ("qkv", "q", "k", "v"))
+
+
+def test_every_release_is_in_one_group() -> None:
+    found = advice(DEEPSEEK_V4)
+    assert found.family == "deepseek_v4"
+    named = [r if isinstance(r, str) else r[0] for group in found.groups for r in group[0]]
+    assert set(named) == set(ALL)
+
+
+def test_releases_that_name_alike_are_together() -> None:
+    assert len(advice(MIMO).groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"architectures": ["Unheard"]}, "MTP904"),
+        ({}, "MTP904"),
+        ({**GLM, "num_nextn_predict_layers": 0}, "MTP904"),
+        ({**GLM, "num_nextn_predict_layers": -1}, "MTP904"),
+        ({**GLM, "num_nextn_predict_layers": 10**9}, "MTP904"),
+        ({**GLM, "num_hidden_layers": "2"}, "MTP904"),
+        ({**GLM, "num_hidden_layers": None}, "MTP904"),
+        ({**GLM, "n_routed_experts": 10**9}, "MTP904"),
+    ],
+)
+def test_there_is_no_advice_on(config: Config, code: str) -> None:
+    with pytest.raises(UnknownError) as caught:
+        advice(config)
+    assert caught.value.code == code
+
+
+@pytest.mark.xfail(strict=True, raises=TooSlowError, reason="layers times experts has no bound")
+def test_a_model_of_absurd_size_is_refused_soon() -> None:
+    config = {**GLM, "num_hidden_layers": 4096, "n_routed_experts": 1 << 16}
+    with at_most(1), pytest.raises(MtpfixError):
+        advice(config, "0.33")
+
+
+def test_a_configuration_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(GLM), encoding="utf-8")
+    for target in (tmp_path, tmp_path / "config.json", str(tmp_path)):
+        names = api.names_of(target, options=ENGINE_ONLY)
+        assert names.entries == (r"re:^model\.layers\.2\..*",)
+
+
+@pytest.mark.parametrize("value", [[1], None, "x"])
+def test_a_configuration_that_is_no_object_is_an_error(tmp_path: Path, value: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(MtpfixError):
+        api.names_of(tmp_path)
+
+
+@pytest.mark.xfail(strict=True, reason="the config.json of the same folder is read in its place")
+def test_a_configuration_of_another_name_is_read_itself(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(QWEN_NEXT), encoding="utf-8")
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(GLM), encoding="utf-8")
+    assert api.names_of(other, options=ENGINE_ONLY).family == "glm4_moe"
+
+
+def test_what_exempts_the_imagined_block_exempts_the_real_one(tmp_path: Path) -> None:
+    config = with_list(GLM, advice(GLM).entries)
+    assert api.check(write(tmp_path / "model", config, tensors(config)), vllm=ALL).exit_code == 0

@@ -1,0 +1,416 @@
+"""The library's calls, end to end on folders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtpfix import api
+from mtpfix.errors import MtpfixError, RefusedError, TargetError, UnknownError, UsageError
+from mtpfix.repair.plan import Options
+from tests.unit.engines.small import (
+    ALL,
+    DEEPSEEK,
+    DEEPSEEK_V4,
+    GLM,
+    MIMO,
+    NEWEST,
+    QWEN_NEXT,
+    Config,
+    TooSlowError,
+    at_most,
+    tensors,
+    with_list,
+    write,
+)
+from tools import sample
+
+BLOCK = r"re:^model\.layers\.2\..*"
+SAMPLE_BLOCK = r"re:^model\.layers\.43\..*"
+ENGINE_ONLY = Options(engine_names_only=True)
+
+
+@pytest.fixture(scope="module")
+def v4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample: only read by the tests that share it."""
+    folder = tmp_path_factory.mktemp("v4")
+    sample.write(folder)
+    return folder
+
+
+def folder(tmp_path: Path, config: Config, **fields: Any) -> Path:
+    """A folder of a small model; `fields` go into `config.json` as they are."""
+    return write(tmp_path / "model", {**config, **fields}, tensors(with_list(config)))
+
+
+def ignore_of(path: Path) -> list[str]:
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    ignore: list[str] = config["quantization_config"]["ignore"]
+    return ignore
+
+
+# --- inspect and check -------------------------------------------------------
+
+
+def test_the_sample_is_judged(v4: Path) -> None:
+    report = api.inspect(v4)
+    assert (report.exit_code, report.method) == (1, "compressed-tensors")
+    assert report.model.family == "deepseek_v4"
+    assert (report.model.num_hidden_layers, report.model.mtp_layers) == (43, 1)
+    assert report.model.draft_class == "DeepSeekV4MTP"
+    (engine,) = report.engines
+    assert (engine.version, engine.platform, engine.outcome) == (NEWEST, "cuda", "load_error")
+    assert {finding.code for finding in report.findings} == {"MTP101", "MTP201"}
+
+
+def test_the_fix_of_a_finding_stands_with_it(v4: Path) -> None:
+    fix = next(f.fix for f in api.inspect(v4).findings if f.code == "MTP201")
+    assert fix is not None
+    assert fix.applicability == "safe"
+    assert SAMPLE_BLOCK in [edit.value for edit in fix.edits]
+
+
+def test_findings_say_the_line(v4: Path) -> None:
+    where = next(f.where for f in api.inspect(v4).findings if f.code == "MTP101")
+    assert where is not None
+    assert where.line is not None
+    lines = (v4 / "config.json").read_text(encoding="utf-8").splitlines()
+    assert "mtp_block" in lines[where.line - 1]
+
+
+def test_the_trunk_is_shown_on_request(v4: Path) -> None:
+    parts = [m.decision.module.part for m in api.inspect(v4, trunk=True).engines[0].modules]
+    assert parts.count("trunk") > 43
+    parts = [m.decision.module.part for m in api.inspect(v4).engines[0].modules]
+    assert parts.count("trunk") == 0
+
+
+def test_releases_and_platforms_are_judged_apart(v4: Path) -> None:
+    report = api.inspect(v4, vllm=["0.32", "0.33"], platforms=["cuda", "rocm"])
+    assert [(e.version, e.platform) for e in report.engines] == [
+        ("0.32.0", "cuda"),
+        ("0.32.0", "rocm"),
+        ("0.33.0", "cuda"),
+        ("0.33.0", "rocm"),
+    ]
+
+
+def test_check_is_inspect(v4: Path) -> None:
+    assert api.check(v4) == api.inspect(v4)
+
+
+def test_a_clean_model_passes(tmp_path: Path) -> None:
+    report = api.check(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK))), vllm=["all"])
+    assert (report.exit_code, report.findings) == (0, ())
+    assert {engine.outcome for engine in report.engines} == {"clean"}
+
+
+def test_a_model_without_metadata_has_nothing_to_judge(tmp_path: Path) -> None:
+    report = api.check(folder(tmp_path, GLM))
+    assert (report.exit_code, report.engines, report.findings) == (0, (), ())
+    assert "no quantization_config" in report.notes[0]
+
+
+def test_a_model_without_mtp_layers_has_no_draft(tmp_path: Path) -> None:
+    report = api.check(folder(tmp_path, with_list({**GLM, "num_nextn_predict_layers": 0})))
+    assert report.engines[0].outcome == "no_mtp"
+    assert report.exit_code == 0
+    assert report.notes == ("config.json declares no MTP layers: there is no draft to judge",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"architectures": ["Unheard"]}, "MTP901"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "MTP902"),
+        ({"quantization_config": {}}, "MTP902"),
+        ({"num_hidden_layers": -1}, "MTP904"),
+    ],
+)
+def test_what_is_not_known_is_could_not_judge(
+    tmp_path: Path, fields: dict[str, Any], code: str
+) -> None:
+    report = api.check(folder(tmp_path, with_list(GLM), **fields))
+    assert (report.exit_code, [f.code for f in report.findings]) == (3, [code])
+
+
+def test_a_release_that_is_not_covered_is_could_not_judge(v4: Path) -> None:
+    report = api.check(v4, vllm=["0.99"])
+    assert (report.exit_code, report.findings[0].code) == (3, "MTP903")
+
+
+def test_a_release_that_is_none_is_a_mistake(v4: Path) -> None:
+    with pytest.raises(UsageError):
+        api.check(v4, vllm=["latest"])
+
+
+def test_a_folder_that_is_not_there_is_a_target_error(tmp_path: Path) -> None:
+    with pytest.raises(TargetError):
+        api.check(tmp_path / "nothing")
+
+
+TRACEBACK = pytest.mark.xfail(
+    strict=True, raises=(TypeError, ValueError), reason="disk_roots does not check what it takes"
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_nextn_predict_layers", -1),
+        ("num_nextn_predict_layers", True),
+        ("num_nextn_predict_layers", 1.0),
+        ("n_routed_experts", 10**9),
+        ("n_routed_experts", "2"),
+        ("n_routed_experts", 0),
+        ("first_k_dense_replace", "1"),
+        pytest.param("num_nextn_predict_layers", "1", marks=TRACEBACK),
+        pytest.param("num_nextn_predict_layers", [1], marks=TRACEBACK),
+        pytest.param("num_hidden_layers", "61", marks=TRACEBACK),
+        pytest.param("num_hidden_layers", None, marks=TRACEBACK),
+        pytest.param("num_hidden_layers", True, marks=TRACEBACK),
+        pytest.param("num_hidden_layers", [61], marks=TRACEBACK),
+    ],
+)
+def test_a_field_that_does_not_fit_is_could_not_judge(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    report = api.check(folder(tmp_path, with_list(GLM), **{field: value}))
+    assert (report.exit_code, report.findings[0].code) == (3, "MTP904")
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="rows are picked outside of the guard")
+def test_a_field_of_another_type_is_could_not_judge_without_a_draft(tmp_path: Path) -> None:
+    text = {"num_hidden_layers": 0, "mtp_num_hidden_layers": 0, "num_experts": "8"}
+    config = {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text}
+    model = write(tmp_path / "model", with_list(config), {"a.weight": ("BF16", (1, 1))})
+    assert api.check(model).exit_code == 3
+
+
+@pytest.mark.xfail(strict=True, raises=TooSlowError, reason="a root is written out for each layer")
+def test_a_count_of_a_billion_is_could_not_judge_at_once(tmp_path: Path) -> None:
+    model = folder(tmp_path, with_list(GLM), num_nextn_predict_layers=10**9)
+    with at_most(1):
+        assert api.check(model).exit_code == 3
+
+
+@pytest.mark.parametrize("weights", [{"weights": None}, {}])
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="StopIteration out of the scheme table")
+def test_a_group_without_weights_is_no_traceback(tmp_path: Path, weights: dict[str, Any]) -> None:
+    groups = {"g": {"targets": ["Linear"], **weights}}
+    report = api.check(folder(tmp_path, with_list(GLM, (BLOCK,), config_groups=groups)))
+    assert report.exit_code != 0
+
+
+@pytest.mark.xfail(strict=True, reason="a list of null is taken for an empty one; vLLM: TypeError")
+def test_a_list_of_null_does_not_pass(tmp_path: Path) -> None:
+    config = with_list(GLM, None)
+    model = write(tmp_path / "model", config, tensors(config, ("_proj",)))
+    assert api.check(model).exit_code != 0
+
+
+@pytest.mark.xfail(strict=True, reason="config_groups of null: vLLM raises AttributeError")
+def test_groups_of_null_do_not_pass(tmp_path: Path) -> None:
+    config = with_list(GLM, (BLOCK,), config_groups=None)
+    found = {n: ("BF16", s) for n, (_, s) in tensors(config).items() if n.endswith(".weight")}
+    assert api.check(write(tmp_path / "model", config, found)).exit_code != 0
+
+
+@pytest.mark.xfail(
+    strict=True, reason="of metadata that is no object it is said that there is none"
+)
+def test_metadata_of_another_type_does_not_pass(tmp_path: Path) -> None:
+    try:
+        assert api.check(folder(tmp_path, GLM, quantization_config=["x"])).exit_code != 0
+    except MtpfixError as error:
+        assert error.exit_code == 2
+
+
+@pytest.mark.xfail(strict=True, raises=TooSlowError, reason="layers times experts has no bound")
+def test_a_model_of_absurd_size_is_judged_or_refused_soon(tmp_path: Path) -> None:
+    config = {**with_list(GLM), "num_hidden_layers": 4096, "n_routed_experts": 1 << 16}
+    model = write(tmp_path / "model", config, {"a.weight": ("BF16", (1, 1))})
+    with at_most(2):
+        assert api.check(model).exit_code != 0
+
+
+# --- plan --------------------------------------------------------------------
+
+
+def test_the_repair_of_the_sample_is_proved(v4: Path) -> None:
+    made = api.plan(v4, vllm=[">=0.30"], platforms=["cuda"])
+    assert made.before.exit_code == 1
+    assert made.after.exit_code == 0
+    assert {engine.outcome for engine in made.after.engines} == {"clean"}
+    assert made.plan.added == (SAMPLE_BLOCK, r"re:^mtp\.0\..*")
+    assert made.plan.unresolved == ()
+
+
+def test_a_plan_writes_nothing(v4: Path) -> None:
+    before = (v4 / "config.json").read_bytes()
+    made = api.plan(v4, vllm=["newest"], platforms=["cuda"])
+    assert (v4 / "config.json").read_bytes() == before == made.files["config.json"][0]
+
+
+def test_the_difference_shows_the_new_entries(v4: Path) -> None:
+    added = [
+        line for line in api.plan(v4, vllm=["newest"]).diff.splitlines() if line.startswith("+ ")
+    ]
+    assert any(r"re:^model\\.layers\\.43\\..*" in line for line in added)
+
+
+def test_older_releases_keep_their_fault_after_the_repair(v4: Path) -> None:
+    made = api.plan(v4, vllm=["0.29"], platforms=["cuda"])
+    assert [f.code for f in made.after.findings if f.severity == "error"] == ["MTP301"]
+
+
+def test_a_clean_model_needs_no_repair(tmp_path: Path) -> None:
+    made = api.plan(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK))))
+    assert (made.files, made.diff, made.before) == ({}, "", made.after)
+
+
+def test_a_model_without_metadata_needs_no_repair(tmp_path: Path) -> None:
+    made = api.plan(folder(tmp_path, GLM))
+    assert (made.files, made.diff) == ({}, "")
+
+
+def test_a_plan_for_an_unknown_family_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnknownError) as caught:
+        api.plan(folder(tmp_path, with_list(GLM), architectures=["Unheard"]))
+    assert caught.value.code == "MTP901"
+
+
+def test_a_plan_for_a_release_that_is_not_covered_is_an_error(v4: Path) -> None:
+    with pytest.raises(UnknownError):
+        api.plan(v4, vllm=["0.99"])
+
+
+@pytest.mark.parametrize("config", [GLM, MIMO, DEEPSEEK, QWEN_NEXT])
+def test_every_family_is_clean_after_its_repair_in_every_release(
+    tmp_path: Path, config: Config
+) -> None:
+    made = api.plan(folder(tmp_path, with_list(config, ("lm_head",))), platforms=["cuda"])
+    assert {(e.version, e.outcome) for e in made.after.engines} == {(r, "clean") for r in ALL}
+
+
+# --- rewrite -----------------------------------------------------------------
+
+
+def test_the_file_is_rewritten_and_only_the_list(tmp_path: Path) -> None:
+    config = with_list(GLM, ("lm_head",))
+    model = folder(tmp_path, config)
+    api.rewrite(model, options=ENGINE_ONLY)
+    assert ignore_of(model) == ["lm_head", BLOCK]
+    written = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    written["quantization_config"]["ignore"] = ["lm_head"]
+    assert written == config
+
+
+def test_a_second_rewrite_changes_nothing(tmp_path: Path) -> None:
+    model = folder(tmp_path, with_list(GLM, ("lm_head",)))
+    api.rewrite(model)
+    before = (model / "config.json").read_bytes()
+    assert api.rewrite(model).files == {}
+    assert (model / "config.json").read_bytes() == before
+
+
+def test_the_old_file_is_kept_beside_the_new(tmp_path: Path) -> None:
+    model = folder(tmp_path, with_list(GLM, ("lm_head",)))
+    old = (model / "config.json").read_bytes()
+    api.rewrite(model)
+    backups = [path for path in model.iterdir() if path.name.startswith("config.json.")]
+    assert [path.read_bytes() for path in backups] == [old]
+
+
+def test_no_backup_is_kept_unasked(tmp_path: Path) -> None:
+    model = folder(tmp_path, with_list(GLM, ("lm_head",)))
+    api.rewrite(model, backup=False)
+    assert sorted(path.name for path in model.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_new_folder_leaves_the_old_one_alone(tmp_path: Path) -> None:
+    model = folder(tmp_path, with_list(GLM, ("lm_head",)))
+    old = (model / "config.json").read_bytes()
+    api.rewrite(model, output=tmp_path / "new", options=ENGINE_ONLY)
+    assert (model / "config.json").read_bytes() == old
+    assert ignore_of(tmp_path / "new") == ["lm_head", BLOCK]
+    assert api.check(tmp_path / "new").exit_code == 0
+
+
+def test_a_list_that_is_missing_is_made(tmp_path: Path) -> None:
+    config = with_list(GLM)
+    del config["quantization_config"]["ignore"]
+    model = folder(tmp_path, config)
+    api.rewrite(model, options=ENGINE_ONLY)
+    assert ignore_of(model) == [BLOCK]
+
+
+def test_a_list_of_null_is_replaced(tmp_path: Path) -> None:
+    model = folder(tmp_path, with_list(GLM, None))
+    api.rewrite(model, options=ENGINE_ONLY)
+    assert ignore_of(model) == [BLOCK]
+
+
+def test_a_repair_that_would_do_harm_is_refused(tmp_path: Path) -> None:
+    config = with_list(DEEPSEEK_V4, (BLOCK, "re:^$"))
+    model = write(tmp_path / "model", config, tensors(config, ("e_proj",)))
+    old = (model / "config.json").read_bytes()
+    with pytest.raises(RefusedError):
+        api.rewrite(model, vllm=["0.23"], options=ENGINE_ONLY)
+    assert (model / "config.json").read_bytes() == old
+
+
+def test_metadata_that_compressed_tensors_reads_is_told_from_what_it_does_not() -> None:
+    good = json.dumps(with_list(GLM)).encode()
+    assert api.accepts(good, "config.json")
+    bad = json.dumps(with_list(GLM, (), config_groups={"g": {"targets": 3}})).encode()
+    assert not api.accepts(bad, "config.json")
+    assert not api.accepts(json.dumps(GLM).encode(), "config.json")
+
+
+# --- override ----------------------------------------------------------------
+
+
+def test_the_override_holds_the_whole_repaired_configuration(tmp_path: Path) -> None:
+    config = with_list(GLM, ("lm_head",))
+    made = api.override(folder(tmp_path, config), options=ENGINE_ONLY)
+    value = json.loads(made.value)
+    expected = {**config["quantization_config"], "ignore": ["lm_head", BLOCK]}
+    assert value == {"quantization_config": expected}
+
+
+def test_the_override_is_ascii_on_one_line(tmp_path: Path) -> None:
+    config = with_list(GLM, ("schädel",))
+    value = api.override(folder(tmp_path, config)).value
+    assert value.isascii()
+    assert "\n" not in value
+
+
+def test_there_is_no_override_where_nothing_is_wrong(tmp_path: Path) -> None:
+    assert api.override(folder(tmp_path, with_list(GLM, (BLOCK,)))).value == ""
+
+
+def test_an_override_of_a_nested_configuration_has_not_been_tried(tmp_path: Path) -> None:
+    config = with_list(GLM, ("lm_head",))
+    config["compression_config"] = config.pop("quantization_config")
+    with pytest.raises(UnknownError):
+        api.override(folder(tmp_path, config))
+
+
+# --- what is imported --------------------------------------------------------
+
+
+def test_neither_torch_nor_compressed_tensors_is_imported_to_check(v4: Path) -> None:
+    program = (
+        "import sys; from mtpfix import api; api.plan(sys.argv[1], vllm=['newest']);"
+        "print([m for m in ('torch', 'compressed_tensors', 'rich', 'typer') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(v4)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
