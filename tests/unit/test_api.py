@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mtpfix import api
-from mtpfix.errors import MtpfixError, RefusedError, TargetError, UnknownError, UsageError
+from mtpfix.errors import BrokenFileError, RefusedError, TargetError, UnknownError, UsageError
 from mtpfix.repair.plan import Options
 from tests.unit.engines.small import (
     ALL,
@@ -22,7 +22,6 @@ from tests.unit.engines.small import (
     NEWEST,
     QWEN_NEXT,
     Config,
-    TooSlowError,
     at_most,
     tensors,
     with_list,
@@ -192,7 +191,9 @@ def test_a_field_of_another_type_is_could_not_judge_without_a_draft(tmp_path: Pa
     assert api.check(model).exit_code == 3
 
 
-@pytest.mark.xfail(strict=True, raises=TooSlowError, reason="a root is written out for each layer")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a root is written out for each layer"
+)
 def test_a_count_of_a_billion_is_could_not_judge_at_once(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM), num_nextn_predict_layers=10**9)
     with at_most(1):
@@ -225,13 +226,11 @@ def test_groups_of_null_do_not_pass(tmp_path: Path) -> None:
     strict=True, reason="of metadata that is no object it is said that there is none"
 )
 def test_metadata_of_another_type_does_not_pass(tmp_path: Path) -> None:
-    try:
-        assert api.check(folder(tmp_path, GLM, quantization_config=["x"])).exit_code != 0
-    except MtpfixError as error:
-        assert error.exit_code == 2
+    with pytest.raises(BrokenFileError):
+        api.check(folder(tmp_path, GLM, quantization_config=["x"]))
 
 
-@pytest.mark.xfail(strict=True, raises=TooSlowError, reason="layers times experts has no bound")
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="layers times experts has no bound")
 def test_a_model_of_absurd_size_is_judged_or_refused_soon(tmp_path: Path) -> None:
     config = {**with_list(GLM), "num_hidden_layers": 4096, "n_routed_experts": 1 << 16}
     model = write(tmp_path / "model", config, {"a.weight": ("BF16", (1, 1))})

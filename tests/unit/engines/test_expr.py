@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -178,10 +179,8 @@ _SOURCES = (
     ),
 )
 def test_no_value_brings_another_exception_out(source: str, fields: dict[str, Any]) -> None:
-    try:
+    with suppress(ExprError):
         evaluate(source, fields)
-    except ExprError:
-        pass
 
 
 def _expressions(row: Any) -> list[str]:
@@ -198,8 +197,14 @@ def _expressions(row: Any) -> list[str]:
 def test_every_expression_of_a_policy_is_of_the_language(family: str) -> None:
     raw = dict(policy(family).raw)
     raw.pop("draft_class", None)
-    for source in _expressions(raw):
-        try:
-            evaluate(source, {})
-        except ExprError as error:
-            assert "not part of the policy language" not in str(error)
+    refused = [source for source in _expressions(raw) if "policy language" in _error(source)]
+    assert refused == []
+
+
+def _error(source: str) -> str:
+    """What is wrong with an expression where no field is set; empty if nothing is."""
+    try:
+        evaluate(source, {})
+    except ExprError as error:
+        return str(error)
+    return ""
