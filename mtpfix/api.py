@@ -16,7 +16,7 @@ from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import LocalSource
-from mtpfix.errors import RefusedError, UnknownError
+from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
 from mtpfix.repair import patch, write
@@ -217,6 +217,8 @@ def names_of(
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
     """
     path = Path(target)
+    if path.is_file() and path.name != "config.json":
+        raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
     folder = path.parent if path.is_file() else path
     found = listing(LocalSource(folder), need_weights=False)
     return advise(config_of(found), vllm=vllm, platforms=tuple(platforms), options=options)

@@ -72,6 +72,7 @@ def report(
     try:
         selected = cases(opened, opened.policy, vllm, platforms)
         evidence = _evidence(opened, opened.view, selected)
+        info = _counted(_model(opened), selected[-1])
     except UnknownError as error:
         return _could_not_judge(opened, error)
     findings = rules.run(evidence)
@@ -81,7 +82,7 @@ def report(
     none = all(engine.outcome == "no_mtp" for engine in engines)
     return Report(
         target=opened.listing.target,
-        model=_counted(_model(opened), selected[-1]),
+        model=info,
         method=opened.method,
         quant_files=opened.view.files,
         engines=engines,

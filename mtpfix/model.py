@@ -205,7 +205,7 @@ class Module:
     """Index of the draft layer or of the trunk layer; None for modules outside layers."""
     optional: bool = False
     """Absent from many checkpoints on purpose (shared with the trunk at run time)."""
-    grade: Grade = "run"
+    grade: Grade = field(default="run", compare=False)
 
 
 Built = Literal["quantized", "unquantized", "error", "unknown"]

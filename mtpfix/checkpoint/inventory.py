@@ -49,8 +49,8 @@ class Inventory:
     def load_order(self, name: str) -> tuple[tuple[object, ...], str]:
         """Key that sorts tensors as engines load them: by shard, numbers by value, then by name."""
         shard = self._checkpoint.listing.shards.get(name, "")
-        parts = re.split(r"(\d+)", shard)
-        return tuple(int(part) if part.isdigit() else part for part in parts), name
+        parts = re.split(r"([0-9]+)", shard)
+        return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
     def members(self, module: Module) -> tuple[str, ...]:
         """The modules on disk that are loaded into `module`, expert numbers written out."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
-from mtpfix.errors import UnknownError
+from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Edit, Json, JsonFile, QuantView
 from mtpfix.quant import compressed_tensors
 
@@ -47,13 +47,18 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, Mapping):
             return Place("config.json", pointer, value)
+        if value is not None:
+            raise BrokenFileError(
+                f"config.json: {pointer} is not an object",
+                "restore the quantization_config that the quantizer wrote",
+            )
     return None
 
 
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
     method = place.value.get("quant_method")
-    return method.lower() if isinstance(method, str) else ""
+    return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
 
 
 def known(method: str) -> bool:

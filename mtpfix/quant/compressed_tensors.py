@@ -92,6 +92,9 @@ def escape(key: str) -> str:
 
 def edit(view: QuantView, remove: Iterable[int], add: Iterable[str]) -> tuple[Edit, ...]:
     """Edits that take entries out of `ignore` by index, and append others."""
+    remove, add = tuple(remove), tuple(add)
+    if not remove and not add:
+        return ()
     if "ignore" in view.raw and view.raw["ignore"] is None:  # `null` is no list to append to
         return (Edit(view.file, view.ignore_pointer, "replace", list(add)),)
     gone = tuple(
@@ -106,4 +109,5 @@ def changed(view: QuantView, remove: Iterable[int], add: Iterable[str]) -> Quant
     gone = set(remove)
     texts = [entry.text for index, entry in enumerate(view.ignore) if index not in gone]
     texts += add
-    return replace(view, ignore=_entries(view.file, view.ignore_pointer, texts))
+    entries = _entries(view.file, view.ignore_pointer, texts)
+    return replace(view, ignore=entries, raw={**view.raw, "ignore": texts})

@@ -100,7 +100,7 @@ def _refusal(planner: _Planner, change: Change) -> str | None:
         return (
             f"every list that mends the MTP block would move trunk modules: {', '.join(moved[:3])}"
         )
-    if planner.wrong(change) - planner.wrong(Change()):
+    if planner.broken(change) - planner.broken(Change()):
         return "no list was found that is right for one selected release and spares the others"
     return None
 
@@ -138,6 +138,15 @@ class _Planner:
             if report.agrees is False and report.limit is None and _mendable(report)
         }
 
+    def broken(self, change: Change) -> set[tuple[str, str, str]]:
+        """Release, platform and module of everything in the draft that `change` leaves wrong."""
+        return {
+            (case.context.release, case.context.platform, report.decision.module.param)
+            for case, reports in zip(self._cases, self._draft(change), strict=True)
+            for report in reports
+            if report.agrees is False and report.limit is None
+        }
+
     def moved(self, change: Change) -> list[str]:
         """Trunk modules whose decision `change` alters, unless the user lets it mend them."""
         moved = self._moved(change, healed=False)
@@ -152,7 +161,8 @@ class _Planner:
             modules = [report.decision.module for report in touched]
             for old, new in zip(touched, case.judged(view, modules), strict=True):
                 right = old.agrees is False and new.agrees is True
-                if not _same(old, new) and right == healed:
+                revived = right and old.decision.built == "error"  # nothing was built before
+                if not _same(old, new) and right == healed and not revived:
                     found[old.decision.module.name] = None
         return list(found)
 
@@ -165,7 +175,7 @@ class _Planner:
         view = replace(self._view, ignore=(*gone, *new), groups=())
         entries = _valid(mapped(view, case.policy, case.context).ignore)
         packed = packed_mapping(case.policy, case.context, "trunk")
-        broken = any(entry.text.startswith("re:") for entry in gone)
+        broken = view.raw.get("ignore", []) is None or any(e.text.startswith("re:") for e in gone)
         return [
             report
             for report in reports
@@ -190,21 +200,32 @@ class _Planner:
 
         Without the entry altogether, which is right where it was meant for the MTP block
         alone; else narrowed, so that it spares those modules and still hits all others.
+        Entries may overlap: what one no longer exempts, the next one may.
         """
+        gone = Change()
         spared: dict[Entry, set[str]] = {}
-        for case, report in self._victims():
+        while found := self._spared(gone):
+            for entry, names in found.items():
+                spared.setdefault(entry, set()).update(names)
+            gone = Change(tuple(sorted(self._view.ignore.index(entry) for entry in spared)))
+        if not spared:
+            return [gone]
+        everything = set().union(*spared.values())
+        patterns = dict.fromkeys(e.text for e in spared if e.text.startswith("re:"))
+        narrow = tuple(narrowed(text, everything) for text in patterns)
+        return [gone, Change(gone.remove, narrow)] if narrow else [gone]
+
+    def _spared(self, change: Change) -> dict[Entry, set[str]]:
+        """Entries that still take the scheme from modules under `change`, and the names hit."""
+        spared: dict[Entry, set[str]] = {}
+        for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
             if entry is not None:
                 packed = packed_mapping(case.policy, case.context, module.part)
                 experts = module.kind == "experts"
                 hit = {f"{module.name}."} if experts else asked_names(module, packed)
-                spared.setdefault(self._written(entry), set()).update(hit)
-        if not spared:
-            return [Change()]
-        remove = tuple(sorted(self._view.ignore.index(entry) for entry in spared))
-        patterns = {e.text: names for e, names in spared.items() if e.text.startswith("re:")}
-        narrow = tuple(narrowed(text, names) for text, names in patterns.items())
-        return [Change(remove), Change(remove, narrow)] if narrow else [Change(remove)]
+                spared.setdefault(self._written(entry, change), set()).update(hit)
+        return spared
 
     def helps(self, change: Change) -> bool:
         """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""
@@ -212,15 +233,20 @@ class _Planner:
             return True
         return self._options.repair_trunk and bool(self._moved(change, healed=True))
 
-    def _victims(self) -> Iterator[tuple[Case, ModuleReport]]:
-        groups = [self._draft(Change()), *([self._trunk] if self._options.repair_trunk else [])]
+    def _victims(self, change: Change) -> Iterator[tuple[Case, ModuleReport]]:
+        view = quant.changed(self._view, change)
+        groups = [self._draft(change)]
+        if self._options.repair_trunk:
+            groups.append([case.judged(view, case.trunk) for case in self._cases])
         for reports in groups:
             for case, group in zip(self._cases, reports, strict=True):
                 yield from ((case, report) for report in group if _lost_scheme(report))
 
-    def _written(self, entry: Entry) -> Entry:
-        """The entry as the file spells it."""
-        return next(e for e in self._view.ignore if e.pointer == entry.pointer)
+    def _written(self, entry: Entry, change: Change) -> Entry:
+        """The entry of the file that an entry of the changed list was."""
+        index = int(entry.pointer.rpartition("/")[2])
+        kept = [e for i, e in enumerate(self._view.ignore) if i not in change.remove]
+        return kept[index]
 
     # --- adding --------------------------------------------------------------
 
@@ -229,7 +255,7 @@ class _Planner:
         for entries in self._offers():
             trial = Change(change.remove, tuple(dict.fromkeys((*change.add, *entries))))
             helps = self.wrong(trial) < self.wrong(change) or self._wanted(entries, change)
-            if helps and not self.moved(trial):
+            if helps and self.broken(trial) <= self.broken(change) and not self.moved(trial):
                 change = trial
         return change
 
@@ -257,7 +283,7 @@ class _Planner:
             rest = tuple(other for other in change.add if other != text)
             smaller = Change(change.remove, rest)
             if (
-                self.wrong(smaller) == self.wrong(change)
+                self.broken(smaller) == self.broken(change)
                 and not self._wanted([text], smaller)
                 and not self.moved(smaller)
             ):
@@ -271,10 +297,12 @@ def _mendable(report: ModuleReport) -> bool:
 
 
 def _lost_scheme(report: ModuleReport) -> bool:
-    """Whether an entry exempts a module that is quantized on disk."""
+    """Whether an entry exempts a module that is quantized on disk, or only its shards."""
     decision = report.decision
     exempt = decision.built == "unquantized" and decision.module.asks
-    return exempt and decision.because is not None and report.disk.state is State.QUANTIZED
+    halved = decision.built == "error" and "quantization scheme" in (decision.error or "")
+    hit = (exempt or halved) and decision.because is not None
+    return hit and report.disk.state is State.QUANTIZED
 
 
 def _same(old: ModuleReport, new: ModuleReport) -> bool:

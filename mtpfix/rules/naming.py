@@ -158,6 +158,8 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
 def _why_tree(evidence: Evidence, path: str) -> str:
     reports = (*evidence.draft, *evidence.unasked)
     asked = next(r.decision.module.name for r in reports if r.decision.module.param == path)
+    if asked == path:
+        return f"vLLM builds `{path}` without asking for a quantization method"
     part = next((p for p in path.split(".") if p not in asked.split(".")), "")
     lacks = f", which has no `{part}`" if part else ""
     return f"the module tree has `{path}`, but vLLM asks about `{asked}`{lacks}"

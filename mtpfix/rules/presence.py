@@ -18,7 +18,7 @@ def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
     absent = absent_layers(evidence.draft)
     if not declared or not absent or len(absent) < len(_layers(evidence)):
         return
-    raises = evidence.report.outcome == "load_error"
+    raises = evidence.case.loader.missing_layer is not None
     what = "vLLM refuses to load the draft" if raises else "the draft stays uninitialised"
     yield Finding(
         code="MTP001",

@@ -16,11 +16,19 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from mtpfix.errors import UnknownError
+
 Value = Any
 
 
-class ExprError(ValueError):
+class ExprError(UnknownError):
     """The expression cannot be evaluated on this configuration."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            f"config.json does not fit what is known of the family ({message})",
+            "check the fields that it names against the original model's config.json",
+        )
 
 
 _LARGEST = 1 << 40

@@ -9,8 +9,10 @@ bounded in time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 
@@ -19,6 +21,10 @@ from mtpfix.model import Entry
 
 SECONDS = 0.25
 """Longest time that one pattern may take on one name."""
+BUDGET = 2.0
+"""Longest time, in seconds, that one pattern may take on all names together."""
+LONGEST = 20_000
+"""Characters of the longest pattern that is compiled."""
 
 Packed = Mapping[str, Sequence[str]]
 """Fused name -> names of its shards, as the engine has it in force."""
@@ -42,17 +48,45 @@ class ShardsDifferError(Exception):
         self.entry = entry
 
 
+class _Watched:
+    """A compiled pattern, and the time that it has taken; shared by all who use it."""
+
+    def __init__(self, text: str) -> None:
+        self.compiled = regex.compile(text)
+        self.spent = 0.0
+
+    def matches(self, name: str) -> bool:
+        """Whether the pattern fits the start of `name`.
+
+        Raises:
+            TimeoutError: it takes too long, for one name or for all so far.
+        """
+        if self.spent > BUDGET:
+            raise TimeoutError
+        begin = time.monotonic()
+        try:
+            return self.compiled.match(name, timeout=SECONDS) is not None
+        except TimeoutError:
+            self.spent = 2 * BUDGET  # one such name is enough
+            raise
+        finally:
+            self.spent += time.monotonic() - begin
+
+
+_watched = lru_cache(maxsize=1024)(_Watched)
+
+
 @dataclass(frozen=True, slots=True)
 class _Pattern:
     position: int
-    compiled: regex.Pattern[str]
+    watched: _Watched
     entry: Entry
 
     def matches(self, name: str) -> bool:
         try:
-            return self.compiled.match(name, timeout=SECONDS) is not None
+            return self.watched.matches(name)
         except TimeoutError as error:
-            reason = f"the pattern needs more than {SECONDS} s for {name!r:.120}"
+            reason = f"the pattern takes too long, as for {name!r:.120}"
             raise PatternError(self.entry, reason, hangs=True) from error
 
 
@@ -100,9 +134,13 @@ class Entries:
         return None
 
 
-def _compile(entry: Entry) -> regex.Pattern[str]:
+def _compile(entry: Entry) -> _Watched:
+    text = entry.text[len("re:") :]
+    if len(text) > LONGEST:
+        reason = f"a pattern of {len(text)} characters takes too long to compile"
+        raise PatternError(entry, reason, hangs=True)
     try:
-        return regex.compile(entry.text[len("re:") :])
+        return _watched(text)
     except (regex.error, OverflowError, RecursionError, ValueError) as error:
         raise PatternError(entry, f"error: {error}", hangs=False) from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
 from mtpfix.engines.vllm.policy import Context, Policy, Row, block, filled, fits, rules
@@ -18,6 +17,9 @@ from mtpfix.model import Kind, Module, Part, Platform
 
 MOST_LAYERS = 4096
 """More layers than any model has: a larger number is a mistake or an attack."""
+
+MOST_EXPERTS = 1_000_000
+"""More routed experts, over all layers, than any model has."""
 
 _CLASS_OF_KIND: Mapping[str, str] = {
     "lm_head": "ParallelLMHead",
@@ -57,8 +59,8 @@ def context(
     fields = {**policy.raw.get("defaults", {}), **config, **text}
     bare = Context(release, platform, fields)
     for name, source in policy.raw.get("derived", {}).items():
-        bare = bare.with_fields(**{name: _evaluate(policy, source, bare.fields)})
-    return bare.with_fields(mtp_layers=_evaluate(policy, policy.raw["mtp_layers"], bare.fields))
+        bare = bare.with_fields(**{name: evaluate(source, bare.fields)})
+    return bare.with_fields(mtp_layers=evaluate(policy.raw["mtp_layers"], bare.fields))
 
 
 def counts(policy: Policy, context: Context) -> tuple[int, int]:
@@ -72,7 +74,7 @@ def counts(policy: Policy, context: Context) -> tuple[int, int]:
 
 
 def _count(policy: Policy, key: str, context: Context) -> int:
-    value = _evaluate(policy, policy.raw[key], context.fields)
+    value = evaluate(policy.raw[key], context.fields)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LAYERS:
         raise UnknownError(
             f"{policy.title}: {policy.raw[key]} = {value!r:.60} is not a number of layers",
@@ -87,20 +89,17 @@ def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
     Raises:
         UnknownError: the configuration does not fit the policy's rules.
     """
-    try:
-        return tuple(_modules(policy, context, part))
-    except ExprError as error:
-        raise UnknownError(
-            f"{policy.title}: config.json does not fit what is known of the family ({error})",
-            "check the fields that it names against the original model's config.json",
-        ) from error
+    found = tuple(_modules(policy, context, part))
+    if sum(module.experts for module in found) > MOST_EXPERTS:
+        raise ExprError("more routed experts than any model has")
+    return found
 
 
 def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
     for section in policy.rows(part):
         if not fits(section, context):
             continue
-        repeat = _evaluate(policy, section["repeat"], context.fields) if "repeat" in section else 1
+        repeat = evaluate(section["repeat"], context.fields) if "repeat" in section else 1
         if not isinstance(repeat, int) or not 0 <= repeat <= MOST_LAYERS:
             raise ExprError(f"{section['repeat']} = {repeat!r:.60} is not a number of layers")
         for i in range(repeat):
@@ -119,8 +118,10 @@ def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
 def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
     """The context of one layer: its index, and what the policy derives from it."""
     inner = context.with_fields(layer=layer)
+    rows = policy.rows("per_layer")
+    inner = inner.with_fields(**dict.fromkeys(row["name"] for row in rows))
     derived: dict[str, Value] = {}
-    for row in policy.rows("per_layer"):
+    for row in rows:
         if row["name"] not in derived and fits(row, inner):
             derived[row["name"]] = evaluate(row["value"], inner.fields)
     return inner.with_fields(**derived)
@@ -162,7 +163,7 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
 
 def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
     """Prefixes of tensor names on disk that belong to an MTP layer, declared or not."""
-    layers = max(1, context.fields["mtp_layers"])
+    layers = max(1, _count(policy, "mtp_layers", context))
     roots = (
         filled(root, context.with_fields(i=i))
         for i in range(layers)
@@ -190,13 +191,3 @@ def _experts(row: Row, context: Context) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= 1 << 16:
         raise ExprError(f"{row['experts']} = {number!r:.60} is not a number of experts")
     return number
-
-
-def _evaluate(policy: Policy, source: str, fields: Mapping[str, Value]) -> Any:
-    try:
-        return evaluate(source, fields)
-    except ExprError as error:
-        raise UnknownError(
-            f"{policy.title}: config.json does not fit what is known of the family ({error})",
-            "check the fields that it names against the original model's config.json",
-        ) from error

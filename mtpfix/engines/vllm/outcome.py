@@ -156,15 +156,23 @@ def _misfit(
         error = _lost(decision.module, first) if first.suffix in lost else None
         error = error or _refusal(decision.module, first, loader)
         return _Misfit("load_error", error, first.name)
-    missing = sorted(known.needed - suffixes)
-    if disk.state is State.MIXED and not missing:
-        return _Misfit("silent_garbage", None, None)  # some members lack their scale
-    if not missing and same:
+    missing = known.needed - suffixes
+    whole = same and not missing and not _incomplete(decision.module, found)
+    if whole and disk.state is not State.MIXED:
         fits = _formats_agree(decision, disk)
         return None if fits else _Misfit("load_error", None, found[0].name)
     if loader.strict and missing:
         return _Misfit("load_error", _UNINITIALISED, None)
     return _Misfit("silent_garbage", None, None)
+
+
+def _incomplete(module: Module, found: Sequence[_Found]) -> bool:
+    """Whether a member of a fused module, or an expert, has no weights on disk."""
+    there = {tensor.member for tensor in found}
+    if there & set(module.stacked):
+        return False
+    expected = sum(module.experts if "*" in member else 1 for member in module.members)
+    return len(there) < expected
 
 
 def _formats_agree(decision: Decision, disk: Precision) -> bool:

@@ -162,6 +162,8 @@ def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:
 
 def _select(text: str) -> Iterator[str]:
     covered = covered_releases()
+    if not text:
+        raise UsageError("an empty vLLM release", "write for example 0.32.0, '>=0.28' or all")
     if text == "all":
         yield from covered
     elif text == "newest":

@@ -21,6 +21,7 @@ from mtpfix.engines.vllm.match import (
     target,
 )
 from mtpfix.engines.vllm.policy import Context, Policy, rules
+from mtpfix.engines.vllm.rejects import refusal
 from mtpfix.engines.vllm.schemes import Scheme, normalised, scheme
 from mtpfix.model import Built, Decision, Entry, Group, Json, Kind, Module, Part, QuantView
 
@@ -64,6 +65,7 @@ class Predictor:
         self._context = context
         self.packed = packed_mapping(policy, context, part)
         self._broken: PatternError | None = None
+        self._refused = refusal(view, context.release)
         self._schemes: dict[tuple[str, Kind], Scheme] = {}
         self._groups: dict[str, Group] = {}
         try:
@@ -78,8 +80,7 @@ class Predictor:
         if not module.asks:
             return Decision(module, "unquantized", expects="unquantized")
         try:
-            if self._broken is not None:
-                raise self._broken
+            self._must_be_sound()
             return self._decide(module)
         except _RaisesError as error:
             return Decision(module, "error", because=error.entry, error=error.message)
@@ -88,6 +89,13 @@ class Predictor:
         except PatternError as error:
             built: Built = "unknown" if error.hangs else "error"
             return Decision(module, built, because=error.entry, error=error.reason)
+
+    def _must_be_sound(self) -> None:
+        """Raises what the engine raises for the configuration as a whole."""
+        if self._refused is not None:
+            raise _RaisesError(self._refused)
+        if self._broken is not None:
+            raise self._broken
 
     def _decide(self, module: Module) -> Decision:
         if module.kind == "experts":

@@ -23,6 +23,9 @@ _DEFAULTS: Mapping[str, Json] = {
 """Defaults of `QuantizationArgs` in the compressed-tensors package."""
 
 
+_NONE: Mapping[str, Any] = {"error": "ValidationError: the group has no weights"}
+
+
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """The class that vLLM picks, or the exception that it raises instead."""
@@ -45,7 +48,7 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
     table = _table()
     rows = table["linear" if kind == "lm_head" else kind]
     shape = _Shape(group, group.format or default_format, table)
-    row = next(row for row in fitting(rows, context) if shape.fits(row))
+    row = next((row for row in fitting(rows, context) if shape.fits(row)), _NONE)
     expects = row.get("expects")
     if expects is not None:
         expects = expects.format(strategy=normalised(group.weights or {})["strategy"])
@@ -110,8 +113,13 @@ class _Shape:
 def _is(value: Json, allowed: Json) -> bool:
     """Whether a value is the one, one of several, or not a certain one."""
     if isinstance(allowed, dict):
-        return bool(value != allowed["not"])
+        return not _is(value, allowed["not"])
     return value in allowed if isinstance(allowed, list) else bool(value == allowed)
+
+
+def is_activation_format(format: str | None) -> bool:  # noqa: A002
+    """Whether a format stands for quantized activations too."""
+    return format in _table()["activation_formats"]
 
 
 def normalised(args: Mapping[str, Json]) -> dict[str, Json]:

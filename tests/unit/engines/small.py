@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import struct
@@ -34,6 +35,7 @@ Config = dict[str, Any]
 Entry = tuple[str, tuple[int, ...]]
 Tensors = dict[str, Entry]
 
+PARTS: tuple[Part, ...] = ("trunk", "draft")
 NEWEST = covered_releases()[-1]
 ALL = covered_releases()
 
@@ -144,8 +146,8 @@ def tensors(config: Config, quantized: Iterable[str] = (), drop: Iterable[str] =
         drop: names on disk, or ends of them, that are left out.
     """
     found: Tensors = {}
-    for part in ("trunk", "draft"):
-        for module in modules(config, part):  # type: ignore[arg-type]
+    for part in PARTS:
+        for module in modules(config, part):
             for name in written_out(module):
                 if (
                     name in module.stacked
@@ -232,7 +234,8 @@ def at_most(seconds: float) -> Iterator[None]:
         raise _TooSlowError
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    gc.disable()  # what rings inside a callback of the collector is lost
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
     slow = False
     try:
         yield
@@ -241,4 +244,5 @@ def at_most(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
     assert not slow, f"took more than {seconds} s"

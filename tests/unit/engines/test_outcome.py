@@ -182,7 +182,7 @@ def test_a_strict_loader_notices() -> None:
     report = judged(O_PROJ, "quantized", bf16("a.o_proj"), Loader("dict", strict=True))
     assert report.consequence == "load_error"
     assert (report.detail or "").startswith(
-        "RuntimeError: Some parameters like model.o.weight_scale are not in the checkpoint"
+        "RuntimeError: Some parameters like … are not in the checkpoint"
     )
 
 
@@ -221,16 +221,14 @@ def test_an_unknown_format_is_judged_by_its_state_alone() -> None:
 def test_members_that_differ_are_mixed_and_wrong() -> None:
     tensors = {**fp8("a.q"), **fp8("a.k"), **bf16("a.v")}
     for built in ("quantized", "unquantized"):
-        report = judged(QKV, built, tensors)  # type: ignore[arg-type]
+        report = judged(QKV, built, tensors)
         assert (report.disk.state, report.agrees) == (State.MIXED, False)
 
 
-@pytest.mark.xfail(strict=True, reason="members that are absent are passed over")
 def test_a_fused_layer_that_lacks_a_member_is_not_right() -> None:
     assert judged(QKV, "quantized", {**fp8("a.q"), **fp8("a.k")}).agrees is not True
 
 
-@pytest.mark.xfail(strict=True, reason="members that are absent are passed over")
 def test_experts_of_which_one_is_absent_are_not_right() -> None:
     tensors = {n: e for n, e in all_of(EXPERTS).items() if not n.startswith("a.experts.1.")}
     assert judged(EXPERTS, "quantized", tensors).agrees is not True

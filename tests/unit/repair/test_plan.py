@@ -113,8 +113,9 @@ def test_a_block_that_is_quantized_needs_nothing() -> None:
 
 
 def test_unquantized_modules_of_a_mixed_block_are_listed_by_name() -> None:
-    quantized = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
-    made = planned(GLM, quantized=(*quantized, "experts.0.down_proj", "experts.1.down_proj"))
+    quantized = ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"]
+    quantized += ["experts.0.down_proj", "experts.1.down_proj"]
+    made = planned(GLM, quantized=quantized)
     assert set(made.added) == {f"{ATTN}.o_proj", f"{SHARED}.down_proj"}
 
 
@@ -131,8 +132,8 @@ def test_the_fused_name_alone_is_enough_for_the_engine() -> None:
 
 
 def test_experts_get_a_pattern_below_their_name() -> None:
-    quantized = ("q_proj", "k_proj", "v_proj", "o_proj", "shared_experts.gate_proj")
-    quantized = (*quantized, "shared_experts.up_proj", "shared_experts.down_proj")
+    quantized = [f"{name}_proj" for name in "qkvo"]
+    quantized += [f"shared_experts.{name}_proj" for name in ("gate", "up", "down")]
     made = planned(GLM, quantized=quantized)
     assert made.added == (r"re:^model\.layers\.2\.mlp\.experts\..*",)
 
@@ -149,7 +150,6 @@ def test_half_a_list_of_an_unquantized_block_gets_the_pattern() -> None:
     assert (made.added, made.removed) == ((GLM_BLOCK,), ())
 
 
-@pytest.mark.xfail(strict=True, reason="only modules that are built unquantized count as hit")
 def test_half_a_list_of_a_quantized_layer_is_taken_off() -> None:
     made = planned(GLM, ("lm_head", f"{ATTN}.q_proj"), EVERYTHING)
     assert (made.removed, made.unresolved) == ((f"{ATTN}.q_proj",), ())
@@ -170,8 +170,8 @@ def test_an_exact_entry_for_a_quantized_module_is_taken_off() -> None:
 
 
 def test_an_entry_that_is_too_broad_is_replaced() -> None:
-    quantized = ("experts.0.gate_proj", "experts.0.up_proj", "experts.0.down_proj")
-    quantized += ("experts.1.gate_proj", "experts.1.up_proj", "experts.1.down_proj")
+    experts = ("gate_proj", "up_proj", "down_proj")
+    quantized = [f"experts.{number}.{name}" for number in "01" for name in experts]
     made = planned(GLM, ("lm_head", GLM_BLOCK), quantized)
     assert made.removed == (GLM_BLOCK,)
     assert set(made.added) == {
@@ -201,7 +201,6 @@ def test_an_entry_that_the_trunk_needs_is_narrowed() -> None:
         ("re:mtp.layers.*", "re:.*(self_attn|mlp).*", "mtp.fc"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="of entries that overlap only the first is taken off")
 def test_every_entry_that_hits_quantized_modules_is_taken_off(ignore: tuple[str, ...]) -> None:
     made = planned(QWEN_NEXT, ("lm_head", *ignore), EVERYTHING, (NEWEST,))
     assert (sorted(made.removed), made.unresolved) == (sorted(ignore), ())
@@ -324,7 +323,6 @@ def test_without_metadata_there_is_nothing_to_plan() -> None:
     assert nothing() == Plan(QuantView("", "config.json", "", (), "", (), None))
 
 
-@pytest.mark.xfail(strict=True, reason="`wrong` forgets modules that are quantized and then raise")
 def test_no_entry_makes_a_module_raise_that_was_right() -> None:
     """Qwen3-Next up to 0.24 takes `down_proj` for a shard of `gate_up_proj`."""
     quantized = ("shared_expert.gate_proj", "shared_expert.up_proj")
@@ -363,7 +361,7 @@ def names_of(config: Config) -> list[str]:
     found: dict[str, None] = dict.fromkeys(BROAD)
     for release in RELEASES:
         for part in ("trunk", "draft"):
-            for module in modules(config, part, release):  # type: ignore[arg-type]
+            for module in modules(config, part, release):
                 names = (module.name, module.param, *module.members)
                 found.update(dict.fromkeys(name.replace("*", "0") for name in names))
     return list(found)
@@ -382,7 +380,7 @@ def states(draw: st.DrawFn) -> tuple[tuple[Case, ...], QuantView, Config]:
 
 
 OPTIONS = st.sampled_from([Options(), ENGINE_ONLY])
-fast = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def trunk_of(judged: Sequence[Case], view: QuantView) -> list[tuple[str, str, str | None, object]]:
@@ -467,9 +465,8 @@ def test_a_trunk_that_is_mended_goes_from_wrong_to_right_only(
         assert old == new or (old[3], new[3]) == (False, True)
 
 
-@pytest.mark.xfail(strict=True, reason="of entries that overlap only the first is taken off")
 @settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     database=None,
@@ -494,7 +491,6 @@ def test_a_second_plan_changes_nothing_where_entries_do_not_overlap() -> None:
         assert plan(judged, made.view).edits == ()
 
 
-@pytest.mark.xfail(strict=True, reason="of entries that overlap only the first is taken off")
 def test_a_second_plan_changes_nothing() -> None:
     quantized = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj")
     first = planned(MIMO, ("re:.*o_proj", r"re:model\.layers\..*"), quantized, (NEWEST,))

@@ -173,7 +173,7 @@ def test_a_module_that_never_asks_is_shown_only_where_it_is_wrong() -> None:
 
 
 def test_a_limit_of_the_engine_is_not_blamed_on_an_entry() -> None:
-    limit = Limit("the forward pass reads a scale", "load_error", None, "0.30.0", "read")
+    limit = Limit("the forward pass reads a scale", "load_error", None, "forward", "0.30.0", "read")
     made = examples.judged(examples.module("wo_a"), agrees=False, limit=limit)
     text = render(examples.report(examples.engine((made,))), width=100, verbose=True)
     assert re.search(r"wo_a .*no metadata helps  ✗ differs\n +the forward pass reads", text)

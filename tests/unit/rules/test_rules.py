@@ -106,7 +106,6 @@ def test_mtp001_where_the_engine_does_not_notice() -> None:
     assert "the draft stays uninitialised" in finding.message
 
 
-@pytest.mark.xfail(strict=True, reason="any load error is taken for the one about absent weights")
 def test_mtp001_does_not_blame_absent_weights_for_another_error() -> None:
     config = with_list(QWEN_NEXT, ("model.layers.1.self_attn.q_proj",))
     finding = one("MTP001", config, without_mtp(config, "mtp."))
@@ -197,10 +196,6 @@ def test_mtp004_counts_the_tensors_of_the_single_file_too() -> None:
             GLM,
             "model.layers.2.eh_proj",
             "vLLM builds `model.layers.2.eh_proj` without asking",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="says that the tree has a name and that vLLM asks about the same",
-            ),
         ),
     ],
 )
