@@ -154,4 +154,7 @@ def narrowed(text: str, spared: Iterable[str]) -> str:
         spared: names; one that ends in a dot stands for everything below it.
     """
     parts = (re.escape(n) if n.endswith(".") else f"{re.escape(n)}$" for n in sorted(spared))
-    return f"re:(?!{'|'.join(parts)})(?:{text[len('re:') :]})"
+    body = text[len("re:") :]
+    flags = re.match(r"(\(\?[aiLmsux]+\))*", body)  # must stand first
+    start = flags[0] if flags else ""
+    return f"re:{start}(?!{'|'.join(parts)})(?:{body[len(start) :]})"

@@ -156,12 +156,13 @@ class _Planner:
         """Trunk modules that `change` moves, to what is on disk (`healed`) or elsewhere."""
         view = quant.changed(self._view, change)
         found: dict[str, None] = {}
+        unreadable = self._view.raw.get("ignore", []) is None  # then vLLM builds no layer at all
         for case, before in zip(self._cases, self._trunk, strict=True):
             touched = self._touched(case, before, change)
             modules = [report.decision.module for report in touched]
             for old, new in zip(touched, case.judged(view, modules), strict=True):
                 right = old.agrees is False and new.agrees is True
-                revived = right and old.decision.built == "error"  # nothing was built before
+                revived = right and unreadable and old.decision.built == "error"
                 if not _same(old, new) and right == healed and not revived:
                     found[old.decision.module.name] = None
         return list(found)

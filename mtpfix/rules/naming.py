@@ -22,12 +22,14 @@ class _Names(NamedTuple):
     tree: dict[str, None]
     experts: dict[str, str]
     """Name of routed experts -> the first name that is asked in their place."""
+    shards: dict[str, str]
+    """Shard in the draft's own spelling -> the fused name."""
 
 
 def _draft_names(evidence: Evidence) -> _Names:
     packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    found = _Names({}, {}, {}, {})
+    found = _Names({}, {}, {}, {}, {})
     for report in (*evidence.draft, *evidence.unasked):
         module = report.decision.module
         if not all(f"{member}.".startswith(roots) for member in module.members):
@@ -38,6 +40,10 @@ def _draft_names(evidence: Evidence) -> _Names:
         found.tree[module.param] = None
         if module.kind == "experts":
             found.experts[module.name] = names_asked[0]
+        elif len(module.members) > 1:
+            root = module.name.rpartition(".")[0]
+            shards = (f"{root}.{member.rpartition('.')[2]}" for member in module.members)
+            found.shards.update(dict.fromkeys(shards, module.name))
     return found
 
 
@@ -101,7 +107,7 @@ def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
     text = entry.text.lower()
     if "mtp" in text or "nextn" in text or entry.text.startswith(roots):
         return True
-    if _experts_of(entry, draft) is not None:
+    if _experts_of(entry, draft) is not None or entry.text in draft.shards:
         return True
     fits = _first(entry, draft.disk) is not None or _first(entry, draft.tree) is not None
     return fits and _first(entry, evidence.trunk_names) is None
@@ -138,6 +144,9 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
     probe = _experts_of(written, draft)
     if probe is not None:
         return _Why("experts", f"of routed experts vLLM asks only about expert 0, as `{probe}`")
+    if written.text in draft.shards:
+        fused = draft.shards[written.text]
+        return _Why("shard", f"no packed mapping is in force here; vLLM asks about `{fused}`")
     in_tree = _first(written, draft.tree)
     if in_tree is not None:
         return _Why("tree", _why_tree(evidence, in_tree))
@@ -145,14 +154,18 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
     if on_disk is not None:
         return _Why("disk", _why_disk(evidence, on_disk))
     example = next(iter(draft.asked), "")
+    kind, text = (
+        "name",
+        f"names are compared as a whole, and vLLM asks about names like `{example}`",
+    )
     if written.text.startswith("re:"):
-        text = f"no name that vLLM asks about fits; they look like `{example}`"
-        return _Why("pattern", text)
-    if "*" in written.text:
-        text = "compressed-tensors has no wildcards, only exact names and `re:` patterns"
-        return _Why("glob", text)
-    text = f"names are compared as a whole, and vLLM asks about names like `{example}`"
-    return _Why("name", text)
+        kind, text = "pattern", f"no name that vLLM asks about fits; they look like `{example}`"
+    elif "*" in written.text:
+        kind, text = (
+            "glob",
+            "compressed-tensors has no wildcards, only exact names and `re:` patterns",
+        )
+    return _Why(kind, text)
 
 
 def _why_tree(evidence: Evidence, path: str) -> str:

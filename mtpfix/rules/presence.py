@@ -76,7 +76,7 @@ def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
     roots = disk_roots(evidence.case.policy, evidence.case.context)
     for problem in evidence.checkpoint.problems:
         lost = [name for name in problem.tensors if name.startswith(roots)]
-        if problem.kind == "not_in_index" and lost:
+        if problem.kind in ("not_in_index", "shadowed_index") and lost:
             yield Finding(
                 code="MTP004",
                 severity="error",
@@ -86,7 +86,7 @@ def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
                 where=evidence.at(problem.file, ""),
                 fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
             )
-        elif problem.kind == "shadowed_index":
+        if problem.kind == "shadowed_index":
             yield Finding(
                 code="MTP005",
                 severity="warning",

@@ -10,7 +10,7 @@ import pytest
 
 from mtpfix import api
 from mtpfix.advice import Names, advise
-from mtpfix.errors import MtpfixError, UnknownError
+from mtpfix.errors import MtpfixError, UnknownError, UsageError
 from mtpfix.repair.plan import Options
 from tests.unit.engines.small import (
     ALL,
@@ -115,12 +115,12 @@ def test_a_configuration_that_is_no_object_is_an_error(tmp_path: Path, value: An
         api.names_of(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="the config.json of the same folder is read in its place")
-def test_a_configuration_of_another_name_is_read_itself(tmp_path: Path) -> None:
+def test_a_configuration_of_another_name_is_not_mistaken_for_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(QWEN_NEXT), encoding="utf-8")
     other = tmp_path / "other.json"
     other.write_text(json.dumps(GLM), encoding="utf-8")
-    assert api.names_of(other, options=ENGINE_ONLY).family == "glm4_moe"
+    with pytest.raises(UsageError):
+        api.names_of(other, options=ENGINE_ONLY)
 
 
 def test_what_exempts_the_imagined_block_exempts_the_real_one(tmp_path: Path) -> None:

@@ -79,12 +79,12 @@ _watched = lru_cache(maxsize=1024)(_Watched)
 @dataclass(frozen=True, slots=True)
 class _Pattern:
     position: int
-    watched: _Watched
     entry: Entry
 
     def matches(self, name: str) -> bool:
+        watched = _compile(self.entry)
         try:
-            return self.watched.matches(name)
+            return watched.matches(name)
         except TimeoutError as error:
             reason = f"the pattern takes too long, as for {name!r:.120}"
             raise PatternError(self.entry, reason, hangs=True) from error
@@ -93,18 +93,24 @@ class _Pattern:
 class Entries:
     """A list of entries, indexed so that exact names cost one look-up.
 
+    Args:
+        entries: in the order of the list.
+        eager: whether an invalid pattern is an error at once, or only when a name gets to it.
+
     Raises:
         PatternError: an entry is not a valid regular expression.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry], *, eager: bool = True) -> None:
         self._exact: dict[str, tuple[int, Entry]] = {}
         self._patterns: list[_Pattern] = []
         self._all: list[Entry] = []
         for position, entry in enumerate(entries):
             self._all.append(entry)
             if entry.text.startswith("re:"):
-                self._patterns.append(_Pattern(position, _compile(entry), entry))
+                self._patterns.append(_Pattern(position, entry))
+                if eager:
+                    _compile(entry)
             else:
                 self._exact.setdefault(entry.text, (position, entry))
 
@@ -178,7 +184,9 @@ def target(name: str, cls: str, targets: Entries, packed: Packed, release: str) 
         return by_name
     if rules("shards_before_class", release):
         return _by_shards(name, targets, packed) or targets.first_in_class(cls)
-    return targets.first_in_class(cls) or _by_shards(name, targets, packed)
+    by_class = targets.first_in_class(cls)
+    # vLLM takes the empty target, which every class contains, for no target at all.
+    return by_class if by_class and by_class.text else _by_shards(name, targets, packed)
 
 
 def _by_shards(name: str, targets: Entries, packed: Packed) -> Entry | None:

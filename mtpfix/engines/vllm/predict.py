@@ -69,9 +69,10 @@ class Predictor:
         self._schemes: dict[tuple[str, Kind], Scheme] = {}
         self._groups: dict[str, Group] = {}
         try:
-            self._ignore = Entries(self._view.ignore)
-            self._targets = Entries(self._collect_targets())
-            self._with_experts = Entries(self._collect_targets(experts=True))
+            # Since 0.30 every entry is tried; before, and for targets, the first that fits ends it.
+            self._ignore = Entries(self._view.ignore, eager=self._rule("fused_name_first"))
+            self._targets = Entries(self._collect_targets(), eager=False)
+            self._with_experts = Entries(self._collect_targets(experts=True), eager=False)
         except PatternError as error:
             self._broken = error
 

@@ -125,6 +125,9 @@ def is_activation_format(format: str | None) -> bool:  # noqa: A002
 def normalised(args: Mapping[str, Json]) -> dict[str, Json]:
     """Quantization arguments with defaults and the inferred strategy filled in."""
     values = {**_DEFAULTS, **{key: value for key, value in args.items() if value is not None}}
+    for field in ("num_bits", "group_size"):
+        if isinstance(values[field], str) and values[field].isdecimal():
+            values[field] = int(values[field])
     for field in ("type", "strategy"):
         if isinstance(values.get(field), str):
             values[field] = values[field].lower()

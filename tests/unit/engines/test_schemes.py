@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from mtpfix.engines.vllm.rejects import refusal
 from mtpfix.engines.vllm.schemes import Scheme, normalised, params, scheme
 from mtpfix.model import Entry, Group, Kind, Platform
+from mtpfix.quant.compressed_tensors import read
 from tests.unit.engines.small import ALL, GLM, context
 
 Args = dict[str, Any]
@@ -215,11 +217,11 @@ def test_a_group_without_weights_raises_as_in_the_engine() -> None:
 
 @pytest.mark.parametrize("order", ["group", "dynamic", True])
 @pytest.mark.parametrize("release", ["0.30.0", "0.33.0"])
-@pytest.mark.xfail(strict=True, reason="from 0.30 on vLLM refuses activation ordering by group")
 def test_activation_ordering_by_group_raises_from_0_30(order: Any, release: str) -> None:
     """Read in 0.30 to 0.33 (`_quantization_scheme_map_from_config`), run on 0.32.0."""
-    found = chosen({**INT4_GROUP, "actorder": order}, None, "pack-quantized", release=release)
-    assert (found.error or "").startswith("ValueError: Compressed-tensors group/dynamic")
+    group = {"targets": ["Linear"], "weights": {**INT4_GROUP, "actorder": order}}
+    found = read("config.json", "", {"format": "pack-quantized", "config_groups": {"g": group}})
+    assert (refusal(found, release) or "").startswith("ValueError: Compressed-tensors group/dyn")
 
 
 @pytest.mark.parametrize("release", ["0.29.0", "0.33.0"])
@@ -228,7 +230,6 @@ def test_activation_ordering_by_weight_is_no_matter(release: str) -> None:
     assert found.name == "CompressedTensorsWNA16"
 
 
-@pytest.mark.xfail(strict=True, reason="pydantic reads '4' as 4")
 def test_a_number_that_is_written_as_a_string_counts() -> None:
     found = chosen({**INT4_GROUP, "num_bits": "4"}, None, "pack-quantized", "experts")
     assert found.name == "CompressedTensorsWNA16MoEMethod"

@@ -155,9 +155,6 @@ def test_mtp005_a_single_file_beside_the_index() -> None:
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a single file that holds the MTP block alone is only MTP005"
-)
 def test_mtp004_counts_the_tensors_of_the_single_file_too() -> None:
     config = with_list(GLM, (BLOCK,))
     lost = (f"{ATTN}.o_proj.weight",)
@@ -231,9 +228,6 @@ def test_mtp101_an_entry_for_the_trunk_alone_is_alive() -> None:
     assert not of_code("MTP101", config)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="in the draft's spelling, so on disk and in the tree nowhere"
-)
 def test_mtp101_shards_of_a_layer_that_has_no_mapping_are_dead() -> None:
     entries = ("model.layers.2.attn.wq_a", "model.layers.2.attn.wkv")
     assert of_code("MTP101", with_list(DEEPSEEK_V4, entries), release="0.28.0")
