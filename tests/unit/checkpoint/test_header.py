@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mtpfix.checkpoint.header import BITS, HEADER_LIMIT, header_length, parse_header
@@ -108,8 +108,13 @@ def test_dtypes_have_the_size_that_the_formats_own_reader_gives_them(dtype, tmp_
     raw = json.dumps({"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, size]}}).encode()
     path = tmp_path / "m.safetensors"
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(size))
-    with safe_open(path, "np") as file:
-        assert list(file.keys()) == ["a"]
+    try:
+        with safe_open(path, "np") as file:
+            assert list(file.keys()) == ["a"]
+    except SafetensorError as error:  # the oldest reader that we install beside knows fewer
+        newer = dtype in {"C64", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
+        if not newer or f"unknown variant `{dtype}`" not in str(error):
+            raise
 
 
 # --- what is refused ---------------------------------------------------------
