@@ -21,7 +21,7 @@ LAYERS = 43
 EXPERTS = 2
 WIDTH = 32
 """Rows and columns of every matrix."""
-BYTES = {"BF16": 2, "F32": 4, "F8_E4M3": 1, "U8": 1}
+BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1, "U8": 1}
 Entry = tuple[str, tuple[int, ...]]
 Tensors = dict[str, Entry]
 
@@ -132,7 +132,7 @@ def _args(bits: int, strategy: str, *, dynamic: bool | str = False, **more: Any)
 
 
 def write_shard(path: Path, tensors: Mapping[str, Entry]) -> int:
-    """Writes one safetensors file of zeros; returns the size of its data in bytes."""
+    """Writes one safetensors file of zeros, as a hole; returns the size of its data in bytes."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     begin = 0
     for name, (dtype, shape) in tensors.items():
@@ -143,7 +143,9 @@ def write_shard(path: Path, tensors: Mapping[str, Entry]) -> int:
         begin += size
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
-    path.write_bytes(struct.pack("<Q", len(raw)) + raw + bytes(begin))
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(raw)) + raw)
+        file.truncate(8 + len(raw) + begin)
     return begin
 
 

@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, NamesFormat
-from mtpfix.errors import UsageError
 from mtpfix.model import PLATFORMS
 
 
@@ -35,12 +33,9 @@ def names(
     from mtpfix.repair.plan import Options
     from mtpfix.report import names as renderer
 
-    path = Path(options.local(target))
-    if path.is_file() and path.name != "config.json":
-        raise UsageError(f"{target}: not a config.json", "give a folder, or its config.json")
     with output.working("trying entries on every release"):
         found = api.names_of(
-            path,
+            options.local(target),
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform, PLATFORMS),
             options=Options(engine_names_only=engine_names_only),

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
 import typer
 
 from mtpfix.cli import gate, options, output
-from mtpfix.cli.options import Color, FailOn, Format
+from mtpfix.cli.options import Color, FailOn, Format, PlatformChoice
 from mtpfix.cli.output import Screen
 from mtpfix.model import Report
 
@@ -30,22 +34,9 @@ def inspect(
 
     Exits 0 whenever it could read and judge; `exit_code` in the JSON is that of `check`.
     """
-    from mtpfix import api
-
     wish = gate.wish(select, ignore, fail_on.value)
-    report = api.inspect(
-        options.local(target),
-        vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, ("cuda",)),
-        trunk=trunk,
-    )
-    report = gate.gated(report, wish)
-    if output_format is Format.json:
-        text = _json(report)
-    else:
-        screen = output.result_screen(color.value, output_file)
-        text = _text(report, screen, verbose=verbose)
-    output.emit(text, output_file)
+    report = _judged(target, vllm, platform, wish, trunk=trunk)
+    _emit(report, partial(_text, verbose=verbose), output_format, output_file, color)
     raise typer.Exit(gate.readable(report))
 
 
@@ -63,28 +54,48 @@ def check(
     verbose: options.Verbose = False,
 ) -> None:
     """Judge as `inspect` does, and fail where something is wrong: the gate for CI."""
-    from mtpfix import api
-
     wish = gate.wish(select, ignore, fail_on.value)
-    report = api.check(
-        options.local(target),
-        vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, ("cuda",)),
-    )
-    report = gate.gated(report, wish)
-    if output_format is Format.json:
-        text = _json(report)
-    else:
-        screen = output.result_screen(color.value, output_file)
-        text = _text(report, screen, verbose=True) if verbose else _brief(report, screen)
-    output.emit(text, output_file)
+    report = _judged(target, vllm, platform, wish)
+    render = partial(_text, verbose=True) if verbose else _brief
+    _emit(report, render, output_format, output_file, color)
     raise typer.Exit(report.exit_code)
 
 
-def _json(report: Report) -> str:
+def _judged(
+    target: str,
+    vllm: Sequence[str] | None,
+    platform: Iterable[PlatformChoice] | None,
+    wish: gate.Wish,
+    *,
+    trunk: bool = False,
+) -> Report:
+    """The report on a target, with the findings that count."""
+    from mtpfix import api
+
+    report = api.inspect(
+        options.local(target),
+        vllm=options.releases(vllm, "newest"),
+        platforms=options.platforms(platform, ("cuda",)),
+        trunk=trunk,
+    )
+    return gate.gated(report, wish)
+
+
+def _emit(
+    report: Report,
+    render: Callable[[Report, Screen], str],
+    form: Format,
+    file: Path | None,
+    color: Color,
+) -> None:
+    """Writes the report as JSON, or as `render` has it for a person."""
     from mtpfix.report import json
 
-    return json.render(report)
+    as_json = form is Format.json
+    text = (
+        json.render(report) if as_json else render(report, output.result_screen(color.value, file))
+    )
+    output.emit(text, file)
 
 
 def _text(report: Report, screen: Screen, *, verbose: bool) -> str:

@@ -110,6 +110,10 @@ def nothing() -> Plan:
     return Plan(QuantView("", "config.json", "", (), "", (), None))
 
 
+_Key = tuple[str, str, str]
+"""Release, platform and parameter path of a module."""
+
+
 class _Planner:
     """Tries changes of one ignore list against all cases."""
 
@@ -129,23 +133,21 @@ class _Planner:
             self._judged[change] = [case.judged(view, case.draft) for case in self._cases]
         return self._judged[change]
 
-    def wrong(self, change: Change) -> set[tuple[str, str, str]]:
-        """Release, platform and module of what a list could mend and `change` leaves wrong."""
-        return {
-            (case.context.release, case.context.platform, report.decision.module.param)
-            for case, reports in zip(self._cases, self._draft(change), strict=True)
-            for report in reports
-            if report.agrees is False and report.limit is None and _mendable(report)
-        }
+    def wrong(self, change: Change) -> set[_Key]:
+        """What a list could mend in the draft and `change` leaves wrong."""
+        return {key for key, report in self._amiss(change) if _mendable(report)}
 
-    def broken(self, change: Change) -> set[tuple[str, str, str]]:
-        """Release, platform and module of everything in the draft that `change` leaves wrong."""
-        return {
-            (case.context.release, case.context.platform, report.decision.module.param)
-            for case, reports in zip(self._cases, self._draft(change), strict=True)
-            for report in reports
-            if report.agrees is False and report.limit is None
-        }
+    def broken(self, change: Change) -> set[_Key]:
+        """Everything in the draft that `change` leaves wrong."""
+        return {key for key, _ in self._amiss(change)}
+
+    def _amiss(self, change: Change) -> Iterator[tuple[_Key, ModuleReport]]:
+        for case, reports in zip(self._cases, self._draft(change), strict=True):
+            for report in reports:
+                if report.agrees is False and report.limit is None:
+                    context = case.context
+                    key = (context.release, context.platform, report.decision.module.param)
+                    yield key, report
 
     def moved(self, change: Change) -> list[str]:
         """Trunk modules whose decision `change` alters, unless the user lets it mend them."""

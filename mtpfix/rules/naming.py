@@ -24,12 +24,18 @@ class _Names(NamedTuple):
     """Name of routed experts -> the first name that is asked in their place."""
     shards: dict[str, str]
     """Shard in the draft's own spelling -> the fused name."""
+    trunk: dict[str, None]
+    """What is asked about the trunk."""
+    roots: tuple[str, ...]
+    """What names of the MTP block on disk begin with."""
 
 
 def _draft_names(evidence: Evidence) -> _Names:
     packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    found = _Names({}, {}, {}, {}, {})
+    of_trunk = packed_mapping(evidence.case.policy, evidence.case.context, "trunk")
+    trunk = {n: None for r in evidence.trunk for n in asked_names(r.decision.module, of_trunk)}
+    found = _Names({}, {}, {}, {}, {}, trunk, roots)
     for report in (*evidence.draft, *evidence.unasked):
         module = report.decision.module
         if not all(f"{member}.".startswith(roots) for member in module.members):
@@ -81,7 +87,7 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
 def _dead(written: Entry, entry: Entry, draft: _Names, evidence: Evidence) -> _Why | None:
     """Why an entry for the MTP block never matches; None if it does, or is not for it."""
     try:
-        if not _about_mtp(evidence, written, draft) or _alive(evidence, entry, draft):
+        if not _about_mtp(evidence, written, draft) or _alive(entry, draft):
             return None
         return _why(written, draft, evidence)
     except PatternError:
@@ -103,9 +109,8 @@ def _pairs(evidence: Evidence) -> Iterator[tuple[Entry, Entry]]:
 
 def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
     """Whether an entry is meant for the MTP block: it says so, or fits nothing else."""
-    roots = disk_roots(evidence.case.policy, evidence.case.context)
     text = entry.text.lower()
-    if "mtp" in text or "nextn" in text or entry.text.startswith(roots):
+    if "mtp" in text or "nextn" in text or entry.text.startswith(draft.roots):
         return True
     if _experts_of(entry, draft) is not None or entry.text in draft.shards:
         return True
@@ -113,13 +118,9 @@ def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
     return fits and _first(entry, evidence.trunk_names) is None
 
 
-def _alive(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
+def _alive(entry: Entry, draft: _Names) -> bool:
     """Whether vLLM compares the entry with a name that it fits."""
-    if _first(entry, draft.asked) is not None:
-        return True
-    packed = packed_mapping(evidence.case.policy, evidence.case.context, "trunk")
-    trunk = {n: None for r in evidence.trunk for n in asked_names(r.decision.module, packed)}
-    return _first(entry, trunk) is not None
+    return _first(entry, draft.asked) is not None or _first(entry, draft.trunk) is not None
 
 
 def _experts_of(entry: Entry, draft: _Names) -> str | None:
@@ -153,19 +154,20 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
     on_disk = _first(written, draft.disk)
     if on_disk is not None:
         return _Why("disk", _why_disk(evidence, on_disk))
-    example = next(iter(draft.asked), "")
-    kind, text = (
-        "name",
-        f"names are compared as a whole, and vLLM asks about names like `{example}`",
-    )
-    if written.text.startswith("re:"):
-        kind, text = "pattern", f"no name that vLLM asks about fits; they look like `{example}`"
-    elif "*" in written.text:
-        kind, text = (
-            "glob",
-            "compressed-tensors has no wildcards, only exact names and `re:` patterns",
+    return _why_foreign(written.text, next(iter(draft.asked), ""))
+
+
+def _why_foreign(text: str, example: str) -> _Why:
+    """The reason where an entry fits no name at all; `example` is a name that vLLM asks about."""
+    if text.startswith("re:"):
+        return _Why("pattern", f"no name that vLLM asks about fits; they look like `{example}`")
+    if "*" in text:
+        return _Why(
+            "glob", "compressed-tensors has no wildcards, only exact names and `re:` patterns"
         )
-    return _Why(kind, text)
+    return _Why(
+        "name", f"names are compared as a whole, and vLLM asks about names like `{example}`"
+    )
 
 
 def _why_tree(evidence: Evidence, path: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import signal
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,10 +29,9 @@ from mtpfix.model import (
     Target,
     Tensor,
 )
+from tools.sample import Entry, Tensors, write_shard
 
 Config = dict[str, Any]
-Entry = tuple[str, tuple[int, ...]]
-Tensors = dict[str, Entry]
 
 PARTS: tuple[Part, ...] = ("trunk", "draft")
 NEWEST = covered_releases()[-1]
@@ -191,25 +189,6 @@ def cases(
     stored = tensors(config) if found is None else found
     inventory = Inventory(checkpoint(config, stored))
     return tuple(Case(known(config), context(config, r), inventory) for r in releases)
-
-
-_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F8_E4M3": 1, "U8": 1, "I32": 4}
-
-
-def write_shard(path: Path, tensors: Mapping[str, Entry]) -> None:
-    """Writes a safetensors file whose data is a hole in the file."""
-    header: dict[str, Any] = {}
-    begin = 0
-    for name, (dtype, shape) in tensors.items():
-        size = _BYTES[dtype]
-        for dimension in shape:
-            size *= dimension
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, begin + size]}
-        begin += size
-    raw = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(raw)) + raw)
-        file.truncate(8 + len(raw) + begin)
 
 
 def write(folder: Path, config: Config, tensors: Mapping[str, Entry]) -> Path:
