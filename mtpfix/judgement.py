@@ -12,6 +12,7 @@ from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import (
+    FAILED,
     EngineReport,
     Finding,
     JsonFile,
@@ -188,8 +189,11 @@ def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
 
 
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:
-    """0 clean, 1 something is wrong, 3 something could not be judged."""
-    if rules.worst(findings) == "error":
+    """0 clean, 1 something is wrong, 3 something could not be judged.
+
+    A load that fails is wrong even where no finding says why.
+    """
+    if rules.worst(findings) == "error" or any(engine.outcome in FAILED for engine in engines):
         return 1
     if any(engine.outcome == "unknown" for engine in engines):
         return UnknownError.exit_code

@@ -263,6 +263,8 @@ class Limit:
 
 
 Outcome = Literal["clean", "load_error", "silent_garbage", "no_mtp", "unknown"]
+FAILED: tuple[Outcome, ...] = ("load_error", "silent_garbage")
+"""Outcomes that no gate may let pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mtpfix.cli import codes
 from mtpfix.errors import UnknownError, UsageError
-from mtpfix.model import Finding, Report, Severity
+from mtpfix.model import FAILED, Finding, Report, Severity
 
 _FAILING: dict[str, tuple[Severity, ...]] = {
     "error": ("error",),
@@ -78,8 +78,16 @@ def _exit_code(report: Report, kept: Sequence[Finding], wanted: Wish) -> int:
     failing = _FAILING[wanted.fail_on]
     if any(f.severity in failing for f in kept if f not in unjudged):
         return 1
+    if failing and _unexplained(report):
+        return 1
     open_engines = any(engine.outcome == "unknown" for engine in report.engines)
     return UnknownError.exit_code if unjudged or open_engines else 0
+
+
+def _unexplained(report: Report) -> bool:
+    """Whether a load fails and no finding says why: then there is none to leave out either."""
+    explained = any(finding.severity == "error" for finding in report.findings)
+    return not explained and any(engine.outcome in FAILED for engine in report.engines)
 
 
 def readable(report: Report) -> int:

@@ -66,6 +66,11 @@ class Evidence:
             found.update(dict.fromkeys(m.replace("*", "0") for m in module.members))
         return found
 
+    @cached_property
+    def whole_trunk(self) -> tuple[ModuleReport, ...]:
+        """Reports of all trunk modules, those that vLLM asks no method for included."""
+        return tuple(self._of("trunk"))
+
     def _of(self, part: str) -> Iterator[ModuleReport]:
         return (r for r in self.report.modules if r.decision.module.part == part)
 

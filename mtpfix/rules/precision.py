@@ -122,10 +122,35 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
+    """MTP206: trunk modules that differ for a reason that has nothing to do with the MTP block."""
+    shared = {r.decision.because for r in evidence.draft if r.decision.built == "unquantized"}
+    groups: dict[tuple[str, State], list[ModuleReport]] = {}
+    for report in evidence.whole_trunk:
+        decision = report.decision
+        by_mtp = decision.because is not None and decision.because in shared  # MTP103
+        if report.agrees is False and decision.built != "error" and not by_mtp:
+            groups.setdefault((decision.built, report.disk.state), []).append(report)
+    for (built, state), group in groups.items():
+        other = f"{built} in another format" if built == state.value else built
+        for entry, reports in _by_entry(group):
+            by = "" if entry is None else f"by `{entry.spelling}` "
+            yield Finding(
+                code="MTP206",
+                severity="error",
+                confidence=grade_of(reports),
+                message=f"{len(reports)} trunk module(s) are {state.value} on disk, and {by}vLLM "
+                f"builds them {other}: {some(names(reports))}.",
+                modules=names(reports),
+                where=evidence.where(entry),
+            )
+
+
 RULES: tuple[Rule, ...] = (
     built_quantized,
     built_unquantized,
     schemes_differ,
     mixed_members,
     raises,
+    trunk_differs,
 )

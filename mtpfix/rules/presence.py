@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mtpfix.engines.vllm.judge import absent_layers
 from mtpfix.engines.vllm.names import disk_roots
-from mtpfix.model import Finding, Fix
+from mtpfix.model import Finding, Fix, ModuleReport, State
 from mtpfix.rules.evidence import Evidence, Rule, some
 
 _GRAFT = "copy the MTP tensors over from the original model, or set the count to 0"
@@ -71,6 +71,35 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def weights_missing(evidence: Evidence) -> Iterator[Finding]:
+    """MTP006: of an MTP layer that is there, modules or parts of them have no weights."""
+    absent = absent_layers(evidence.draft)
+    wrong = [
+        r
+        for r in (*evidence.draft, *evidence.unasked)
+        if r.decision.module.layer not in absent and _lacks_weights(r)
+    ]
+    if wrong:
+        params = tuple(r.decision.module.param for r in wrong)
+        yield Finding(
+            code="MTP006",
+            severity="error",
+            confidence="read",
+            message=f"weights of {len(wrong)} MTP module(s) are missing, whole or in part: "
+            f"{some(params)}. What is missing stays uninitialised; no metadata can mend that.",
+            modules=params,
+            fix=Fix(_GRAFT, "display"),
+        )
+
+
+def _lacks_weights(report: ModuleReport) -> bool:
+    """Whether a module is not on disk, or is of the right precision there and not whole."""
+    if report.disk.state is State.MISSING:
+        return report.consequence is not None
+    plain = report.decision.built == "unquantized" and report.disk.state is State.UNQUANTIZED
+    return plain and report.agrees is False and report.limit is None
+
+
 def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
     """MTP004, MTP005: MTP tensors in files that the index does not name."""
     roots = disk_roots(evidence.case.policy, evidence.case.context)
@@ -102,5 +131,6 @@ RULES: tuple[Rule, ...] = (
     promised_but_absent,
     present_but_not_promised,
     count_differs,
+    weights_missing,
     outside_the_index,
 )

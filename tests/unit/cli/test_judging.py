@@ -8,6 +8,8 @@ from importlib import resources
 import jsonschema
 import pytest
 
+from mtpfix import rules
+
 from .conftest import Folder, Ran, Run, header
 
 
@@ -96,6 +98,15 @@ def test_findings_left_out_do_not_count(
     assert ran.code == code
     assert ("MTP201 error" in ran.out) is shown
     assert ("left out" in ran.out) is not shown
+
+
+def test_a_load_that_fails_fails_the_gate_though_no_finding_says_why(
+    run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "RULES", ())
+    assert run("check", folder).code == 1
+    assert run("check", folder, "--ignore", "MTP2").code == 1
+    assert run("check", folder, "--fail-on", "never").code == 0
 
 
 def test_fail_on_warning_counts_warnings(run: Run, folder: Folder) -> None:

@@ -7,10 +7,12 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtpfix import rules
 from mtpfix.engines.vllm.judge import Case, report
-from mtpfix.model import PLATFORMS, Finding, Problem
+from mtpfix.model import FAILED, PLATFORMS, Finding, Problem
 from mtpfix.repair.jsontext import line_of
 from mtpfix.rules.evidence import Evidence, some
 from tests.unit.engines.small import (
@@ -160,6 +162,20 @@ def test_mtp004_counts_the_tensors_of_the_single_file_too() -> None:
     lost = (f"{ATTN}.o_proj.weight",)
     problem = Problem("shadowed_index", "why", "model.safetensors", lost)
     assert of_code("MTP004", config, problems=(problem,))
+
+
+@pytest.mark.parametrize("lost", ["model.layers.2.eh_proj", f"{ATTN}.q_b_proj", f"{EXPERTS}.0."])
+def test_mtp006_a_layer_that_is_there_and_not_whole(lost: str) -> None:
+    config = with_list(DEEPSEEK, (BLOCK,))
+    finding = one("MTP006", config, without_mtp(config, lost))
+    assert finding.severity == "error"
+    assert "weights of 1 MTP module(s) are missing" in finding.message
+    assert finding.modules[0].startswith("model.layers.2.")
+
+
+def test_mtp006_leaves_layers_that_are_absent_as_a_whole_to_mtp001() -> None:
+    config = with_list(DEEPSEEK, (BLOCK,))
+    assert of_code("MTP006", config, without_mtp(config, "model.layers.2.")) == []
 
 
 # --- MTP1xx ------------------------------------------------------------------
@@ -386,6 +402,55 @@ def test_mtp205_an_invalid_pattern() -> None:
 def test_mtp205_a_scheme_that_the_engine_lacks() -> None:
     found = of_code("MTP205", with_list(GLM, (BLOCK,), format="dense"))
     assert any("NotImplementedError: No compressed-tensors" in f.message for f in found)
+
+
+@pytest.mark.parametrize("entry", ["model.layers.0.self_attn.o_proj", "re:model.layers.0.*"])
+def test_mtp206_an_entry_that_takes_the_scheme_from_the_trunk_alone(entry: str) -> None:
+    config = with_list(DEEPSEEK, (BLOCK, entry))
+    finding = one("MTP206", config)
+    assert (finding.severity, "model.layers.0.self_attn.o_proj" in finding.modules) == (
+        "error",
+        True,
+    )
+    assert f"by `{entry}` vLLM builds them unquantized" in finding.message
+    assert finding.where is not None
+    assert entry in text_at(config, finding.where.line)
+
+
+def test_mtp206_targets_that_cover_nothing() -> None:
+    config = with_list(DEEPSEEK, (BLOCK,), config_groups={})
+    assert "and vLLM builds them unquantized" in one("MTP206", config).message
+
+
+def test_mtp206_leaves_a_shared_entry_to_mtp103() -> None:
+    found = findings(with_list(DEEPSEEK, ("re:.*",)))
+    assert [f.code for f in found if f.severity == "error"] == ["MTP103"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    config=st.sampled_from([GLM, DEEPSEEK, MIMO, QWEN_NEXT, DEEPSEEK_V4]),
+    ignore=st.lists(
+        st.sampled_from(
+            [
+                *(BLOCK, r"re:.*mtp.*", "re:.*", "re:.*attn.*", "lm_head", "re:.*layers.0.*"),
+                *("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj"),
+            ]
+        ),
+        max_size=3,
+    ),
+    quantized=st.sampled_from([(), ("_proj",), ("0.down_proj",)]),
+    data=st.data(),
+)
+def test_a_load_that_fails_always_has_an_error(
+    config: Config, ignore: list[str], quantized: tuple[str, ...], data: st.DataObject
+) -> None:
+    config = with_list(config, tuple(ignore))
+    stored = tensors(config, quantized)
+    lost = data.draw(st.lists(st.sampled_from(sorted(stored)), max_size=3))
+    item = evidence(config, {n: e for n, e in stored.items() if n not in lost})
+    if item.report.outcome in FAILED:
+        assert rules.worst(rules.run([item])) == "error"
 
 
 # --- MTP3xx, MTP4xx ----------------------------------------------------------
