@@ -25,6 +25,46 @@ BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1, "U8": 1}
 Entry = tuple[str, tuple[int, ...]]
 Tensors = dict[str, Entry]
 
+SIZES: dict[str, Any] = {
+    "vocab_size": 512,
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "q_lora_rank": 128,
+    "o_lora_rank": 64,
+    "o_groups": 2,
+    "moe_intermediate_size": 128,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-6,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "routed_scaling_factor": 1.5,
+    "scoring_func": "sqrtsoftplus",
+    "topk_method": "noaux_tc",
+    "norm_topk_prob": True,
+    "num_hash_layers": 1,
+    "index_topk": 64,
+    "index_n_heads": 4,
+    "index_head_dim": 128,
+    "hc_mult": 4,
+    "hc_sinkhorn_iters": 2,
+    "hc_eps": 1e-6,
+    "sliding_window": 64,
+    "swiglu_limit": 10.0,
+    "rope_theta": 10000.0,
+    "compress_rope_theta": 160000.0,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 16,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "original_max_position_embeddings": 65536,
+    },
+}
+"""Fields without which vLLM builds no such model; the matrices in the files are smaller."""
+
 ATTENTION = ("wq_a", "wkv", "wq_b", "wo_a", "wo_b")
 SHARED = ("w1", "w2", "w3")
 
@@ -92,13 +132,12 @@ def config() -> dict[str, Any]:
         "architectures": ["DeepseekV4ForCausalLM"],
         "model_type": "deepseek_v4",
         "torch_dtype": "bfloat16",
-        "vocab_size": WIDTH,
-        "hidden_size": WIDTH,
         "num_hidden_layers": LAYERS,
         "num_nextn_predict_layers": 1,
         "n_routed_experts": EXPERTS,
         "n_shared_experts": 1,
         "num_experts_per_tok": 1,
+        **SIZES,
         "compress_ratios": [4 if i % 2 == 0 else 128 for i in range(LAYERS)] + [0],
         "expert_dtype": "fp4",
         "quantization_config": {
