@@ -49,11 +49,12 @@ class ShardsDifferError(Exception):
 
 
 class _Watched:
-    """A compiled pattern, and the time that it has taken; shared by all who use it."""
+    """A compiled pattern, its answers so far, and the time that they took; shared by all."""
 
     def __init__(self, text: str) -> None:
-        self.compiled = regex.compile(text)
-        self.spent = 0.0
+        self._compiled = regex.compile(text)
+        self._answers: dict[str, bool] = {}
+        self._spent = 0.0
 
     def matches(self, name: str) -> bool:
         """Whether the pattern fits the start of `name`.
@@ -61,16 +62,21 @@ class _Watched:
         Raises:
             TimeoutError: it takes too long, for one name or for all so far.
         """
-        if self.spent > BUDGET:
+        if name not in self._answers:
+            self._answers[name] = self._asked(name)
+        return self._answers[name]
+
+    def _asked(self, name: str) -> bool:
+        if self._spent > BUDGET:
             raise TimeoutError
         begin = time.monotonic()
         try:
-            return self.compiled.match(name, timeout=SECONDS) is not None
+            return self._compiled.match(name, timeout=SECONDS) is not None
         except TimeoutError:
-            self.spent = 2 * BUDGET  # one such name is enough
+            self._spent = 2 * BUDGET  # one such name is enough
             raise
         finally:
-            self.spent += time.monotonic() - begin
+            self._spent += time.monotonic() - begin
 
 
 _watched = lru_cache(maxsize=1024)(_Watched)
