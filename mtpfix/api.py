@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mtpfix import judgement, quant
 from mtpfix.advice import Names, advise
@@ -60,6 +61,21 @@ class Override:
     repair: Repair
 
 
+_Word = TypeVar("_Word", bound=str)
+
+
+def _listed(given: Iterable[_Word]) -> tuple[_Word, ...]:
+    """Some words as a tuple; a single one is not taken apart into its letters.
+
+    Raises:
+        UsageError: there is none.
+    """
+    words = (given,) if isinstance(given, str) else tuple(given)
+    if not words:
+        raise UsageError("no release or no platform is given", "leave the argument out")
+    return words  # type: ignore[return-value]
+
+
 def inspect(
     target: str | Path = ".",
     *,
@@ -79,7 +95,7 @@ def inspect(
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
     opened = open_target(LocalSource(target), trunk=trunk)
-    return judgement.report(opened, vllm=tuple(vllm), platforms=tuple(platforms), trunk=trunk)
+    return judgement.report(opened, vllm=_listed(vllm), platforms=_listed(platforms), trunk=trunk)
 
 
 def check(
@@ -108,7 +124,7 @@ def plan(
     opened = open_target(LocalSource(target))
     if opened.unknown is not None:
         raise opened.unknown
-    releases, places = tuple(vllm), tuple(platforms)
+    releases, places = _listed(vllm), _listed(platforms)
     before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
     if opened.view is None or opened.policy is None:
         return Repair(before, before, nothing(), {}, "")
@@ -162,7 +178,8 @@ def rewrite(
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     prove(made)
     if output is not None:
-        write.overlay(Path(target), output, {name: new for name, (_, new) in made.files.items()})
+        old, new = ({name: pair[i] for name, pair in made.files.items()} for i in (0, 1))
+        write.overlay(Path(target), output, new, read=old)
     elif made.files:
         write.write(Path(target), made.files, backup=backup)
     return made
@@ -193,7 +210,7 @@ def accepts(raw: bytes, name: str) -> bool:
         return False
     try:
         QuantizationConfig.model_validate(dict(place.value))
-    except ValueError:
+    except Exception:  # noqa: BLE001 - whatever its validators trip over, it does not read it
         return False
     return True
 
@@ -221,7 +238,8 @@ def names_of(
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
     folder = path.parent if path.is_file() else path
     found = listing(LocalSource(folder), need_weights=False)
-    return advise(config_of(found), vllm=vllm, platforms=tuple(platforms), options=options)
+    releases, places = _listed(vllm), _listed(platforms)
+    return advise(config_of(found), vllm=releases, platforms=places, options=options)
 
 
 def override(

@@ -39,7 +39,7 @@ _REMEDIES = {
     errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
     errno.EDQUOT: f"free some space, or {_ELSEWHERE}",
     errno.EACCES: f"get write permission on the folder, or {_ELSEWHERE}",
-    errno.EPERM: f"get write permission on the folder, or {_ELSEWHERE}",
+    errno.EPERM: f"get write permission on the folder and the file, or {_ELSEWHERE}",
 }
 
 
@@ -102,7 +102,13 @@ def write(
             return _Transaction(folder, changed).run(backup=backup)
 
 
-def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
+def overlay(
+    source: Path,
+    output: Path,
+    files: Mapping[str, bytes],
+    *,
+    read: Mapping[str, bytes] | None = None,
+) -> Overlay:
     """Makes a folder like `source`, in which `files` are new and the rest are links.
 
     Links point to the file itself, not to a link to it, so those of a Hub
@@ -116,11 +122,13 @@ def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
         source: the folder that was read; it is not touched.
         output: must not exist yet, or be empty; its parent must exist.
         files: path in the folder -> bytes.
+        read: path in the folder -> the bytes that `files` were made from.
 
     Raises:
         UsageError: `output` is no possible place, or a path leads out of it.
         WriteError: `source` holds a link to nothing, or the system refused.
-        ConflictError: another mtpfix keeps writing beside `output`.
+        ConflictError: a file is no longer what was read, or another mtpfix keeps
+            writing beside `output`.
     """
     source, output = source.resolve(), Path(os.path.abspath(output))  # noqa: PTH100 - for `..`
     output = output.parent.resolve() / output.name  # a link at this place is refused below
@@ -130,6 +138,8 @@ def overlay(source: Path, output: Path, files: Mapping[str, bytes]) -> Overlay:
     with _explained(f"cannot make {output}"):
         _check_places(source, output)
         with _locked(output.parent):
+            for path, old in (read or {}).items():
+                _refuse_moved(source / path, old)
             return Overlay(output, tuple(sorted(files)), _build(source, output, files))
 
 
@@ -262,14 +272,19 @@ def _build(source: Path, output: Path, files: Mapping[str, bytes]) -> dict[str, 
 
 
 def _regular(source: Path) -> Iterator[Path]:
-    """The files of a folder and the folders below, in order, without our own traces."""
+    """The files of a folder and the folders below, in order, without our own traces.
+
+    A folder that is a link is walked once, and not at all where it leads upwards.
+    """
     seen = set[str]()
     for place, folders, names in os.walk(source, followlinks=True):
         seen.add(os.path.realpath(place))
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and os.path.realpath(Path(place, name)) not in seen
+            if not name.startswith(".")
+            and os.path.realpath(Path(place, name)) not in seen
+            and Path(place, name).resolve() not in source.parents
         )
         for name in sorted(names):
             path = Path(place, name)

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from mtpfix import api
-from mtpfix.errors import BrokenFileError, RefusedError, TargetError, UnknownError, UsageError
+from mtpfix.errors import (
+    BrokenFileError,
+    ConflictError,
+    RefusedError,
+    TargetError,
+    UnknownError,
+    UsageError,
+)
 from mtpfix.repair.plan import Options
 from tests.unit.engines.small import (
     ALL,
@@ -397,3 +404,38 @@ def test_neither_torch_nor_compressed_tensors_is_imported_to_check(v4: Path) -> 
         [sys.executable, "-c", program, str(v4)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# --- what is asked for -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"platforms": ["tpu"]}, {"platforms": "tpu"}, {"platforms": []}, {"vllm": []}, {"vllm": "x"}],
+)
+def test_what_no_release_or_platform_is_called_is_refused(tmp_path: Path, asked: Any) -> None:
+    model = folder(tmp_path, with_list(GLM, (BLOCK,)))
+    for call in (api.check, api.plan):
+        with pytest.raises(UsageError):
+            call(model, **asked)
+
+
+def test_a_single_word_is_one_release_or_platform(tmp_path: Path) -> None:
+    report = api.check(folder(tmp_path, with_list(GLM, (BLOCK,))), vllm="0.32.0", platforms="rocm")  # type: ignore[arg-type]
+    assert [(e.version, e.platform) for e in report.engines] == [("0.32.0", "rocm")]
+
+
+def test_a_file_that_changed_meanwhile_is_not_made_into_a_new_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = folder(tmp_path, with_list(GLM))
+    prove = api.prove
+
+    def meanwhile(repair: api.Repair) -> None:
+        prove(repair)
+        (model / "config.json").write_bytes((model / "config.json").read_bytes() + b"\n")
+
+    monkeypatch.setattr(api, "prove", meanwhile)
+    with pytest.raises(ConflictError):
+        api.rewrite(model, output=tmp_path / "new")
+    assert not (tmp_path / "new").exists()

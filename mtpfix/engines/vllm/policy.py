@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from mtpfix.engines.vllm.expr import Value, evaluate
 from mtpfix.errors import UnknownError, UsageError
-from mtpfix.model import Platform
+from mtpfix.model import PLATFORMS, Platform
 
 Row = Mapping[str, Any]
 """One row of a policy file."""
@@ -204,9 +204,13 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
     """The wanted platforms on which vLLM has a draft for the family.
 
     Raises:
+        UsageError: a name is that of no platform.
         UnknownError: there is none on any of them.
     """
     names = tuple(wanted)
+    unheard = next((name for name in names if name not in PLATFORMS), None)
+    if unheard is not None:
+        raise UsageError(f"{unheard!r:.60} is no platform", f"choose from {', '.join(PLATFORMS)}")
     chosen = tuple(name for name in names if name in policy.raw.get("platforms", names))
     if not chosen:
         raise UnknownError(
