@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from mtpfix import rules
@@ -66,6 +67,8 @@ def report(
     Raises:
         UsageError: `vllm` holds something that is no release and no specifier.
     """
+    with suppress(UnknownError):  # comes to light below, where it matters
+        policy.select_releases(vllm)
     if opened.unknown is not None:
         return _could_not_judge(opened, opened.unknown)
     if opened.view is None or opened.policy is None:

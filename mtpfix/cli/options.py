@@ -130,8 +130,11 @@ RepairTrunk = Annotated[
 
 
 def releases(given: Sequence[str] | None, default: str) -> tuple[str, ...]:
-    """What `--vllm` selects."""
-    return tuple(given) if given else (default,)
+    """What `--vllm` selects.
+
+    The environment variable is cut at blanks: a specifier that ends in a comma goes on.
+    """
+    return tuple(re.sub(r",\s+", ",", "\n".join(given)).split("\n")) if given else (default,)
 
 
 def platforms(

@@ -93,6 +93,13 @@ def emit(text: str, file: Path | None = None) -> None:
         ) from error
 
 
+def open_closed_streams() -> None:
+    """Lets output go nowhere where the caller closed stdout or stderr: Python has None there."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
 def note(text: str) -> None:
     """A line, or lines, for the person: stderr."""
     _put(sys.stderr, text if text.endswith("\n") else f"{text}\n")

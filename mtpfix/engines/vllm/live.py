@@ -282,7 +282,13 @@ class Server:
             limit.cancel()
         if not line:
             raise self._gone("the process that asked vLLM ended early, or took too long")
-        message: dict[str, Any] = json.loads(line)
+        try:
+            message: dict[str, Any] = json.loads(line)
+        except ValueError:
+            said = f"it answered {line.strip()[:60]!r}"
+            raise UnknownError(
+                f"{self._python} is no Python interpreter: {said}", remedy()
+            ) from None
         return message
 
     def _gone(self, message: str) -> UnknownError:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from importlib import resources
 
 import jsonschema
@@ -107,6 +110,33 @@ def test_a_load_that_fails_fails_the_gate_though_no_finding_says_why(
     assert run("check", folder).code == 1
     assert run("check", folder, "--ignore", "MTP2").code == 1
     assert run("check", folder, "--fail-on", "never").code == 0
+
+
+def test_a_specifier_with_a_blank_is_one_in_the_environment_too(
+    run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTPFIX_VLLM", ">=0.28, <0.30")
+    assert "vLLM 0.28-0.29" in run("check", folder).out
+
+
+def test_a_release_that_is_none_is_refused_where_nothing_is_judged(
+    run: Run, folder: Folder
+) -> None:
+    folder.save(quantization_config=None)
+    assert run("check", folder).code == 0
+    assert run("check", folder, "--vllm", "garbage").code == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "closed", "code"), [("", ">&-", 1), ("", "2>&-", 1), ("/nosuch", "2>&-", 2)]
+)
+def test_a_closed_stream_changes_no_exit_code(
+    folder: Folder, target: str, closed: str, code: int
+) -> None:
+    words = [sys.executable, "-m", "mtpfix", "check", f"{folder.path}{target}"]
+    command = ["sh", "-c", f"{shlex.join(words)} {closed}"]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (code, "")
 
 
 def test_fail_on_warning_counts_warnings(run: Run, folder: Folder) -> None:
