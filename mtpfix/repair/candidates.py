@@ -43,9 +43,10 @@ class Candidates:
         spoilt |= self._trunk_on_disk
         case = self._cases[0]
         for root in disk_roots(case.policy, case.context):
-            on_disk = any(f"{name}.".startswith(root) for name in self._inventory.modules())
-            if on_disk and not any(name.startswith(root) for name in spoilt):
-                yield _pattern(root)
+            found = [n for n in self._inventory.modules() if f"{n}.".startswith(root)]
+            if found and not any(name.startswith(root) for name in spoilt):
+                alone = root.removesuffix(".")  # some modules of the block stand for themselves
+                yield (alone,) if found == [alone] else _pattern(root)
 
     def modules(self, *, by_disk: bool) -> Iterator[tuple[str, ...]]:
         """Entries for single modules that no block covers: on disk, fused, shard by shard."""

@@ -11,7 +11,8 @@ from mtpfix.repair.plan import Options, Plan, plan
 
 _BY_LIST = frozenset({"MTP102", "MTP201", "MTP202"})
 """Codes of what an ignore list can mend."""
-_BY_TRUNK = "MTP103"
+_BY_TRUNK = frozenset({"MTP103", "MTP206"})
+"""The same, where the trunk's own modules move: only with the user's leave."""
 _BY_HAND = {
     "MTP203": "quantize these modules anew, in the scheme that their target has",
     "MTP204": "store all members of the module in one precision",
@@ -31,7 +32,7 @@ def with_fixes(
     """
     codes = {finding.code for finding in findings}
     safe = plan(cases, view) if codes & _BY_LIST else None
-    trunk = plan(cases, view, Options(repair_trunk=True)) if _BY_TRUNK in codes else None
+    trunk = plan(cases, view, Options(repair_trunk=True)) if codes & _BY_TRUNK else None
     return tuple(_fixed(finding, safe, trunk) for finding in findings)
 
 
@@ -39,11 +40,19 @@ def _fixed(finding: Finding, safe: Plan | None, trunk: Plan | None) -> Finding:
     fix = finding.fix
     if finding.code in _BY_LIST and safe is not None:
         fix = _fix(safe, finding.modules, "safe") or fix
-    elif finding.code == _BY_TRUNK and trunk is not None:
+    elif finding.code in _BY_TRUNK and trunk is not None and _touches(trunk, finding):
         fix = _fix(trunk, finding.modules, "unsafe") or fix
     elif finding.code in _BY_HAND:
         fix = fix or Fix(_BY_HAND[finding.code], "display")
     return finding if fix is None else replace(finding, fix=fix)
+
+
+def _touches(made: Plan, finding: Finding) -> bool:
+    """Whether a plan edits the very entry that a finding blames."""
+    return finding.where is not None and any(
+        (edit.file, edit.pointer) == (finding.where.file, finding.where.pointer)
+        for edit in made.edits
+    )
 
 
 def _fix(made: Plan, modules: Iterable[str], applicability: Applicability) -> Fix | None:

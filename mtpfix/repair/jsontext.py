@@ -13,7 +13,6 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from mtpfix.errors import BrokenFileError, UsageError
 from mtpfix.model import Json
@@ -27,15 +26,6 @@ TOKEN = re.compile(
     rb'|[^][{},:"\s]+',
     re.DOTALL,
 )
-
-
-class Span(NamedTuple):
-    """Where a value stands in the text, in bytes from the beginning of the file."""
-
-    begin: int
-    end: int
-    start: int
-    """First byte of the whole item: its key inside an object, else `begin`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,19 +82,6 @@ class Node:
                 "keep one of them: programs disagree on which one counts",
             )
         return node
-
-
-def locate(raw: bytes, pointer: str) -> Span:
-    """Finds the value at `pointer` (RFC 6901) in JSON text.
-
-    Raises:
-        UsageError: the pointer is malformed, or nothing stands there.
-        BrokenFileError: the text is not JSON, or a key on the way stands twice.
-    """
-    path = path_of(pointer)
-    load(raw)
-    node = follow(scan(raw, [path]), path, pointer)
-    return Span(node.begin, node.end, node.start)
 
 
 def line_of(raw: bytes, pointer: str) -> int | None:

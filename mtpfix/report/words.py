@@ -219,8 +219,10 @@ def next_command(report: Report) -> tuple[str, str] | None:
     """The command that helps next and what it does; None where nothing is left to do."""
     name = inert(report.target.name)
     target = "" if name == "." else f" {shlex.quote(name)}"
-    if any(mendable(finding) for finding in report.findings):
-        return f"mtpfix rewrite{target}", "shows the repair as a diff"
+    fixable = [finding for finding in report.findings if mendable(finding)]
+    if fixable:
+        leave = " --repair-trunk" if all(map(_needs_leave, fixable)) else ""
+        return f"mtpfix rewrite{target}{leave}", "shows the repair as a diff"
     if _unjudged(report):
         return "mtpfix families", "lists what is covered"
     grave = next((f for f in report.findings if f.severity != "info"), None)
@@ -235,15 +237,22 @@ def mendable(finding: Finding) -> bool:
     """Whether `mtpfix rewrite` can do something about a finding."""
     if finding.fix is not None:
         return finding.fix.applicability != "display"
-    return finding.severity != "info" and finding.code.startswith(("MTP1", "MTP2"))
+    by_list = finding.code.startswith(("MTP1", "MTP2")) and finding.code != "MTP206"
+    return finding.severity != "info" and by_list
+
+
+def _needs_leave(finding: Finding) -> bool:
+    """Whether a fix moves modules of the trunk, which nothing does unasked."""
+    return finding.fix is not None and finding.fix.applicability == "unsafe"
 
 
 def how_to(fix: Fix) -> str:
     """How a fix is applied."""
     if fix.applicability == "display":
         return "by hand"
-    caution = ", which changes more than the draft" if fix.applicability == "unsafe" else ""
-    return f"`mtpfix rewrite` writes it{caution}"
+    if fix.applicability == "unsafe":
+        return "`mtpfix rewrite --repair-trunk` writes it, which changes more than the draft"
+    return "`mtpfix rewrite` writes it"
 
 
 def _has(report: Report, severity: Severity) -> bool:

@@ -150,7 +150,7 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
         return _Why("shard", f"no packed mapping is in force here; vLLM asks about `{fused}`")
     in_tree = _first(written, draft.tree)
     if in_tree is not None:
-        return _Why("tree", _why_tree(evidence, in_tree))
+        return _why_tree(evidence, in_tree)
     on_disk = _first(written, draft.disk)
     if on_disk is not None:
         return _Why("disk", _why_disk(evidence, on_disk))
@@ -170,14 +170,15 @@ def _why_foreign(text: str, example: str) -> _Why:
     )
 
 
-def _why_tree(evidence: Evidence, path: str) -> str:
+def _why_tree(evidence: Evidence, path: str) -> _Why:
     reports = (*evidence.draft, *evidence.unasked)
     asked = next(r.decision.module.name for r in reports if r.decision.module.param == path)
     if asked == path:
-        return f"vLLM builds `{path}` without asking for a quantization method"
+        return _Why("unasked", f"vLLM builds `{path}` without asking for a quantization method")
     part = next((p for p in path.split(".") if p not in asked.split(".")), "")
     lacks = f", which has no `{part}`" if part else ""
-    return f"the module tree has `{path}`, but vLLM asks about `{asked}`{lacks}"
+    text = f"the module tree has `{path}`, but vLLM asks about `{asked}`{lacks}"
+    return _Why(f"tree {part}", text)
 
 
 def _why_disk(evidence: Evidence, name: str) -> str:

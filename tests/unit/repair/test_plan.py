@@ -517,3 +517,19 @@ def test_a_plan_in_words(added: tuple[str, ...], removed: tuple[str, ...], words
 def test_no_findings_need_no_plan() -> None:
     config = with_list(GLM)
     assert with_fixes((), cases(config), view_of(config)) == ()
+
+
+def test_a_module_that_is_a_block_of_its_own_on_disk_is_exempt_by_its_name() -> None:
+    """ERNIE keeps `model.mtp_linear_proj.0` outside the block; vLLM never asks about it."""
+    config = with_list(
+        {
+            "architectures": ["Ernie4_5_MoeForCausalLM"],
+            "model_type": "ernie4_5_moe",
+            "num_hidden_layers": 2,
+            "num_nextn_predict_layers": 1,
+            "moe_num_experts": 2,
+            "moe_layer_start_index": 1,
+        }
+    )
+    made = plan(cases(config, tensors(config)), view_of(config))
+    assert "model.mtp_linear_proj.0" in made.added
