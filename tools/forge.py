@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from tools import tiny
 from tools.quantizers import QUANTIZERS
+from tools.recording import with_quantization
 from tools.tiny import Stored, tensors
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def forge(
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
     save(out, weights, block, shards)
-    if scheme != NONE:
-        listed = None if ignore is None and not kept else [*(ignore or ()), *kept]
-        config["quantization_config"] = quantization(scheme, listed)
+    listed = None if ignore is None and not kept else [*(ignore or ()), *kept]
+    groups = None if scheme == NONE else quantization(scheme)
+    config = with_quantization(config, groups, listed)
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return Forged(out, block, modules, tuple(quantized))
 
@@ -132,7 +133,7 @@ def choose(scheme: str, module: str) -> str | None:
     """The quantizer for one module; None where no group of the scheme targets it."""
     if scheme != MIXED:
         return None if scheme == NONE else scheme
-    groups = quantization(MIXED, None)["config_groups"]
+    groups = quantization(MIXED)["config_groups"]
     names = {"group_0": "ct-nvfp4", "group_1": "ct-fp8-block"}
     for group, quantizer in names.items():
         if any(re.match(target.removeprefix("re:"), module) for target in groups[group]["targets"]):
@@ -140,12 +141,10 @@ def choose(scheme: str, module: str) -> str | None:
     return None
 
 
-def quantization(scheme: str, ignore: Sequence[str] | None) -> dict[str, Any]:
-    """The quantization configuration of a scheme."""
+def quantization(scheme: str) -> dict[str, Any]:
+    """The quantization configuration of a scheme, without an ignore list."""
     schemes = json.loads((tiny.HERE / "schemes.json").read_text(encoding="utf-8"))
     config: dict[str, Any] = schemes[scheme]
-    if ignore is not None:
-        config["ignore"] = list(ignore)
     return config
 
 

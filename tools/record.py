@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import disk, environments, tiny
-from tools.recording import Recorder, Variant, write_release
+from tools.recording import Recorder, Variant, with_quantization, write_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,12 +239,7 @@ def ask(server: Server, folder: Path, config: tiny.Config) -> Answer:
 
 def quantized(config: tiny.Config, scheme: str, ignore: list[str] | None) -> tiny.Config:
     """The configuration with a quantization configuration."""
-    if not scheme:
-        return config
-    quantization = dict(schemes()[scheme])
-    if ignore is not None:
-        quantization["ignore"] = ignore
-    return {**config, "quantization_config": quantization}
+    return with_quantization(config, schemes()[scheme] if scheme else None, ignore)
 
 
 def record(server: Server, family: str) -> Recorder:

@@ -101,14 +101,24 @@ def read(path: Path) -> Iterator[Case]:
         yield _case({**release, **data}, row)
 
 
+def with_quantization(
+    config: dict[str, Json], scheme: dict[str, Json] | None, ignore: list[str] | None
+) -> dict[str, Json]:
+    """A configuration with a quantization scheme, and with the keys that its family adds to one."""
+    bare = {key: value for key, value in config.items() if key != "quantization_config"}
+    if scheme is None:
+        return bare
+    quantization = {**(config.get("quantization_config") or {}), **scheme}
+    if ignore is not None:
+        quantization["ignore"] = ignore
+    return {**bare, "quantization_config": quantization}
+
+
 def _case(data: Json, row: Json) -> Case:
     variant = data["variants"][row["variant"]]
     ignore = variant["ignores"].get(row["ignore"])
-    config = dict(variant["config"])
-    if row["scheme"]:
-        config["quantization_config"] = dict(data["schemes"][row["scheme"]])
-        if ignore is not None:
-            config["quantization_config"]["ignore"] = ignore
+    scheme = data["schemes"][row["scheme"]] if row["scheme"] else None
+    config = with_quantization(variant["config"], scheme, ignore)
     errors = iter(row.get("errors", ()))
     modules = [_module(*row) for row in variant["modules"]]
     given = targets(config.get("quantization_config", {}))

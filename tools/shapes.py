@@ -32,7 +32,7 @@ def record(server: Server) -> dict[str, Any]:
         for family in tiny.families():
             for variant in tiny.variants(family):
                 config = tiny.config(family, variant)
-                plain = ask(server, Path(scratch), config)
+                plain = ask(server, Path(scratch), quantized(config, "", None))
                 built = ask(server, Path(scratch), quantized(config, MAIN, ["lm_head"]))
                 entry = {part: describe(part, family, config, plain, built) for part in PARTS}
                 base = found.get(f"{family}/{tiny.BASE}", {})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mtpfix.model import Entry, Finding, ModuleReport, State
+from mtpfix.engines.vllm.judge import unmet
+from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
 from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some
 
 
@@ -122,6 +123,21 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def key_missing(evidence: Evidence) -> Iterator[Finding]:
+    """MTP207: the model class reads a key of the metadata that is not there."""
+    row = unmet(evidence.case.policy, evidence.case.context, evidence.view)
+    if row is not None and evidence.report.outcome != "no_mtp":
+        yield Finding(
+            code="MTP207",
+            severity="error",
+            confidence=row["grade"],
+            message=f"the quantization metadata has no `{row['key']}`, and vLLM raises while it "
+            f"builds the model: {row['error']}. Good without it from vLLM {row['good_from']}.",
+            where=evidence.at(evidence.view.file, evidence.view.pointer),
+            fix=Fix(row["remedy"], "display"),
+        )
+
+
 def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
     """MTP206: trunk modules that differ for a reason that has nothing to do with the MTP block."""
     shared = {r.decision.because for r in evidence.draft if r.decision.built == "unquantized"}
@@ -152,5 +168,6 @@ RULES: tuple[Rule, ...] = (
     schemes_differ,
     mixed_members,
     raises,
+    key_missing,
     trunk_differs,
 )

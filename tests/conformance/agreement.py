@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
@@ -41,7 +42,17 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
         yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
+    yield from _refusal(case, unmet(known, context, view))
     yield from _decisions(case, predict(known, view, context, modules))
+
+
+def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
+    """A key that the model class misses in the metadata: the first exception of the target."""
+    raised = (f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == "target")
+    missed = next((error for error in raised if error.startswith("KeyError")), None)
+    ours = None if lacks is None else lacks["error"]
+    if ours != missed:
+        yield f"missing key: {ours} instead of {missed}"
 
 
 def _names(case: Case, modules: list[Module]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import names, outcome
-from mtpfix.engines.vllm.policy import Context, Policy, fitting
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.engines.vllm.schemes import scheme
 from mtpfix.model import (
@@ -64,7 +64,7 @@ class Case:
             for kind in _KINDS
             if group.weights is not None
         ]
-        keys = ("limits", "mappers", "draft_mappers")
+        keys = ("limits", "requires", "mappers", "draft_mappers")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
         own = policy.pick("own_config", context) is not None
@@ -115,11 +115,17 @@ def _hits(suffixes: Iterable[str], disk: str | None, report: ModuleReport) -> bo
     return fits and (disk is None or report.disk.state.value == disk)
 
 
+def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
+    """The first key of the metadata that the model class reads unasked, and that is not there."""
+    rows = fitting(policy.rows("requires"), context)
+    return next((row for row in rows if row["key"] not in view.raw), None)
+
+
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
     draft = case.judged(view, case.draft)
     trunk = case.judged(view, case.trunk)
-    verdict, error = _verdict(case, draft, trunk)
+    verdict, error = _verdict(case, draft, trunk, unmet(case.policy, case.context, view))
     return EngineReport(
         engine="vllm",
         version=case.context.release,
@@ -151,13 +157,15 @@ def _shared(trunk: ModuleReport, draft: Iterable[ModuleReport]) -> bool:
 
 
 def _verdict(
-    case: Case, draft: Sequence[ModuleReport], trunk: Sequence[ModuleReport]
+    case: Case, draft: Sequence[ModuleReport], trunk: Sequence[ModuleReport], lacks: Row | None
 ) -> tuple[Outcome, str | None]:
     """The outcome, and the first exception where there is one."""
     if not case.context.fields["mtp_layers"]:
         return "no_mtp", None
     if any(r.decision.built == "unknown" for r in (*trunk, *draft)):
         return "unknown", None
+    if lacks is not None and not any(r.decision.built == "error" for r in trunk):
+        return "load_error", lacks["error"]
     failed = [r for r in (*trunk, *draft) if r.consequence == "load_error"]
     if failed:
         return "load_error", min(failed, key=lambda r: _order(case, r)).detail

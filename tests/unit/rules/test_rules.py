@@ -417,6 +417,19 @@ def test_mtp206_an_entry_that_takes_the_scheme_from_the_trunk_alone(entry: str) 
     assert entry in text_at(config, finding.where.line)
 
 
+@pytest.mark.parametrize("release", ["0.20.2", "0.21.0", "0.22.1"])
+def test_mtp207_a_key_that_the_model_class_reads_unasked(release: str) -> None:
+    """Run on each: `KeyError: 'scale_fmt'` while the first decoder layer is built."""
+    config = with_list(DEEPSEEK_V4)
+    item = evidence(config, release=release)
+    assert (item.report.outcome, item.report.error) == ("load_error", "KeyError: 'scale_fmt'")
+    finding = one("MTP207", config, release=release)
+    assert "Good without it from vLLM 0.23.0" in finding.message
+    there = with_list(DEEPSEEK_V4, scale_fmt="ue8m0")
+    assert of_code("MTP207", there, release=release) == []
+    assert of_code("MTP207", config, release="0.23.0") == []
+
+
 def test_mtp206_targets_that_cover_nothing() -> None:
     config = with_list(DEEPSEEK, (BLOCK,), config_groups={})
     assert "and vLLM builds them unquantized" in one("MTP206", config).message

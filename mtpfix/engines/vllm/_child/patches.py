@@ -512,10 +512,6 @@ def deepseek_v4_cache() -> None:
     def create(self: Any, *args: Any, **options: Any) -> Any:
         config = real(self, *args, **options)
         config.cache_config.cache_dtype = "fp8"
-        for model in (config.model_config, config.speculative_config.draft_model_config):
-            quantization = getattr(model.hf_config, "quantization_config", None)
-            if isinstance(quantization, dict):
-                quantization.setdefault("scale_fmt", "ue8m0")
         return config
 
     EngineArgs.create_engine_config = create
