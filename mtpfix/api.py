@@ -7,7 +7,7 @@ Here the pure stages are put together; the edges that they touch are the source
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -121,10 +121,14 @@ def plan(
         UnknownError: the family, the method or a release is not covered.
         MtpfixError: the target cannot be read.
     """
-    opened = open_target(LocalSource(target))
+    return _plan(open_target(LocalSource(target)), _listed(vllm), _listed(platforms), options)
+
+
+def _plan(
+    opened: Opened, releases: Sequence[str], places: Sequence[Platform], options: Options
+) -> Repair:
     if opened.unknown is not None:
         raise opened.unknown
-    releases, places = _listed(vllm), _listed(platforms)
     before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
     if opened.view is None or opened.policy is None:
         return Repair(before, before, nothing(), {}, "")
@@ -255,10 +259,13 @@ def override(
     complete, repaired one is returned.
 
     Raises:
-        UnknownError: the metadata stands where an override has not been tried.
+        UnknownError: the metadata stands where an override has not been tried, or a
+            selected release reads the draft's configuration past any override.
         MtpfixError: as for `plan`.
     """
-    made = plan(target, vllm=vllm, platforms=platforms, options=options)
+    opened = open_target(LocalSource(target))
+    releases, places = _listed(vllm), _listed(platforms)
+    made = _plan(opened, releases, places, options)
     if made.plan.refused is not None:
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:
@@ -268,6 +275,19 @@ def override(
             f"overriding {made.plan.view.pointer} has not been tried on a real vLLM",
             "use `mtpfix rewrite --output DIR` and serve that folder",
         )
+    if deaf := _deaf(opened, releases, places):
+        raise UnknownError(
+            f"an override does not reach the draft of vLLM {deaf}, which reads config.json again",
+            "use `mtpfix rewrite --output DIR` and serve that folder",
+        )
     _, new = made.files["config.json"]
     value = strict.loads(new, "config.json")["quantization_config"]
     return Override(json.dumps({"quantization_config": value}, ensure_ascii=True), made)
+
+
+def _deaf(opened: Opened, releases: Sequence[str], places: Sequence[Platform]) -> str:
+    """Releases whose draft resolves the quantization metadata anew; empty if there is none."""
+    assert opened.policy is not None  # noqa: S101 - a repair was planned
+    cases = judgement.cases(opened, opened.policy, releases, places)
+    own = [case.context.release for case in cases if case.policy.pick("own_config", case.context)]
+    return ", ".join(dict.fromkeys(own))

@@ -28,7 +28,7 @@ class Verified:
         built, scheme, error: what vLLM did.
         predicted: what mtpfix says for the same release; None if it knows no such module.
         agrees: whether vLLM's module can take what is on disk; None if nothing is there.
-        foreseen: whether the prediction was right.
+        foreseen: whether the prediction was right; None if mtpfix could not judge.
     """
 
     module: str
@@ -39,7 +39,7 @@ class Verified:
     error: str | None
     predicted: str | None
     agrees: bool | None
-    foreseen: bool
+    foreseen: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,15 @@ def _row(made: live.Made, foreseen: Decision | None, case: Case) -> Verified:
         error=made.error,
         predicted=foreseen.built,
         agrees=report.agrees,
-        foreseen=(foreseen.built, foreseen.scheme) == (made.built, made.scheme),
+        foreseen=_foreseen(made, foreseen),
     )
+
+
+def _foreseen(made: live.Made, ours: Decision) -> bool | None:
+    """Whether the prediction was right; None where it was that we do not know."""
+    if ours.built == "unknown":
+        return None
+    return (ours.built, ours.scheme) == (made.built, made.scheme)
 
 
 def _expects(made: live.Made, foreseen: Decision) -> str | None:

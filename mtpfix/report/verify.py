@@ -32,7 +32,7 @@ _VERDICTS = {
 
 def unforeseen(answer: Verification) -> list[Verified]:
     """Modules that vLLM decided otherwise than predicted."""
-    return [row for row in answer.modules if not row.foreseen]
+    return [row for row in answer.modules if row.foreseen is False]
 
 
 def text(
@@ -50,7 +50,7 @@ def text(
     page.line(mooded(f"vLLM {inert(answer.version)}{draft}", "strong"))
     shown = [row for row in answer.modules if verbose or row.part == "draft" or _matters(row)]
     titles = ["module", "on disk", "vLLM built", "verdict"]
-    titles += ["mtpfix predicted"] if unforeseen(answer) else []
+    titles += ["mtpfix predicted"] if any(not row.foreseen for row in shown) else []
     grid.put(page, titles, list(_blocks(shown, len(titles))))
     _put_rest(page, answer, shown, verbose=verbose)
     return page.text().translate(words.ASCII) if ascii else page.text()
@@ -74,11 +74,12 @@ def _row(row: Verified) -> Sequence[Cell]:
     built: str = row.built
     if row.built == "quantized" and row.scheme:
         built = words.short_scheme(row.scheme)
-    foreseen = (
-        grid.cell("the same", mood="quiet")
-        if row.foreseen
-        else grid.cell(f"✗ {row.predicted or 'no such module'}", mood="bad")
-    )
+    if row.foreseen:
+        foreseen = grid.cell("the same", mood="quiet")
+    elif row.foreseen is None:
+        foreseen = grid.cell("? could not judge", mood="unsure")
+    else:
+        foreseen = grid.cell(f"✗ {row.predicted or 'no such module'}", mood="bad")
     return (
         grid.cell(inert(grid.in_layer(row.module)[1]) or '""'),
         grid.cell(words.stored(row.disk, short=True)),
@@ -100,7 +101,7 @@ def _put_rest(
         page.item(mooded("patched  ", "quiet"), mooded(inert(patch, PROSE_LIMIT), "quiet"))
     sign, said = _verdict(answer)
     page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
-    if answer.modules and not unforeseen(answer):
+    if answer.modules and all(row.foreseen for row in answer.modules):
         number = words.count(len(answer.modules), "decision")
         page.line(mooded(f"  mtpfix predicted all {number} of draft and trunk.", "quiet"))
 

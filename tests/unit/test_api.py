@@ -28,6 +28,7 @@ from tests.unit.engines.small import (
     MIMO,
     NEWEST,
     QWEN_NEXT,
+    STEP,
     Config,
     at_most,
     tensors,
@@ -383,6 +384,13 @@ def test_the_override_is_ascii_on_one_line(tmp_path: Path) -> None:
 
 def test_there_is_no_override_where_nothing_is_wrong(tmp_path: Path) -> None:
     assert api.override(folder(tmp_path, with_list(GLM, (BLOCK,)))).value == ""
+
+
+def test_an_override_does_not_reach_a_draft_with_its_own_configuration(tmp_path: Path) -> None:
+    path = folder(tmp_path, with_list(STEP, ("lm_head",)))
+    with pytest.raises(UnknownError, match=r"vLLM 0\.32\.0, which reads"):
+        api.override(path, vllm=["0.31.0", "0.32.0"])
+    assert api.override(path, vllm=["0.31.0"]).value
 
 
 def test_an_override_of_a_nested_configuration_has_not_been_tried(tmp_path: Path) -> None:

@@ -123,6 +123,16 @@ def test_verify_is_loud_where_the_prediction_was_wrong(
     assert [m["on_disk"] for m in found["modules"]] == ["unquantized", "unquantized"]
 
 
+def test_verify_is_calm_where_mtpfix_could_not_judge(
+    run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(monkeypatch, verified("a", predicted="unknown", foreseen=None), code=0)
+    ran = run("verify", folder)
+    assert "? could not judge" in ran.out
+    assert "MTPFIX IS WRONG" not in ran.err
+    assert "predicted all" not in ran.out
+
+
 def test_verify_without_vllm_could_not_judge(run: Run, folder: Folder) -> None:
     ran = run("verify", folder, "--python", folder.path / "no-such-python")
     assert ran.code == 3

@@ -86,6 +86,14 @@ QWEN_NEXT: Config = {
     "full_attention_interval": 2,
 }
 
+STEP: Config = {
+    "architectures": ["Step3p5ForCausalLM"],
+    "model_type": "step3p5",
+    "num_hidden_layers": 2,
+    "num_nextn_predict_layers": 1,
+    "moe_num_experts": 2,
+}
+
 
 def with_list(config: Config, ignore: Any = (), **more: Any) -> Config:
     """A configuration with FP8 for every Linear and an ignore list."""
