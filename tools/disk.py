@@ -7,6 +7,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from mtpfix.engines.vllm.expr import evaluate
 from tools import tiny
 
 if TYPE_CHECKING:
@@ -70,20 +71,25 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
         return cut_experts(experts[1], experts[2], shape, family)
     for fused, parts in fused_layers(family).items():
         if f".{fused}." in name:
-            rows = part_rows(fused, shape[0], text)
+            rows = part_rows(tuple(parts.values()), shape[0], text)
             return [
                 (name.replace(fused, part), (count, *shape[1:]))
                 for part, count in zip(parts, rows, strict=True)
             ]
-    if family == "deepseek_v4":
-        name = name.replace("shared_experts.down_proj", "shared_experts.w2")
-        if name.endswith(".attn_sink"):
-            shape = (text["num_attention_heads"],)
+    for pattern, replacement, rows in _rules()["pieces"].get(family, ()):
+        if re.search(pattern, name):
+            first = evaluate(rows, text) if rows else shape[0]
+            return [(re.sub(pattern, replacement, name), (first, *shape[1:]))]
     return [(name, shape)]
 
 
-def expert_names(family: str) -> tuple[str, str, str]:
-    """What the weights of an expert are called."""
+def rescaled(family: str) -> tuple[str, ...]:
+    """Ends of names that vLLM multiplies by a constant after it has loaded them, by design."""
+    return tuple(_rules()["rescaled"].get(family, ("\0",)))
+
+
+def expert_names(family: str) -> tuple[str | None, str, str]:
+    """What the weights of an expert are called; None for a gate that does not exist."""
     gate, up, down = _rules()["experts"].get(family, EXPERTS)
     return gate, up, down
 
@@ -94,40 +100,20 @@ def cut_experts(base: str, which: str, shape: Shape, family: str) -> list[tuple[
     count, rows, columns = shape
     if which == "w2":
         return [(f"{base}.{i}.{down}.weight", (rows, columns)) for i in range(count)]
-    half = (rows // 2, columns)
-    return [(f"{base}.{i}.{name}.weight", half) for i in range(count) for name in (gate, up)]
+    names = [name for name in (gate, up) if name is not None]
+    part = (rows // len(names), columns)
+    return [(f"{base}.{i}.{name}.weight", part) for i in range(count) for name in names]
 
 
-def fused_layers(family: str) -> dict[str, tuple[str, ...]]:
-    """Fused layers and what they are stored as."""
-    layers: dict[str, tuple[str, ...]] = {
-        "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-        "gate_up_proj": ("gate_proj", "up_proj"),
-        "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"),
-        "wk_weights_proj": ("wk", "weights_proj"),
-    }
-    if family == "deepseek_v4":
-        layers["gate_up_proj"] = ("w1", "w3")
-        layers["fused_wqa_wkv"] = ("wq_a", "wkv")
-        layers["fused_wkv_wgate"] = ("wkv", "wgate")
-    if family.startswith("qwen3_5"):
-        layers["in_proj_qkvz"] = ("in_proj_qkv", "in_proj_z")
-        layers["in_proj_ba"] = ("in_proj_b", "in_proj_a")
-    return layers
+def fused_layers(family: str) -> dict[str, dict[str, str | None]]:
+    """Fused layers: the parts that they are stored as, and how many rows each has."""
+    layers: dict[str, dict[str, str | None]] = dict(_rules()["fused"]["all"])
+    return {**layers, **_rules()["fused"].get(family, {})}
 
 
-def part_rows(fused: str, rows: int, text: tiny.Config) -> Iterable[int]:
-    """How many rows each part of a fused layer has."""
-    if fused == "qkv_proj":
-        heads = text.get("num_key_value_heads") or text["num_attention_groups"]
-        head = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
-        return rows - 2 * heads * head, heads * head, heads * head
-    if fused == "in_proj_qkvz":
-        values = text["linear_num_value_heads"] * text["linear_value_head_dim"]
-        return rows - values, values
-    first = {
-        "fused_qkv_a_proj": text.get("q_lora_rank"),
-        "fused_wqa_wkv": text.get("q_lora_rank"),
-        "wk_weights_proj": text.get("index_head_dim"),
-    }.get(fused) or rows // 2
-    return first, rows - first
+def part_rows(sizes: tuple[str | None, ...], rows: int, text: tiny.Config) -> Iterable[int]:
+    """How many rows each part of a fused layer has; parts without a size share the rest."""
+    known = [None if size is None else int(evaluate(size, text)) for size in sizes]
+    rest = rows - sum(count for count in known if count is not None)
+    share = rest // max(1, known.count(None))
+    return [share if count is None else count for count in known]

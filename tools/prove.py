@@ -23,11 +23,8 @@ from mtpfix import api
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.model import EngineReport
-from tools import tiny
+from tools import disk, tiny
 from tools.forge import Mtp, forge
-
-RESCALED = {"longcat_flash": (".q_a_layernorm.weight", ".kv_a_layernorm.weight")}
-"""Tensors that vLLM multiplies by a constant after it has loaded them, by design."""
 
 SCHEMES = ("ct-fp8-channel", "ct-w4a16", "ct-nvfp4+fp8-block")
 
@@ -146,7 +143,7 @@ def _begins(text: str, start: str) -> bool:
 
 def _kept(family: str, tensors: Sequence[str]) -> list[str]:
     """The tensors that must lie in the draft as they are on disk."""
-    return [name for name in tensors if not name.endswith(RESCALED.get(family, ("\0",)))]
+    return [name for name in tensors if not name.endswith(disk.rescaled(family))]
 
 
 def _after_faults(answer: Answer, tensors: Sequence[str]) -> list[str]:

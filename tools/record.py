@@ -32,6 +32,8 @@ MAIN = "ct-fp8-channel"
 """The scheme that meets every ignore list."""
 NEAR = ("none", "disk", "shards", "prefix_regex", "half_fused", "re_mtp")
 """The ignore lists that variants of a family meet."""
+BRIEF = ("ct-w4a16", "ct-nvfp4", "targets:heads", "targets:row_parallel", "targets:shard_regex")
+"""The other schemes that a family meets which is asked in brief."""
 OUT = tiny.HERE.parent / "tests" / "conformance"
 
 
@@ -95,7 +97,7 @@ class Names(NamedTuple):
     """Modules of the draft on disk."""
     trunk: tuple[str, ...]
     """Modules of the first trunk layer on disk."""
-    expert_weights: tuple[str, str, str]
+    expert_weights: tuple[str, ...]
     layers: int
 
 
@@ -110,7 +112,7 @@ def names_of(family: str, variant: str, answer: Answer) -> Names:
         trunk=tuple(
             name for name in modules(tiny.tensors(family, variant, "trunk")) if "layers.0." in name
         ),
-        expert_weights=disk.expert_names(family),
+        expert_weights=tuple(filter(None, disk.expert_names(family))),
         layers=tiny.text(tiny.config(family, variant))["num_hidden_layers"],
     )
 
@@ -210,14 +212,14 @@ def spellings(names: Names) -> list[str]:
     return [*(f"{block}.{tail}" for block in blocks for tail in tails), *extra]
 
 
-def questions(variant: str) -> Iterator[Question]:
-    """What to ask about one variant."""
+def questions(family: str, variant: str) -> Iterator[Question]:
+    """What to ask about one variant of a family."""
     yield Question("", "absent")
     if variant != tiny.BASE:
         yield from (Question(MAIN, name) for name in NEAR)
         return
     yield from (Question(MAIN, name) for name in LISTS)
-    for scheme in schemes():
+    for scheme in BRIEF if tiny.brief(family) else schemes():
         if scheme != MAIN:
             yield Question(scheme, "none")
         if scheme != MAIN and not scheme.startswith("targets:"):
@@ -258,7 +260,7 @@ def record_variant(server: Server, recorder: Recorder, variant: str, scratch: Pa
     recorder.patches = [patch for patch in first.patches if patch not in server.patches]
     names = names_of(recorder.family, variant, first)
     refused = any(failure.phase == "config" for failure in first.failures)
-    asked = [Question(MAIN, "none")] if refused else list(questions(variant))
+    asked = [Question(MAIN, "none")] if refused else list(questions(recorder.family, variant))
     wanted = {question.ignore for question in asked}
     lists = {name: entries for name, entries in ignores(names).items() if name in wanted}
     table = Variant(config, lists)

@@ -1,6 +1,6 @@
 """Writes `tiny_shapes.json`: what a checkpoint of each tiny configuration holds.
 
-    python -m tools.shapes --release 0.32.0 [--home DIR]
+    python -m tools.shapes [--release 0.32.0] [--family mimo] [--home DIR]
 
 The names and shapes come from vLLM's own parameters, so that forging a checkpoint needs
 no vLLM. A tensor is written as `256x128 bfloat16`, with `q` where vLLM would quantize it.
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 PARTS: tuple[Part, Part] = ("trunk", "draft")
 
 
-def record(server: Server) -> dict[str, Any]:
-    """Asks vLLM about every tiny configuration."""
-    found: dict[str, Any] = {"experts": 4}
+def record(server: Server, families: list[str]) -> dict[str, Any]:
+    """Asks vLLM about every tiny configuration of some families."""
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for family in tiny.families():
+        for family in families:
             for variant in tiny.variants(family):
                 config = tiny.config(family, variant)
                 plain = ask(server, Path(scratch), quantized(config, "", None))
@@ -68,11 +68,18 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--release", default="0.32.0", choices=environments.releases())
+    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
     parser.add_argument("--home", type=Path, default=environments.HOME)
     options = parser.parse_args()
     place = environments.Home(options.home).place(options.release)
     with Server(python=place.python, pythonpath=place.pythonpath) as server:
-        found = record(server)
+        new = record(server, options.family or tiny.families())
+    old = json.loads(tiny.SHAPES.read_text(encoding="utf-8"))
+    merged = {**old, **new}
+    order = [
+        f"{family}/{variant}" for family in tiny.families() for variant in tiny.variants(family)
+    ]
+    found = {"experts": 4, **{key: merged[key] for key in order if key in merged}}
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
     tiny.SHAPES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

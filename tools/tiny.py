@@ -37,6 +37,11 @@ def variants(family: str) -> list[str]:
     return [BASE, *_data()["families"][family]["variants"]]
 
 
+def brief(family: str) -> bool:
+    """Whether the recorder asks about few schemes: others of its kind have met them all."""
+    return bool(_data()["families"][family].get("brief"))
+
+
 def config(family: str, variant: str = BASE) -> Config:
     """The tiny configuration of a family, without quantization."""
     spec = _data()["families"][family]
