@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
-from mtpfix.engines.vllm.policy import Context, Policy, Row, block, filled, fits, rules
+from mtpfix.engines.vllm.policy import Context, Policy, Row, block, filled, fits, grade, rules
 from mtpfix.errors import UnknownError
 from mtpfix.model import Kind, Module, Part, Platform
 
@@ -60,7 +60,8 @@ def context(
     bare = Context(release, platform, fields)
     for name, source in policy.raw.get("derived", {}).items():
         bare = bare.with_fields(**{name: evaluate(source, bare.fields)})
-    return bare.with_fields(mtp_layers=evaluate(policy.raw["mtp_layers"], bare.fields))
+    bare = bare.with_fields(mtp_layers=evaluate(policy.raw["mtp_layers"], bare.fields))
+    return replace(bare, grade=grade(policy, bare))
 
 
 def counts(policy: Policy, context: Context) -> tuple[int, int]:
@@ -156,8 +157,7 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         experts=_experts(row, context),
         layer=place.layer,
         optional=row.get("optional", False),
-        # Recordings are made of what CUDA builds; other platforms are read in the sources.
-        grade=row.get("grade", "run" if context.platform == "cuda" else "read"),
+        grade=row.get("grade", context.grade),
     )
 
 

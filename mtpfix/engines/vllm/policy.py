@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from mtpfix.engines.vllm.expr import Value, evaluate
 from mtpfix.errors import UnknownError, UsageError
-from mtpfix.model import PLATFORMS, Platform
+from mtpfix.model import PLATFORMS, Grade, Platform
 
 Row = Mapping[str, Any]
 """One row of a policy file."""
@@ -35,10 +35,12 @@ class Context:
     platform: Platform
     fields: Mapping[str, Value]
     """Fields of the (text) configuration, with the engine's defaults filled in."""
+    grade: Grade = "run"
+    """The evidence for what the policy says of this release and platform."""
 
     def with_fields(self, **fields: Value) -> Context:
         """The same context with more fields, such as `layer`."""
-        return Context(self.release, self.platform, {**self.fields, **fields})
+        return replace(self, fields={**self.fields, **fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,16 @@ def fits(row: Row, context: Context) -> bool:
 def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:
     """The rows that fit, in order."""
     return (row for row in rows if fits(row, context))
+
+
+def grade(policy: Policy, context: Context) -> Grade:
+    """The evidence for a family in one release, on one platform.
+
+    Recordings are made of what CUDA builds; other platforms are read in the sources.
+    """
+    row = policy.pick("grades", context)
+    value: Grade = row["value"] if row else "run" if context.platform == "cuda" else "read"
+    return value
 
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
