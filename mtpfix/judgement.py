@@ -194,10 +194,12 @@ def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:
     """0 clean, 1 something is wrong, 3 something could not be judged.
 
-    A load that fails is wrong even where no finding says why.
+    A load that fails is wrong even where no finding says why; a release that is newer than
+    all that is known is not judged for good.
     """
     if rules.worst(findings) == "error" or any(engine.outcome in FAILED for engine in engines):
         return 1
-    if any(engine.outcome == "unknown" for engine in engines):
+    unjudged = any(finding.code.startswith("MTP9") for finding in findings)
+    if unjudged or any(engine.outcome == "unknown" for engine in engines):
         return UnknownError.exit_code
     return 0

@@ -88,7 +88,6 @@ def verify(
             answer, screen.width, color=screen.color, verbose=verbose, ascii=screen.ascii
         )
     output.emit(text, output_file)
-    wrong = renderer.unforeseen(answer)
-    if wrong:
-        output.note(renderer.ALARM.format(count=len(wrong), version=answer.version))
+    if renderer.unforeseen(answer):
+        output.note(renderer.alarm(answer))
     raise typer.Exit(answer.exit_code)

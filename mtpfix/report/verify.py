@@ -18,8 +18,8 @@ from mtpfix.verification import Verification, Verified
 
 SCHEMA = "mtpfix.verify/1"
 
-ALARM = (
-    "MTPFIX IS WRONG: vLLM {version} decided {count} module(s) otherwise than mtpfix predicts. "
+_ALARM = (
+    "MTPFIX IS WRONG: vLLM {version} decided {count} otherwise than mtpfix predicts. "
     "That is a bug of mtpfix: please report it with the output of `mtpfix verify --format json`."
 )
 
@@ -28,6 +28,12 @@ _VERDICTS = {
     False: Sign("✗", "differs", "bad"),
     None: Sign(words.OUTCOMES["no_mtp"].sign, "absent", "quiet"),
 }
+
+
+def alarm(answer: Verification) -> str:
+    """What is said aloud where a prediction was wrong."""
+    number = words.count(len(unforeseen(answer)), "module")
+    return _ALARM.format(version=answer.version, count=number)
 
 
 def unforeseen(answer: Verification) -> list[Verified]:

@@ -179,6 +179,8 @@ def overall(report: Report) -> Sign:
     sign = OUTCOMES[worst]
     if sign.mood != "bad" and worst != "unknown" and _has(report, "error"):
         return Sign("✗", sign.word, "bad")
+    if sign.mood == "good" and _unjudged(report):
+        return Sign("?", sign.word, "unsure")
     return sign
 
 
@@ -194,7 +196,8 @@ def sentence(report: Report) -> str:
     platforms = {e.platform for e in report.engines}
     where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
     said = f"{', '.join(firsts)} and {last}" if firsts else last
-    return f"the {_subject(report)} {said}{where}"
+    assumed = ", as far as is known" if _unjudged(report) else ""
+    return f"the {_subject(report)} {said}{where}{assumed}"
 
 
 def _subject(report: Report) -> str:

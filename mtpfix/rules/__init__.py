@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mtpfix.model import Finding, Severity
-from mtpfix.rules import naming, packaging, precision, presence, reach
+from mtpfix.rules import coverage, naming, packaging, precision, presence, reach
 from mtpfix.rules.evidence import Evidence, Rule
 
 RULES: tuple[Rule, ...] = (
@@ -19,6 +19,7 @@ RULES: tuple[Rule, ...] = (
     *precision.RULES,
     *reach.RULES,
     *packaging.RULES,
+    *coverage.RULES,
 )
 
 _SEVERITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
@@ -30,7 +31,7 @@ def run(evidence: Sequence[Evidence]) -> tuple[Finding, ...]:
     for item in evidence:
         label = _label(item, evidence)
         for rule in RULES:
-            for finding in rule(item):
+            for finding in map(item.graded, rule(item)):
                 releases = merged.setdefault(finding, [])
                 if label not in releases:
                     releases.append(label)

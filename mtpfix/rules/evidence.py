@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.engines.vllm.judge import Case
@@ -40,6 +41,12 @@ class Evidence:
     report: EngineReport
     checkpoint: Checkpoint
     line_of: LineOf
+
+    def graded(self, finding: Finding) -> Finding:
+        """A finding is known no better than what is known of the release."""
+        known = max(finding.confidence, self.case.context.grade, key=GRADES.index)
+        assumed = known == "assumed"
+        return replace(finding, confidence=known) if assumed else finding
 
     @property
     def draft(self) -> tuple[ModuleReport, ...]:
@@ -95,9 +102,20 @@ def names(reports: Iterable[ModuleReport]) -> tuple[str, ...]:
 
 def some(items: Iterable[str], most: int = 3) -> str:
     """The first few of some names, and how many more there are, for a message."""
-    listed = list(items)
-    shown = ", ".join(f"`{item}`" if item else "`` (the empty name)" for item in listed[:most])
+    listed = Counter(items)
+    shown = ", ".join(_quoted(item, times) for item, times in list(listed.items())[:most])
     return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
+
+
+def _quoted(name: str, times: int) -> str:
+    """A name in backticks; only the empty one can stand for several modules."""
+    often = f", {times} times" if times > 1 else ""
+    return f"`{name}`" if name else f"`` (the empty name{often})"
+
+
+def told(number: int, noun: str) -> tuple[str, str]:
+    """Subject and verb of a sentence, and the pronoun for it: `1 module is`, `it`."""
+    return (f"1 {noun} is", "it") if number == 1 else (f"{number:,} {noun}s are", "them")
 
 
 def grade_of(reports: Iterable[ModuleReport]) -> Grade:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import unmet
 from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
-from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some
+from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some, told
 
 
 def _by_entry(
@@ -35,12 +35,13 @@ def built_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP201: unquantized on disk, built quantized."""
     for entry, reports in _by_entry(_differing(evidence, "quantized", State.UNQUANTIZED)):
         target = f"target `{entry.spelling}`" if entry is not None else "a target"
+        they_are, them = told(len(reports), "MTP module")
         yield Finding(
             code="MTP201",
             severity="error",
             confidence=grade_of(reports),
-            message=f"{len(reports)} MTP module(s) are unquantized on disk, but {target} covers "
-            f"them and no ignore entry exempts them: {some(names(reports))}. "
+            message=f"{they_are} unquantized on disk, but {target} covers {them} and no ignore "
+            f"entry exempts {them}: {some(names(reports))}. "
             f"{_outcome(evidence, reports)}",
             modules=names(reports),
             where=evidence.where(entry),
@@ -62,12 +63,15 @@ def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
 def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP202: quantized on disk, built unquantized."""
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
-        cause = "no target covers them" if entry is None else f"`{entry.spelling}` exempts them"
+        they_are, them = told(len(reports), "MTP module")
+        cause = (
+            f"no target covers {them}" if entry is None else f"`{entry.spelling}` exempts {them}"
+        )
         yield Finding(
             code="MTP202",
             severity="error",
             confidence=grade_of(reports),
-            message=f"{len(reports)} MTP module(s) are quantized on disk, but {cause}: "
+            message=f"{they_are} quantized on disk, but {cause}: "
             f"{some(names(reports))}. {_outcome(evidence, reports)}",
             modules=names(reports),
             where=evidence.where(entry),
@@ -151,12 +155,13 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
         other = f"{built} in another format" if built == state.value else built
         for entry, reports in _by_entry(group):
             by = "" if entry is None else f"by `{entry.spelling}` "
+            they_are, them = told(len(reports), "trunk module")
             yield Finding(
                 code="MTP206",
                 severity="error",
                 confidence=grade_of(reports),
-                message=f"{len(reports)} trunk module(s) are {state.value} on disk, and {by}vLLM "
-                f"builds them {other}: {some(names(reports))}.",
+                message=f"{they_are} {state.value} on disk, and {by}vLLM "
+                f"builds {them} {other}: {some(names(reports))}.",
                 modules=names(reports),
                 where=evidence.where(entry),
             )

@@ -24,7 +24,7 @@ def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
         code="MTP001",
         severity="error",
         confidence="read",
-        message=f"config.json declares {declared} MTP layer(s), but no MTP tensor is on disk: "
+        message=f"config.json declares {_counted(declared)}, but no MTP tensor is on disk: "
         f"{what}. The weights are missing; no metadata can mend that.",
         where=evidence.at("config.json", ""),
         fix=Fix(_GRAFT, "display"),
@@ -41,11 +41,15 @@ def count_differs(evidence: Evidence) -> Iterator[Finding]:
             code="MTP003",
             severity="error",
             confidence="read",
-            message=f"config.json declares {declared} MTP layers, but layer(s) {listed} have "
-            "no tensors.",
+            message=f"config.json declares {_counted(declared)}, but these have no tensors: "
+            f"{listed}.",
             where=evidence.at("config.json", ""),
             fix=Fix(_GRAFT, "display"),
         )
+
+
+def _counted(layers: int) -> str:
+    return "1 MTP layer" if layers == 1 else f"{layers:,} MTP layers"
 
 
 def _layers(evidence: Evidence) -> set[int]:
@@ -85,7 +89,7 @@ def weights_missing(evidence: Evidence) -> Iterator[Finding]:
             code="MTP006",
             severity="error",
             confidence="read",
-            message=f"weights of {len(wrong)} MTP module(s) are missing, whole or in part: "
+            message=f"weights of MTP modules are missing, whole or in part: "
             f"{some(params)}. What is missing stays uninitialised; no metadata can mend that.",
             modules=params,
             fix=Fix(_GRAFT, "display"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mtpfix.model import Finding, Fix, Limit, ModuleReport, State
-from mtpfix.rules.evidence import Evidence, Rule, names, some
+from mtpfix.rules.evidence import Evidence, Rule, names, some, told
 
 
 def limited(evidence: Evidence) -> Iterator[Finding]:
@@ -39,11 +39,12 @@ def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
     wrong = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
     if wrong:
+        they_are, them = told(len(wrong), "module")
         yield Finding(
             code="MTP303",
             severity="error",
             confidence="read",
-            message=f"{len(wrong)} module(s) are quantized on disk, but vLLM always builds them "
+            message=f"{they_are} quantized on disk, but vLLM always builds {them} "
             f"unquantized: {some(r.decision.module.param for r in wrong)}. No metadata can "
             "change that.",
             modules=tuple(r.decision.module.param for r in wrong),

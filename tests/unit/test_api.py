@@ -147,8 +147,17 @@ def test_what_is_not_known_is_could_not_judge(
 
 
 def test_a_release_that_is_not_covered_is_could_not_judge(v4: Path) -> None:
-    report = api.check(v4, vllm=["0.99"])
+    report = api.check(v4, vllm=["0.19"])
     assert (report.exit_code, report.findings[0].code) == (3, "MTP903")
+
+
+def test_a_newer_release_is_judged_by_the_newest_known_and_never_passes(tmp_path: Path) -> None:
+    good, bad = with_list(GLM, (BLOCK,)), with_list(GLM)
+    for name, config, code in (("good", good, 3), ("bad", bad, 1)):
+        report = api.check(write(tmp_path / name, config, tensors(bad)), vllm=["0.99"])
+        assert report.exit_code == code
+        assert {f.confidence for f in report.findings} == {"assumed"}
+        assert "MTP903" in [f.code for f in report.findings]
 
 
 def test_a_release_that_is_none_is_a_mistake(v4: Path) -> None:
@@ -278,7 +287,7 @@ def test_a_plan_for_an_unknown_family_is_an_error(tmp_path: Path) -> None:
 
 def test_a_plan_for_a_release_that_is_not_covered_is_an_error(v4: Path) -> None:
     with pytest.raises(UnknownError):
-        api.plan(v4, vllm=["0.99"])
+        api.plan(v4, vllm=["0.19"])
 
 
 @pytest.mark.parametrize("config", [GLM, MIMO, DEEPSEEK, QWEN_NEXT])

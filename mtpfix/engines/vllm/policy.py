@@ -151,9 +151,11 @@ def covered_releases() -> tuple[str, ...]:
 def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:
     """Releases for what a user typed: `0.32.0`, `0.32`, `>=0.28,<0.34`, `all` or `newest`.
 
+    A release that is newer than all that is known is taken too (see `is_newer`).
+
     Raises:
         UsageError: a value is neither a release nor a specifier.
-        UnknownError: a release is not covered, or a specifier selects none.
+        UnknownError: a release is older than all that is known, or a specifier selects none.
     """
     chosen: dict[str, None] = {}
     for text in wanted:
@@ -231,7 +233,14 @@ def _one(text: str) -> str:
     for release in covered_releases():
         if Version(release).release[:2] == version.release[:2]:
             return text if text.count(".") > 1 else release
+    if is_newer(text):
+        return text if text.count(".") > 1 else f"{text}.0"
     raise UnknownError(f"vLLM {text} is not covered", _coverage(), code="MTP903")
+
+
+def is_newer(release: str) -> bool:
+    """Whether a release is newer than all that is known: the newest rules are assumed for it."""
+    return Version(release).release[:2] > Version(covered_releases()[-1]).release[:2]
 
 
 def _coverage() -> str:
@@ -266,8 +275,11 @@ def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:
 def grade(policy: Policy, context: Context) -> Grade:
     """The evidence for a family in one release, on one platform.
 
-    Recordings are made of what CUDA builds; other platforms are read in the sources.
+    Recordings are made of what CUDA builds; other platforms are read in the sources, and
+    what holds for the newest release is assumed for those after it.
     """
+    if is_newer(context.release):
+        return "assumed"
     row = policy.pick("grades", context)
     value: Grade = row["value"] if row else "run" if context.platform == "cuda" else "read"
     return value

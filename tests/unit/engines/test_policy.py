@@ -14,7 +14,9 @@ from mtpfix.engines.vllm.policy import (
     covered_releases,
     families,
     fits,
+    grade,
     in_releases,
+    is_newer,
     known_releases,
     policy,
     recognise,
@@ -61,12 +63,21 @@ def test_a_release_is_selected_by(wanted: list[str], chosen: tuple[str, ...]) ->
     assert select_releases(wanted) == chosen
 
 
-@pytest.mark.parametrize("text", ["0.19.0", "0.99", "1", "0.34.0", ">=0.40", "<0.20"])
+@pytest.mark.parametrize("text", ["0.19.0", "0.2", ">=0.40", "<0.20"])
 def test_a_release_that_is_not_covered_is_unknown(text: str) -> None:
     with pytest.raises(UnknownError) as caught:
         select_releases([text])
     assert caught.value.code == "MTP903"
     assert COVERED[0] in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "release"), [("0.34", "0.34.0"), ("0.34.2", "0.34.2"), ("1", "1.0")]
+)
+def test_a_newer_release_is_taken_and_what_is_known_of_it_assumed(text: str, release: str) -> None:
+    assert select_releases([text]) == (release,)
+    assert grade(policy("mimo"), Context(release, "cuda", {})) == "assumed"
+    assert not is_newer(COVERED[-1])
 
 
 @pytest.mark.parametrize(
