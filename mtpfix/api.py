@@ -130,7 +130,7 @@ def _plan(
     if opened.unknown is not None:
         raise opened.unknown
     before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
-    if opened.view is None or opened.policy is None:
+    if opened.view is None or opened.policy is None:  # nothing to judge, so nothing to mend
         return Repair(before, before, nothing(), {}, "")
     cases = judgement.cases(opened, opened.policy, releases, places)
     made = make_plan(cases, opened.view, options)

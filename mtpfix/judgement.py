@@ -9,6 +9,7 @@ from dataclasses import replace
 from mtpfix import rules
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import judge, names, policy
+from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import UnknownError
@@ -69,6 +70,8 @@ def report(
     """
     with suppress(UnknownError):  # comes to light below, where it matters
         policy.select_releases(vllm)
+    if opened.other is not None:
+        return _not_mtp(opened, opened.other)
     if opened.unknown is not None:
         return _could_not_judge(opened, opened.unknown)
     if opened.view is None or opened.policy is None:
@@ -176,6 +179,26 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
 
 def _nothing_to_judge(opened: Opened) -> Report:
     return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=(_NO_METADATA,))
+
+
+def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
+    """Nothing to judge, and what the draft is instead."""
+    model = "" if other.inside else ', "model": "…"'
+    say = f'`--speculative-config \'{{"method": "{other.method}"{model}, …}}\'`'
+    told = f"`{other.evidence}`"
+    if other.inside:
+        message = f"the draft of this checkpoint is {other.title}, not MTP ({told} shows it)"
+    else:
+        message = f"this is the {other.title} draft of another model, not MTP ({told} shows it)"
+    found = Finding(
+        code="MTP007",
+        severity="warning" if other.inside else "info",
+        confidence="read",
+        message=f"{message}: vLLM {other.releases} serves it with {say}. No quantization metadata "
+        "makes it an MTP block.",
+    )
+    notes = ("there is no MTP block: nothing to judge",)
+    return Report(opened.listing.target, _model(opened), None, (), (), (found,), 0, notes=notes)
 
 
 def _could_not_judge(opened: Opened, error: UnknownError) -> Report:

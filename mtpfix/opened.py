@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mtpfix import quant
@@ -10,6 +11,7 @@ from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.drafts import OtherDraft, by_architecture, by_tensors
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView
@@ -26,6 +28,7 @@ class Opened:
         method: the quantization method as the metadata names it.
         checkpoint: the listing and the headers of the shards that matter.
         unknown: why the target cannot be judged, or None.
+        other: the draft that it holds in the place of an MTP block, or that it is; or None.
     """
 
     config: Mapping[str, Json]
@@ -34,6 +37,7 @@ class Opened:
     method: str | None
     checkpoint: Checkpoint
     unknown: UnknownError | None = None
+    other: OtherDraft | None = None
 
     @property
     def listing(self) -> Listing:
@@ -56,8 +60,12 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
     place = quant.find(found.configs)
+    other = by_architecture(config) if known is None else _in_place_of_mtp(found, known, config)
     unknown: UnknownError | None = None
     view: QuantView | None = None
+    method = quant.method_of(place) if place is not None else None
+    if other is not None:
+        return Opened(config, known, None, method, Checkpoint(found, {}), other=other)
     if place is not None and known is None:
         unknown = unknown_family(config)
     elif place is not None:
@@ -70,7 +78,6 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
         wanted = _wanted(found, known, config, trunk) if known is not None else ()
     except UnknownError as error:
         unknown = unknown or (error if place is not None else None)
-    method = quant.method_of(place) if place is not None else None
     checkpoint = open_shards(source, found, wanted)
     return Opened(config, known, view, method, checkpoint, unknown)
 
@@ -97,6 +104,17 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
         "see `mtpfix families` for what is covered",
         code="MTP901",
     )
+
+
+def _in_place_of_mtp(
+    found: Listing, known: Policy, config: Mapping[str, Json]
+) -> OtherDraft | None:
+    """The draft of another kind that stands where the MTP block of the family belongs."""
+    with suppress(UnknownError):  # comes to light where the names are needed
+        context = names.context(known, config, policy.covered_releases()[-1], "cuda")
+        roots = names.disk_roots(known, context)
+        return by_tensors(name for name in found.shards if name.startswith(roots))
+    return None
 
 
 def _wanted(

@@ -124,6 +124,12 @@ def recognise(config: Mapping[str, Value]) -> str | None:
 
 
 @lru_cache(maxsize=1)
+def drafts() -> tuple[Row, ...]:
+    """Drafts that are not MTP."""
+    return tuple(_data("drafts.json")["drafts"])
+
+
+@lru_cache(maxsize=1)
 def _blocks() -> Mapping[str, list[Row]]:
     blocks: Mapping[str, list[Row]] = _data("blocks.json")["blocks"]
     return blocks

@@ -1,0 +1,61 @@
+"""Drafts that look like MTP or are taken for it, and are something else. Pure.
+
+They are told by the architecture of their `config.json`, or, where they stand in the place
+of an MTP block, by tensors that no MTP block has (`data/vllm/drafts.json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mtpfix.engines.vllm.policy import Row, drafts
+from mtpfix.model import Json
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDraft:
+    """A draft that is not MTP.
+
+    Attributes:
+        title: as people call it.
+        method: what vLLM's `--speculative-config` calls it.
+        releases: the vLLM releases that can serve it, as a specifier.
+        inside: it lies in the checkpoint of its target, in the place of an MTP block.
+        evidence: the architecture or the tensor that told it.
+    """
+
+    title: str
+    method: str
+    releases: str
+    inside: bool
+    evidence: str
+
+
+def by_architecture(config: Mapping[str, Json]) -> OtherDraft | None:
+    """The draft that a `config.json` is of, or that its model carries; None for any other."""
+    named = config.get("architectures")
+    for architecture in named if isinstance(named, list) else ():
+        for row in drafts():
+            inside = architecture in row.get("targets", ())
+            if inside or architecture in row["architectures"]:
+                return _draft(row, str(architecture), inside=inside)
+    return None
+
+
+def by_tensors(names: Iterable[str]) -> OtherDraft | None:
+    """The draft whose tensors stand where the MTP block belongs; None if it is an MTP block.
+
+    Args:
+        names: tensors below the roots of the MTP block.
+    """
+    marked = {marker: row for row in drafts() for marker in row.get("markers", ())}
+    for name in names:
+        for part in name.split("."):
+            if part in marked:
+                return _draft(marked[part], name, inside=True)
+    return None
+
+
+def _draft(row: Row, evidence: str, *, inside: bool) -> OtherDraft:
+    return OtherDraft(row["title"], row["method"], row["releases"], inside, evidence)
