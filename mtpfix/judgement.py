@@ -198,7 +198,9 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
         "makes it an MTP block.",
     )
     notes = ("there is no MTP block: nothing to judge",)
-    return Report(opened.listing.target, _model(opened), None, (), (), (found,), 0, notes=notes)
+    return Report(
+        opened.listing.target, _model(opened), opened.method, (), (), (found,), 0, notes=notes
+    )
 
 
 def _could_not_judge(opened: Opened, error: UnknownError) -> Report:

@@ -42,6 +42,14 @@ class NamesFormat(str, Enum):
     json = "json"
 
 
+class TableFormat(str, Enum):
+    """How a table is written."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
 class FailOn(str, Enum):
     """The mildest finding that fails a check."""
 
@@ -94,6 +102,14 @@ NamesFormatOption = Annotated[
         "--format",
         metavar="text|yaml|json",
         help="For a person, the entries alone, or for a program.",
+    ),
+]
+TableFormatOption = Annotated[
+    TableFormat,
+    option(
+        "--format",
+        metavar="text|markdown|json",
+        help="For a person, a page of documentation, or for a program.",
     ),
 ]
 OutputFile = Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mtpfix.cli import codes, options, output
-from mtpfix.cli.options import Color, Format
+from mtpfix.cli.options import Color, Format, TableFormat
 
 
 def explain(
@@ -39,16 +39,19 @@ def explain(
 
 def families(
     *,
-    output_format: options.FormatOption = Format.text,
+    output_format: options.TableFormatOption = TableFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
-    """Show what is covered: families, releases and draft classes."""
+    """Show what is covered: families and releases, and on what evidence."""
+    from mtpfix.coverage import coverage
     from mtpfix.report import families as renderer
 
-    covered = renderer.coverage()
-    if output_format is Format.json:
+    covered = coverage()
+    if output_format is TableFormat.json:
         text = renderer.json(covered)
+    elif output_format is TableFormat.markdown:
+        text = renderer.markdown(covered)
     else:
         screen = output.result_screen(color.value, output_file)
         text = renderer.text(covered, screen.width, color=screen.color, ascii=screen.ascii)

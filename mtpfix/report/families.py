@@ -1,66 +1,22 @@
-"""What is covered: families, architectures, releases, draft classes."""
+"""What is covered, for a person, a program, and the docs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from json import dumps
 
 from mtpfix import __version__
+from mtpfix.coverage import METHODS, Covered
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.policy import Policy, in_releases
-from mtpfix.model import PLATFORMS
-from mtpfix.report import grid, ranges, words
+from mtpfix.model import PLATFORMS, Grade, Platform
+from mtpfix.report import grid, words
 from mtpfix.report.page import Page, mooded
 
 SCHEMA = "mtpfix.families/1"
-METHODS = ("compressed-tensors",)
 
-
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """One family.
-
-    Attributes:
-        family: its name here. title: as people call it.
-        architectures: what `config.json` may name.
-        releases: vLLM releases in which it has a draft, oldest first.
-        draft_classes: what the newest of them may build.
-    """
-
-    family: str
-    title: str
-    architectures: tuple[str, ...]
-    releases: tuple[str, ...]
-    draft_classes: tuple[str, ...]
-
-
-def coverage() -> tuple[Covered, ...]:
-    """Every family that has a policy."""
-    return tuple(_covered(policy.policy(family)) for family in policy.families())
-
-
-def _covered(known: Policy) -> Covered:
-    scope = known.raw.get("releases", ">=0")
-    releases = tuple(r for r in policy.covered_releases() if in_releases(scope, r))
-    return Covered(
-        family=known.family,
-        title=known.title,
-        architectures=known.architectures,
-        releases=releases,
-        draft_classes=_draft_classes(known, releases[-1]),
-    )
-
-
-def _draft_classes(known: Policy, release: str) -> tuple[str, ...]:
-    """What `release` may build; a row for every configuration and platform ends the list."""
-    found: dict[str, None] = {}
-    for row in known.rows("draft_class"):
-        if in_releases(row.get("releases", ">=0"), release):
-            found[row["value"]] = None
-            if "when" not in row and "platforms" not in row:
-                break
-    return tuple(found)
+_LETTERS: dict[Grade | None, str] = {"run": "R", "read": "r", "assumed": "a", None: "."}
+_LEGEND = "R run and recorded, r read in the source, a assumed, . no draft"
 
 
 def text(
@@ -70,29 +26,78 @@ def text(
     color: bool,
     ascii: bool,  # noqa: A002
 ) -> str:
-    """A table."""
+    """Families against releases, then what they are recognised by."""
     page = Page(width, color=color)
     known = policy.covered_releases()
-    cells = [
+    heads = " ".join(release.split(".")[1] for release in known)
+    rows = [_row(one, known) for one in covered]
+    grid.put(page, ("family", f"0.{heads}", "platforms"), [grid.Block("", rows)])
+    page.line()
+    names = [
         (
             grid.cell(one.family, mood="strong"),
             grid.cell(*one.architectures),
-            grid.cell(ranges.releases(one.releases, known)),
             grid.cell(*one.draft_classes),
         )
         for one in covered
     ]
-    titles = ("family", "architectures", "vLLM", "draft class")
-    grid.put(page, titles, [grid.Block("", cells)])
+    grid.put(page, ("family", "architectures", "draft class"), [grid.Block("", names)])
     page.line()
     for label, said in (
+        ("letters", _LEGEND),
+        ("platforms", "the letters are those of cuda; the others are read in the sources"),
         ("methods", ", ".join(METHODS)),
-        ("platforms", ", ".join(PLATFORMS)),
         ("releases", ", ".join(known)),
     ):
         page.item(mooded(f"{label:<11}", "quiet"), mooded(said), 2)
     shown = page.text()
     return shown.translate(words.ASCII) if ascii else shown
+
+
+def _row(one: Covered, known: Sequence[str]) -> Sequence[grid.Cell]:
+    grades = (_LETTERS[one.grade(release, _main(one))] for release in known)
+    return (
+        grid.cell(one.family, mood="strong"),
+        grid.cell("   " + "  ".join(grades)),
+        grid.cell(" ".join(one.platforms)),
+    )
+
+
+def _main(one: Covered) -> Platform:
+    """The platform that is shown: CUDA wherever there is one."""
+    return one.platforms[0]
+
+
+def markdown(covered: Sequence[Covered]) -> str:
+    """The page of the docs: `mtpfix families --format markdown`."""
+    known = policy.covered_releases()
+    short = [".".join(release.split(".")[:2]) for release in known]
+    lines = [
+        "# What is covered",
+        "",
+        f"Made by `mtpfix families --format markdown`. Quantization methods: {', '.join(METHODS)}.",
+        "",
+        "How well each release of vLLM is known on CUDA: **run** is compared, decision by "
+        "decision, with recordings of that release; *read* comes from its source; a dash means "
+        "that it has no MTP draft for the family. Other platforms are read in the source.",
+        "",
+        _line(["family", *short, "platforms"]),
+        _line(["---"] * (len(short) + 2)),
+    ]
+    shown: dict[Grade | None, str] = {"run": "**run**", "read": "*read*", "assumed": "assumed"}
+    for one in covered:
+        grades = [shown.get(one.grade(release, _main(one)), "-") for release in known]
+        lines.append(_line([f"`{one.family}`", *grades, ", ".join(one.platforms)]))
+    lines += ["", "What they are recognised by, and what the newest release builds:", ""]
+    lines += [_line(["family", "model", "architectures", "draft class"]), _line(["---"] * 4)]
+    for one in covered:
+        named = [", ".join(f"`{n}`" for n in n) for n in (one.architectures, one.draft_classes)]
+        lines.append(_line([f"`{one.family}`", one.title, *named]))
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def json(covered: Sequence[Covered]) -> str:

@@ -231,6 +231,12 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
     return chosen
 
 
+def has_draft(policy: Policy, release: str, platform: Platform) -> bool:
+    """Whether vLLM has an MTP draft for the family in this release, on this platform."""
+    on = platform in policy.raw.get("platforms", PLATFORMS)
+    return on and in_releases(policy.raw.get("releases", ">=0"), release)
+
+
 def _one(text: str) -> str:
     try:
         version = Version(text)

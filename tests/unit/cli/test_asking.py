@@ -199,7 +199,7 @@ def test_families_for_programs(run: Run) -> None:
     by_name = {family["family"]: family for family in found["families"]}
     assert by_name["mimo"]["architectures"] == ["MiMoForCausalLM"]
     assert by_name["mimo"]["draft_classes"] == ["MiMoMTP"]
-    assert "0.32.0" in by_name["mimo"]["releases"]
+    assert {"release": "0.32.0", "platform": "cuda", "grade": "run"} in by_name["mimo"]["cells"]
 
 
 def test_this_interpreter_is_asked_by_default(

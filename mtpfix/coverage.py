@@ -1,0 +1,87 @@
+"""What is covered: family x release x platform x method, each with its evidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm.policy import Context, Policy, in_releases
+from mtpfix.model import PLATFORMS, Grade, Platform
+
+METHODS = ("compressed-tensors",)
+"""Quantization methods that are judged, all of them for every family."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The evidence for one release on one platform."""
+
+    release: str
+    platform: Platform
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One family.
+
+    Attributes:
+        family: its name here. title: as people call it.
+        architectures, model_types: what `config.json` may name.
+        draft_classes: what the newest release may build.
+        cells: every release and platform in which vLLM has a draft, oldest first.
+    """
+
+    family: str
+    title: str
+    architectures: tuple[str, ...]
+    model_types: tuple[str, ...]
+    draft_classes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    def grade(self, release: str, platform: Platform) -> Grade | None:
+        """The evidence, or None where vLLM has no draft."""
+        found = (c.grade for c in self.cells if (c.release, c.platform) == (release, platform))
+        return next(found, None)
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The platforms on which some release has a draft."""
+        return tuple(p for p in PLATFORMS if any(cell.platform == p for cell in self.cells))
+
+
+def coverage() -> tuple[Covered, ...]:
+    """Every family that has a policy."""
+    return tuple(_covered(policy.policy(family)) for family in policy.families())
+
+
+def _covered(known: Policy) -> Covered:
+    cells = tuple(_cells(known))
+    return Covered(
+        family=known.family,
+        title=known.title,
+        architectures=known.architectures,
+        model_types=known.model_types,
+        draft_classes=_draft_classes(known, cells[-1].release),
+        cells=cells,
+    )
+
+
+def _cells(known: Policy) -> Iterator[Cell]:
+    for release in policy.covered_releases():
+        for platform in PLATFORMS:
+            if policy.has_draft(known, release, platform):
+                grade = policy.grade(known, Context(release, platform, {}))
+                yield Cell(release, platform, grade)
+
+
+def _draft_classes(known: Policy, release: str) -> tuple[str, ...]:
+    """What `release` may build; a row for every configuration and platform ends the list."""
+    found: dict[str, None] = {}
+    for row in known.rows("draft_class"):
+        if in_releases(row.get("releases", ">=0"), release):
+            found[row["value"]] = None
+            if "when" not in row and "platforms" not in row:
+                break
+    return tuple(found)
