@@ -100,8 +100,12 @@ def _refusal(planner: _Planner, change: Change) -> str | None:
         return (
             f"every list that mends the MTP block would move trunk modules: {', '.join(moved[:3])}"
         )
-    if planner.broken(change) - planner.broken(Change()):
-        return "no list was found that is right for one selected release and spares the others"
+    if harmed := planner.broken(change) - planner.broken(Change()):
+        releases = ", ".join(sorted({release for release, _, _ in harmed}))
+        return (
+            "no one list is right for all selected releases: what mends the others would harm "
+            f"vLLM {releases}"
+        )
     return None
 
 

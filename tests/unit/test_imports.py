@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.checkpoint", "mtpfix.quant"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
-    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice"),
+    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage"),
     ("mtpfix.api", "mtpfix.verification"),
     ("mtpfix.report",),
     ("mtpfix.cli", "mtpfix.__main__"),
