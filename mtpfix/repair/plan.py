@@ -102,10 +102,7 @@ def _refusal(planner: _Planner, change: Change) -> str | None:
         )
     if harmed := planner.broken(change) - planner.broken(Change()):
         releases = ", ".join(sorted({release for release, _, _ in harmed}))
-        return (
-            "no one list is right for all selected releases: what mends the others would harm "
-            f"vLLM {releases}"
-        )
+        return f"no list mends the MTP block without doing harm to other modules on vLLM {releases}"
     return None
 
 
