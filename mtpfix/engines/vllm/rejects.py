@@ -15,6 +15,8 @@ _NO_LONGER = (
     "ValueError: Compressed-tensors group/dynamic activation ordering "
     "(actorder={actorder!r}) is no longer supported"
 )
+_TYPES = ("int", "float")
+_STRATEGIES = ("tensor", "channel", "group", "block", "token", "tensor_group", "attn_head")
 
 
 def refusal(view: QuantView, release: str) -> str | None:
@@ -43,9 +45,17 @@ def _group(group: Group, format: str | None, release: str) -> str | None:  # noq
 
 
 def _valid(args: Mapping[str, Json]) -> bool:
-    """Whether strategy and group size fit each other, as `QuantizationArgs` demands."""
+    """Whether the values are such, and fit each other, as `QuantizationArgs` demands."""
     values = normalised(args)
+    if not (_is_number(values["num_bits"]) and values["type"] in _TYPES):
+        return False
+    if values["strategy"] not in _STRATEGIES or values["dynamic"] not in (True, False, "local"):
+        return False
     size = values["group_size"]
     grouped = values["strategy"] in ("group", "tensor_group")
-    positive = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    positive = _is_number(size) and size > 0
     return positive if grouped else not positive
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -233,3 +233,22 @@ def test_activation_ordering_by_weight_is_no_matter(release: str) -> None:
 def test_a_number_that_is_written_as_a_string_counts() -> None:
     found = chosen({**INT4_GROUP, "num_bits": "4"}, None, "pack-quantized", "experts")
     assert found.name == "CompressedTensorsWNA16MoEMethod"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_bits": [8]},
+        {"num_bits": "eight"},
+        {"type": "weird"},
+        {"type": ["float"]},
+        {"strategy": "odd"},
+        {"strategy": {}},
+        {"dynamic": "x"},
+        {"group_size": 128},
+    ],
+)
+def test_values_that_quantization_args_refuses(wrong: Args) -> None:
+    group = {"targets": ["Linear"], "weights": {**FP8_CHANNEL, **wrong}}
+    found = read("config.json", "", {"format": "float-quantized", "config_groups": {"g": group}})
+    assert (refusal(found, "0.33.0") or "").startswith("ValidationError")
