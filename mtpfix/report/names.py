@@ -132,7 +132,7 @@ def _asked(one: Named) -> Text:
         return Text(f"only {inert(braced(below))}")
     parent = name.rpartition(".")[0] + "."
     shards = [asked.removeprefix(parent) for asked in one.asked[1:]]
-    return Text(f"itself, {', '.join(map(inert, shards))}") if shards else mooded("itself", "quiet")
+    return Text(", ".join(["itself", *map(inert, shards)]))
 
 
 def braced(names: Sequence[str]) -> str:

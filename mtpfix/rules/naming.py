@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import without_expert, written_out
@@ -28,6 +28,8 @@ class _Names(NamedTuple):
     """What is asked about the trunk."""
     roots: tuple[str, ...]
     """What names of the MTP block on disk begin with."""
+    parts: set[str]
+    """Dotted beginnings and ends of names of the draft that no name of the trunk has."""
 
 
 def _draft_names(evidence: Evidence) -> _Names:
@@ -35,7 +37,7 @@ def _draft_names(evidence: Evidence) -> _Names:
     roots = disk_roots(evidence.case.policy, evidence.case.context)
     of_trunk = packed_mapping(evidence.case.policy, evidence.case.context, "trunk")
     trunk = {n: None for r in evidence.trunk for n in asked_names(r.decision.module, of_trunk)}
-    found = _Names({}, {}, {}, {}, {}, trunk, roots)
+    found = _Names({}, {}, {}, {}, {}, trunk, roots, set())
     for report in (*evidence.draft, *evidence.unasked):
         module = report.decision.module
         if not all(f"{member}.".startswith(roots) for member in module.members):
@@ -50,7 +52,18 @@ def _draft_names(evidence: Evidence) -> _Names:
             root = module.name.rpartition(".")[0]
             shards = (f"{root}.{member.rpartition('.')[2]}" for member in module.members)
             found.shards.update(dict.fromkeys(shards, module.name))
+    whole = {**found.asked, **found.disk, **found.tree}
+    found.parts.update(_parts(whole))
+    found.parts.difference_update(_parts({**trunk, **evidence.trunk_names}))
     return found
+
+
+def _parts(whole: Iterable[str]) -> Iterator[str]:
+    """Every dotted beginning and end of some names."""
+    for name in whole:
+        for at in (at for at, letter in enumerate(name) if letter == "."):
+            yield name[:at]
+            yield name[at + 1 :]
 
 
 def _first(entry: Entry, candidates: dict[str, None]) -> str | None:
@@ -112,7 +125,9 @@ def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
     text = entry.text.lower()
     if "mtp" in text or "nextn" in text or entry.text.startswith(draft.roots):
         return True
-    if _experts_of(entry, draft) is not None or entry.text in draft.shards:
+    if entry.text in draft.parts or entry.text in draft.shards:
+        return True
+    if _experts_of(entry, draft) is not None:
         return True
     fits = _first(entry, draft.disk) is not None or _first(entry, draft.tree) is not None
     return fits and _first(entry, evidence.trunk_names) is None
@@ -165,9 +180,7 @@ def _why_foreign(text: str, example: str) -> _Why:
         return _Why(
             "glob", "compressed-tensors has no wildcards, only exact names and `re:` patterns"
         )
-    return _Why(
-        "name", f"names are compared as a whole, and vLLM asks about names like `{example}`"
-    )
+    return _Why("name", f"names are compared whole, and vLLM asks about names like `{example}`")
 
 
 def _why_tree(evidence: Evidence, path: str) -> _Why:

@@ -202,8 +202,10 @@ def test_mtp006_leaves_layers_that_are_absent_as_a_whole_to_mtp001() -> None:
         (
             QWEN_NEXT,
             "mtp",
-            "names are compared as a whole, and vLLM asks about names like `mtp.fc`",
+            "names are compared whole, and vLLM asks about names like `mtp.fc`",
         ),
+        (GLM, "model.layers.2", "names are compared whole"),
+        (GLM, "layers.2.mlp.experts.0.up_proj", "names are compared whole"),
         (QWEN_NEXT, "re:.*nextn.*", "no name that vLLM asks about fits; they look like `mtp.fc`"),
         pytest.param(
             GLM,
