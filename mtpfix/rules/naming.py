@@ -54,7 +54,8 @@ def _draft_names(evidence: Evidence) -> _Names:
             found.shards.update(dict.fromkeys(shards, module.name))
     whole = {**found.asked, **found.disk, **found.tree}
     found.parts.update(_parts(whole))
-    found.parts.difference_update(_parts({**trunk, **evidence.trunk_names}))
+    of_trunk_too = {**trunk, **evidence.trunk_names}
+    found.parts.difference_update(of_trunk_too, _parts(of_trunk_too))
     return found
 
 
