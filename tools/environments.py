@@ -46,6 +46,12 @@ def releases() -> list[str]:
     return list(_data()["releases"])
 
 
+def environment_of(release: str) -> str:
+    """The name of the environment that a release runs in."""
+    name: str = _data()["releases"][release]["environment"]
+    return name
+
+
 class Home:
     """A folder with environments.
 
