@@ -1,42 +1,34 @@
 """Asks the matchers of vLLM releases themselves, and records their answers.
 
-    python -m tools.differential SOURCES --out tests/differential
+    python -m tools.differential [RELEASE ...] --home DIR [--out tests/differential]
 
-`SOURCES` holds a folder for each release, named like it, with the unpacked wheel of that
-release in it (`SOURCES/0.33.0/vllm/...`). Nothing of vLLM is imported: `should_ignore_layer`
-and `find_matched_target`, with the functions that they call, are lifted out of the sources by
-`ast` and run on their own, on cases that a seeded generator makes. The cases are the same for
-all releases and stand in one file; the answers of a release fit on a few lines.
+Nothing of vLLM is imported (see `lifting`). Two sorts of questions are asked. The cases are
+those that a person would write, with some hostile ones; they are the same for all releases
+and stand in one file, and the answers of a release fit on a few lines. The generated questions
+(see `grammar`) are thousands; only the answers are kept, equal releases together.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tools import grammar
+from tools.environments import HOME, Home, releases
+from tools.lifting import NO, YES, Matchers, lifted
 
 SCHEMA = "mtpfix.differential/1"
-CASES = "cases.json"
+CASES, GENERATED = "cases.json", "generated.json"
+OUT = Path(__file__).parents[1] / "tests" / "differential"
 SEED = 20261124
 PLAIN, ODD = 480, 60
 """Number of cases with lists that a person would write, and with hostile ones."""
-
-YES, NO = "+", "-"
-"""An answer about one name; anything else is the name of an exception."""
-
-_FILES = (
-    "vllm/model_executor/layers/quantization/compressed_tensors/utils.py",
-    "vllm/model_executor/layers/quantization/utils/config_utils.py",
-)
-_ROOTS = ("should_ignore_layer", "find_matched_target")
-_IMPORTED = frozenset({"collections", "fnmatch", "regex", "types"})
-"""Modules that lifted functions may use."""
 
 
 class Case(NamedTuple):
@@ -60,6 +52,19 @@ class Answer(NamedTuple):
     text: str
     """Message of the exception that the ignore test raises."""
 
+
+class Generated(NamedTuple):
+    """What a release says to the generated questions, one letter or word for each."""
+
+    ignored: str
+    """As in an `Answer`, by the letters of `LETTERS`."""
+    target: str
+    mapped: tuple[str, ...]
+    """Checksums of lists after the mapper."""
+
+
+LETTERS = {YES: "+", NO: "-", "ValueError": "V", "error": "E"}
+"""Answers about names, as one letter; the index of a target is a digit."""
 
 PACKED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "none": {},
@@ -203,64 +208,31 @@ def _hostile(chosen: random.Random, name: str, members: Sequence[str]) -> str:
 # --- releases ----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Matchers:
-    """The two functions of one release."""
-
-    ignored: Callable[..., bool]
-    target: Callable[..., str | None]
-
-    def ask(self, case: Case) -> Answer:
-        """What the release says to one case."""
-        packed = PACKED[case.packed]
-        module = type(case.cls, (), {})()
-        text = ""
-        try:
-            ignored = YES if self.ignored(case.name, list(case.ignore), packed) else NO
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            ignored, text = type(error).__name__, str(error)
-        try:
-            found = self.target(case.name, module, dict.fromkeys(case.targets).keys(), packed)
-            target = NO if found is None else str(case.targets.index(found))
-        except Exception as error:  # noqa: BLE001
-            target = type(error).__name__
-        return Answer(ignored, target, text)
+def ask(matchers: Matchers, case: Case) -> Answer:
+    """What a release says to one case."""
+    packed = PACKED[case.packed]
+    ignored, text = matchers.ignored(case.name, case.ignore, packed)
+    return Answer(ignored, matchers.target(case.name, case.cls, case.targets, packed), text)
 
 
-def lifted(sources: Path) -> Matchers:
-    """The matchers of the release that is unpacked in `sources`."""
-    functions: dict[str, ast.FunctionDef] = {}
-    imports: list[ast.stmt] = []
-    for name in _FILES:
-        path = sources / name
-        tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef):
-                functions.setdefault(node.name, node)
-            elif isinstance(node, (ast.Import, ast.ImportFrom)) and _allowed(node):
-                imports.append(node)
-    body: list[ast.stmt] = [*imports, *_closure(functions)]
-    future = ast.ImportFrom("__future__", [ast.alias("annotations")], 0)
-    module = ast.fix_missing_locations(ast.Module([future, *body], []))
-    space: dict[str, Any] = {"__name__": "lifted"}
-    exec(compile(module, str(sources), "exec"), space)  # noqa: S102 - that is what this is for
-    return Matchers(space[_ROOTS[0]], space[_ROOTS[1]])
+def ask_generated(matchers: Matchers) -> Generated:
+    """What a release says to the generated questions."""
+    ignored, target = [], []
+    for q in grammar.matches():
+        ignored.append(letter(matchers.ignored(q.name, q.ignore, q.packed)[0]))
+        target.append(letter(matchers.target(q.name, q.cls, q.targets, q.packed)))
+    mapped = (checksum(matchers.mapped(q.entries, q.tables)) for q in grammar.maps())
+    return Generated("".join(ignored), "".join(target), tuple(mapped))
 
 
-def _allowed(node: ast.Import | ast.ImportFrom) -> bool:
-    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
-    return all((name or "").split(".")[0] in _IMPORTED for name in names)
+def letter(answer: str) -> str:
+    """An answer as one letter; `?` for an exception that nobody expects."""
+    return answer if answer.isdigit() else LETTERS.get(answer, "?")
 
 
-def _closure(functions: Mapping[str, ast.FunctionDef]) -> Iterator[ast.FunctionDef]:
-    """The functions that are asked, and all that they call."""
-    wanted, seen = list(_ROOTS), set(_ROOTS)
-    while wanted:
-        node = functions[wanted.pop()]
-        yield node
-        called = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & functions.keys()
-        wanted += sorted(called - seen)
-        seen |= called
+def checksum(entries: Sequence[str]) -> str:
+    """A list of entries, in a few letters."""
+    return f"{zlib.crc32(json.dumps(list(entries)).encode()) & 0xFFFF:04x}"
 
 
 # --- files -------------------------------------------------------------------
@@ -295,7 +267,7 @@ def write_answers(folder: Path, release: str, answers: Sequence[Answer]) -> None
         "schema": SCHEMA,
         "engine": "vllm",
         "release": release,
-        "command": "python -m tools.differential SOURCES --out tests/differential",
+        "command": f"python -m tools.differential {release}",
         "ignored": " ".join(a.ignored for a in answers),
         "target": " ".join(a.target for a in answers),
         "texts": dict(list(texts.items())[:5]),
@@ -304,22 +276,57 @@ def write_answers(folder: Path, release: str, answers: Sequence[Answer]) -> None
     (folder / f"{release}.json").write_text(text, encoding="utf-8")
 
 
+def read_generated(folder: Path) -> dict[str, Generated]:
+    """The recorded answers to the generated questions, by release."""
+    path = folder / GENERATED
+    data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"answers": []}
+    return {
+        release: Generated(row["ignored"], row["target"], tuple(row["mapped"].split()))
+        for row in data["answers"]
+        for release in row["releases"]
+    }
+
+
+def write_generated(folder: Path, answers: Mapping[str, Generated]) -> None:
+    """Writes the answers to the generated questions, equal releases together."""
+    groups: dict[Generated, list[str]] = {}
+    for release in sorted(answers, key=lambda text: [int(part) for part in text.split(".")]):
+        groups.setdefault(answers[release], []).append(release)
+    rows = [
+        {"releases": group, **answer._asdict(), "mapped": " ".join(answer.mapped)}
+        for answer, group in groups.items()
+    ]
+    head = {"schema": SCHEMA, "engine": "vllm", "questions": grammar.digest(), "answers": rows}
+    text = json.dumps(head, indent=1) + "\n"
+    (folder / GENERATED).write_text(text, encoding="utf-8")
+
+
+def record(release: str, sources: Path, out: Path) -> str:
+    """Asks one release everything, writes the answers, and says how many there are."""
+    out.mkdir(parents=True, exist_ok=True)
+    matchers, asked = lifted(sources), cases()
+    answers = [ask(matchers, case) for case in asked]
+    generated = ask_generated(matchers)
+    write_cases(out, asked)
+    write_answers(out, release, answers)
+    write_generated(out, {**read_generated(out), release: generated})
+    number = 2 * len(asked) + sum(map(len, generated))
+    ignored = sum(a.ignored == YES for a in answers) + generated.ignored.count(LETTERS[YES])
+    return f"{release}: {number} answers, {ignored} names ignored"
+
+
 def main() -> None:
-    """Command line."""
+    """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("sources", type=Path, help="a folder for each release")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("release", nargs="*", default=releases())
+    parser.add_argument("--home", type=Path, default=HOME, help="see environments.py")
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    asked = cases()
-    write_cases(options.out, asked)
-    for folder in sorted(options.sources.iterdir()):
-        if (folder / _FILES[0]).exists():
-            matchers = lifted(folder)
-            answers = [matchers.ask(case) for case in asked]
-            write_answers(options.out, folder.name, answers)
-            print(
-                f"{folder.name}: {sum(a.ignored == YES for a in answers)} of {len(asked)} ignored"
-            )
+    for release in options.release:
+        sources = Home(options.home).sources(release)
+        if sources is None:
+            raise SystemExit(f"no {release}; run: python -m tools.environments {release}")
+        print(record(release, sources, options.out), flush=True)
 
 
 if __name__ == "__main__":

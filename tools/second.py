@@ -1,0 +1,231 @@
+"""A second witness of the policies: what the sources of each release say of the same things.
+
+Compared are whether a family's draft exists in a release, its class, the packed mappings in
+force for it and for the trunk, the field that counts its layers, and the target's name mapper.
+What depends on `config.json` is taken to be possible: a policy disagrees only if none of the
+sources' possibilities is its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtpfix.engines.vllm.policy import Policy, block, families, in_releases, policy
+from mtpfix.model import PLATFORMS, Platform
+from tools.drafting import leaves
+from tools.extract import drafted, locate, registry, sources
+from tools.reading import attributes, rewrites
+from tools.reading.sources import Defined, Sources
+
+Packed = dict[str, list[str]]
+
+_NUMBER = re.compile(r"\{[^{}]*\}")
+_KINDS = ("prefix", "substr", "suffix")
+"""The rules of a name mapper that a policy holds."""
+
+
+class Seen(NamedTuple):
+    """What the sources of one release say of one family on one platform."""
+
+    drafts: tuple[Defined, ...]
+    """The classes that the draft may be of."""
+    fields: frozenset[str]
+    """The fields of the configuration that count its layers."""
+    targets: tuple[Defined, ...]
+
+
+def report(releases: Iterable[str], home: Path) -> str:
+    """Every disagreement, one a line; and how much was compared."""
+    found: dict[str, list[str]] = {}
+    number = 0
+    for release in releases:
+        number += 1
+        for line in disagreements(release, sources(release, home)):
+            found.setdefault(line, []).append(release)
+    lines = [f"{line}  [{', '.join(where)}]" for line, where in sorted(found.items())]
+    said = f"{len(families())} policies, {number} releases: {len(lines) or 'no'} disagreements"
+    return "\n".join([*lines, said]) + "\n"
+
+
+def disagreements(release: str, read: Sources) -> Iterator[str]:
+    """What policies and the sources of one release say differently."""
+    for name in families():
+        said: dict[str, list[Platform]] = {}
+        for platform in PLATFORMS:
+            for line in _Check(policy(name), release, read.on(platform)).lines():
+                said.setdefault(line, []).append(platform)
+        for line, platforms in said.items():
+            where = "" if len(platforms) == len(PLATFORMS) else f" on {', '.join(platforms)}"
+            yield f"{name}{where}: {line}"
+
+
+def look(known: Policy, read: Sources) -> Seen:
+    """The draft and target classes of a family."""
+    rows, function = registry(read), rewrites.override(read)
+    present = [arch for arch in known.architectures if arch in rows]
+    targets = [cls for arch in present if (cls := locate(read, rows[arch]))]
+    drafts: dict[str, Defined] = {}
+    fields: set[str] = set()
+    for model_type, arch in itertools.product(known.model_types, present) if function else ():
+        for draft in rewrites.drafts(function, drafted(rows), model_type, arch):  # type: ignore[arg-type]
+            cls = locate(read, rows[draft.architecture])
+            if cls is not None and _runs(cls, read.platform):
+                drafts[cls.id] = cls
+                fields |= set(draft.fields)
+    return Seen(tuple(drafts.values()), frozenset(fields), tuple(targets))
+
+
+def _runs(cls: Defined, platform: Platform) -> bool:
+    """Whether a class can be built on a platform: not a stub, nor another maker's code."""
+    home = {"nvidia": ("cuda",), "amd": ("rocm",)}
+    if any(f".{maker}." in cls.module and platform not in own for maker, own in home.items()):
+        return False
+    body = [node for node in ast.iter_child_nodes(cls.node) if isinstance(node, ast.FunctionDef)]
+    made = next((node for node in body if node.name == "__init__"), None)
+    return made is None or not isinstance(made.body[0], ast.Raise)
+
+
+class _Check:
+    """Compares one policy with the sources of one release, on one platform."""
+
+    def __init__(self, known: Policy, release: str, read: Sources) -> None:
+        self._known, self._release, self._read = known, release, read
+        self._seen = look(known, read)
+
+    def lines(self) -> Iterator[str]:
+        """Every disagreement."""
+        known, drafts = self._known, self._seen.drafts
+        ours = in_releases(known.raw.get("releases", ">=0"), self._release)
+        ours = ours and self._read.platform in known.raw.get("platforms", PLATFORMS)
+        if ours != bool(drafts):
+            theirs = _list(cls.name for cls in drafts)
+            yield f"the policy has {'a' if ours else 'no'} draft, the sources have {theirs}"
+        if not ours or not drafts:
+            return
+        mine = {row["value"] for row in self._rows("draft_class")}
+        if mine != {cls.name for cls in drafts}:
+            yield f"draft class: policy {_list(mine)}, sources {_list(c.name for c in drafts)}"
+        yield from self._packed("packed", list(self._for_draft()))
+        if "trunk_packed" in known.raw:
+            yield from self._packed("trunk_packed", list(self._for_trunk()))
+        fields = self._seen.fields
+        if fields and not any(field in known.raw["mtp_layers"] for field in fields):
+            yield f"layers: policy {known.raw['mtp_layers']}, sources {_list(fields)}"
+        yield from self._mapper()
+        yield from self._names()
+
+    def _packed(self, key: str, possible: list[Packed]) -> Iterator[str]:
+        for row in self._rows(key):
+            if row["value"] not in possible:
+                texts = sorted({json.dumps(mapping) for mapping in possible})
+                yield f"{key}: policy {json.dumps(row['value'])}, sources {' or '.join(texts)}"
+
+    def _for_draft(self) -> Iterator[Packed]:
+        """The mappings that may be in force for the draft.
+
+        A draft class brings its own; without one the target's stays in force, unless the
+        draft reads the quantization config anew.
+        """
+        anew = any(self._rows("own_config"))
+        for draft in self._seen.drafts:
+            own = attributes.inherited(self._read, draft, "packed")
+            if own is not None:
+                yield own
+            elif anew or not self._seen.targets:
+                yield {}
+            else:
+                yield from self._for_trunk()
+
+    def _for_trunk(self) -> Iterator[Packed]:
+        """The mappings of the targets, with what they add while they are built, or not."""
+        for target in self._seen.targets:
+            base = attributes.inherited(self._read, target, "packed") or {}
+            added: Packed = {}
+            for cls in self._read.bases(target):
+                added |= attributes.additions(cls.node)
+            for number in range(len(added) + 1):
+                for some in itertools.combinations(added.items(), number):
+                    yield {**base, **dict(some)}
+
+    def _mapper(self) -> Iterator[str]:
+        """Rules that drop or stack weights do not touch the quantization config."""
+        theirs = [m for m in map(self._rules, self._seen.targets) if m is not None]
+        ours = {
+            (kind, old, new)
+            for row in self._known.rows("mappers")
+            if self._fits(row)
+            for kind in _KINDS
+            for old, new in row.get(kind, {}).items()
+        }
+        if theirs and ours not in theirs:
+            missing, extra = theirs[0] - ours, ours - theirs[0]
+            yield f"mapper: the sources also have {_list(missing)}, the policy {_list(extra)}"
+
+    def _names(self) -> Iterator[str]:
+        """The names that the draft asks for, whatever the configuration says."""
+        found = [leaf for cls in self._seen.drafts for leaf in leaves(self._read, cls)]
+        asked = [leaf for leaf in found if leaf.row["quant_config"] in ("passed", "conditional")]
+        ours = {
+            _NUMBER.sub(
+                "{layer}", row["name"] if row.get("absolute") else prefix + row["name"]
+            ): sure
+            for section in self._known.rows("draft")
+            if self._fits(section)
+            for prefix, row, sure in self._expanded(section["modules"], section.get("prefix", ""))
+            if row.get("asks", True)
+        }
+        only = {name for name, sure in ours.items() if sure} - {leaf.name for leaf in asked}
+        more = {leaf.name for leaf in asked if not leaf.row["when"]} - ours.keys()
+        if only or more:
+            yield f"names: sources alone ask for {_list(more)}, the policy for {_list(only)}"
+
+    def _expanded(
+        self, rows: Iterable[Any], prefix: str, sure: bool = True
+    ) -> Iterator[tuple[str, Any, bool]]:
+        """The rows of modules, blocks put in: prefix, row, and whether it needs no condition."""
+        for row in rows:
+            if not self._fits(row):
+                continue
+            always = sure and "when" not in row and not row.get("optional")
+            if "use" in row:
+                yield from self._expanded(block(row["use"]), prefix + row.get("prefix", ""), always)
+            else:
+                yield prefix, row, always
+
+    def _rules(self, target: Defined) -> set[tuple[str, str, str]] | None:
+        """The rules of a target's mapper; None where they are not literals."""
+        value: Any = attributes.inherited(self._read, target, "mapper")
+        if value is None:
+            written = any(
+                "mapper" in attributes.class_values(cls.node)
+                for cls in self._read.bases(target)
+                if isinstance(cls.node, ast.ClassDef)
+            )
+            return None if written else set()
+        tables = {kind: value.get(f"orig_to_new_{kind}", {}) for kind in _KINDS}
+        if not all(isinstance(table, dict) for table in tables.values()):
+            return None
+        rules = ((kind, old, new) for kind, t in tables.items() for old, new in t.items())
+        return {rule for rule in rules if rule[2] is not None}
+
+    def _fits(self, row: Any) -> bool:
+        in_release = in_releases(row.get("releases", ">=0"), self._release)
+        return in_release and self._read.platform in row.get("platforms", PLATFORMS)
+
+    def _rows(self, key: str) -> Iterator[Any]:
+        """The rows that may count: up to the first that does not depend on `config.json`."""
+        for row in self._known.rows(key):
+            if self._fits(row):
+                yield row
+                if "when" not in row:
+                    return
+
+
+def _list(names: Iterable[object]) -> str:
+    return " or ".join(sorted(map(str, names))) or "none"
