@@ -534,6 +534,13 @@ def deepseek_v4_for_cuda() -> None:
             vars(holder)["compute_fp8_einsum_recipe"] = always(((1, 128, 128), False))
 
 
+@patch(only=("qwen4_exp", "qwen4_exp_text"))
+def qwen4_sparse_attention() -> None:
+    """Qwen4-Exp's sparse attention finds flash attention: its CUDA build is missing."""
+    qsa = module("vllm.models.qwen4_exp.nvidia.qsa")
+    qsa.is_flash_attn_varlen_func_available = always(True)
+
+
 @patch(until=(0, 24), only=("deepseek_v4",))
 def deepseek_v4_capability() -> None:
     """The platform has capability 9.0: DeepSeek-V4's attention asks for it."""
