@@ -425,17 +425,12 @@ def mobius_config() -> None:
     from transformers import AutoConfig
     from transformers.models.qwen3_5_moe import configuration_qwen3_5_moe as base
 
-    class Text(base.Qwen3_5MoeTextConfig):  # type: ignore[misc]
-        model_type = "interns2_mobius_text"
-
-    class Vision(base.Qwen3_5MoeVisionConfig):  # type: ignore[misc]
-        model_type = "interns2_mobius"
-
-    class Whole(base.Qwen3_5MoeConfig):  # type: ignore[misc]
-        model_type = "interns2_mobius"
-        sub_configs = {"vision_config": Vision, "text_config": Text}  # noqa: RUF012
-
-    AutoConfig.register("interns2_mobius", Whole)
+    text = type("Text", (base.Qwen3_5MoeTextConfig,), {"model_type": "interns2_mobius_text"})
+    vision = type("Vision", (base.Qwen3_5MoeVisionConfig,), {"model_type": "interns2_mobius"})
+    parts = {"vision_config": vision, "text_config": text}
+    members = {"model_type": "interns2_mobius", "sub_configs": parts}
+    whole = type("Whole", (base.Qwen3_5MoeConfig,), members)
+    AutoConfig.register("interns2_mobius", whole)
     holder = module("vllm.model_executor.models.interns2_mobius")
     holder.cached_tokenizer_from_config = always(None)
 
