@@ -532,6 +532,7 @@ def deepseek_v4_for_cuda() -> None:
 @patch(only=("qwen4_exp", "qwen4_exp_text"))
 def qwen4_sparse_attention() -> None:
     """Qwen4-Exp's sparse attention finds flash attention: its CUDA build is missing."""
+    module("vllm.models.qwen4_exp.nvidia.model")  # imports the next one, which cannot come first
     qsa = module("vllm.models.qwen4_exp.nvidia.qsa")
     qsa.is_flash_attn_varlen_func_available = always(True)
 
