@@ -69,14 +69,21 @@ def _names(case: Case, modules: list[Module]) -> Iterator[str]:
 def _paths(case: Case, modules: list[Module]) -> Iterator[str]:
     """Paths in the module tree, which the engine's error messages print."""
     inside = rules("experts_param", case.release)
-    ours = {m.param + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"}
+    ours = {
+        _path(m) + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"
+    }
     theirs = {o.module.param for o in case.outcomes if o.module.part == "draft"}
     if not case.failures and ours != theirs:
         yield f"paths: {sorted(theirs - ours)} instead of {sorted(ours - theirs)}"
 
 
+def _path(module: Module) -> str:
+    """The path in the module tree; recordings write the name of a layer that is in none."""
+    return module.param or module.name
+
+
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:
-    ours = {(d.module.part, d.module.name, d.module.param): d for d in decisions}
+    ours = {(d.module.part, d.module.name, _path(d.module)): d for d in decisions}
     loose = {(d.module.part, d.module.name): d for d in decisions}
     for outcome in case.outcomes:
         module = outcome.module
