@@ -10,7 +10,7 @@ from pathlib import Path
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.judge import unmet
-from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform
@@ -79,7 +79,8 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         return
     view = quant.read(place)
     if case.shared and case.ignore is not None:
-        ours = [entry.text for entry in mapped(view, known, context).ignore]
+        after = mapped_for_draft(mapped(view, known, context), known, context)
+        ours = [entry.text for entry in after.ignore]
         if ours != case.ignore:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
@@ -110,16 +111,23 @@ def _names(case: Case, modules: list[Module]) -> Iterator[str]:
 def _paths(case: Case, modules: list[Module]) -> Iterator[str]:
     """Paths in the module tree, which the engine's error messages print."""
     inside = rules("experts_param", case.release)
-    ours = {m.param + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"}
+    ours = {
+        _path(m) + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"
+    }
     theirs = {o.module.param for o in case.outcomes if o.module.part == "draft"}
     if not case.failures and ours != theirs:
         yield f"paths: {sorted(theirs - ours)} instead of {sorted(ours - theirs)}"
 
 
+def _path(module: Module) -> str:
+    """The path in the module tree; recordings write the name of a layer that is in none."""
+    return module.param or module.name
+
+
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:
     loose: dict[tuple[str, str], Decision] = {(d.module.part, d.module.name): d for d in decisions}
     ours: dict[tuple[str, str, str], Decision] = {
-        (d.module.part, d.module.name, d.module.param): d for d in decisions
+        (d.module.part, d.module.name, _path(d.module)): d for d in decisions
     }
     for outcome in case.outcomes:
         module = outcome.module

@@ -150,7 +150,7 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         cls=row.get("class") or _class_of(kind, context.release),
         members=tuple(_on_disk(m, place) for m in members),
         stacked=tuple(_on_disk(m, place) for m in row.get("stacked", ())),
-        param=place.param + row.get("param", name),
+        param=_in_tree(row.get("param", name), place),
         asks=row.get("asks", True),
         lenient=row.get("lenient", False),
         probe=tuple(row.get("probe", ())),
@@ -182,6 +182,11 @@ def _class_of(kind: Kind, release: str) -> str:
 def _on_disk(member: str, place: _Place) -> str:
     """A name on disk; a leading `/` marks one that does not stand below the layer."""
     return member[1:] if member.startswith("/") else place.disk + member
+
+
+def _in_tree(param: str | None, place: _Place) -> str:
+    """The path in the module tree; empty for a layer that the model throws away again."""
+    return "" if param is None else place.param + param
 
 
 def _experts(row: Row, context: Context) -> int:

@@ -54,6 +54,21 @@ LONGCAT: Config = {
     "n_routed_experts": 2,
 }
 
+QWEN4: Config = {
+    "architectures": ["Qwen4ExpForCausalLM"],
+    "num_hidden_layers": 2,
+    "mtp_num_hidden_layers": 1,
+    "num_experts": 2,
+    "indexer_n_heads": 2,
+}
+NEMOTRON: Config = {
+    "architectures": ["NemotronHForCausalLM"],
+    "hybrid_override_pattern": "M*E-",
+    "mtp_hybrid_override_pattern": "*E",
+    "num_nextn_predict_layers": 1,
+    "n_routed_experts": 2,
+}
+
 
 def asked(found: tuple[Module, ...]) -> list[str]:
     return [module.name for module in found if module.asks]
@@ -72,6 +87,26 @@ def test_deepseek_with_q_lora_has_the_fused_projection() -> None:
         "model.layers.2.mlp.shared_experts.gate_up_proj",
         "model.layers.2.mlp.shared_experts.down_proj",
         "model.layers.2.mlp.experts",
+    ]
+
+
+def test_a_layer_that_is_thrown_away_again_asks_and_is_nowhere() -> None:
+    found = [m for m in modules(QWEN4) if m.name == "mtp.layers.2.self_attn.qkv_proj"]
+    assert [(m.cls, m.param, bool(m.members)) for m in found] == [
+        ("QKVParallelLinear", "", False),
+        ("Qwen4ExpQSAQKVIndexerLinear", "model.layers.0.self_attn.qkv_proj", True),
+    ]
+
+
+def test_nemotron_has_a_block_for_each_letter() -> None:
+    assert asked(modules(NEMOTRON, release="0.32.0")) == [
+        "mtp.layers.0.mixer.qkv_proj",
+        "mtp.layers.0.mixer.o_proj",
+        "mtp.layers.0.eh_proj",
+        "mtp.layers.1.mixer.shared_experts.up_proj",
+        "mtp.layers.1.mixer.shared_experts.down_proj",
+        "mtp.layers.1.mixer.experts",
+        "lm_head",
     ]
 
 

@@ -138,6 +138,12 @@ def test_a_fused_layer_is_not_skipped() -> None:
     assert judged(QKV, "unquantized", all_of(QKV), how).consequence == "load_error"
 
 
+def test_a_loader_may_drop_the_tensors_of_experts_too() -> None:
+    some, every = Loader("dict", drops=True), Loader("dict", drops=True, drops_experts=True)
+    told = [judged(EXPERTS, "unquantized", all_of(EXPERTS), how) for how in (some, every)]
+    assert [report.consequence for report in told] == ["load_error", "silent_garbage"]
+
+
 def test_a_loader_with_a_fixed_table_loses_what_is_not_in_it() -> None:
     how = Loader("dict", takes=("weight", "weight_scale_inv"))
     report = judged(QKV, "quantized", all_of(QKV), how)

@@ -401,6 +401,40 @@ def remote_configs() -> None:
             AutoConfig.register(model_type, cls)
 
 
+@patch(only=("NemotronH_Super_Omni_Reasoning_V3", "nemotron_h_omni"))
+def nemotron_omni_config() -> None:
+    """Nemotron-H with vision gets a configuration class and a tokenizer: both are remote code."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    def init(self: Any, text_config: Any = None, vision_config: Any = None, **options: Any) -> None:
+        PretrainedConfig.__init__(self, **options)
+        self.text_config = AutoConfig.for_model(**(text_config or {"model_type": "nemotron_h"}))
+        self.vision_config = PretrainedConfig(**(vision_config or {}))
+
+    for model_type in ("NemotronH_Super_Omni_Reasoning_V3", "nemotron_h_omni"):
+        with contextlib.suppress(ValueError):
+            members = {"model_type": model_type, "__init__": init}
+            AutoConfig.register(model_type, type("NemotronOmni", (PretrainedConfig,), members))
+    holder = module("vllm.model_executor.models.nano_nemotron_vl")
+    holder.cached_tokenizer_from_config = always(MagicMock(name="tokenizer"))
+
+
+@patch(since=(0, 28), only=("interns2_mobius",))
+def mobius_config() -> None:
+    """Intern-S2-Mobius gets a configuration class and no tokenizer: both are remote code."""
+    from transformers import AutoConfig
+    from transformers.models.qwen3_5_moe import configuration_qwen3_5_moe as base
+
+    text = type("Text", (base.Qwen3_5MoeTextConfig,), {"model_type": "interns2_mobius_text"})
+    vision = type("Vision", (base.Qwen3_5MoeVisionConfig,), {"model_type": "interns2_mobius"})
+    parts = {"vision_config": vision, "text_config": text}
+    members = {"model_type": "interns2_mobius", "sub_configs": parts}
+    whole = type("Whole", (base.Qwen3_5MoeConfig,), members)
+    AutoConfig.register("interns2_mobius", whole)
+    holder = module("vllm.model_executor.models.interns2_mobius")
+    holder.cached_tokenizer_from_config = always(None)
+
+
 @patch()
 def step_layer_types() -> None:
     """Step-3.5 keeps the layer types of its draft layers: cut off, the draft raises IndexError."""
@@ -493,6 +527,14 @@ def deepseek_v4_for_cuda() -> None:
             holder, "compute_fp8_einsum_recipe"
         ):
             vars(holder)["compute_fp8_einsum_recipe"] = always(((1, 128, 128), False))
+
+
+@patch(only=("qwen4_exp", "qwen4_exp_text"))
+def qwen4_sparse_attention() -> None:
+    """Qwen4-Exp's sparse attention finds flash attention: its CUDA build is missing."""
+    module("vllm.models.qwen4_exp.nvidia.model")  # imports the next one, which cannot come first
+    qsa = module("vllm.models.qwen4_exp.nvidia.qsa")
+    qsa.is_flash_attn_varlen_func_available = always(True)
 
 
 @patch(until=(0, 24), only=("deepseek_v4",))
