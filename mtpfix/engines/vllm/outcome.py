@@ -60,8 +60,9 @@ class Loader:
     """Whether a parameter that stays uninitialised is an exception."""
     skips: tuple[str, ...] = ()
     """Suffixes that are dropped where a plain linear layer has no parameter for them."""
-    drops: bool = False
-    """Whether every tensor without a parameter is dropped, except those of routed experts."""
+    drops: bool | str = False
+    """Whether every tensor without a parameter is dropped: True, except those of routed experts;
+    `all`, those too."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; empty: it knows no such list."""
     renames: tuple[tuple[str, str], ...] = ()
@@ -184,7 +185,7 @@ def _formats_agree(decision: Decision, disk: Precision) -> bool:
 
 def _dropped(module: Module, unknown: set[str], loader: Loader) -> set[str]:
     """The suffixes without a parameter that the loader passes over in silence."""
-    if loader.drops and module.kind != "experts":
+    if loader.drops == "all" or (loader.drops and module.kind != "experts"):
         return unknown
     return set(loader.skips) if _plain(module) else set()
 
