@@ -515,3 +515,11 @@ def deepseek_v4_cache() -> None:
         return config
 
     EngineArgs.create_engine_config = create
+
+
+@patch(since=(0, 29), only=("hy_v4",))
+def hy_v4_backend() -> None:
+    """Sparse HY-V4 attention finds a dummy backend: it looks for one itself, a CPU has none."""
+    layer = module("vllm.models.hy_v4.nvidia.attention")
+    real = layer.get_attn_backend
+    layer.get_attn_backend = lambda *a, **k: NoBackend if k.get("use_mla") else real(*a, **k)
