@@ -20,7 +20,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             if limit.good_from
             else "No covered release is free of it."
         )
-        way_out = (
+        way_out = limit.remedy or (
             f"serve with vLLM {limit.good_from} or newer"
             if limit.good_from
             else "quantize the module"

@@ -95,6 +95,7 @@ class Case:
                 phase=row.get("phase", "load"),
                 good_from=row.get("good_from"),
                 grade=row["grade"],
+                remedy=row.get("remedy"),
             )
             if _hits(row.get("modules", [""]), row.get("disk"), report):
                 # What is built wrong fails in its own way, before the limit can show.
