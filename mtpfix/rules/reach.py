@@ -11,7 +11,7 @@ from mtpfix.rules.evidence import Evidence, Rule, names, some
 def limited(evidence: Evidence) -> Iterator[Finding]:
     """MTP301: a fault of the engine that no entry can reach."""
     groups: dict[Limit, list[ModuleReport]] = {}
-    for report in evidence.draft:
+    for report in (*evidence.draft, *evidence.unasked):
         if report.limit is not None:
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
@@ -37,7 +37,8 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
 
 def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
-    wrong = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
+    quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
+    wrong = [r for r in quantized if r.limit is None]
     if wrong:
         yield Finding(
             code="MTP303",
