@@ -260,6 +260,8 @@ class Limit:
     good_from: str | None
     """First release that is free of it; None: no covered release is."""
     grade: Grade
+    remedy: str | None = None
+    """What helps, where it is neither a newer release nor to quantize the module."""
 
 
 Outcome = Literal["clean", "load_error", "silent_garbage", "no_mtp", "unknown"]

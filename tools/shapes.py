@@ -20,6 +20,8 @@ from tools import disk, environments, tiny
 from tools.record import MAIN, ask, quantized
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mtpfix.model import Part
 
 PARTS: tuple[Part, Part] = ("trunk", "draft")
@@ -47,7 +49,7 @@ def describe(
     part: Part, family: str, config: tiny.Config, plain: Answer, built: Answer
 ) -> dict[str, str]:
     """The tensors of one part, by name; one line stands for all experts."""
-    parameters = dict(plain.parameters[part])
+    parameters = unquantized(plain.parameters[part])
     asked = {made.param for made in built.of(part) if made.built == "quantized"}
     marked = {name: size for name, size in parameters.items() if owner(name) in asked}
     quantizable = disk.on_disk(marked, part, family, config)
@@ -57,6 +59,16 @@ def describe(
         text = f"{'x'.join(map(str, shape))} {dtype}{mark}"
         found[re.sub(r"(\.experts)\.\d+\.", r"\1.*.", name)] = text
     return {name: text for name, text in found.items() if "visual." not in name}
+
+
+def unquantized(parameters: Mapping[str, tuple[disk.Shape, str]]) -> disk.Tensors:
+    """The parameters as they are without scales: some drafts are in FP8 whatever the metadata."""
+    scales = ("weight_scale", "weight_scale_inv", "input_scale")
+    return {
+        name: (shape, "bfloat16" if dtype.startswith("float8") else dtype)
+        for name, (shape, dtype) in parameters.items()
+        if not name.endswith(scales)
+    }
 
 
 def owner(parameter: str) -> str:

@@ -58,7 +58,9 @@ class Candidates:
                 yield _disk_entries(module)
             yield _engine_entries(module)
             if module.kind != "experts":
-                yield from dict.fromkeys(self._asked(case, module) for case in self._cases)
+                asked = dict.fromkeys(self._asked(case, module) for case in self._cases)
+                yield from asked
+                yield from map(_exact_patterns, asked)  # a mapper renames names, never patterns
 
     def unquantized(self) -> list[Module]:
         """Draft modules that are unquantized on disk, each spelling once."""
@@ -145,6 +147,11 @@ def _engine_entries(module: Module) -> tuple[str, ...]:
     if module.kind == "experts":
         return (f"re:^{re.escape(module.name)}\\..*",)
     return (module.name or "re:^$",)
+
+
+def _exact_patterns(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as patterns that match nothing else."""
+    return tuple(f"re:^{re.escape(name)}$" for name in names)
 
 
 def narrowed(text: str, spared: Iterable[str]) -> str:

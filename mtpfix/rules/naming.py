@@ -47,7 +47,7 @@ def _draft_names(evidence: Evidence) -> _Names:
         found.disk.update(dict.fromkeys(written_out(module)))
         found.tree[module.param] = None
         if module.kind == "experts":
-            found.experts[module.name] = names_asked[0]
+            found.experts.update((module.name, name) for name in names_asked[:1])
         elif len(module.members) > 1:
             root = module.name.rpartition(".")[0]
             shards = (f"{root}.{member.rpartition('.')[2]}" for member in module.members)

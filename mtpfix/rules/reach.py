@@ -11,7 +11,7 @@ from mtpfix.rules.evidence import Evidence, Rule, names, some, told
 def limited(evidence: Evidence) -> Iterator[Finding]:
     """MTP301: a fault of the engine that no entry can reach."""
     groups: dict[Limit, list[ModuleReport]] = {}
-    for report in evidence.draft:
+    for report in (*evidence.draft, *evidence.unasked):
         if report.limit is not None:
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
@@ -20,7 +20,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             if limit.good_from
             else "No covered release is free of it."
         )
-        way_out = (
+        way_out = limit.remedy or (
             f"serve with vLLM {limit.good_from} or newer"
             if limit.good_from
             else "quantize the module"
@@ -37,7 +37,8 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
 
 def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
-    wrong = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
+    quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
+    wrong = [r for r in quantized if r.limit is None]
     if wrong:
         they_are, them = told(len(wrong), "module")
         yield Finding(

@@ -64,7 +64,7 @@ class Case:
             for kind in _KINDS
             if group.weights is not None
         ]
-        keys = ("limits", "requires", "mappers", "draft_mappers")
+        keys = ("limits", "requires", "mappers", "draft_mappers", "own_method")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
         own = policy.pick("own_config", context) is not None
@@ -95,6 +95,7 @@ class Case:
                 phase=row.get("phase", "load"),
                 good_from=row.get("good_from"),
                 grade=row["grade"],
+                remedy=row.get("remedy"),
             )
             if _hits(row.get("modules", [""]), row.get("disk"), report):
                 # What is built wrong fails in its own way, before the limit can show.

@@ -35,6 +35,7 @@ class _Place:
     disk: str
     param: str
     layer: int | None
+    asks: bool = True
 
     def inside(self, row: Row) -> _Place:
         """The place of a block that `row` puts below this one."""
@@ -43,6 +44,7 @@ class _Place:
             prefix=self.prefix + row.get("prefix", ""),
             disk=self.disk + row.get("disk", row.get("prefix", "")),
             param=self.param + row.get("param", row.get("prefix", "")),
+            asks=self.asks and row.get("asks", True),
         )
 
 
@@ -112,6 +114,7 @@ def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
                 disk=filled(section.get("disk", section.get("prefix", "")), inner),
                 param=filled(section.get("param", section.get("prefix", "")), inner),
                 layer=layer,
+                asks=section.get("asks", True),
             )
             yield from _rows(section["modules"], place, inner, part)
 
@@ -151,7 +154,7 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         members=tuple(_on_disk(m, place) for m in members),
         stacked=tuple(_on_disk(m, place) for m in row.get("stacked", ())),
         param=_in_tree(row.get("param", name), place),
-        asks=row.get("asks", True),
+        asks=place.asks and row.get("asks", True),
         lenient=row.get("lenient", False),
         probe=tuple(row.get("probe", ())),
         experts=_experts(row, context),

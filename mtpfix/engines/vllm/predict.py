@@ -20,7 +20,7 @@ from mtpfix.engines.vllm.match import (
     ignored,
     target,
 )
-from mtpfix.engines.vllm.policy import Context, Policy, rules
+from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
 from mtpfix.engines.vllm.rejects import refusal
 from mtpfix.engines.vllm.schemes import Scheme, normalised, scheme
 from mtpfix.model import Built, Decision, Entry, Group, Json, Kind, Module, Part, QuantView
@@ -63,6 +63,7 @@ class Predictor:
         if part == "draft":
             self._view = mapped_for_draft(self._view, policy, context)
         self._context = context
+        self._own_method = policy.pick("own_method", context) if part == "draft" else None
         self.packed = packed_mapping(policy, context, part)
         self._broken: PatternError | None = None
         self._refused = refusal(view, context.release)
@@ -80,6 +81,8 @@ class Predictor:
         """What is built for `module`, and the entry that decided."""
         if not module.asks:
             return Decision(module, "unquantized", expects="unquantized")
+        if self._own_method is not None:
+            return _by_kind(module, self._own_method)
         try:
             self._must_be_sound()
             return self._decide(module)
@@ -182,6 +185,14 @@ class Predictor:
 
     def _rule(self, key: str) -> Json:
         return rules(key, self._context.release)
+
+
+def _by_kind(module: Module, row: Row) -> Decision:
+    """What a draft class with a method of its own builds; kinds that it leaves out stay plain."""
+    method = row.get(module.kind)
+    if method is None:
+        return Decision(module, "unquantized", expects="unquantized")
+    return Decision(module, "quantized", method["scheme"], method["expects"])
 
 
 def packed_mapping(policy: Policy, context: Context, part: Part) -> Packed:

@@ -381,3 +381,19 @@ def test_an_empty_configuration_is_unknown_and_no_crash(family: str) -> None:
     of_family = policy.policy(family)
     with pytest.raises(UnknownError):
         counts(of_family, names.context(of_family, {}, "0.33.0", "cuda"))
+
+
+@pytest.mark.parametrize(("algo", "asks"), [(None, True), ("NONE", True), ("BF16", False)])
+def test_what_stands_in_a_block_that_does_not_ask_does_not_ask(
+    algo: str | None, asks: bool
+) -> None:
+    config = {
+        "architectures": ["HYV4ForCausalLM"],
+        "num_hidden_layers": 2,
+        "num_nextn_predict_layers": 1,
+        "n_routed_experts": 2,
+        "mtp_quant_algo": algo,
+    }
+    found = asked(modules(config, "draft"))
+    assert ("model.layers.2.self_attn.o_proj" in found) is asks
+    assert bool(found) is asks

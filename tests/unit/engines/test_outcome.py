@@ -133,6 +133,22 @@ def test_a_loader_that_drops_scales_lets_garbage_in() -> None:
     assert (report.agrees, report.consequence) == (False, "silent_garbage")
 
 
+@pytest.mark.parametrize(
+    ("drops", "module", "outcome"),
+    [
+        (True, QKV, "silent_garbage"),
+        (True, EXPERTS, "load_error"),
+        ("all", QKV, "silent_garbage"),
+        ("all", EXPERTS, "silent_garbage"),
+    ],
+)
+def test_a_loader_drops_tensors_of_experts_only_where_it_drops_all(
+    drops: bool | str, module: Module, outcome: str
+) -> None:
+    report = judged(module, "unquantized", all_of(module), Loader("dict", drops=drops))
+    assert (report.agrees, report.consequence) == (False, outcome)
+
+
 def test_a_fused_layer_is_not_skipped() -> None:
     how = Loader("dict", skips=("weight_scale",))
     assert judged(QKV, "unquantized", all_of(QKV), how).consequence == "load_error"

@@ -309,3 +309,24 @@ def test_a_draft_with_a_configuration_of_its_own_is_not_mapped() -> None:
     entry = "model.layers.2.mtp_block.share_expert.down_proj"
     assert built(config, name, entry, release="0.30.0") == "unquantized"  # mapped: `.moe.` added
     assert built(config, name, entry, release="0.32.0") == "quantized"
+
+
+HY_V4 = {
+    "architectures": ["HYV4ForCausalLM"],
+    "num_hidden_layers": 2,
+    "num_nextn_predict_layers": 1,
+    "n_routed_experts": 2,
+}
+
+
+def test_a_draft_with_a_method_of_its_own_reads_no_metadata() -> None:
+    found = decisions({**HY_V4, "mtp_quant_algo": "FP8"}, "re:.*")
+    decided = {name: (d.built, d.scheme, d.expects) for name, d in found.items()}
+    assert decided[f"{ATTN}.o_proj"] == ("quantized", "Fp8LinearMethod", "fp8-tensor")
+    assert decided[f"{MLP}.experts"] == ("quantized", "Fp8MoEMethod", "fp8-tensor")
+    assert decided["lm_head"] == ("unquantized", None, "unquantized")
+
+
+def test_the_trunk_of_such_a_draft_reads_the_metadata() -> None:
+    found = decisions({**HY_V4, "mtp_quant_algo": "FP8"}, "re:.*", part="trunk")
+    assert {decision.built for decision in found.values()} == {"unquantized"}

@@ -119,6 +119,23 @@ def test_unquantized_modules_of_a_mixed_block_are_listed_by_name() -> None:
     assert set(made.added) == {f"{ATTN}.o_proj", f"{SHARED}.down_proj"}
 
 
+LING_VL: Config = {
+    "architectures": ["BailingMoeV3VLForConditionalGeneration"],
+    "text_config": {
+        "num_hidden_layers": 2,
+        "num_nextn_predict_layers": 1,
+        "num_experts": 2,
+        "layer_group_size": 2,
+    },
+}
+
+
+def test_a_name_that_the_target_s_mapper_takes_away_is_written_as_a_pattern() -> None:
+    quantized = (".q_proj", "_mqa", ".kv_b_proj", ".dense", ".gate_proj", ".up_proj", ".down_proj")
+    made = planned(LING_VL, quantized=quantized, releases=["0.30.0", "0.33.0"])
+    assert made.added == (r"re:^model\.layers\.2\.eh_proj$",)
+
+
 def test_shards_of_a_fused_layer_are_listed_all() -> None:
     quantized = ("o_proj", "gate_proj", "up_proj", "down_proj")
     made = planned(GLM, quantized=quantized)

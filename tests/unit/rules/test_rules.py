@@ -482,6 +482,28 @@ def test_mtp301_a_fault_of_the_release() -> None:
     assert not of_code("MTP301", config, release="0.30.0")
 
 
+HY_V4: Config = {
+    "architectures": ["HYV4ForCausalLM"],
+    "num_hidden_layers": 2,
+    "num_nextn_predict_layers": 1,
+    "n_routed_experts": 2,
+}
+
+
+def test_a_draft_that_does_not_ask_needs_no_entries() -> None:
+    config = with_list({**HY_V4, "mtp_quant_algo": "BF16"}, ("lm_head",))
+    assert evidence(config).report.outcome == "clean"
+    assert [f.code for f in findings(config) if f.severity in FAILED] == []
+
+
+def test_mtp301_a_draft_that_another_field_quantizes() -> None:
+    config = with_list({**HY_V4, "mtp_quant_algo": "FP8"}, ("re:.*",))
+    found = one("MTP301", config, tensors(config, ()))
+    assert "`mtp_quant_algo`" in found.message
+    assert found.fix is not None
+    assert found.fix.title == "take `mtp_quant_algo` out of config.json, or set it to BF16"
+
+
 def test_mtp303_quantized_where_the_engine_never_quantizes() -> None:
     config = with_list(GLM, (BLOCK,))
     found = {**tensors(config), **fp8("model.layers.2.eh_proj")}

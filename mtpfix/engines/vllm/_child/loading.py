@@ -144,6 +144,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         owner = self._owner.get(address(into))
         if owner is None:
             return
+        into = into.detach()  # a view made under no_grad may not be read once its base has changed
         self._writes.setdefault(owner, []).append(into)
         name = None if source is None else self._name.get(address(source))
         if name is not None and source is not None:
