@@ -32,7 +32,10 @@ Mtp = Literal["bf16", "quantized", "mixed"]
 NONE = "none"
 """The scheme of a checkpoint that is not quantized."""
 COPIES = {
-    ".embed_tokens.weight": ("model.embed_tokens.weight",),
+    ".embed_tokens.weight": (
+        "model.embed_tokens.weight",
+        "model.language_model.embed_tokens.weight",
+    ),
     ".tok_emb.weight": ("embed.weight",),
     ".head.weight": ("head.weight", "lm_head.weight"),
     ".output.weight": ("lm_head.weight",),
