@@ -59,6 +59,8 @@ class Candidates:
             yield _engine_entries(module)
             if module.kind != "experts":
                 yield from dict.fromkeys(self._asked(case, module) for case in self._cases)
+                if module.name:  # where the target's mapper renames every exact entry
+                    yield (f"re:^{re.escape(module.name)}$",)
 
     def unquantized(self) -> list[Module]:
         """Draft modules that are unquantized on disk, each spelling once."""
