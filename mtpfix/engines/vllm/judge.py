@@ -97,7 +97,7 @@ class Case:
                 grade=row["grade"],
                 remedy=row.get("remedy"),
             )
-            if _hits(row.get("modules", [""]), row.get("disk"), report):
+            if _hits(row, report):
                 # What is built wrong fails in its own way, before the limit can show.
                 own = report if report.agrees is False else None
                 return replace(
@@ -110,10 +110,15 @@ class Case:
         return report
 
 
-def _hits(suffixes: Iterable[str], disk: str | None, report: ModuleReport) -> bool:
-    name = report.decision.module.name
-    fits = any(name.endswith(suffix) for suffix in suffixes)
-    return fits and (disk is None or report.disk.state.value == disk)
+def _hits(row: Row, report: ModuleReport) -> bool:
+    """Whether a limit speaks of a module: of its name, and of how it is stored."""
+    disk, formats = report.disk, set((report.disk.format or "").split("+"))
+    return (
+        report.decision.module.name.endswith(tuple(row.get("modules", [""])))
+        and row.get("disk", disk.state.value) == disk.state.value
+        and ("stored" not in row or any(m.endswith(tuple(row["stored"])) for m in report.members))
+        and ("formats" not in row or not formats.isdisjoint(row["formats"]))
+    )
 
 
 def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:

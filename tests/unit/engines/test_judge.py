@@ -181,6 +181,34 @@ def test_a_limit_does_not_touch_the_trunk() -> None:
     assert {r.decision.module.part for r in found.modules if r.limit is not None} == {"draft"}
 
 
+MIMO_V2: Config = {
+    "architectures": ["MiMoV2ForCausalLM"],
+    "model_type": "mimo_v2",
+    "num_hidden_layers": 2,
+    "moe_layer_freq": 1,
+}
+ATTN = "model.mtp.layers.0.self_attn"
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "limited"),
+    [
+        (f"{ATTN}.qkv_proj", "F8_E4M3", True),
+        (f"{ATTN}.q_proj", "F8_E4M3", False),  # stored in another way
+        (f"{ATTN}.qkv_proj", "I8", False),  # in another format
+        (f"{ATTN}.qkv_proj", "BF16", False),
+    ],
+)
+def test_a_limit_may_speak_of_how_a_module_is_stored(name: str, dtype: str, limited: bool) -> None:
+    found = tensors(MIMO_V2, drop=("q_proj", "k_proj", "v_proj"))
+    found[f"{name}.weight"] = (dtype, (8, 8))
+    if dtype != "BF16":
+        found[f"{name}.weight_scale"] = ("BF16", (8, 1))
+    modules = verdict(MIMO_V2, (), found, "0.31.0").modules
+    qkv = next(r for r in modules if r.decision.module.name == f"{ATTN}.qkv_proj")
+    assert (qkv.limit is not None) is limited
+
+
 # --- layers, quiet trunk -----------------------------------------------------
 
 

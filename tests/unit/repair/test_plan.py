@@ -148,6 +148,18 @@ def test_the_fused_name_alone_is_enough_for_the_engine() -> None:
     assert made.added == (f"{ATTN}.qkv_proj",)
 
 
+def test_a_module_gets_a_pattern_where_the_mapper_renames_its_exact_name() -> None:
+    omni = {
+        "architectures": ["MiMoV2OmniForCausalLM"],
+        "model_type": "mimo_v2",
+        "num_hidden_layers": 2,
+        "moe_layer_freq": 1,
+    }
+    quantized = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+    made = planned(omni, quantized=quantized, releases=[NEWEST], options=ENGINE_ONLY)
+    assert made.added == (r"re:^model\.mtp\.layers\.0\.mlp\.down_proj$",)
+
+
 def test_experts_get_a_pattern_below_their_name() -> None:
     quantized = [f"{name}_proj" for name in "qkvo"]
     quantized += [f"shared_experts.{name}_proj" for name in ("gate", "up", "down")]

@@ -500,6 +500,14 @@ def exaone_config() -> None:
             setattr(holder.ExaoneMoeConfig, name, [value] * 64)
 
 
+@patch(until=(0, 22), only=("exaone4_5",))
+def exaone_image_processor() -> None:
+    """EXAONE-4.5 gets a dummy image processor: the installed transformers has none to import."""
+    holder = module("transformers.models.exaone4_5")
+    if holder is not None and not hasattr(holder, "Exaone4_5_ImageProcessor"):
+        holder.Exaone4_5_ImageProcessor = type("Exaone4_5_ImageProcessor", (), {})
+
+
 # --- one model: the classes of its CUDA implementation --------------------------
 
 
