@@ -62,6 +62,8 @@ class Loader:
     """Suffixes that are dropped where a plain linear layer has no parameter for them."""
     drops: bool = False
     """Whether every tensor without a parameter is dropped, except those of routed experts."""
+    drops_experts: bool = False
+    """Whether those of routed experts are dropped too."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; empty: it knows no such list."""
     renames: tuple[tuple[str, str], ...] = ()
@@ -81,6 +83,7 @@ def loader(policy: Policy, context: Context) -> Loader:
         strict=row.get("strict", False),
         skips=tuple(row.get("skips", ())),
         drops=row.get("drops", False),
+        drops_experts=row.get("drops_experts", False),
         takes=tuple(row.get("takes", ())),
         renames=tuple(row.get("renames", {}).items()),
         missing_layer=row.get("missing_layer"),
@@ -184,7 +187,7 @@ def _formats_agree(decision: Decision, disk: Precision) -> bool:
 
 def _dropped(module: Module, unknown: set[str], loader: Loader) -> set[str]:
     """The suffixes without a parameter that the loader passes over in silence."""
-    if loader.drops and module.kind != "experts":
+    if loader.drops_experts if module.kind == "experts" else loader.drops:
         return unknown
     return set(loader.skips) if _plain(module) else set()
 

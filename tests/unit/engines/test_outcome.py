@@ -133,6 +133,20 @@ def test_a_loader_that_drops_scales_lets_garbage_in() -> None:
     assert (report.agrees, report.consequence) == (False, "silent_garbage")
 
 
+@pytest.mark.parametrize(
+    ("how", "consequence"),
+    [
+        (Loader("dict", drops=True), "load_error"),
+        (Loader("dict", drops=True, drops_experts=True), "silent_garbage"),
+    ],
+)
+def test_a_loader_may_drop_what_experts_have_no_parameter_for(
+    how: Loader, consequence: str
+) -> None:
+    assert judged(EXPERTS, "unquantized", all_of(EXPERTS), how).consequence == consequence
+    assert judged(QKV, "unquantized", all_of(QKV), how).consequence == "silent_garbage"
+
+
 def test_a_fused_layer_is_not_skipped() -> None:
     how = Loader("dict", skips=("weight_scale",))
     assert judged(QKV, "unquantized", all_of(QKV), how).consequence == "load_error"

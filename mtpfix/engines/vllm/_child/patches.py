@@ -515,3 +515,9 @@ def deepseek_v4_cache() -> None:
         return config
 
     EngineArgs.create_engine_config = create
+
+
+@patch(since=(0, 31), only=("kimi_k3",))
+def kimi_k3_plain_reduction() -> None:
+    """Kimi-K3 fuses no GEMM with a reduction: one device never does, but CUTLASS is imported."""
+    module("vllm.models.kimi_k3.nvidia.model").maybe_init_gemm_rs_ar = always(False)
