@@ -75,6 +75,7 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
             return [
                 (name.replace(fused, part), (count, *shape[1:]))
                 for part, count in zip(parts, rows, strict=True)
+                if count
             ]
     for pattern, replacement, rows in _rules()["pieces"].get(family, ()):
         if re.search(pattern, name):
@@ -106,9 +107,12 @@ def cut_experts(base: str, which: str, shape: Shape, family: str) -> list[tuple[
 
 
 def fused_layers(family: str) -> dict[str, dict[str, str | None]]:
-    """Fused layers: the parts that they are stored as, and how many rows each has."""
-    layers: dict[str, dict[str, str | None]] = dict(_rules()["fused"]["all"])
-    return {**layers, **_rules()["fused"].get(family, {})}
+    """Fused layers: the parts that they are stored as, and how many rows each has.
+
+    The family's own come first, in their order: one may name a single layer of the model.
+    """
+    own: dict[str, dict[str, str | None]] = _rules()["fused"].get(family, {})
+    return {**own, **_rules()["fused"]["all"], **own}
 
 
 def part_rows(sizes: tuple[str | None, ...], rows: int, text: tiny.Config) -> Iterable[int]:

@@ -580,3 +580,9 @@ def hy_v4_sparse_layers() -> None:
     """HY-V4 knows sparse layers by the name that the installed transformers gives them too."""
     layer = module("vllm.models.hy_v4.nvidia.attention")
     layer._SPARSE_LAYER_TYPES = (*layer._SPARSE_LAYER_TYPES, "indexed_attention")
+
+
+@patch(since=(0, 31), only=("kimi_k3",))
+def kimi_k3_plain_reduction() -> None:
+    """Kimi-K3 fuses no GEMM with a reduction: one device never does, but CUTLASS is imported."""
+    module("vllm.models.kimi_k3.nvidia.model").maybe_init_gemm_rs_ar = always(False)
