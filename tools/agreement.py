@@ -112,7 +112,7 @@ def _names(case: Case, modules: list[Module]) -> Iterator[str]:
 def _standing(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """What stands in the end: some classes build the vision tower of their parent anew."""
     rows = list(outcomes)
-    trunk = {(o.module.kind, o.module.name): o for o in rows if o.module.part == "trunk"}
+    trunk = {o.module[1:4]: o for o in rows if o.module.part == "trunk"}
     return [*trunk.values(), *(o for o in rows if o.module.part == "draft")]
 
 
