@@ -33,9 +33,11 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     ]
     if not case.scheme:
         return  # without quantization vLLM asks nothing
+    view = quant.read(quant.find({"config.json": JsonFile("config.json", b"", case.config)}))
+    decisions = predict(known, view, context, modules)
+    modules = [decision.module for decision in decisions]
     yield from _names(case, modules)
     yield from _paths(case, modules)
-    view = quant.read(quant.find({"config.json": JsonFile("config.json", b"", case.config)}))
     if case.shared and case.ignore is not None:
         ours = [entry.text for entry in mapped(view, known, context).ignore]
         if ours != case.ignore:
@@ -43,7 +45,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
         yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
     yield from _refusal(case, unmet(known, context, view))
-    yield from _decisions(case, predict(known, view, context, modules))
+    yield from _decisions(case, decisions)
 
 
 def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
@@ -75,16 +77,28 @@ def _paths(case: Case, modules: list[Module]) -> Iterator[str]:
 
 
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:
-    ours = {(d.module.part, d.module.name, d.module.param): d for d in decisions}
-    loose = {(d.module.part, d.module.name): d for d in decisions}
+    ours: dict[tuple[str, ...], Decision] = {}
+    for decision in decisions:
+        made = decision.module
+        for key in ((), (made.cls,), (made.cls, made.param)):
+            ours[(made.part, made.name, *key)] = decision
     for outcome in case.outcomes:
         module = outcome.module
-        decision = ours.get((module.part, module.name, module.param)) or loose.get(
-            (module.part, module.name)
-        )
-        if decision is not None and not same(decision, outcome, case.release):
+        keys = ((module.cls, module.param), (module.cls,), ())
+        found = (ours.get((module.part, module.name, *key)) for key in keys)
+        decision = next(filter(None, found), None)
+        if decision is not None and not _same(decision, outcome, case):
             mine = f"{decision.built} {decision.scheme} {decision.error}"
             yield f"{module.name!r}: {mine}, vLLM: {outcome.built} {outcome.scheme} {outcome.error}"
+
+
+def _same(decision: Decision, outcome: Outcome, case: Case) -> bool:
+    """As `same`; a class that refuses to be quantized raises after the decision."""
+    if decision.built == "error" and decision.error == decision.module.refuses:
+        phase = "target" if decision.module.part == "trunk" else "draft"
+        raised = [f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == phase]
+        return outcome.built == "quantized" and raised == [decision.error]
+    return same(decision, outcome, case.release)
 
 
 def same(decision: Decision, outcome: Outcome, release: str) -> bool:
