@@ -193,14 +193,18 @@ def packed_mapping(policy: Policy, context: Context, part: Part) -> Packed:
 
 
 def asked_names(module: Module, packed: Packed) -> tuple[str, ...]:
-    """Every name that the ignore test may compare with an entry, for one module."""
+    """Every name that the ignore test may compare with an entry, for one module.
+
+    With the names of the modules that its existence hangs on.
+    """
     if not module.asks:
         return ()
     if module.kind == "experts":
         return tuple(f"{module.name}.0.{member}" for member in module.probe)
     last = module.name.rpartition(".")[2]
     shards = packed.get(last, ())
-    return (module.name, *(module.name.replace(last, shard) for shard in shards))
+    asked = (module.name, *(module.name.replace(last, shard) for shard in shards))
+    return tuple(dict.fromkeys((*asked, *module.unless_quantized, *module.if_quantized)))
 
 
 def predict(
