@@ -543,9 +543,9 @@ def parse_config() -> None:
     from transformers import AutoConfig, PretrainedConfig
 
     def init(self: Any, encoder: Any = None, decoder: Any = None, **options: Any) -> None:
-        PretrainedConfig.__init__(self, **options)
         self.encoder = PretrainedConfig(**(encoder or {}))
         self.decoder = PretrainedConfig(**(decoder or {}))
+        PretrainedConfig.__init__(self, **options)
 
     own = {
         "model_type": "radio_mbart_prefix",
