@@ -145,6 +145,7 @@ def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Name
         named = tuple(
             Named(replace(module, grade="run"), asked_names(module, packed))
             for module in case.draft
+            if module.members
         )
         releases = places.setdefault(named, {})
         releases.setdefault(case.context.release, []).append(case.context.platform)

@@ -189,7 +189,8 @@ class Module:
     cls: str
     """Class name of the layer: targets may match by it."""
     members: tuple[str, ...]
-    """Module names on disk that are loaded into it (`*` stands for an expert number)."""
+    """Module names on disk that are loaded into it (`*` stands for an expert number).
+    Empty: the engine only asks about it, to choose what to build, and throws it away."""
     stacked: tuple[str, ...] = ()
     """Alternative to `members`: names of 3-D tensors that hold all experts at once."""
     param: str = ""
@@ -205,6 +206,12 @@ class Module:
     """Index of the draft layer or of the trunk layer; None for modules outside layers."""
     optional: bool = False
     """Absent from many checkpoints on purpose (shared with the trunk at run time)."""
+    if_quantized: tuple[str, ...] = ()
+    """Names of modules before it; it is built only where one of them came out quantized."""
+    unless_quantized: tuple[str, ...] = ()
+    """Names of modules before it; it is built only where none of them came out quantized."""
+    refuses: str | None = None
+    """`Type: message` that its class raises where the decision is to quantize it."""
     grade: Grade = field(default="run", compare=False)
 
 

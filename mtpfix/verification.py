@@ -14,8 +14,9 @@ from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.engines.vllm import live, names, outcome, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError
-from mtpfix.model import Built, Decision, Listing, ModuleReport, Part, Precision
+from mtpfix.model import Built, Decision, Listing, Part, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def verify(
     context = names.context(known, config, release, "cuda")
     case = _case(source, found, known, context)
     view = quant.read(place)
-    predicted = case.judged(view, (*case.draft, *case.trunk))
+    predicted = predict(known, view, context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
     failures = tuple(f"{failure.phase}: {failure}" for failure in answer.failures)
     wrong = failures or any(row.agrees is False for row in rows)
@@ -109,16 +110,17 @@ def _case(source: Source, found: Listing, known: Policy, context: Context) -> Ca
     return Case(known, context, Inventory(open_shards(source, found, wanted)))
 
 
-def _rows(answer: live.Answer, predicted: Iterable[ModuleReport], case: Case) -> Iterator[Verified]:
-    """One row for each answer; modules of the same (empty) name are paired in order."""
+def _rows(answer: live.Answer, predicted: Iterable[Decision], case: Case) -> Iterator[Verified]:
+    """One row for each answer about a module; those of the same name are paired in order."""
     ours: dict[tuple[Part, str], list[Decision]] = {}
-    for report in predicted:
-        decision = report.decision
+    for decision in predicted:
         if decision.module.asks:
             ours.setdefault((decision.module.part, decision.module.name), []).append(decision)
     for made in answer.decisions:
         queue = ours.get((made.part, made.name), [])
-        yield _row(made, queue.pop(0) if queue else None, case)
+        foreseen = queue.pop(0) if queue else None
+        if foreseen is None or foreseen.module.members:
+            yield _row(made, foreseen, case)
 
 
 def _row(made: live.Made, foreseen: Decision | None, case: Case) -> Verified:

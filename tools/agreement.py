@@ -14,6 +14,7 @@ from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform
+from tools import recording
 from tools.recording import Case, Outcome, read
 
 PARTS: tuple[Part, ...] = ("trunk", "draft")
@@ -71,13 +72,15 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     ]
     if not case.scheme:
         return  # without quantization vLLM asks nothing
-    yield from _names(case, modules)
-    yield from _paths(case, modules)
     place = quant.find({"config.json": JsonFile("config.json", b"", case.config)})
     if place is None:
         yield f"no quantization found in {case.config}"
         return
     view = quant.read(place)
+    decisions = predict(known, view, context, modules)
+    modules = [decision.module for decision in decisions]
+    yield from _names(case, modules)
+    yield from _paths(case, modules)
     if case.shared and case.ignore is not None:
         after = mapped_for_draft(mapped(view, known, context), known, context)
         ours = [entry.text for entry in after.ignore]
@@ -86,7 +89,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
         yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
     yield from _refusal(case, unmet(known, context, view))
-    yield from _decisions(case, predict(known, view, context, modules))
+    yield from _decisions(case, decisions)
 
 
 def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
@@ -133,18 +136,31 @@ def _path(module: Module) -> str:
 
 
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:
-    loose: dict[tuple[str, str], Decision] = {(d.module.part, d.module.name): d for d in decisions}
-    ours: dict[tuple[str, str, str], Decision] = {
-        (d.module.part, d.module.name, _path(d.module)): d for d in decisions
-    }
+    ours: dict[tuple[str, ...], Decision] = {}
+    for made in decisions:
+        ours.update(dict.fromkeys(_keys(made.module, _path(made.module)), made))
     for outcome in _standing(case.outcomes):
         module = outcome.module
-        decision = ours.get((module.part, module.name, module.param)) or loose.get(
-            (module.part, module.name)
-        )
-        if decision is not None and not same(decision, outcome, case.release):
+        keys = reversed(_keys(module, module.param))
+        decision = next((ours[key] for key in keys if key in ours), None)
+        if decision is not None and not _same(decision, outcome, case):
             mine = f"{decision.built} {decision.scheme} {decision.error}"
             yield f"{module.name!r}: {mine}, vLLM: {outcome.built} {outcome.scheme} {outcome.error}"
+
+
+def _keys(module: Module | recording.Module, path: str) -> tuple[tuple[str, ...], ...]:
+    """What tells a module apart, from its name to its class and path."""
+    whole = (module.part, module.name, module.cls, path)
+    return whole[:2], whole[:3], whole
+
+
+def _same(decision: Decision, outcome: Outcome, case: Case) -> bool:
+    """As `same`; a class that refuses to be quantized raises after the decision."""
+    if decision.built == "error" and decision.error == decision.module.refuses:
+        phase = "target" if decision.module.part == "trunk" else "draft"
+        raised = [f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == phase]
+        return outcome.built == "quantized" and raised == [decision.error]
+    return same(decision, outcome, case.release)
 
 
 def same(decision: Decision, outcome: Outcome, release: str) -> bool:

@@ -152,10 +152,10 @@ def quantization(scheme: str) -> dict[str, Any]:
 
 
 def copied(stored: Stored, weights: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """The trunk's embedding or head, for those of the MTP block: they are copies of it."""
+    """The trunk's embedding or head, for those of the MTP block: copies, where it has them."""
     for copy, originals in COPIES.items():
         if stored.name.endswith(copy):
-            return next(weights[name].clone() for name in originals if name in weights)
+            return next((weights[name].clone() for name in originals if name in weights), None)
     return None
 
 

@@ -179,6 +179,15 @@ class Variant:
     defaults: dict[str, Json] = field(default_factory=dict)
     """What most cases share: set by the first case that built a draft."""
 
+    def put(self, key: Key, param: str, *, after: Key | None) -> None:
+        """Adds a module behind the one that was asked about before it, or its path."""
+        if key in self.modules or after is None:
+            self.modules[key] = param or self.modules.get(key, "")
+            return
+        rows = list(self.modules.items())
+        rows.insert([known for known, _ in rows].index(after) + 1, (key, param))
+        self.modules = dict(rows)
+
     def order(self) -> list[Key]:
         """The modules, the trunk's first."""
         return sorted(self.modules, key=lambda key: key[0] != "trunk")
@@ -211,11 +220,13 @@ class Recorder:
         letters: dict[Key, str] = {}
         errors: dict[Key, str] = {}
         seen: Counter[tuple[str, str, str, str]] = Counter()
+        before: Key | None = None
         for made in answer.decisions:
             same = (made.part, made.kind, made.cls, made.name)
             key = (*same, seen[same])
             seen[same] += 1
-            table.modules[key] = made.param or table.modules.get(key, "")
+            table.put(key, made.param, after=before)
+            before = key
             letters[key] = self._letter(made)
             if made.error is not None:
                 errors[key] = made.error

@@ -51,7 +51,8 @@ def describe(
     """The tensors of one part, by name; one line stands for all experts."""
     parameters = unquantized(plain.parameters[part])
     asked = {made.param for made in built.of(part) if made.built == "quantized"}
-    marked = {name: size for name, size in parameters.items() if owner(name) in asked}
+    weights = {n: size for n, size in built.parameters[part].items() if n.endswith("weight")}
+    marked = {name: size for name, size in weights.items() if owner(name) in asked}
     quantizable = disk.on_disk(marked, part, family, config)
     found = {}
     for name, (shape, dtype) in disk.on_disk(parameters, part, family, config).items():

@@ -115,6 +115,22 @@ _Key = tuple[str, str, str]
 """Release, platform and parameter path of a module."""
 
 
+def _paired(
+    case: Case, view: QuantView, before: Sequence[ModuleReport]
+) -> Iterator[tuple[ModuleReport, ModuleReport]]:
+    """Each report of the trunk with what `view` makes of the same module.
+
+    Where a module hangs on the decisions about others, another may take its weights.
+    """
+    modules = [report.decision.module for report in before]
+    bound = any(module.if_quantized or module.unless_quantized for module in modules)
+    after = case.judged(view, case.trunk if bound else modules)
+    same = {report.decision.module: report for report in after}
+    holder = {name: report for report in after for name in report.decision.module.members}
+    for old, module in zip(before, modules, strict=True):
+        yield old, same.get(module) or holder[module.members[0]]
+
+
 class _Planner:
     """Tries changes of one ignore list against all cases."""
 
@@ -162,8 +178,7 @@ class _Planner:
         unreadable = self._view.raw.get("ignore", []) is None  # then vLLM builds no layer at all
         for case, before in zip(self._cases, self._trunk, strict=True):
             touched = self._touched(case, before, change)
-            modules = [report.decision.module for report in touched]
-            for old, new in zip(touched, case.judged(view, modules), strict=True):
+            for old, new in _paired(case, view, touched):
                 right = old.agrees is False and new.agrees is True
                 revived = right and unreadable and old.decision.built == "error"
                 if not _same(old, new) and right == healed and not revived:

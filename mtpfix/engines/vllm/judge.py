@@ -80,7 +80,11 @@ class Case:
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
         decisions = predict(self.policy, view, self.context, modules)
-        reports = (outcome.judge(d, self.inventory, self.loader_of(d.module)) for d in decisions)
+        reports = (
+            outcome.judge(d, self.inventory, self.loader_of(d.module))
+            for d in decisions
+            if d.module.members
+        )
         return tuple(self._limited(report) for report in reports)
 
     def _limited(self, report: ModuleReport) -> ModuleReport:

@@ -146,9 +146,10 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
     name: str = row["name"]
     absolute = row.get("absolute", False)
     members = row.get("members", [name])
+    asked = name if absolute else place.prefix + name
     return Module(
         part=part,
-        name=name if absolute else place.prefix + name,
+        name=asked,
         kind=kind,
         cls=row.get("class") or _class_of(kind, context.release),
         members=tuple(_on_disk(m, place) for m in members),
@@ -160,6 +161,9 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         experts=_experts(row, context),
         layer=place.layer,
         optional=row.get("optional", False),
+        if_quantized=tuple(place.prefix + other for other in row.get("if_quantized", ())),
+        unless_quantized=tuple(place.prefix + other for other in row.get("unless_quantized", ())),
+        refuses=row["refuses"].replace("{name}", asked) if "refuses" in row else None,
         grade=row.get("grade", context.grade),
     )
 

@@ -8,7 +8,7 @@ names of expert 0. Only compressed-tensors is judged so far.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
@@ -85,7 +85,7 @@ class Predictor:
             return _by_kind(module, self._own_method)
         try:
             self._must_be_sound()
-            return self._decide(module)
+            return _accepted(self._decide(module))
         except _RaisesError as error:
             return Decision(module, "error", because=error.entry, error=error.message)
         except ShardsDifferError as error:
@@ -204,21 +204,54 @@ def packed_mapping(policy: Policy, context: Context, part: Part) -> Packed:
 
 
 def asked_names(module: Module, packed: Packed) -> tuple[str, ...]:
-    """Every name that the ignore test may compare with an entry, for one module."""
+    """Every name that the ignore test may compare with an entry, for one module.
+
+    With the names of the modules that its existence hangs on.
+    """
     if not module.asks:
         return ()
     if module.kind == "experts":
         return tuple(f"{module.name}.0.{member}" for member in module.probe)
     last = module.name.rpartition(".")[2]
     shards = packed.get(last, ())
-    return (module.name, *(module.name.replace(last, shard) for shard in shards))
+    asked = (module.name, *(module.name.replace(last, shard) for shard in shards))
+    return tuple(dict.fromkeys((*asked, *module.unless_quantized, *module.if_quantized)))
 
 
 def predict(
     policy: Policy, view: QuantView, context: Context, modules: Sequence[Module]
 ) -> tuple[Decision, ...]:
-    """Decisions for modules of any part, in the order given."""
+    """Decisions for modules of any part, in the order given.
+
+    A module that hangs on the decision about an earlier one, and is then not built, has none.
+    """
     predictors = {
         part: Predictor(policy, view, context, part) for part in {m.part for m in modules}
     }
-    return tuple(predictors[module.part].decide(module) for module in modules)
+    decisions: list[Decision] = []
+    first: dict[tuple[Part, str], Built] = {}
+    for module in modules:
+        if _stands(module, first):
+            decision = predictors[module.part].decide(module)
+            decisions.append(decision)
+            first.setdefault((module.part, module.name), decision.built)
+    return tuple(decisions)
+
+
+def _stands(module: Module, first: Mapping[tuple[Part, str], Built]) -> bool:
+    """Whether a module is built at all, after the first decision about each name before it."""
+
+    def quantized(names: Iterable[str]) -> bool:
+        return any(first.get((module.part, name)) == "quantized" for name in names)
+
+    if module.if_quantized and not quantized(module.if_quantized):
+        return False
+    return not quantized(module.unless_quantized)
+
+
+def _accepted(decision: Decision) -> Decision:
+    """The decision, or the exception of a class that cannot be quantized."""
+    refuses = decision.module.refuses
+    if refuses is None or decision.built != "quantized":
+        return decision
+    return Decision(decision.module, "error", because=decision.because, error=refuses)

@@ -77,6 +77,15 @@ DEEPSEEK_V4: Config = {
     "n_shared_experts": 1,
     "compress_ratios": [4, 128, 0],
 }
+STEP5: Config = {
+    "architectures": ["Step5ForCausalLM"],
+    "model_type": "step5",
+    "num_hidden_layers": 2,
+    "num_nextn_predict_layers": 1,
+    "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+    "sparse_config": {},
+    "use_head_wise_attn_gate": True,
+}
 QWEN_NEXT: Config = {
     "architectures": ["Qwen3NextForCausalLM"],
     "model_type": "qwen3_next",

@@ -265,9 +265,20 @@ def test_longcat_counts_its_layers_twice() -> None:
 
 def test_platforms_can_have_model_files_of_their_own() -> None:
     config = {**DEEPSEEK, "architectures": ["DeepseekV32ForCausalLM"], "index_topk": 64}
-    cuda, rocm = (modules(config, platform=p) for p in ("cuda", "rocm"))
+    cuda, xpu = (modules(config, platform=p) for p in ("cuda", "xpu"))
     assert "model.embed_tokens" in asked(cuda)
-    assert "model.embed_tokens" not in asked(rocm)
+    assert "model.embed_tokens" not in asked(xpu)
+
+
+def test_amd_has_model_files_of_its_own_from_0_31() -> None:
+    config = {**DEEPSEEK, "architectures": ["DeepseekV32ForCausalLM"], "index_topk": 64}
+    generic = modules(config, "draft", "0.31.0", "xpu")
+    assert modules(config, "draft", "0.30.0", "rocm") == generic
+    found = asked(modules(config, "draft", "0.31.0", "rocm"))
+    assert found.index("model.layers.2.self_attn.kv_b_proj") < found.index(
+        "model.layers.2.self_attn.fused_qkv_a_proj"
+    )
+    assert "model.embed_tokens" not in found
 
 
 def test_a_draft_of_no_layers_has_no_layer_modules() -> None:

@@ -17,6 +17,7 @@ from tests.unit.engines.small import (
     MIMO,
     NEWEST,
     QWEN_NEXT,
+    STEP5,
     Config,
     context,
     known,
@@ -330,3 +331,36 @@ def test_a_draft_with_a_method_of_its_own_reads_no_metadata() -> None:
 def test_the_trunk_of_such_a_draft_reads_the_metadata() -> None:
     found = decisions({**HY_V4, "mtp_quant_algo": "FP8"}, "re:.*", part="trunk")
     assert {decision.built for decision in found.values()} == {"unquantized"}
+
+
+# --- modules that hang on a decision -------------------------------------------
+
+
+STEP = "model.layers.2.mtp_block.self_attn"
+EXEMPT = ("re:.*self_attn.*",)
+
+
+def classes(*ignore: str) -> list[str]:
+    """Classes of the draft's attention, in the order of construction."""
+    config = with_list(STEP5, ignore)
+    found = predict(known(config), view_of(config), context(config), modules(config))
+    return [d.module.cls for d in found if "self_attn" in d.module.name]
+
+
+def test_projections_are_merged_where_none_of_them_is_quantized() -> None:
+    merged = ["LinearBase", "LinearBase", "MergedColumnParallelLinear", "RowParallelLinear"]
+    assert classes(*EXEMPT) == merged
+
+
+def test_projections_stay_apart_where_one_of_them_is_quantized() -> None:
+    apart = ["QKVParallelLinear", "RowParallelLinear", "ColumnParallelLinear"]
+    assert classes() == ["LinearBase", *apart]
+    assert classes(f"{STEP}.qkv_proj") == ["LinearBase", "LinearBase", *apart]
+
+
+def test_a_class_that_cannot_be_quantized_raises() -> None:
+    full = "model.layers.0.self_attn.qkv_indexer_proj"
+    decision = decisions(STEP5, part="trunk")[full]
+    assert decision.built == "error"
+    assert f"cannot be quantized, but {full}.weight resolved" in str(decision.error)
+    assert decisions(STEP5, *EXEMPT, part="trunk")[full].built == "unquantized"

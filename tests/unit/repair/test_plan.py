@@ -27,6 +27,7 @@ from tests.unit.engines.small import (
     MIMO,
     NEWEST,
     QWEN_NEXT,
+    STEP5,
     Config,
     cases,
     modules,
@@ -93,6 +94,16 @@ def test_several_layers_have_a_pattern_each() -> None:
 def test_a_pattern_that_is_there_is_not_added_again() -> None:
     made = planned(GLM, ("lm_head", GLM_BLOCK))
     assert (made.edits, made.added, made.removed, made.unresolved) == ((), (), (), ())
+
+
+def test_trunk_modules_that_hang_on_a_decision_are_watched_too() -> None:
+    config = {**STEP5, "layer_types": ["sliding_attention"] * 3}
+    assert GLM_BLOCK in planned(config, releases=(NEWEST,)).added
+    broad = ("lm_head", "re:.*self_attn.*")
+    made = planned(config, broad, EVERYTHING, (NEWEST,), Options(True, repair_trunk=True))
+    assert (made.removed, made.added, made.refused) == ((broad[1],), (), None)
+    spared = planned(config, broad, EVERYTHING, (NEWEST,), ENGINE_ONLY)
+    assert (spared.removed, spared.refused) == ((broad[1],), None)
 
 
 def test_the_edits_append_to_the_list() -> None:

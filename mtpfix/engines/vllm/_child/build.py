@@ -40,6 +40,9 @@ WARM = (
 )
 """Slow imports that most builds need: made once, before the first fork."""
 
+ASSISTANTS = ("gemma4_assistant", "gemma4_unified_assistant")
+"""Model types of drafts that have a folder, and a quantization configuration, of their own."""
+
 _applied: list[str] = []
 
 
@@ -104,6 +107,7 @@ class Build:
         self.witness = Witness(tolerant=tolerant)
         self.model: Any = None
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        self.alone = config.get("model_type") in ASSISTANTS
         applied = _applied + patches.apply(release(), config.get("model_type") or "")
         self.answer: dict[str, Any] = {
             "vllm": vllm_version(),
@@ -115,10 +119,13 @@ class Build:
         }
 
     def run(self) -> None:
-        """Goes through the phases; a tolerant build goes on to the draft after the target."""
+        """Goes through the phases; a tolerant build goes on to the draft after the target.
+
+        The target of an assistant is a stand-in, whatever comes of it says nothing.
+        """
         if not self.phase("config", self.configure):
             return
-        built = self.phase("target", self.build_target)
+        built = self.alone or self.phase("target", self.build_target)
         if (built or self.witness.tolerant) and self.phase("draft", self.build_draft) and self.load:
             from .loading import load_draft
 
@@ -139,7 +146,9 @@ class Build:
         from vllm.distributed import init_distributed_environment, initialize_model_parallel
         from vllm.model_executor.model_loader.utils import get_model_cls
 
-        self.config = engine_arguments(self.folder, load=self.load).create_engine_config()
+        target = stand_in(self.folder) if self.alone else self.folder
+        arguments = engine_arguments(target, draft=self.folder, load=self.load)
+        self.config = arguments.create_engine_config()
         self.target = self.config.model_config
         self.draft = self.config.speculative_config.draft_model_config
         self.answer["draft_architectures"] = list(self.draft.architectures or ())
@@ -181,10 +190,39 @@ class Build:
             self.answer["unasked"] = unasked(model, rows)
 
 
-def engine_arguments(folder: str, *, load: bool) -> Any:
-    """Arguments for the smallest engine that builds the target and its MTP draft."""
+def stand_in(folder: str) -> str:
+    """A folder with the smallest target that the assistant in `folder` can be the draft of."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config") or config
+    target = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": config.get("backbone_hidden_size") or text["hidden_size"],
+        "intermediate_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "head_dim": 64,
+        "vocab_size": text["vocab_size"],
+        "max_position_embeddings": text.get("max_position_embeddings") or 256,
+        "torch_dtype": "bfloat16",
+    }
+    made = Path(tempfile.mkdtemp())
+    (made / "config.json").write_text(json.dumps(target), encoding="utf-8")
+    return str(made)
+
+
+def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
+    """Arguments for the smallest engine that builds the target and its MTP draft.
+
+    Args:
+        folder: the target.
+        draft: the folder of the draft; mostly that of the target.
+        load: whether weights are to be loaded.
+    """
     from vllm.engine.arg_utils import EngineArgs
 
+    own = {} if draft == folder else {"model": draft}
     return EngineArgs(
         model=folder,
         tokenizer=folder,
@@ -192,7 +230,7 @@ def engine_arguments(folder: str, *, load: bool) -> Any:
         trust_remote_code=False,
         dtype="bfloat16",
         load_format="safetensors" if load else "dummy",
-        speculative_config={"method": "mtp", "num_speculative_tokens": 1},
+        speculative_config={"method": "mtp", "num_speculative_tokens": 1, **own},
         language_model_only=True,
         enforce_eager=True,
         enable_prefix_caching=False,

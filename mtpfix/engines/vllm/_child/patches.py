@@ -586,3 +586,43 @@ def hy_v4_sparse_layers() -> None:
 def kimi_k3_plain_reduction() -> None:
     """Kimi-K3 fuses no GEMM with a reduction: one device never does, but CUTLASS is imported."""
     module("vllm.models.kimi_k3.nvidia.model").maybe_init_gemm_rs_ar = always(False)
+
+
+@patch(since=(0, 33), only=("step5", "step5_vl"))
+def step5_runner() -> None:
+    """Step-5 runs on this platform: vLLM knows it on CUDA only, where its runner is another."""
+    from vllm.config import VllmConfig
+
+    name = "_get_v1_model_runner_unsupported_features"
+    setattr(VllmConfig, name, always([]))
+
+
+@patch(since=(0, 33), only=("step5", "step5_vl"))
+def step5_attention() -> None:
+    """Step-5's attention sees capability 9.0 and gets a dummy backend: a CPU has none."""
+    vars(importlib.import_module("vllm.models.step5.nvidia.model"))["current_platform"] = CudaFace()
+    sparse = types.ModuleType("vllm.models.step5.nvidia.sparse_attention")
+    for name in ("Step5DSAAttentionBackend", "Step5SplitKVFlashAttentionBackend"):
+        backend = {"supports_compute_capability": always(True)}
+        setattr(sparse, name, type(name, (NoBackend,), backend))
+    sys.modules[sparse.__name__] = sparse
+
+
+@patch(since=(0, 33), only=("radio_mbart_prefix",))
+def parse_config() -> None:
+    """Nemotron-Parse 3.5 gets a generic configuration class with parts: its own is remote code."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    def init(self: Any, encoder: Any = None, decoder: Any = None, **options: Any) -> None:
+        self.encoder = PretrainedConfig(**(encoder or {}))
+        self.decoder = PretrainedConfig(**(decoder or {}))
+        PretrainedConfig.__init__(self, **options)
+
+    own = {
+        "model_type": "radio_mbart_prefix",
+        "__init__": init,
+        "get_text_config": lambda self, *_, **__: self.decoder,
+    }
+    with contextlib.suppress(ValueError):
+        cls = type("Generic_radio_mbart_prefix", (PretrainedConfig,), own)
+        AutoConfig.register("radio_mbart_prefix", cls)
