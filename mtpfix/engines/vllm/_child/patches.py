@@ -588,9 +588,9 @@ def kimi_k3_plain_reduction() -> None:
     module("vllm.models.kimi_k3.nvidia.model").maybe_init_gemm_rs_ar = always(False)
 
 
-@patch(since=(0, 33), only=("step5", "step5_vl"))
-def step5_runner() -> None:
-    """Step-5 runs on this platform: vLLM knows it on CUDA only, where its runner is another."""
+@patch(since=(0, 33), only=("step5", "step5_vl", "radio_mbart_prefix"))
+def second_runner() -> None:
+    """The V1 runner refuses nothing: CUDA has the V2 runner, which builds the same modules."""
     from vllm.config import VllmConfig
 
     name = "_get_v1_model_runner_unsupported_features"
