@@ -93,12 +93,10 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
     )
 
 
-def known(server: Server, family: str) -> bool:
-    """Whether the release that runs has a draft for the family at all."""
+def drafted(family: str, release: str) -> bool:
+    """Whether a release has a draft for the family at all."""
     named = policy.recognise(tiny.config(family, tiny.BASE))
-    return named is not None and policy.in_releases(
-        policy.policy(named).raw.get("releases", ">=0"), server.about["vllm"].split("+")[0]
-    )
+    return named is not None and policy.has_draft(policy.policy(named), release, "cuda")
 
 
 def outcome(answer: Answer) -> str:
@@ -197,7 +195,7 @@ def main() -> int:
         for scheme in args.scheme or SCHEMES:
             for family in args.family or tiny.families():
                 folder = Path(scratch, f"{scheme}-{family}")
-                if not known(server, family):
+                if not drafted(family, server.about["vllm"].split("+")[0]):
                     continue
                 proof = prove(server, family, scheme, folder, args.mtp)
                 proofs.append(proof)
