@@ -197,6 +197,12 @@ def main() -> int:
                 folder = Path(scratch, f"{scheme}-{family}")
                 if not drafted(family, server.about["vllm"].split("+")[0]):
                     continue
+                if scheme in tiny.unfit(family):
+                    print(
+                        f"{family} {scheme}: left out, {tiny.unfit(family)[scheme]}",
+                        file=sys.stderr,
+                    )
+                    continue
                 proof = prove(server, family, scheme, folder, args.mtp)
                 proofs.append(proof)
                 print(f"{family} {scheme}: {proof.before} -> {proof.after}", file=sys.stderr)

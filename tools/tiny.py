@@ -42,6 +42,12 @@ def brief(family: str) -> bool:
     return bool(_data()["families"][family].get("brief"))
 
 
+def unfit(family: str) -> dict[str, str]:
+    """Schemes that no sound checkpoint of the family can be forged for, and why."""
+    reasons: dict[str, str] = _data()["families"][family].get("unfit", {})
+    return reasons
+
+
 def config(family: str, variant: str = BASE) -> Config:
     """The tiny configuration of a family, without quantization."""
     spec = _data()["families"][family]
