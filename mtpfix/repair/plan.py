@@ -239,7 +239,7 @@ class _Planner:
         spared: dict[Entry, set[str]] = {}
         for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
-            if entry is not None:
+            if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
                 packed = packed_mapping(case.policy, case.context, module.part)
                 experts = module.kind == "experts"
                 hit = {f"{module.name}."} if experts else asked_names(module, packed)

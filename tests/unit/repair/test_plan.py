@@ -297,6 +297,15 @@ LONGCAT: Config = {
 }
 
 
+def test_experts_that_a_target_covers_in_part_are_no_fault_of_the_list() -> None:
+    groups = {"g": {"targets": [r"re:.*\.(gate|up)_proj$"], **FP8}}
+    config = with_list(GLM, (), config_groups=groups)
+    found = tensors(config, ("gate_proj", "up_proj", "down_proj"))
+    made = plan(cases(config, found), view_of(config), ENGINE_ONLY)
+    assert made.removed == ()
+    assert "experts" in " ".join(left.module for left in made.unresolved)
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_list_that_would_move_the_trunk_is_refused_unasked(allowed: bool) -> None:
     """The draft shares the trunk's head, and one name stands for both."""
