@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.judge import unmet
-from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Platform
@@ -37,7 +37,8 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     yield from _paths(case, modules)
     view = quant.read(quant.find({"config.json": JsonFile("config.json", b"", case.config)}))
     if case.shared and case.ignore is not None:
-        ours = [entry.text for entry in mapped(view, known, context).ignore]
+        both = mapped_for_draft(mapped(view, known, context), known, context)
+        ours = [entry.text for entry in both.ignore]
         if ours != case.ignore:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
