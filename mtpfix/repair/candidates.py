@@ -58,7 +58,9 @@ class Candidates:
                 yield _disk_entries(module)
             yield _engine_entries(module)
             if module.kind != "experts":
-                yield from dict.fromkeys(self._asked(case, module) for case in self._cases)
+                asked = dict.fromkeys(self._asked(case, module) for case in self._cases)
+                yield from asked
+                yield from filter(None, map(_anchored, asked))
 
     def unquantized(self) -> list[Module]:
         """Draft modules that are unquantized on disk, each spelling once."""
@@ -121,6 +123,11 @@ class Candidates:
 
 def _pattern(root: str) -> tuple[str, ...]:
     return (f"re:^{re.escape(root)}.*",)
+
+
+def _anchored(names: Iterable[str]) -> tuple[str, ...]:
+    """Patterns for names that a mapper would rewrite: patterns it leaves alone."""
+    return tuple(f"re:^{re.escape(name)}$" for name in names if name)
 
 
 def _shortest_root(name: str, spoilt: set[str]) -> str | None:
