@@ -35,9 +35,10 @@ COPIES = {
     ".embed_tokens.weight": (
         "model.embed_tokens.weight",
         "model.language_model.embed_tokens.weight",
+        "language_model.model.embed_tokens.weight",
     ),
     ".tok_emb.weight": ("embed.weight",),
-    ".head.weight": ("head.weight", "lm_head.weight"),
+    ".head.weight": ("head.weight", "lm_head.weight", "language_model.lm_head.weight"),
     ".output.weight": ("lm_head.weight",),
 }
 """Ends of names in the MTP block, and the tensors of the trunk that they repeat."""

@@ -37,11 +37,14 @@ def mapped(view: QuantView, policy: Policy, context: Context) -> QuantView:
 
 
 def mapped_for_draft(view: QuantView, policy: Policy, context: Context) -> QuantView:
-    """The view after the draft class has mapped the entries once more, for each MTP layer."""
+    """The view after the draft class has mapped the entries once more.
+
+    Where a rule speaks of one layer it is made for each of `layers`, with `i`.
+    """
     mappers = [
-        {"prefix": {filled(a, inner): filled(b, inner) for a, b in row["prefix"].items()}}
+        {**row, "prefix": {filled(a, inner): filled(b, inner) for a, b in row["prefix"].items()}}
         for row in fitting(policy.rows("draft_mappers"), context)
-        for i in range(evaluate(row["layers"], context.fields))
+        for i in range(evaluate(row.get("layers", "1"), context.fields))
         for inner in [context.with_fields(i=i)]
     ]
     return _mapped(view, tuple(mappers))

@@ -58,6 +58,10 @@ class Loader:
     cls: str = ""
     strict: bool = False
     """Whether a parameter that stays uninitialised is an exception."""
+    unfilled: str = _UNINITIALISED
+    """What is raised then."""
+    unexpected: str = ""
+    """What is raised for a tensor without a parameter (`{tensor}`), whatever its module."""
     skips: tuple[str, ...] = ()
     """Suffixes that are dropped where a plain linear layer has no parameter for them."""
     drops: bool = False
@@ -81,6 +85,8 @@ def loader(policy: Policy, context: Context) -> Loader:
         root=row.get("root", ""),
         cls=row.get("class", ""),
         strict=row.get("strict", False),
+        unfilled=row.get("unfilled", _UNINITIALISED),
+        unexpected=row.get("unexpected", ""),
         skips=tuple(row.get("skips", ())),
         drops=row.get("drops", False),
         drops_experts=row.get("drops_experts", False),
@@ -165,7 +171,7 @@ def _misfit(
         fits = _formats_agree(decision, disk)
         return None if fits else _Misfit("load_error", None, found[0].name)
     if loader.strict and missing:
-        return _Misfit("load_error", _UNINITIALISED, None)
+        return _Misfit("load_error", loader.unfilled, None)
     return _Misfit("silent_garbage", None, None)
 
 
@@ -208,6 +214,8 @@ def _refusal(module: Module, tensor: _Found, loader: Loader) -> str | None:
     """What the loader raises for a tensor that the built module has no parameter for."""
     if loader.style == "unknown":
         return None
+    if loader.unexpected:
+        return loader.unexpected.replace("{tensor}", tensor.name)
     shard = _shard_of(module, tensor.member)
     if loader.style == "auto" and module.kind == "experts":
         return f"AttributeError: Layer {module.name} has no parameter '{shard}{tensor.suffix}'"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from mtpfix.engines.vllm.mapper import map_name, mapped
+from mtpfix.engines.vllm.mapper import map_name, mapped, mapped_for_draft
 from tests.unit.engines.small import DEEPSEEK_V4, GLM, Config, context, known, view_of, with_list
 
 QWEN: Config = {
     "architectures": ["Qwen3_5ForConditionalGeneration"],
     "text_config": {"num_hidden_layers": 2, "mtp_num_hidden_layers": 1},
+}
+
+
+INKLING: Config = {
+    "architectures": ["InklingForConditionalGeneration"],
+    "text_config": {"num_hidden_layers": 2},
+    "mtp_config": {"num_nextn_predict_layers": 1},
 }
 
 
@@ -86,3 +93,17 @@ def test_targets_are_renamed_too() -> None:
     config = with_list(DEEPSEEK_V4, (), config_groups=groups)
     (group,) = mapped(view_of(config), known(config), context(config)).groups
     assert [target.text for target in group.targets] == ["model.layers.0.attn.wo_b", "Linear"]
+
+
+@pytest.mark.parametrize(
+    ("release", "text"),
+    [
+        ("0.32.0", "model.mtp.layers.0.transformer_block.mlp.w13_dn"),
+        ("0.33.0", "model.layers.0.transformer_block.mlp.gate_up_proj"),
+    ],
+)
+def test_a_draft_class_may_map_as_a_whole(release: str, text: str) -> None:
+    config = with_list(INKLING, ("model.mtp.layers.0.transformer_block.mlp.w13_dn",))
+    in_release = context(config, release)
+    (entry,) = mapped_for_draft(view_of(config), known(config), in_release).ignore
+    assert entry.text == text

@@ -200,6 +200,15 @@ def test_a_strict_loader_notices() -> None:
     )
 
 
+def test_a_loader_may_have_words_of_its_own() -> None:
+    how = Loader(
+        "dict", strict=True, unfilled="ValueError: gap", unexpected="ValueError: {tensor}?"
+    )
+    assert judged(O_PROJ, "quantized", bf16("a.o_proj"), how).detail == "ValueError: gap"
+    surplus = judged(O_PROJ, "unquantized", fp8("a.o_proj"), how)
+    assert surplus.detail == "ValueError: a.o_proj.weight_scale?"
+
+
 def test_plain_weights_in_a_packed_layer_end_the_load() -> None:
     report = judged(O_PROJ, "quantized", bf16("a.o_proj"), expects="int-pack")
     assert report.detail == "KeyError: 'model.o.weight'"

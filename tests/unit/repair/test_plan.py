@@ -36,6 +36,14 @@ from tests.unit.engines.small import (
     with_list,
 )
 
+DOTS: Config = {
+    "architectures": ["Dots3NoteForCausalLM"],
+    "num_hidden_layers": 2,
+    "num_nextn_predict_layers": 1,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 2,
+}
 ATTN = "model.layers.2.self_attn"
 SHARED = "model.layers.2.mlp.shared_experts"
 GLM_BLOCK = r"re:^model\.layers\.2\..*"
@@ -176,6 +184,12 @@ def test_experts_get_a_pattern_below_their_name() -> None:
     quantized += [f"shared_experts.{name}_proj" for name in ("gate", "up", "down")]
     made = planned(GLM, quantized=quantized)
     assert made.added == (r"re:^model\.layers\.2\.mlp\.experts\..*",)
+
+
+def test_a_name_that_the_mapper_would_rewrite_gets_a_pattern() -> None:
+    quantized = ("a_proj", "b_proj", "o_proj", "g_proj", "mqa", "gate_proj", "up_proj", "down_proj")
+    made = planned(DOTS, quantized=quantized, releases=(NEWEST,), options=ENGINE_ONLY)
+    assert (made.added, made.unresolved) == ((r"re:^model\.layers\.2\.eh_proj$",), ())
 
 
 def test_half_a_list_is_completed() -> None:

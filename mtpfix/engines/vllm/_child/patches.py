@@ -582,6 +582,14 @@ def hy_v4_sparse_layers() -> None:
     layer._SPARSE_LAYER_TYPES = (*layer._SPARSE_LAYER_TYPES, "indexed_attention")
 
 
+@patch(until=(0, 28), only=("kimi_k3",))
+def kimi_k3_attention() -> None:
+    """Kimi-K3's own MLA gets dummy backends: a CPU has none yet."""
+    mla = module("vllm.models.kimi_k3.nvidia.mla")
+    mla.get_attn_backend = always(NoBackend)
+    mla.get_mla_prefill_backend = always(NoAttention)
+
+
 @patch(since=(0, 31), only=("kimi_k3",))
 def kimi_k3_plain_reduction() -> None:
     """Kimi-K3 fuses no GEMM with a reduction: one device never does, but CUTLASS is imported."""
@@ -626,3 +634,32 @@ def parse_config() -> None:
     with contextlib.suppress(ValueError):
         cls = type("Generic_radio_mbart_prefix", (PretrainedConfig,), own)
         AutoConfig.register("radio_mbart_prefix", cls)
+
+
+@patch(only=("dots3_note",))
+def dots3_note_for_cpu() -> None:
+    """dots3.note is imported without Flash Attention and DeepGEMM: their CUDA builds are missing.
+
+    Its attention backends are dummies, and the tokenizer's image token is made up: nothing of
+    that decides how a layer is quantized.
+    """
+    for name in (
+        "vllm.vllm_flash_attn",
+        "vllm.vllm_flash_attn.flash_attn_interface",
+        "vllm.third_party.deep_gemm",
+    ):
+        sys.modules[name] = MagicMock(name=name)
+    vars(module("vllm.v1.attention.backends.fa_utils"))["__getattr__"] = missing
+    model: Any = importlib.import_module("vllm.models.dots3_note.nvidia.model")
+    model.Dots3NoteTritonMLABackend = NoBackend
+    model.Dots3NotePaddedSparseBackend = NoBackend
+    model.Dots3NoteFlashAttnPrefillBackend = NoAttention
+    towers: Any = importlib.import_module("vllm.models.dots3_note.nvidia.multimodal")
+    towers.get_hf_file_to_dict = always({towers.IMAGE_PAD: 500})
+
+
+def missing(name: str) -> Any:
+    """What stands for a name that a module lacks in the CPU build."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return MagicMock(name=name)
