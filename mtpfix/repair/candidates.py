@@ -60,7 +60,7 @@ class Candidates:
             if module.kind != "experts":
                 asked = dict.fromkeys(self._asked(case, module) for case in self._cases)
                 yield from asked
-                yield from filter(None, map(_anchored, asked))
+                yield from map(_exact_patterns, asked)  # a mapper renames names, never patterns
 
     def unquantized(self) -> list[Module]:
         """Draft modules that are unquantized on disk, each spelling once."""
@@ -125,11 +125,6 @@ def _pattern(root: str) -> tuple[str, ...]:
     return (f"re:^{re.escape(root)}.*",)
 
 
-def _anchored(names: Iterable[str]) -> tuple[str, ...]:
-    """Patterns for names that a mapper would rewrite: patterns it leaves alone."""
-    return tuple(f"re:^{re.escape(name)}$" for name in names if name)
-
-
 def _shortest_root(name: str, spoilt: set[str]) -> str | None:
     """The shortest dotted prefix of `name` that no spoilt name lies below."""
     parts = name.split(".")
@@ -152,6 +147,11 @@ def _engine_entries(module: Module) -> tuple[str, ...]:
     if module.kind == "experts":
         return (f"re:^{re.escape(module.name)}\\..*",)
     return (module.name or "re:^$",)
+
+
+def _exact_patterns(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as patterns that match nothing else."""
+    return tuple(f"re:^{re.escape(name)}$" for name in names)
 
 
 def narrowed(text: str, spared: Iterable[str]) -> str:
