@@ -70,7 +70,7 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
     repair = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
     after = server.ask(folder, load=True)
     limits = [m.limit for m in repair.after.engines[0].modules if m.limit is not None]
-    limited = any(limit.phase == "load" for limit in limits)
+    limited = any(limit.phase != "forward" for limit in limits)
     faults = [
         *_prediction_faults(report, before),
         *([] if limited else _after_faults(after, _kept(family, forged.mtp))),

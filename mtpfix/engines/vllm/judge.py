@@ -102,8 +102,8 @@ class Case:
                 remedy=row.get("remedy"),
             )
             if _hits(row, report):
-                # What is built wrong fails in its own way, before the limit can show.
-                own = report if report.agrees is False else None
+                # What is built wrong fails in its own way before a limit of the load can show.
+                own = report if report.agrees is False and limit.phase != "build" else None
                 return replace(
                     report,
                     agrees=False,

@@ -209,6 +209,21 @@ def test_a_limit_may_speak_of_how_a_module_is_stored(name: str, dtype: str, limi
     assert (qkv.limit is not None) is limited
 
 
+def test_a_draft_that_cannot_be_built_fails_before_its_load() -> None:
+    exaone: Config = {
+        "architectures": ["Exaone4_5_ForConditionalGeneration"],
+        "model_type": "exaone4_5",
+        "num_nextn_predict_layers": 1,
+        "text_config": {"num_hidden_layers": 2},
+    }
+    stored = tensors(exaone)
+    packed = stored.pop("mtp.fc.weight")
+    stored["mtp.fc.weight_packed"] = packed  # would be a KeyError, were it loaded
+    error = "AttributeError: 'Exaone4_5_Config' object has no attribute 'num_hidden_layers'"
+    assert verdict(exaone, (), stored, "0.21.0").error == error
+    assert verdict(exaone, (), stored, "0.22.1").error == "KeyError: 'fc.weight_packed'"
+
+
 # --- layers, quiet trunk -----------------------------------------------------
 
 
