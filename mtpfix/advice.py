@@ -54,11 +54,13 @@ class Names:
         groups: releases that name the draft alike (`0.32.0`, or `0.32.0 (rocm)` where
             platforms part), and its modules.
         entries: ignore entries that exempt the whole block in all selected releases.
+        assumed: the selected releases that are newer than all that is known.
     """
 
     family: str
     groups: tuple[tuple[tuple[str, ...], tuple[Named, ...]], ...]
     entries: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
 
 
 def advise(
@@ -89,7 +91,8 @@ def advise(
             "restore the MTP layer count of the original model first",
         )
     made = plan(cases, _view(), options)
-    return Names(family, tuple(_groups(cases)), made.added)
+    newer = dict.fromkeys(c.context.release for c in cases if policy.is_newer(c.context.release))
+    return Names(family, tuple(_groups(cases)), made.added, tuple(newer))
 
 
 def _cases(

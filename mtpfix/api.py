@@ -259,8 +259,8 @@ def override(
     complete, repaired one is returned.
 
     Raises:
-        UnknownError: the metadata stands where an override has not been tried, or a
-            selected release reads the draft's configuration past any override.
+        UnknownError: the metadata stands where an override has not been tried.
+        RefusedError: a selected release reads the draft's configuration past any override.
         MtpfixError: as for `plan`.
     """
     opened = open_target(LocalSource(target))
@@ -276,7 +276,7 @@ def override(
             "use `mtpfix rewrite --output DIR` and serve that folder",
         )
     if deaf := _deaf(opened, releases, places):
-        raise UnknownError(
+        raise RefusedError(
             f"an override does not reach the draft of vLLM {deaf}, which reads config.json again",
             "use `mtpfix rewrite --output DIR` and serve that folder",
         )

@@ -10,6 +10,7 @@ import typer
 
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, NamesFormat
+from mtpfix.errors import UnknownError
 from mtpfix.model import PLATFORMS
 
 
@@ -48,6 +49,9 @@ def names(
         screen = output.result_screen(color.value, output_file)
         text = renderer.text(found, screen.width, color=screen.color, ascii=screen.ascii)
     output.emit(text, output_file)
+    if found.assumed:
+        output.note(f"MTP903: vLLM {', '.join(found.assumed)} is newer than this mtpfix: assumed")
+        raise typer.Exit(UnknownError.exit_code)
 
 
 def verify(

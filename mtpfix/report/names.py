@@ -36,7 +36,9 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
         if gone:
             page.item(mooded("  not there: ", "quiet"), Text(", ".join(map(inert, sorted(gone)))))
     page.line()
-    page.line(mooded("# Right for every release above; ready for a calibration recipe:", "quiet"))
+    far = ", as far as is known" if found.assumed else ""
+    said = f"# Right for every release above{far}; ready for a calibration recipe:"
+    page.line(mooded(said, "quiet"))
     for line in yaml(found).splitlines():
         page.line(line)
     shown = page.text()
@@ -70,6 +72,7 @@ def json(found: Names) -> str:
             for releases, named in found.groups
         ],
         "entries": found.entries,
+        "assumed": found.assumed,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
 

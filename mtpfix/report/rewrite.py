@@ -196,6 +196,8 @@ def clean_newest(report: Report) -> str | None:
     if not report.engines:
         return None
     newest = max((e.version for e in report.engines), key=ranges.age)
+    if any(f.code.startswith("MTP9") and _holds(f, newest) for f in report.findings):
+        return None
     here = [e for e in report.engines if e.version == newest]
     blamed = any(f.severity == "error" and _holds(f, newest) for f in report.findings)
     return newest if not blamed and all(e.outcome == "clean" for e in here) else None

@@ -15,21 +15,30 @@ pytestmark = pytest.mark.live
 RELEASE = "0.32.0"
 """The vLLM that the gate installs; families that it does not have are proved by `tools.prove`."""
 FAMILIES = [family for family in tiny.families() if drafted(family, RELEASE)]
-PAIRS = [(f, s) for s in SCHEMES for f in FAMILIES if s not in tiny.unfit(f)]
+
+
+def pairs(alone: str) -> list[tuple[str, str]]:
+    """Families and schemes; those that are asked in brief meet one (docs/proof.md has them all)."""
+    return [
+        (family, scheme)
+        for scheme in SCHEMES
+        for family in FAMILIES
+        if scheme not in tiny.unfit(family) and (not tiny.brief(family) or scheme == alone)
+    ]
 
 
 def test_the_server_is_the_release_that_families_are_chosen_for(server: Server) -> None:
     assert server.about["vllm"].split("+")[0] == RELEASE
 
 
-@pytest.mark.parametrize(("family", "scheme"), PAIRS)
+@pytest.mark.parametrize(("family", "scheme"), pairs("ct-fp8-channel"))
 def test_an_unquantized_block_loads_after_the_repair(
     server: Server, family: str, scheme: str, tmp_path: Path
 ) -> None:
     assert prove(server, family, scheme, tmp_path / "model").faults == ()
 
 
-@pytest.mark.parametrize(("family", "scheme"), PAIRS)
+@pytest.mark.parametrize(("family", "scheme"), pairs("ct-w4a16"))
 def test_a_half_quantized_block_loads_after_the_repair(
     server: Server, family: str, scheme: str, tmp_path: Path
 ) -> None:

@@ -397,7 +397,7 @@ def test_there_is_no_override_where_nothing_is_wrong(tmp_path: Path) -> None:
 
 def test_an_override_does_not_reach_a_draft_with_its_own_configuration(tmp_path: Path) -> None:
     path = folder(tmp_path, with_list(STEP, ("lm_head",)))
-    with pytest.raises(UnknownError, match=r"vLLM 0\.32\.0, which reads"):
+    with pytest.raises(RefusedError, match=r"vLLM 0\.32\.0, which reads"):
         api.override(path, vllm=["0.31.0", "0.32.0"])
     assert api.override(path, vllm=["0.31.0"]).value
 

@@ -24,7 +24,7 @@ from mtpfix.model import (
     State,
 )
 
-_KINDS: tuple[Kind, ...] = ("linear", "experts", "embedding")
+_KINDS: tuple[Kind, ...] = ("linear", "experts", "embedding", "lm_head")
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 
 

@@ -25,6 +25,8 @@ BUDGET = 2.0
 """Longest time, in seconds, that one pattern may take on all names together."""
 LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
+MOST = 5_000
+"""More patterns than any list has: each is compiled, and asked about every module."""
 
 Packed = Mapping[str, Sequence[str]]
 """Fused name -> names of its shards, as the engine has it in force."""
@@ -79,7 +81,7 @@ class _Watched:
             self._spent += time.monotonic() - begin
 
 
-_watched = lru_cache(maxsize=1024)(_Watched)
+_watched = lru_cache(maxsize=2 * MOST)(_Watched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,9 @@ class Entries:
         for position, entry in enumerate(entries):
             self._all.append(entry)
             if entry.text.startswith("re:"):
+                if len(self._patterns) == MOST:
+                    reason = f"more than {MOST:,} patterns take too long"
+                    raise PatternError(entry, reason, hangs=True)
                 self._patterns.append(_Pattern(position, entry))
                 if eager:
                     _compile(entry)

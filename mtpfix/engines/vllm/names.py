@@ -15,7 +15,7 @@ from mtpfix.engines.vllm.policy import Context, Policy, Row, block, filled, fits
 from mtpfix.errors import UnknownError
 from mtpfix.model import Kind, Module, Part, Platform
 
-MOST_LAYERS = 4096
+MOST_LAYERS = 1024
 """More layers than any model has: a larger number is a mistake or an attack."""
 
 MOST_EXPERTS = 1_000_000

@@ -70,6 +70,14 @@ def test_names_wants_a_config(run: Run, folder: Folder) -> None:
     assert run("names", folder).code == 3
 
 
+def test_names_of_a_newer_release_are_assumed(run: Run, folder: Folder) -> None:
+    ran = run("names", folder, "--vllm", "0.99")
+    assert ran.code == 3
+    assert "as far as is known" in ran.out
+    assert "MTP903" in ran.err
+    assert run("names", folder, "--vllm", "0.99", "--format", "json").json["assumed"] == ["0.99.0"]
+
+
 # --- verify ------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mtpfix.engines.vllm.judge import report
 from mtpfix.engines.vllm.match import (
+    MOST,
     Entries,
     Packed,
     PatternError,
@@ -265,6 +266,19 @@ def test_a_pattern_that_hangs_costs_two_seconds_at_most_for_61_layers() -> None:
     judged = case(config)
     with at_most(2):
         assert report(judged, view_of(config)).outcome == "unknown"
+
+
+def test_more_patterns_than_any_list_has_are_not_tried() -> None:
+    with pytest.raises(PatternError) as caught:
+        Entries([Entry(f"re:{i}", "", "") for i in range(MOST + 1)], eager=False)
+    assert caught.value.hangs
+
+
+def test_a_long_list_of_patterns_is_compiled_once() -> None:
+    patterns = Entries([Entry(f"re:model.layers.{i}.x", "", "") for i in range(2_000)])
+    with at_most(10):
+        for layer in range(100):
+            assert patterns.first(f"model.layers.{layer}.y") is None
 
 
 def test_a_pattern_of_many_pages_is_not_compiled() -> None:
