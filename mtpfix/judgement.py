@@ -43,6 +43,7 @@ def cases(
     for release in policy.known_releases(known, vllm):
         for platform in places:
             context = names.context(known, opened.config, release, platform)
+            context = names.drafting(known, context, opened.listing.shards)
             names.counts(known, context)
             found.append(Case(known, context, inventory))
     return tuple(found)

@@ -86,6 +86,7 @@ def verify(
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
     context = names.context(known, config, release, "cuda")
+    context = names.drafting(known, context, found.shards)
     case = _case(source, found, known, context)
     view = quant.read(place)
     predicted = predict(known, view, context, (*case.draft, *case.trunk))

@@ -373,6 +373,20 @@ def test_metadata_that_compressed_tensors_reads_is_told_from_what_it_does_not() 
     assert not api.accepts(json.dumps(GLM).encode(), "config.json")
 
 
+# --- layers that no file declares ---------------------------------------------
+
+
+def test_a_layer_that_is_stored_and_not_declared_is_built_all_the_same(tmp_path: Path) -> None:
+    whole = with_list(GLM, ("lm_head",))
+    bare = {key: value for key, value in whole.items() if key != "num_nextn_predict_layers"}
+    report = api.check(write(tmp_path / "bare", bare, tensors(whole)))
+    assert (report.exit_code, report.engines[0].outcome) == (1, "silent_garbage")
+    none = {**bare, "num_nextn_predict_layers": 0}
+    assert api.check(write(tmp_path / "none", none, tensors(whole))).exit_code == 0
+    trunk = {n: e for n, e in tensors(whole).items() if not n.startswith("model.layers.2.")}
+    assert api.check(write(tmp_path / "lost", bare, trunk)).exit_code == 0
+
+
 # --- override ----------------------------------------------------------------
 
 

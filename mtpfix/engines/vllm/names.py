@@ -77,13 +77,33 @@ def counts(policy: Policy, context: Context) -> tuple[int, int]:
 
 
 def _count(policy: Policy, key: str, context: Context) -> int:
-    value = evaluate(policy.raw[key], context.fields)
+    granted = context.fields.get(key) if key == "mtp_layers" else None
+    value = evaluate(policy.raw[key], context.fields) if granted is None else granted
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LAYERS:
         raise UnknownError(
             f"{policy.title}: {policy.raw[key]} = {value!r:.60} is not a number of layers",
             f"set {policy.raw[key]} in config.json to a number from 0 to {MOST_LAYERS}",
         )
     return value
+
+
+def drafting(policy: Policy, context: Context, stored: Iterable[str]) -> Context:
+    """The context with the MTP layers that the engine takes for granted.
+
+    Some configuration classes take one layer where a file declares none; that is of
+    interest only where tensors of it are stored.
+
+    Args:
+        policy: the family.
+        context: what the configuration declares.
+        stored: names of the tensors on disk.
+    """
+    row = policy.pick("undeclared", context)
+    if row is None or context.fields["mtp_layers"]:
+        return context
+    granted = context.with_fields(mtp_layers=row["value"])
+    roots = disk_roots(policy, granted)
+    return granted if any(name.startswith(roots) for name in stored) else context
 
 
 def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
