@@ -107,16 +107,6 @@ _PREFIXES = (
     "q_proj.",
     "qkv_proj.0.",
 )
-_CLASSES = (
-    "QKVParallelLinear",
-    "MergedColumnParallelLinear",
-    "RowParallelLinear",
-    "ReplicatedLinear",
-    "ParallelLMHead",
-    "VocabParallelEmbedding",
-    "RoutedExperts",
-    "FusedMoE",
-)
 _CLASS_TARGETS = ("Linear", "linear", "Parallel", "QKVParallelLinear", "RoutedExperts", "re:.*Head")
 
 
@@ -148,7 +138,7 @@ def _case(chosen: random.Random, make: Make) -> Case:
     targets += chosen.sample(_CLASS_TARGETS, chosen.randint(0, 2))
     chosen.shuffle(targets)
     unique = tuple(dict.fromkeys(targets))  # the engine keeps targets in a mapping
-    return Case(name, chosen.choice(_CLASSES), tuple(ignore), unique, packed)
+    return Case(name, chosen.choice(grammar.CLASSES), tuple(ignore), unique, packed)
 
 
 def _sensible(chosen: random.Random, name: str, members: Sequence[str]) -> str:
