@@ -146,7 +146,7 @@ def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Name
     for case in cases:
         packed = packed_mapping(case.policy, case.context, "draft")
         named = tuple(
-            Named(replace(module, grade="run"), asked_names(module, packed))
+            Named(replace(module, grade="run"), asked_names(module, packed, case.context.method))
             for module in case.draft
             if module.members
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm import methods, policy
 from mtpfix.engines.vllm.policy import Context, Policy, in_releases
 from mtpfix.model import PLATFORMS, Grade, Platform
 
-METHODS = ("compressed-tensors",)
+METHODS = methods.names()
 """Quantization methods that are judged, all of them for every family."""
 
 

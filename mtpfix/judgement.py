@@ -42,7 +42,7 @@ def cases(
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
         for platform in places:
-            context = names.context(known, opened.config, release, platform)
+            context = names.context(known, opened.config, release, platform, opened.dialect)
             context = names.drafting(known, context, opened.listing.shards)
             names.counts(known, context)
             found.append(Case(known, context, inventory))

@@ -154,6 +154,16 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Twin:
+    """Another file that must carry the same entries, for other readers."""
+
+    file: str
+    pointer: str
+    """Where its entries stand, or would stand."""
+    ignore: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class QuantView:
     """The quantization metadata of a checkpoint, read by its dialect."""
 
@@ -163,13 +173,21 @@ class QuantView:
     pointer: str
     """Where the configuration stands, for example `/quantization_config`."""
     ignore: tuple[Entry, ...]
+    """The entries that can exempt modules: items of a list, or keys of an object."""
     ignore_pointer: str
-    """Where the ignore list stands, or would stand if there is none."""
+    """Where they stand, or would stand if there are none."""
     groups: tuple[Group, ...]
     format: str | None
     files: tuple[str, ...] = ()
     """Every file and pointer that carries quantization metadata, `file#pointer`."""
     raw: Mapping[str, Json] = field(default_factory=dict)
+    keyed: bool = False
+    """Whether the entries are keys of an object."""
+    stub: Json = None
+    """The value of a new key."""
+    null: bool = False
+    """Whether `null` stands in the place of the entries."""
+    twins: tuple[Twin, ...] = ()
 
 
 # --- what the engine builds --------------------------------------------------

@@ -40,6 +40,11 @@ class Opened:
     other: OtherDraft | None = None
 
     @property
+    def dialect(self) -> str:
+        """The quantization method that is in force; empty where none is known."""
+        return "" if self.view is None else self.view.method
+
+    @property
     def listing(self) -> Listing:
         """Files and tensor names."""
         return self.checkpoint.listing

@@ -10,7 +10,7 @@ from pathlib import Path
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.judge import unmet
-from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
+from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform
@@ -66,10 +66,6 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         yield f"not recognised: {case.config['architectures']}"
         return
     known = policy.policy(family)
-    context = names.context(known, case.config, case.release, platform)
-    modules = [
-        module for part in PARTS for module in names.modules(known, context, part) if module.asks
-    ]
     if not case.scheme:
         return  # without quantization vLLM asks nothing
     place = quant.find({"config.json": JsonFile("config.json", b"", case.config)})
@@ -77,12 +73,16 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         yield f"no quantization found in {case.config}"
         return
     view = quant.read(place)
+    context = names.context(known, case.config, case.release, platform, view.method)
+    modules = [
+        module for part in PARTS for module in names.modules(known, context, part) if module.asks
+    ]
     decisions = predict(known, view, context, modules)
     modules = [decision.module for decision in decisions]
     yield from _names(case, modules)
     yield from _paths(case, modules)
     if case.shared and case.ignore is not None:
-        after = mapped_for_draft(mapped(view, known, context), known, context)
+        after = in_force(view, known, context, "draft")
         ours = [entry.text for entry in after.ignore]
         if ours != case.ignore:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"

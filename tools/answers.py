@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.match import Entries, PatternError, ShardsDifferError, ignored, target
+from mtpfix.engines.vllm.methods.base import PatternError, ShardsDifferError
+from mtpfix.engines.vllm.methods.match import Entries, ignored, target
 from mtpfix.engines.vllm.policy import Context, Policy, rules
 from mtpfix.model import Entry, QuantView
 from tools import grammar

@@ -1,41 +1,31 @@
-"""Dialects of quantization metadata: one module each, with the same two functions.
+"""Dialects of quantization metadata: one module each.
 
-`read(place)` turns the metadata into a `QuantView`; `edit(view, change)` turns a
-change of its ignore list into edits of the JSON. Finding the metadata is common
-to all of them and stands here, in the order in which vLLM looks for it
-(`get_quant_config` in `model_executor/model_loader/weight_utils.py`).
+`read(place)` of a dialect turns its metadata into a `QuantView`, which says where the
+entries stand that exempt modules; `edit(view, change)` turns a change of them into edits
+of the JSON. Finding the metadata is common to all of them and stands here, in the order
+in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
+`model_executor/model_loader/weight_utils.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
-from mtpfix.model import Edit, Json, JsonFile, QuantView
-from mtpfix.quant import compressed_tensors
+from mtpfix.model import JsonFile, QuantView
+from mtpfix.quant import compressed_tensors, fp8
+from mtpfix.quant.edits import Change, changed, edit
+from mtpfix.quant.place import Place
 
-_DIALECTS: Mapping[str, ModuleType] = {"compressed-tensors": compressed_tensors}
+__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
+
+_DIALECTS: Mapping[str, ModuleType] = {
+    "compressed-tensors": compressed_tensors,
+    "fp8": fp8,
+}
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """How an ignore list is to change: entries by text, positions by index."""
-
-    remove: tuple[int, ...] = ()
-    add: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where quantization metadata was found."""
-
-    file: str
-    pointer: str
-    value: Mapping[str, Json]
 
 
 def find(configs: Mapping[str, JsonFile]) -> Place | None:
@@ -80,17 +70,5 @@ def read(place: Place) -> QuantView:
             f"covered: {', '.join(sorted(_DIALECTS))}",
             code="MTP902",
         )
-    view: QuantView = _DIALECTS[method].read(place.file, place.pointer, place.value)
+    view: QuantView = _DIALECTS[method].read(place)
     return view
-
-
-def edit(view: QuantView, change: Change) -> tuple[Edit, ...]:
-    """The edits of the JSON files that make `change`."""
-    edits: tuple[Edit, ...] = _DIALECTS[view.method].edit(view, change.remove, change.add)
-    return edits
-
-
-def changed(view: QuantView, change: Change) -> QuantView:
-    """The view as it would be read after `change`, without going through JSON."""
-    new: QuantView = _DIALECTS[view.method].changed(view, change.remove, change.add)
-    return new

@@ -1,8 +1,8 @@
 """Entries that could exempt the MTP block, the most general first. Pure.
 
-A block that is wholly unquantized is exempt by one anchored pattern on its
-prefix; otherwise each module gets entries of its own, in the spellings of the
-disk and of the engine.
+A block that is wholly unquantized is exempt by one anchored entry on its prefix,
+where the method has such entries; otherwise each module gets entries of its own,
+in the spellings of the disk and of the engine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Module, ModuleReport, Part, State
+from mtpfix.repair.forms import form
 
 _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
 
@@ -32,13 +33,18 @@ class Candidates:
         self._cases = cases
         self._draft = draft
         self._inventory: Inventory = cases[0].inventory
+        self._form = form(cases[0].context.method)
 
     def blocks(self) -> Iterator[tuple[str, ...]]:
-        """One anchored pattern for each wholly unquantized block, by construction-time name."""
-        return (_pattern(root) for root in self._roots)
+        """One entry for each wholly unquantized block, by construction-time name."""
+        block = self._form.block
+        return ((block(root),) for root in self._roots) if block else iter(())
 
     def disk_blocks(self) -> Iterator[tuple[str, ...]]:
         """The same by the names on disk."""
+        block = self._form.block
+        if block is None:
+            return
         spoilt = {name for name in self._inventory.modules() if self._is_quantized(name)}
         spoilt |= self._trunk_on_disk
         case = self._cases[0]
@@ -46,21 +52,33 @@ class Candidates:
             found = [n for n in self._inventory.modules() if f"{n}.".startswith(root)]
             if found and not any(name.startswith(root) for name in spoilt):
                 alone = root.removesuffix(".")  # some modules of the block stand for themselves
-                yield (alone,) if found == [alone] else _pattern(root)
+                yield (alone if found == [alone] else block(root),)
 
     def modules(self, *, by_disk: bool) -> Iterator[tuple[str, ...]]:
         """Entries for single modules that no block covers: on disk, fused, shard by shard."""
-        covered = tuple(self._roots)
+        covered = tuple(self._roots) if self._form.block else ()
         for module in self.unquantized():
             if covered and module.name.startswith(covered):
                 continue
             if by_disk:
-                yield _disk_entries(module)
-            yield _engine_entries(module)
+                yield self._by_disk(module)
+            yield self._by_engine(module)
             if module.kind != "experts":
                 asked = dict.fromkeys(self._asked(case, module) for case in self._cases)
-                yield from asked
-                yield from map(_exact_patterns, asked)  # a mapper renames names, never patterns
+                yield from (tuple(map(self._form.name, names)) for names in asked)
+                if unmapped := self._form.unmapped:
+                    yield from (tuple(map(unmapped, names)) for names in asked)
+
+    def _by_disk(self, module: Module) -> tuple[str, ...]:
+        """Entries that exempt a module by its names on disk; one for all its experts."""
+        heads = {member.partition(".*.")[0] for member in module.members if ".*." in member}
+        names = (member for member in module.members if ".*." not in member)
+        return (*map(self._form.experts, sorted(heads)), *map(self._form.name, names))
+
+    def _by_engine(self, module: Module) -> tuple[str, ...]:
+        """The entry that exempts a module by the name that vLLM asks about."""
+        spell = self._form.experts if module.kind == "experts" else self._form.name
+        return (spell(module.name),)
 
     def unquantized(self) -> list[Module]:
         """Draft modules that are unquantized on disk, each spelling once."""
@@ -108,7 +126,8 @@ class Candidates:
     @staticmethod
     def _asked(case: Case, module: Module) -> tuple[str, ...]:
         part: Part = module.part
-        return asked_names(module, packed_mapping(case.policy, case.context, part))
+        packed = packed_mapping(case.policy, case.context, part)
+        return asked_names(module, packed, case.context.method)
 
     @cached_property
     def _trunk_on_disk(self) -> set[str]:
@@ -121,10 +140,6 @@ class Candidates:
         return self._inventory.one(name).state is State.QUANTIZED
 
 
-def _pattern(root: str) -> tuple[str, ...]:
-    return (f"re:^{re.escape(root)}.*",)
-
-
 def _shortest_root(name: str, spoilt: set[str]) -> str | None:
     """The shortest dotted prefix of `name` that no spoilt name lies below."""
     parts = name.split(".")
@@ -133,25 +148,6 @@ def _shortest_root(name: str, spoilt: set[str]) -> str | None:
         if not any(f"{other}.".startswith(root) for other in spoilt):
             return root
     return None
-
-
-def _disk_entries(module: Module) -> tuple[str, ...]:
-    """Entries that exempt a module by its names on disk; one pattern for all its experts."""
-    heads = {member.partition(".*.")[0] for member in module.members if ".*." in member}
-    patterns = (f"re:^{re.escape(head)}\\..*" for head in sorted(heads))
-    return (*patterns, *(member for member in module.members if ".*." not in member))
-
-
-def _engine_entries(module: Module) -> tuple[str, ...]:
-    """The entry that exempts a module by the name that vLLM asks about."""
-    if module.kind == "experts":
-        return (f"re:^{re.escape(module.name)}\\..*",)
-    return (module.name or "re:^$",)
-
-
-def _exact_patterns(names: Iterable[str]) -> tuple[str, ...]:
-    """Names as patterns that match nothing else."""
-    return tuple(f"re:^{re.escape(name)}$" for name in names)
 
 
 def narrowed(text: str, spared: Iterable[str]) -> str:

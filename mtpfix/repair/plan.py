@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix import quant
+from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.match import Entries, PatternError
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.quant import Change
@@ -175,7 +175,7 @@ class _Planner:
         """Trunk modules that `change` moves, to what is on disk (`healed`) or elsewhere."""
         view = quant.changed(self._view, change)
         found: dict[str, None] = {}
-        unreadable = self._view.raw.get("ignore", []) is None  # then vLLM builds no layer at all
+        unreadable = self._view.null  # then vLLM builds no layer at all
         for case, before in zip(self._cases, self._trunk, strict=True):
             touched = self._touched(case, before, change)
             for old, new in _paired(case, view, touched):
@@ -192,14 +192,18 @@ class _Planner:
         gone = [self._view.ignore[index] for index in change.remove]
         new = [Entry(text, "", "") for text in change.add]
         view = replace(self._view, ignore=(*gone, *new), groups=())
-        entries = _valid(mapped(view, case.policy, case.context).ignore)
+        after = mapped(view, case.policy, case.context)
+        entries = methods.valid(view.method, after.ignore, case.context.release)
         packed = packed_mapping(case.policy, case.context, "trunk")
-        broken = view.raw.get("ignore", []) is None or any(e.text.startswith("re:") for e in gone)
+        broken = view.null or any(e.text.startswith("re:") for e in gone)
         return [
             report
             for report in reports
             if (broken and report.decision.built in ("error", "unknown"))
-            or any(entries.first(n) for n in asked_names(report.decision.module, packed))
+            or any(
+                entries.first(n)
+                for n in asked_names(report.decision.module, packed, case.context.method)
+            )
         ]
 
     def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
@@ -242,7 +246,8 @@ class _Planner:
             if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
                 packed = packed_mapping(case.policy, case.context, module.part)
                 experts = module.kind == "experts"
-                hit = {f"{module.name}."} if experts else asked_names(module, packed)
+                asked = asked_names(module, packed, case.context.method)
+                hit = {f"{module.name}."} if experts else asked
                 spared.setdefault(self._written(entry, change), set()).update(hit)
         return spared
 
@@ -289,8 +294,10 @@ class _Planner:
         """Whether other readers of the file need `entries`: names on disk not yet exempt."""
         if self._options.engine_names_only:
             return False
-        have = _valid(quant.changed(self._view, change).ignore)
-        new = _valid(Entry(text, "", "") for text in entries)
+        release = self._cases[-1].context.release
+        listed = quant.changed(self._view, change).ignore
+        have = methods.valid(self._view.method, listed, release)
+        new = methods.valid(self._view.method, (Entry(t, "", "") for t in entries), release)
         on_disk = self._candidates.names_on_disk()
         return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
 
@@ -337,15 +344,3 @@ def _reason(report: ModuleReport) -> str:
     if report.decision.built == "error":
         return report.decision.error or "vLLM raises while it builds the module"
     return "no entry of an ignore list gives it the scheme that is on disk"
-
-
-def _valid(entries: Iterable[Entry]) -> Entries:
-    """Entries without those that are no valid patterns."""
-    good = []
-    for entry in entries:
-        try:
-            Entries([entry])
-        except PatternError:
-            continue
-        good.append(entry)
-    return Entries(good)

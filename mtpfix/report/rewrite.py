@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from mtpfix import __version__
-from mtpfix.engines.vllm.match import Entries, PatternError
+from mtpfix.engines.vllm import methods
 from mtpfix.model import Entry, Finding, ModuleReport, Report
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
@@ -120,10 +120,8 @@ def _why(entry: str, outcome: Outcome) -> str:
         known = [e.version for e in outcome.after.engines]
         reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
         return f"exempts {words.count(len(decided), 'module')}, by vLLM's names{reach}"
-    try:
-        matcher = Entries([Entry(entry, "", "")])
-    except PatternError:
-        return "needed by some releases"
+    made, release = outcome.plan.view, outcome.after.engines[-1].version
+    matcher = methods.valid(made.method, [Entry(entry, "", "")], release)
     on_disk = {name for m in drafts for name in m.members if matcher.first(name) is not None}
     if on_disk:
         return "the same in the checkpoint's own spelling, for other readers of the file"

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import without_expert, written_out
-from mtpfix.engines.vllm.mapper import mapped, mapped_for_draft
-from mtpfix.engines.vllm.match import Entries, PatternError
+from mtpfix.engines.vllm import methods
+from mtpfix.engines.vllm.mapper import in_force
+from mtpfix.engines.vllm.methods.base import PatternError
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Entry, Finding, ModuleReport
@@ -30,19 +31,35 @@ class _Names(NamedTuple):
     """What names of the MTP block on disk begin with."""
     parts: set[str]
     """Dotted beginnings and ends of names of the draft that no name of the trunk has."""
+    method: str
+    release: str
+
+    def first(self, entry: Entry, candidates: dict[str, None]) -> str | None:
+        """The first of some names that an entry fits."""
+        if entry.text in candidates:
+            return entry.text
+        method = methods.of(self.method)
+        if method.exact(entry):
+            return None
+        listed = method.listed([entry], self.release)
+        return next((name for name in candidates if listed.first(name) is not None), None)
 
 
 def _draft_names(evidence: Evidence) -> _Names:
+    method = evidence.view.method
     packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
     roots = disk_roots(evidence.case.policy, evidence.case.context)
     of_trunk = packed_mapping(evidence.case.policy, evidence.case.context, "trunk")
-    trunk = {n: None for r in evidence.trunk for n in asked_names(r.decision.module, of_trunk)}
-    found = _Names({}, {}, {}, {}, {}, trunk, roots, set())
+    trunk = {
+        n: None for r in evidence.trunk for n in asked_names(r.decision.module, of_trunk, method)
+    }
+    release = evidence.case.context.release
+    found = _Names({}, {}, {}, {}, {}, trunk, roots, set(), method, release)
     for report in (*evidence.draft, *evidence.unasked):
         module = report.decision.module
         if not all(f"{member}.".startswith(roots) for member in module.members):
             continue  # shared with the trunk
-        names_asked = asked_names(module, packed)
+        names_asked = asked_names(module, packed, method)
         found.asked.update(dict.fromkeys(names_asked))
         found.disk.update(dict.fromkeys(written_out(module)))
         found.tree[module.param] = None
@@ -67,22 +84,14 @@ def _parts(whole: Iterable[str]) -> Iterator[str]:
             yield name[at + 1 :]
 
 
-def _first(entry: Entry, candidates: dict[str, None]) -> str | None:
-    """The first of some names that an entry matches."""
-    if not entry.text.startswith("re:"):
-        return entry.text if entry.text in candidates else None
-    pattern = Entries([entry])
-    return next((name for name in candidates if pattern.first(name) is not None), None)
-
-
 def dead_entries(evidence: Evidence) -> Iterator[Finding]:
     """MTP101, MTP104: entries that are meant for the MTP block and that vLLM never matches."""
     if evidence.report.outcome == "no_mtp":
         return
     draft = _draft_names(evidence)
     groups: dict[str, tuple[_Why, list[Entry]]] = {}
-    for written, entry in _pairs(evidence):
-        why = _dead(written, entry, draft, evidence)
+    for written, meant in _pairs(evidence):
+        why = _dead(written, meant, draft, evidence)
         if why is not None:
             groups.setdefault(why.kind, (why, []))[1].append(written)
     settled = all(r.agrees is not False or r.limit is not None for r in evidence.draft)
@@ -98,10 +107,12 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _dead(written: Entry, entry: Entry, draft: _Names, evidence: Evidence) -> _Why | None:
+def _dead(
+    written: Entry, meant: tuple[Entry, ...], draft: _Names, evidence: Evidence
+) -> _Why | None:
     """Why an entry for the MTP block never matches; None if it does, or is not for it."""
     try:
-        if not _about_mtp(evidence, written, draft) or _alive(entry, draft):
+        if not _about_mtp(evidence, written, draft) or any(_alive(e, draft) for e in meant):
             return None
         return _why(written, draft, evidence)
     except PatternError:
@@ -112,13 +123,14 @@ def _s(items: list[Entry]) -> str:
     return "" if len(items) > 1 else "es"
 
 
-def _pairs(evidence: Evidence) -> Iterator[tuple[Entry, Entry]]:
-    """Each ignore entry as it is written, and as the draft's configuration has it."""
-    policy, context = evidence.case.policy, evidence.case.context
-    own = policy.pick("own_config", context) is not None
-    after = evidence.view if own else mapped(evidence.view, policy, context)
-    after = mapped_for_draft(after, policy, context)
-    return zip(evidence.view.ignore, after.ignore, strict=True)
+def _pairs(evidence: Evidence) -> Iterator[tuple[Entry, tuple[Entry, ...]]]:
+    """Each entry as it is written, and what the draft's configuration makes of it."""
+    case = evidence.case
+    after = in_force(evidence.view, case.policy, case.context, "draft")
+    found: dict[str, list[Entry]] = {}
+    for entry in after.ignore:
+        found.setdefault(entry.pointer, []).append(entry)
+    return ((entry, tuple(found.get(entry.pointer, ()))) for entry in evidence.view.ignore)
 
 
 def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
@@ -130,13 +142,13 @@ def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
         return True
     if _experts_of(entry, draft) is not None:
         return True
-    fits = _first(entry, draft.disk) is not None or _first(entry, draft.tree) is not None
-    return fits and _first(entry, evidence.trunk_names) is None
+    fits = draft.first(entry, draft.disk) is not None or draft.first(entry, draft.tree) is not None
+    return fits and draft.first(entry, evidence.trunk_names) is None
 
 
 def _alive(entry: Entry, draft: _Names) -> bool:
     """Whether vLLM compares the entry with a name that it fits."""
-    return _first(entry, draft.asked) is not None or _first(entry, draft.trunk) is not None
+    return any(draft.first(entry, names) is not None for names in (draft.asked, draft.trunk))
 
 
 def _experts_of(entry: Entry, draft: _Names) -> str | None:
@@ -164,24 +176,21 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
     if written.text in draft.shards:
         fused = draft.shards[written.text]
         return _Why("shard", f"no packed mapping is in force here; vLLM asks about `{fused}`")
-    in_tree = _first(written, draft.tree)
+    in_tree = draft.first(written, draft.tree)
     if in_tree is not None:
         return _why_tree(evidence, in_tree)
-    on_disk = _first(written, draft.disk)
+    on_disk = draft.first(written, draft.disk)
     if on_disk is not None:
         return _Why("disk", _why_disk(evidence, on_disk))
-    return _why_foreign(written.text, next(iter(draft.asked), ""))
+    return _why_foreign(written, draft)
 
 
-def _why_foreign(text: str, example: str) -> _Why:
-    """The reason where an entry fits no name at all; `example` is a name that vLLM asks about."""
-    if text.startswith("re:"):
+def _why_foreign(entry: Entry, draft: _Names) -> _Why:
+    """The reason where an entry fits no name at all."""
+    example, method = next(iter(draft.asked), ""), methods.of(draft.method)
+    if not method.exact(entry):
         return _Why("pattern", f"no name that vLLM asks about fits; they look like `{example}`")
-    if "*" in text:
-        return _Why(
-            "glob", "compressed-tensors has no wildcards, only exact names and `re:` patterns"
-        )
-    return _Why("name", f"names are compared whole, and vLLM asks about names like `{example}`")
+    return _Why("name", f"{method.COMPARES}, and vLLM asks about names like `{example}`")
 
 
 def _why_tree(evidence: Evidence, path: str) -> _Why:
@@ -201,7 +210,7 @@ def _why_disk(evidence: Evidence, name: str) -> str:
         module = report.decision.module
         if {name, without_expert(name)} & {*module.members, *module.stacked}:
             packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
-            asked = some(asked_names(module, packed), 1)
+            asked = some(asked_names(module, packed, evidence.view.method), 1)
             return f"{spelled}; for example, for `{name}` vLLM asks about {asked}"
     return f"{spelled}, and vLLM builds `{name}` without asking"
 

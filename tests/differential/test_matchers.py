@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix.engines.vllm.match import Entries, PatternError, ShardsDifferError, ignored, target
+from mtpfix.engines.vllm.methods.match import (
+    Entries,
+    PatternError,
+    ShardsDifferError,
+    ignored,
+    target,
+)
 from mtpfix.engines.vllm.policy import covered_releases, rules
 from mtpfix.model import Entry
 from tools.differential import (

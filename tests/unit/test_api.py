@@ -134,7 +134,7 @@ def test_a_model_without_mtp_layers_has_no_draft(tmp_path: Path) -> None:
     ("fields", "code"),
     [
         ({"architectures": ["Unheard"]}, "MTP901"),
-        ({"quantization_config": {"quant_method": "fp8"}}, "MTP902"),
+        ({"quantization_config": {"quant_method": "petit_nvfp4"}}, "MTP902"),
         ({"quantization_config": {}}, "MTP902"),
         ({"num_hidden_layers": -1}, "MTP904"),
     ],

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.vllm import names, outcome
+from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
 from mtpfix.engines.vllm.predict import packed_mapping, predict
-from mtpfix.engines.vllm.schemes import scheme
 from mtpfix.model import (
     Consequence,
     EngineReport,
-    Kind,
     Limit,
     Module,
     ModuleReport,
@@ -24,7 +22,6 @@ from mtpfix.model import (
     State,
 )
 
-_KINDS: tuple[Kind, ...] = ("linear", "experts", "embedding", "lm_head")
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 
 
@@ -53,17 +50,11 @@ class Case:
 
     def loader_of(self, module: Module) -> outcome.Loader:
         """The loader that `module` is loaded by."""
-        return self.loader if module.part == "draft" else outcome.TRUNK
+        return self.loader if module.part == "draft" else outcome.trunk_loader(self.context)
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
         context, policy = self.context, self.policy
-        schemes = [
-            scheme(group, view.format, kind, context)
-            for group in view.groups
-            for kind in _KINDS
-            if group.weights is not None
-        ]
         keys = ("limits", "requires", "mappers", "draft_mappers", "own_method")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
@@ -73,7 +64,7 @@ class Case:
             self.draft,
             self.trunk,
             self.loader,
-            tuple(schemes),
+            methods.of(view.method).traits(view, context),
             repr((rows, packed, own)),
         )
 

@@ -1,18 +1,18 @@
 """vLLM's name mapper, applied to the entries of a quantization config.
 
-A target model class renames checkpoint names to its own; compressed-tensors
-lets it rename entries too, but only those with a dot and without `re:`
-(`CompressedTensorsConfig.apply_vllm_mapper`, `WeightsMapper.map_name`).
+A target model class renames checkpoint names to its own, and the entries too, as far
+as the quantization method lets it (`apply_vllm_mapper` of each configuration class,
+`WeightsMapper.map_name`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
+from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.expr import evaluate
 from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, fitting
-from mtpfix.model import Entry, QuantView
+from mtpfix.model import Entry, Part, QuantView
 
 
 def map_name(name: str, mapper: Row) -> str:
@@ -29,6 +29,13 @@ def map_name(name: str, mapper: Row) -> str:
         if name.endswith(old):
             name = new.join(name.rsplit(old, 1))
     return name
+
+
+def in_force(view: QuantView, policy: Policy, context: Context, part: Part) -> QuantView:
+    """The view as it is in force while one part is built: a draft may read it anew."""
+    own = part == "draft" and policy.pick("own_config", context) is not None
+    after = view if own else mapped(view, policy, context)
+    return mapped_for_draft(after, policy, context) if part == "draft" else after
 
 
 def mapped(view: QuantView, policy: Policy, context: Context) -> QuantView:
@@ -53,18 +60,13 @@ def mapped_for_draft(view: QuantView, policy: Policy, context: Context) -> Quant
 def _mapped(view: QuantView, mappers: tuple[Row, ...]) -> QuantView:
     if not mappers:
         return view
-    groups = (replace(g, targets=_renamed(g.targets, mappers)) for g in view.groups)
-    return replace(view, ignore=_renamed(view.ignore, mappers), groups=tuple(groups))
+    renamed = methods.of(view.method).renamed
 
+    def rename(entry: Entry) -> Entry:
+        text = entry.text
+        for mapper in mappers:
+            text = map_name(text, mapper)
+        return entry if text == entry.text else replace(entry, text=text, written=entry.spelling)
 
-def _renamed(entries: Iterable[Entry], mappers: tuple[Row, ...]) -> tuple[Entry, ...]:
-    return tuple(_rename(entry, mappers) for entry in entries)
-
-
-def _rename(entry: Entry, mappers: tuple[Row, ...]) -> Entry:
-    text = entry.text
-    if "." not in text or text.startswith("re:"):
-        return entry
-    for mapper in mappers:
-        text = map_name(text, mapper)
-    return entry if text == entry.text else replace(entry, text=text, written=entry.spelling)
+    groups = (replace(group, targets=renamed(group.targets, rename)) for group in view.groups)
+    return replace(view, ignore=renamed(view.ignore, rename), groups=tuple(groups))

@@ -49,7 +49,11 @@ class _Place:
 
 
 def context(
-    policy: Policy, config: Mapping[str, Value], release: str, platform: Platform
+    policy: Policy,
+    config: Mapping[str, Value],
+    release: str,
+    platform: Platform,
+    method: str = "compressed-tensors",
 ) -> Context:
     """The context that rows of `policy` are judged in, for one `config.json`.
 
@@ -59,7 +63,7 @@ def context(
     nested = config.get(policy.text) if policy.text else None
     text = nested if isinstance(nested, Mapping) else config
     fields = {**policy.raw.get("defaults", {}), **config, **text}
-    bare = Context(release, platform, fields)
+    bare = Context(release, platform, fields, method=method)
     for name, source in policy.raw.get("derived", {}).items():
         bare = bare.with_fields(**{name: evaluate(source, bare.fields)})
     bare = bare.with_fields(mtp_layers=evaluate(policy.raw["mtp_layers"], bare.fields))

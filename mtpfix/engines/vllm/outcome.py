@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.vllm.methods.parameters import params
 from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
-from mtpfix.engines.vllm.schemes import params
 from mtpfix.model import Consequence, Decision, Module, ModuleReport, Precision, State
 
 
@@ -75,11 +75,14 @@ class Loader:
     """What is raised when an MTP layer has no tensors; None: it stays uninitialised."""
     experts: str = ""
     """Name of the submodule that holds the weights of routed experts."""
+    method: str = "compressed-tensors"
+    """The quantization method whose classes hold the parameters."""
 
 
 def loader(policy: Policy, context: Context) -> Loader:
     """The loader of the draft class that `context` selects."""
     row: Row = policy.pick("loader", context) or {"style": "dict"}
+    own = policy.pick("own_method", context)
     return Loader(
         style=row["style"],
         root=row.get("root", ""),
@@ -94,11 +97,13 @@ def loader(policy: Policy, context: Context) -> Loader:
         renames=tuple(row.get("renames", {}).items()),
         missing_layer=row.get("missing_layer"),
         experts=rules("experts_param", context.release),
+        method=context.method if own is None else own["method"],
     )
 
 
-TRUNK = Loader("unknown")
-"""The loaders of target classes are many, and not modelled: no exception is foretold."""
+def trunk_loader(context: Context) -> Loader:
+    """The loaders of target classes are many, and not modelled: no exception is foretold."""
+    return Loader("unknown", method=context.method)
 
 
 def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleReport:
@@ -151,7 +156,7 @@ def _misfit(
     decision: Decision, disk: Precision, found: Sequence[_Found], loader: Loader
 ) -> _Misfit | None:
     """What goes wrong when `found` is loaded into the built module; None if nothing does."""
-    known = params(decision.expects)
+    known = params(loader.method, decision.expects)
     same = (disk.state is State.UNQUANTIZED) == (decision.built == "unquantized")
     if known is None:
         fits = same and disk.state is not State.MIXED

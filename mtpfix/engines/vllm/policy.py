@@ -1,9 +1,10 @@
 """Loads what is known about vLLM: its releases, and one policy file per model family.
 
 All knowledge sits in `mtpfix/data/vllm/`. A policy row may be limited to
-releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`)
-and to configurations (`"when": "q_lora_rank"`); the first row that fits, or all
-rows that fit, are taken by `pick` and `fitting`. Nothing here judges.
+releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`), to
+quantization methods (`"methods": ["fp8"]`) and to configurations (`"when":
+"q_lora_rank"`); the first row that fits, or all rows that fit, are taken by `pick`
+and `fitting`. Nothing here judges.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Context:
     """Fields of the (text) configuration, with the engine's defaults filled in."""
     grade: Grade = "run"
     """The evidence for what the policy says of this release and platform."""
+    method: str = "compressed-tensors"
+    """The quantization method that is in force."""
 
     def with_fields(self, **fields: Value) -> Context:
         """The same context with more fields, such as `layer`."""
@@ -271,10 +274,12 @@ def in_releases(specifier: str, release: str) -> bool:
 
 
 def fits(row: Row, context: Context) -> bool:
-    """Whether a policy row speaks about this release, platform and configuration."""
+    """Whether a policy row speaks about this release, platform, method and configuration."""
     if "releases" in row and not in_releases(row["releases"], context.release):
         return False
     if "platforms" in row and context.platform not in row["platforms"]:
+        return False
+    if "methods" in row and context.method not in row["methods"]:
         return False
     return "when" not in row or bool(evaluate(row["when"], context.fields))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtpfix.engines.vllm.judge import report
-from mtpfix.engines.vllm.match import (
+from mtpfix.engines.vllm.methods.match import (
     MOST,
     Entries,
     Packed,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.vllm.outcome import TRUNK, Loader, judge, loader
+from mtpfix.engines.vllm.outcome import Loader, judge, loader, trunk_loader
+from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Built, Decision, Module, ModuleReport, State
 from tests.unit.engines.small import (
     GLM,
@@ -108,7 +109,7 @@ def test_a_lenient_module_takes_both() -> None:
         ),
         (QKV, AUTO, "AttributeError: 'QKVParallelLinear' object has no attribute 'data'"),
         (EXPERTS, AUTO, "AttributeError: Layer a.experts has no parameter 'w2_weight_scale'"),
-        (O_PROJ, TRUNK, None),
+        (O_PROJ, trunk_loader(Context("0.32.0", "cuda", {})), None),
         (
             O_PROJ,
             Loader("dict", renames=((".weight_scale", ".weight_scale_inv"),)),

@@ -276,12 +276,13 @@ def test_a_list_that_is_null_is_an_error_in_the_engine() -> None:
 )
 def test_the_names_that_are_compared(name: str, asked: tuple[str, ...]) -> None:
     module = next(m for m in modules(GLM) if m.name == name)
-    assert asked_names(module, packed_mapping(known(GLM), context(GLM), "draft")) == asked
+    packed = packed_mapping(known(GLM), context(GLM), "draft")
+    assert asked_names(module, packed, "compressed-tensors") == asked
 
 
 def test_of_a_module_that_is_not_asked_no_name_is_compared() -> None:
     module = next(m for m in modules(GLM) if not m.asks)
-    assert asked_names(module, {}) == ()
+    assert asked_names(module, {}, "compressed-tensors") == ()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm.rejects import refusal
-from mtpfix.engines.vllm.schemes import Scheme, normalised, params, scheme
+from mtpfix.engines.vllm.methods.parameters import params
+from mtpfix.engines.vllm.methods.rejects import refusal
+from mtpfix.engines.vllm.methods.schemes import Scheme, normalised, scheme
 from mtpfix.model import Entry, Group, Kind, Platform
 from mtpfix.quant.compressed_tensors import read
+from mtpfix.quant.place import Place
 from tests.unit.engines.small import ALL, GLM, context
 
 Args = dict[str, Any]
@@ -195,15 +197,15 @@ def test_the_defaults_agree_with_compressed_tensors() -> None:
 
 @pytest.mark.parametrize("expects", ["fp8-channel", "nvfp4-pack", "int-pack", "unquantized"])
 def test_the_parameters_of_a_format_are_known(expects: str) -> None:
-    found = params(expects)
+    found = params("compressed-tensors", expects)
     assert found is not None
     assert found.needed
     assert not found.needed & found.more
 
 
 def test_a_format_that_is_not_known_has_no_parameters() -> None:
-    assert params(None) is None
-    assert params("nonsense") is None
+    assert params("compressed-tensors", None) is None
+    assert params("compressed-tensors", "nonsense") is None
 
 
 # --- what the whole configuration comes to -----------------------------------
@@ -220,7 +222,9 @@ def test_a_group_without_weights_raises_as_in_the_engine() -> None:
 def test_activation_ordering_by_group_raises_from_0_30(order: Any, release: str) -> None:
     """Read in 0.30 to 0.33 (`_quantization_scheme_map_from_config`), run on 0.32.0."""
     group = {"targets": ["Linear"], "weights": {**INT4_GROUP, "actorder": order}}
-    found = read("config.json", "", {"format": "pack-quantized", "config_groups": {"g": group}})
+    found = read(
+        Place("config.json", "", {"format": "pack-quantized", "config_groups": {"g": group}})
+    )
     assert (refusal(found, release) or "").startswith("ValueError: Compressed-tensors group/dyn")
 
 
@@ -250,5 +254,7 @@ def test_a_number_that_is_written_as_a_string_counts() -> None:
 )
 def test_values_that_quantization_args_refuses(wrong: Args) -> None:
     group = {"targets": ["Linear"], "weights": {**FP8_CHANNEL, **wrong}}
-    found = read("config.json", "", {"format": "float-quantized", "config_groups": {"g": group}})
+    found = read(
+        Place("config.json", "", {"format": "float-quantized", "config_groups": {"g": group}})
+    )
     assert (refusal(found, "0.33.0") or "").startswith("ValidationError")

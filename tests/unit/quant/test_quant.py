@@ -91,7 +91,7 @@ def test_the_method_may_be_written_with_an_underscore() -> None:
 
 def test_a_method_without_a_dialect_is_unknown() -> None:
     with pytest.raises(UnknownError) as caught:
-        quant.read(Place("config.json", "/quantization_config", {"quant_method": "fp8"}))
+        quant.read(Place("config.json", "/quantization_config", {"quant_method": "petit"}))
     assert caught.value.code == "MTP902"
 
 

@@ -198,11 +198,11 @@ def test_mtp006_leaves_layers_that_are_absent_as_a_whole_to_mtp001() -> None:
             "about `model.layers.2.self_attn.o_proj`, which has no `mtp_layers`",
         ),
         (DEEPSEEK_V4, "re:.*mtp_block.*", "but vLLM asks about `model.layers.2."),
-        (QWEN_NEXT, "mtp*", "compressed-tensors has no wildcards"),
+        (QWEN_NEXT, "mtp*", "names are compared whole, without wildcards"),
         (
             QWEN_NEXT,
             "mtp",
-            "names are compared whole, and vLLM asks about names like `mtp.fc`",
+            "begin with `re:`, and vLLM asks about names like `mtp.fc`",
         ),
         (GLM, "model.layers.2", "names are compared whole"),
         (GLM, "layers.2.mlp.experts.0.up_proj", "names are compared whole"),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mtpfix.engines.vllm.methods.schemes import is_activation_format, normalised
 from mtpfix.engines.vllm.policy import in_releases
-from mtpfix.engines.vllm.schemes import is_activation_format, normalised
 from mtpfix.model import Group, Json, QuantView
 
 _NO_LONGER = (
@@ -21,7 +21,7 @@ _STRATEGIES = ("tensor", "channel", "group", "block", "token", "tensor_group", "
 
 def refusal(view: QuantView, release: str) -> str | None:
     """The exception that reading the metadata ends in, or None."""
-    if "ignore" in view.raw and view.raw["ignore"] is None:
+    if view.null:
         return "TypeError: 'NoneType' object is not iterable"
     if "config_groups" in view.raw and view.raw["config_groups"] is None:
         return "AttributeError: 'NoneType' object has no attribute 'items'"

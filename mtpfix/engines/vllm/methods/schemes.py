@@ -55,22 +55,6 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
     return Scheme(row.get("scheme"), row.get("error"), expects)
 
 
-@dataclass(frozen=True, slots=True)
-class Params:
-    """The parameters that a module of one format has, by suffix."""
-
-    needed: frozenset[str]
-    """Those that must be on disk, or stay uninitialised."""
-    more: frozenset[str]
-    """Those that have a default, or that only some configurations have."""
-
-
-def params(expects: str | None) -> Params | None:
-    """Parameters of a module that loads format `expects`; None where that is not known."""
-    row = _table()["params"].get(expects)
-    return None if row is None else Params(frozenset(row["needed"]), frozenset(row["more"]))
-
-
 @lru_cache(maxsize=1)
 def _table() -> Mapping[str, Any]:
     path = resources.files("mtpfix") / "data" / "vllm" / "compressed_tensors.json"

@@ -10,12 +10,13 @@ bounded in time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import regex
 
+from mtpfix.engines.vllm.methods.base import Packed, PatternError, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 
@@ -27,27 +28,6 @@ LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
 MOST = 5_000
 """More patterns than any list has: each is compiled, and asked about every module."""
-
-Packed = Mapping[str, Sequence[str]]
-"""Fused name -> names of its shards, as the engine has it in force."""
-
-
-class PatternError(Exception):
-    """A pattern that the engine would choke on."""
-
-    def __init__(self, entry: Entry, reason: str, *, hangs: bool) -> None:
-        super().__init__(reason)
-        self.entry = entry
-        self.reason = reason
-        self.hangs = hangs
-
-
-class ShardsDifferError(Exception):
-    """Some shards of a fused layer match and others do not: the engine raises."""
-
-    def __init__(self, message: str, entry: Entry) -> None:
-        super().__init__(message)
-        self.entry = entry
 
 
 class _Watched:

@@ -1,0 +1,37 @@
+"""vLLM's quantization methods: one module each, with the names that `Method` lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mtpfix.engines.vllm.methods import compressed_tensors, fp8
+from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
+from mtpfix.model import Entry
+
+_METHODS: Mapping[str, Method] = {
+    "compressed-tensors": compressed_tensors,
+    "fp8": fp8,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The methods that are judged, sorted."""
+    return tuple(sorted(_METHODS))
+
+
+def of(method: str) -> Method:
+    """The rules of one method, by the name that the metadata has for it."""
+    return _METHODS[method]
+
+
+def valid(method: str, entries: Iterable[Entry], release: str) -> Listed:
+    """Entries as a method compares them, without those that are no valid patterns."""
+    listed = of(method).listed
+    good = []
+    for entry in entries:
+        try:
+            listed([entry], release)
+        except PatternError:
+            continue
+        good.append(entry)
+    return listed(good, release)

@@ -1,0 +1,105 @@
+"""What every quantization method of vLLM is asked, and answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mtpfix.engines.vllm.policy import Context
+from mtpfix.model import Decision, Entry, Module, Part, QuantView
+
+Packed = Mapping[str, Sequence[str]]
+"""Fused name -> names of its shards, as the engine has it in force."""
+
+Decide = Callable[[Module], Decision]
+"""Says what is built for one module, or raises one of the errors below."""
+
+
+class RaisesError(Exception):
+    """The engine raises while it decides about a module."""
+
+    def __init__(self, message: str, entry: Entry | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.entry = entry
+
+
+class ShardsDifferError(RaisesError):
+    """Some shards of a fused layer match and others do not."""
+
+
+class PatternError(Exception):
+    """A pattern that the engine would choke on."""
+
+    def __init__(self, entry: Entry, reason: str, *, hangs: bool) -> None:
+        super().__init__(reason)
+        self.entry = entry
+        self.reason = reason
+        self.hangs = hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is in force while one part of a checkpoint is built.
+
+    Attributes:
+        view: the metadata, its entries as the engine's name mappers left them.
+        context: release, platform and configuration.
+        part: target (trunk) or draft.
+        packed: the packed-modules mapping.
+    """
+
+    view: QuantView
+    context: Context
+    part: Part
+    packed: Packed
+
+
+class Listed(Protocol):
+    """Entries that can be asked whether one of them is about a name."""
+
+    def first(self, name: str) -> Entry | None:
+        """The first entry that the engine would find to fit `name`."""
+
+
+class Method(Protocol):
+    """One quantization method: a module of this package that has these names."""
+
+    def decider(self, setting: Setting) -> Decide:
+        """The decisions of one release for one part.
+
+        Raises:
+            RaisesError, PatternError: the engine refuses the metadata as a whole.
+        """
+
+    COMPARES: str
+    """How entries are compared with names, as the beginning of a sentence."""
+
+    def exact(self, entry: Entry) -> bool:
+        """Whether the entry can only fit the name that is spelled like it."""
+
+    def listed(self, entries: Iterable[Entry], release: str) -> Listed:
+        """Entries, as this method compares them with names.
+
+        Raises:
+            PatternError: one of them is no valid pattern.
+        """
+
+    def probes(self, module: Module) -> tuple[str, ...]:
+        """The names that are compared in the place of routed experts."""
+
+    def renamed(self, entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+        """The entries after a name mapper has run over those that this method lets it see."""
+
+    def traits(self, view: QuantView, context: Context) -> Hashable:
+        """What decisions rest on besides the entries: alike where platforms decide alike."""
+
+
+Rename = Callable[[Entry], Entry]
+"""A name mapper of the engine."""
+
+
+def plain(module: Module, entry: Entry | None = None) -> Decision:
+    """The decision to build a module unquantized."""
+    return Decision(module, "unquantized", expects="unquantized", because=entry)

@@ -1,0 +1,55 @@
+"""What a method builds for a module that no entry exempts; the table is data. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from mtpfix.engines.vllm.methods.base import RaisesError, plain
+from mtpfix.engines.vllm.policy import Context, Row, fitting
+from mtpfix.model import Decision, Entry, Module, QuantView
+
+
+def quantized(
+    module: Module, view: QuantView, context: Context, entry: Entry | None = None
+) -> Decision:
+    """The decision about a module that is not exempt.
+
+    Args:
+        module: the module.
+        view: the metadata; its method and format choose the row.
+        context: the release and platform.
+        entry: what decided, where an entry did.
+
+    Raises:
+        RaisesError: the release raises instead of building it.
+    """
+    rows = (row for row in table(view.method).get(module.kind, ()) if _speaks_of(row, view))
+    row = next(fitting(rows, context), None)
+    if row is None:
+        return plain(module)
+    if "error" in row:
+        raise RaisesError(row["error"].replace("{name}", module.name), entry)
+    expects = row["expects"]
+    expects = expects and expects.replace("{format}", view.format or "")
+    return Decision(module, "quantized", row["scheme"], expects, entry)
+
+
+def _speaks_of(row: Row, view: QuantView) -> bool:
+    return "formats" not in row or view.format in row["formats"]
+
+
+def table(method: str) -> Mapping[str, Sequence[Row]]:
+    """The rows of one method, by kind of module."""
+    rows: Mapping[str, Sequence[Row]] = _tables()[method]
+    return rows
+
+
+@lru_cache(maxsize=1)
+def _tables() -> Mapping[str, Any]:
+    path = resources.files("mtpfix") / "data" / "vllm" / "methods.json"
+    tables: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["methods"]
+    return tables

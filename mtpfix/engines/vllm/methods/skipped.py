@@ -1,0 +1,80 @@
+"""vLLM's `is_layer_skipped`: lists of exact names, with fused layers and experts. Pure.
+
+Source: `quantization/utils/quant_utils.py` of each release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mtpfix.engines.vllm.methods.base import Packed, ShardsDifferError
+from mtpfix.engines.vllm.policy import rules
+from mtpfix.model import Entry
+
+
+class Names:
+    """A list of exact names.
+
+    Args:
+        entries: in the order of the list.
+        suffix: whether an entry also fits names that end in it, after a dot.
+    """
+
+    def __init__(self, entries: Iterable[Entry], *, suffix: bool = False) -> None:
+        self._exact: dict[str, Entry] = {}
+        self._suffix = suffix
+        for entry in entries:
+            self._exact.setdefault(entry.text, entry)
+        self._experts = [e for text, e in self._exact.items() if "experts" in text]
+
+    def first(self, name: str) -> Entry | None:
+        """The entry that is about `name`: that fits it, or speaks of one of its experts."""
+        return self.fits(name) or (self.of_experts(name) if "experts" in name else None)
+
+    def fits(self, name: str) -> Entry | None:
+        """The entry that is spelled like `name`, or like its end."""
+        found = (self._exact[end] for end in self._ends(name) if end in self._exact)
+        return next(found, None)
+
+    def _ends(self, name: str) -> Iterator[str]:
+        yield name
+        while self._suffix and "." in name:
+            name = name.partition(".")[2]
+            yield name
+
+    def of_experts(self, name: str) -> Entry | None:
+        """The first entry about experts that holds `name`: one expert stands for all."""
+        return next((entry for entry in self._experts if name in entry.text), None)
+
+    @property
+    def exact(self) -> bool:
+        """Whether names are compared whole."""
+        return not self._suffix
+
+
+def skipped(name: str, names: Names, packed: Packed, release: str) -> Entry | None:
+    """The entry that exempts the module `name`, or None if it is not exempt.
+
+    Raises:
+        ShardsDifferError: the list names only some shards of a fused layer.
+    """
+    last = name.rpartition(".")[2]
+    if last in packed:
+        whole = names.fits(name) if rules("skips_fused_name", release) else None
+        return whole or _by_shards(name, names, packed)
+    if "experts" in name and names.exact:
+        return names.of_experts(name)
+    return names.fits(name)
+
+
+def _by_shards(name: str, names: Names, packed: Packed) -> Entry | None:
+    last = name.rpartition(".")[2]
+    matches = [names.fits(name.replace(last, shard)) for shard in packed[last]]
+    hits = [entry for entry in matches if entry is not None]
+    if hits and len(hits) < len(matches):
+        text = (
+            f"ValueError: Detected some but not all shards of {name} are quantized. "
+            "All shards of fused layers to have the same precision."
+        )
+        raise ShardsDifferError(text, hits[0])
+    return hits[0] if hits else None

@@ -1,0 +1,36 @@
+"""fp8: one scheme for every layer, but for `ignored_layers` or `modules_to_not_convert`.
+
+Read as `Fp8Config.from_config` reads it: the first of the two lists that is not empty.
+(vLLM, `model_executor/layers/quantization/fp8.py`).
+"""
+
+from __future__ import annotations
+
+from mtpfix.model import QuantView
+from mtpfix.quant.place import Place, entries
+
+METHOD = "fp8"
+LISTS = ("ignored_layers", "modules_to_not_convert")
+
+
+def read(place: Place) -> QuantView:
+    """Reads the metadata.
+
+    Raises:
+        BrokenFileError: a list is none, or holds something else than strings.
+    """
+    found = {key: entries(place.file, place.at(key), place.value.get(key)) for key in LISTS}
+    present = [key for key in LISTS if key in place.value]
+    key = next((key for key in LISTS if found[key]), (*present, *LISTS)[0])
+    return QuantView(
+        method=METHOD,
+        file=place.file,
+        pointer=place.pointer,
+        ignore=found[key],
+        ignore_pointer=place.at(key),
+        groups=(),
+        format="fp8-block" if place.value.get("weight_block_size") else "fp8-tensor",
+        files=(f"{place.file}#{place.pointer}",),
+        raw=place.value,
+        null=key in place.value and place.value[key] is None,
+    )

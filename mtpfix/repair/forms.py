@@ -1,0 +1,56 @@
+"""How an entry is spelled, by quantization method: each in its most robust form. Pure.
+
+A form that reaches everything below a prefix ends at a dot, so that layer 4 is never taken
+for layer 43. Forms hold for every covered release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Spell = Callable[[str], str]
+"""From a name, or a prefix that ends in a dot, to an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The spellings of one method.
+
+    Attributes:
+        name: for one module, by the name that the engine asks about.
+        experts: for all weights of routed experts, by the name of their module.
+        block: for everything below a prefix; None where the method has no such entry.
+        unmapped: for one module, in a spelling that no name mapper touches; None where
+            there is none.
+    """
+
+    name: Spell
+    experts: Spell
+    block: Spell | None = None
+    unmapped: Spell | None = None
+
+
+def form(method: str) -> Form:
+    """The spellings of a method."""
+    return _FORMS[method]
+
+
+def _as_it_is(name: str) -> str:
+    return name
+
+
+def _below(name: str) -> str:
+    return rf"re:^{re.escape(name)}\..*"
+
+
+_FORMS: Mapping[str, Form] = {
+    "compressed-tensors": Form(
+        name=lambda name: name or "re:^$",
+        experts=_below,
+        block=lambda root: f"re:^{re.escape(root)}.*",
+        unmapped=lambda name: f"re:^{re.escape(name)}$",
+    ),
+    "fp8": Form(name=_as_it_is, experts=_as_it_is),
+}
