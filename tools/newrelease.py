@@ -92,7 +92,7 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     yield changes.report(*(extract(one, sources(one, options.home)) for one in (old, release)))
     yield f"# Recordings, into {options.out}\n"
     chosen = options.family or list(tiny.families())
-    record.record_release(release, options.home, options.out, chosen, options.timeout)
+    record.record_release(release, options.home, options.out, chosen, timeout=options.timeout)
     judged_as = old if options.pretend else None
     known = judged_as or release
     yield "\n# Answers of the matchers\n"

@@ -1,6 +1,6 @@
 """Asks real vLLM releases what they build, and keeps the answers for the conformance tests.
 
-    python -m tools.record --release 0.32.0 [--family mimo] [--home DIR] [--out DIR]
+    python -m tools.record --release 0.32.0 [--family mimo] [--method fp8] [--home DIR] [--out DIR]
 
 Each question is a tiny configuration (family and variant), a quantization configuration
 and an ignore list. No weights and no GPU are needed; see `environments` for where the
@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtpfix.engines.vllm.live import Answer, Server
-from tools import disk, environments, tiny
-from tools.recording import Recorder, Variant, with_quantization, write_release
+from tools import disk, environments, recording, tiny
+from tools import schemes as recipes
+from tools.recording import Recorder, Unquantized, Variant, with_quantization, write_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,11 +49,10 @@ class Question(NamedTuple):
 
 
 @cache
-def schemes() -> dict[str, Json]:
-    """Quantization configurations without ignore lists, by name."""
-    found: dict[str, Json] = json.loads((tiny.HERE / "schemes.json").read_text(encoding="utf-8"))
-    del found["//"]
-    return {**found, **targeted(found)}
+def schemes(method: str) -> dict[str, Json]:
+    """Quantization configurations of a method without their lists, by name."""
+    found = {name: recipes.quantization(name) for name in recipes.of_dialect(method)}
+    return {**found, **targeted(found)} if method == recording.MAIN else found
 
 
 def targeted(base: dict[str, Json]) -> dict[str, Json]:
@@ -212,18 +212,59 @@ def spellings(names: Names) -> list[str]:
     return [*(f"{block}.{tail}" for block in blocks for tail in tails), *extra]
 
 
-def questions(family: str, variant: str) -> Iterator[Question]:
+SPELLED = ("none", "absent", "disk", "shards", "fused", "half_fused", "linears_only")
+"""The lists of names that every method meets."""
+EXPERTS = ("experts_module", "expert_0", "expert_1", "spellings", "heads", "bare_names")
+"""Those that speak of experts and heads, or in other words."""
+TELLING = ("none", "disk", "shards", "half_fused")
+"""Those that tell most of a scheme, or of a variant."""
+
+
+def wild(method: str, names: Names) -> dict[str, Unquantized]:
+    """The entries of a method that are no plain names, as `schemes.json` has them, by name."""
+    linears = (*names.linears, *names.experts)
+    stem = anchored(linears).removeprefix("re:^").removesuffix(".*").rstrip(".\\")
+    stem = stem.replace("\\", "")
+    filled = {
+        "{root}": f"{stem}.",
+        "{stem}": stem,
+        "{re}": re.escape(f"{stem}."),
+        "{layers}": str(names.layers),
+    }
+    found: dict[str, Unquantized] = {}
+    for name, keys in recipes.wild(method).items():
+        text = json.dumps(keys)
+        for mark, value in filled.items():
+            text = text.replace(mark, json.dumps(value)[1:-1])
+        found[name] = json.loads(text)
+    return found
+
+
+def questions(family: str, variant: str, method: str) -> Iterator[Question]:
     """What to ask about one variant of a family."""
+    if method != recording.MAIN:
+        yield from _of_method(family, variant, method)
+        return
     yield Question("", "absent")
     if variant != tiny.BASE:
         yield from (Question(MAIN, name) for name in NEAR)
         return
     yield from (Question(MAIN, name) for name in LISTS)
-    for scheme in BRIEF if tiny.brief(family) else schemes():
+    for scheme in BRIEF if tiny.brief(family) else schemes(method):
         if scheme != MAIN:
             yield Question(scheme, "none")
         if scheme != MAIN and not scheme.startswith("targets:"):
             yield Question(scheme, "shards")
+
+
+def _of_method(family: str, variant: str, method: str) -> Iterator[Question]:
+    """Every list under the first scheme; some under the others, and for variants."""
+    main, *others = (name for name in schemes(method) if recipes.fits(name, family))
+    if variant != tiny.BASE:
+        yield from (Question(main, name) for name in TELLING)
+        return
+    yield from (Question(main, name) for name in (*SPELLED, *EXPERTS, *recipes.wild(method)))
+    yield from (Question(scheme, name) for scheme in others for name in TELLING)
 
 
 LISTS = tuple(ignores(Names((), (), {}, (), (), ("", "", ""), 1)))
@@ -239,39 +280,47 @@ def ask(server: Server, folder: Path, config: tiny.Config) -> Answer:
     return server.ask(folder, tolerant=True)
 
 
-def quantized(config: tiny.Config, scheme: str, ignore: list[str] | None) -> tiny.Config:
-    """The configuration with a quantization configuration."""
-    return with_quantization(config, schemes()[scheme] if scheme else None, ignore)
-
-
-def record(server: Server, family: str) -> Recorder:
-    """Asks everything about one family."""
-    recorder = Recorder(family, schemes())
+def record(server: Server, family: str, method: str, command: str) -> Recorder:
+    """Asks everything about one family under one method."""
+    own = command if method != recording.MAIN else ""
+    recorder = Recorder(family, schemes(method), command=own)
     with tempfile.TemporaryDirectory() as scratch:
         for variant in tiny.variants(family):
-            record_variant(server, recorder, variant, Path(scratch))
+            record_variant(server, recorder, variant, method, Path(scratch))
     return recorder
 
 
-def record_variant(server: Server, recorder: Recorder, variant: str, scratch: Path) -> None:
+def record_variant(
+    server: Server, recorder: Recorder, variant: str, method: str, scratch: Path
+) -> None:
     """Asks everything about one variant of a family; one question where vLLM refuses it."""
-    config = tiny.config(recorder.family, variant)
-    first = ask(server, scratch, quantized(config, MAIN, ["lm_head"]))
+    family, known = recorder.family, recorder.schemes
+    config = tiny.config(family, variant)
+    main = schemes(recording.MAIN)[MAIN]
+    first = ask(server, scratch, with_quantization(config, main, ["lm_head"]))
     recorder.patches = [patch for patch in first.patches if patch not in server.patches]
-    names = names_of(recorder.family, variant, first)
-    refused = any(failure.phase == "config" for failure in first.failures)
-    asked = [Question(MAIN, "none")] if refused else list(questions(recorder.family, variant))
+    names = names_of(family, variant, first)
+    asked = list(questions(family, variant, method))
+    if any(failure.phase == "config" for failure in first.failures):
+        asked = [question for question in asked if question.scheme][:1]
     wanted = {question.ignore for question in asked}
-    lists = {name: entries for name, entries in ignores(names).items() if name in wanted}
-    table = Variant(config, lists)
+    lists = {**ignores(names), **wild(method, names)}
+    table = Variant(config, {name: found for name, found in lists.items() if name in wanted})
     recorder.variants[variant] = table
     for question in asked:
-        changed = quantized(config, question.scheme, table.ignores[question.ignore])
+        scheme = known[question.scheme] if question.scheme else None
+        changed = with_quantization(config, scheme, table.ignores[question.ignore])
         recorder.add(variant, *question, ask(server, scratch, changed))
 
 
 def record_release(
-    release: str, home: Path, folder: Path, families: list[str], timeout: float
+    release: str,
+    home: Path,
+    folder: Path,
+    families: list[str],
+    *,
+    timeout: float,
+    method: str = recording.MAIN,
 ) -> None:
     """Asks a release about families, and writes the answers into a folder.
 
@@ -282,12 +331,16 @@ def record_release(
     with Server(python=python, pythonpath=pythonpath, timeout=timeout) as server:
         if server.about["vllm"].split("+")[0] != release:
             raise SystemExit(f"asked for {release}, found {server.about['vllm']}")
-        made = {"command": f"python -m tools.record --release {release}", **server.about}
-        write_release(folder, release, {**made, "patches": server.patches}, schemes())
+        command = f"python -m tools.record --release {release}"
+        if method == recording.MAIN:
+            made = {"command": command, **server.about, "patches": server.patches}
+            write_release(folder, release, made, schemes(method))
+        else:
+            command += f" --method {method}"
         for family in families:
             begin = time.monotonic()
-            recorder = record(server, family)
-            recorder.write(folder / f"{family}.json")
+            recorder = record(server, family, method, command)
+            recorder.write(folder / recording.name_of(family, method))
             seconds = time.monotonic() - begin
             print(f"{release} {family}: {recorder.summary()}, {seconds:.0f} s", flush=True)
 
@@ -297,7 +350,10 @@ def main() -> None:
     options = arguments()
     release: str = options.release
     families = options.family or list(tiny.families())
-    record_release(release, options.home, options.out / release, families, options.timeout)
+    folder = options.out / release
+    record_release(
+        release, options.home, folder, families, timeout=options.timeout, method=options.method
+    )
 
 
 def arguments() -> argparse.Namespace:
@@ -305,6 +361,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--release", required=True, choices=environments.releases())
     parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
+    parser.add_argument("--method", default=recording.MAIN, choices=recipes.dialects())
     parser.add_argument("--home", type=Path, default=environments.HOME, help="see environments.py")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--timeout", type=float, default=300)

@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tools.schemes import unquantized
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -23,6 +25,8 @@ Json = Any
 
 SCHEMA = "mtpfix.recording/1"
 RELEASE = "release.json"
+MAIN = "compressed-tensors"
+"""The method that every family is recorded with."""
 ABSENT, UNQUANTIZED, ERROR = "-", ".", "!"
 FIXED = {ABSENT: "not asked", UNQUANTIZED: "unquantized", ERROR: "error"}
 
@@ -91,6 +95,16 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.json") if path.name != RELEASE)
 
 
+def name_of(family: str, method: str) -> str:
+    """The name of a recording: of a family under a quantization method."""
+    return f"{family}.json" if method == MAIN else f"{family}+{method}.json"
+
+
+def family_of(path: Path) -> str:
+    """The family of a recording."""
+    return path.stem.partition("+")[0]
+
+
 def read(path: Path) -> Iterator[Case]:
     """The cases of one file."""
     release = json.loads(path.with_name(RELEASE).read_text(encoding="utf-8"))
@@ -101,16 +115,28 @@ def read(path: Path) -> Iterator[Case]:
         yield _case({**release, **data}, row)
 
 
+Unquantized = list[str] | dict[str, Json] | None
+"""Names, written as the dialect writes them; or the very keys; None leaves them out."""
+
+
 def with_quantization(
-    config: dict[str, Json], scheme: dict[str, Json] | None, ignore: list[str] | None
+    config: dict[str, Json], scheme: dict[str, Json] | None, ignore: Unquantized
 ) -> dict[str, Json]:
-    """A configuration with a quantization scheme, and with the keys that its family adds to one."""
+    """A configuration with a quantization scheme, and with the keys that its family adds to one.
+
+    Args:
+        config: the configuration of the model.
+        scheme: the quantization configuration without its list; None leaves the model as it is.
+        ignore: what is not quantized.
+    """
     bare = {key: value for key, value in config.items() if key != "quantization_config"}
     if scheme is None:
         return bare
     quantization = {**(config.get("quantization_config") or {}), **scheme}
-    if ignore is not None:
-        quantization["ignore"] = ignore
+    if isinstance(ignore, dict):
+        quantization.update(ignore)
+    elif ignore is not None:
+        quantization.update(unquantized(scheme["quant_method"], ignore))
     return {**bare, "quantization_config": quantization}
 
 
@@ -136,7 +162,7 @@ def _case(data: Json, row: Json) -> Case:
             if letter != ABSENT
         ),
         packed=row.get("packed", variant["packed"]),
-        ignore=row.get("ignore_after", ignore or []),
+        ignore=row.get("ignore_after", listed(ignore)),
         targets=row.get("targets_after") or given + row.get("added", variant["added"]),
         shared=row.get("shared", variant["shared"]),
         failures=tuple(row.get("failures", ())),
@@ -162,6 +188,12 @@ Key = tuple[str, str, str, str, int]
 """Part, kind, class and name of a module, and how many before it were the same."""
 
 
+def listed(ignore: Unquantized) -> list[str]:
+    """The entries, where they are a list."""
+    values = ignore.values() if isinstance(ignore, dict) else [ignore]
+    return next((value for value in values if isinstance(value, list)), [])
+
+
 def targets(quantization: dict[str, Json]) -> list[str]:
     """Every target of a configuration, in order."""
     groups = quantization.get("config_groups", {}).values()
@@ -173,7 +205,7 @@ class Variant:
     """The tables of one variant of a family, while they grow."""
 
     config: dict[str, Json]
-    ignores: dict[str, list[str] | None] = field(default_factory=dict)
+    ignores: dict[str, Unquantized] = field(default_factory=dict)
     modules: dict[Key, str] = field(default_factory=dict)
     """Path in the model of each module that was ever asked about."""
     defaults: dict[str, Json] = field(default_factory=dict)
@@ -199,15 +231,18 @@ class Recorder:
     Args:
         family: the family.
         schemes: the quantization configurations that cases name.
+        command: what makes the file, where it holds the schemes itself; else that of the
+            release does.
 
     Attributes:
         patches: what the family needs besides the patches for every model.
         variants: the tables of each variant; the caller adds one before its cases.
     """
 
-    def __init__(self, family: str, schemes: dict[str, Json]) -> None:
+    def __init__(self, family: str, schemes: dict[str, Json], *, command: str = "") -> None:
         self.family = family
         self.schemes = schemes
+        self.command = command
         self.patches: list[str] = []
         self.variants: dict[str, Variant] = {}
         self._letters: dict[str, str] = {}
@@ -253,8 +288,7 @@ class Recorder:
             rows = [{"param": u.param, "cls": u.cls, "kind": u.kind} for u in answer.unasked]
             table.defaults = {**said, **after, "unasked": rows}
         rest: dict[str, Json] = {**said, **after}
-        given = table.ignores.get(ignore) or []
-        if list(answer.ignore or ()) != given:
+        if list(answer.ignore or ()) != listed(table.ignores.get(ignore)):
             rest["ignore_after"] = None if answer.ignore is None else list(answer.ignore)
         if answer.failures:
             rest["failures"] = [
@@ -280,6 +314,9 @@ class Recorder:
         legend = FIXED | {letter: scheme for scheme, letter in self._letters.items()}
         head = {"family": self.family, "patches": self.patches, "legend": legend}
         lines = [f"{_json(key)}: {_json(value)}" for key, value in head.items()]
+        if self.command:
+            lines.append(f'"command": {_json(self.command)}')
+            lines.append(f'"schemes": {{\n{_entries(self.schemes)}\n}}')
         variants = {name: self._variant(table) for name, table in self.variants.items()}
         blocks = (f"{_json(name)}: {{\n{_entries(value)}\n}}" for name, value in variants.items())
         lines.append('"variants": {\n' + ",\n".join(blocks) + "\n}")

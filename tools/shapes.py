@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import disk, environments, tiny
-from tools.record import MAIN, ask, quantized
+from tools.record import MAIN, ask, schemes
+from tools.recording import MAIN as METHOD
+from tools.recording import with_quantization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +32,13 @@ PARTS: tuple[Part, Part] = ("trunk", "draft")
 def record(server: Server, families: list[str]) -> dict[str, Any]:
     """Asks vLLM about every tiny configuration of some families."""
     found: dict[str, Any] = {}
+    main = schemes(METHOD)[MAIN]
     with tempfile.TemporaryDirectory() as scratch:
         for family in families:
             for variant in tiny.variants(family):
                 config = tiny.config(family, variant)
-                plain = ask(server, Path(scratch), quantized(config, "", None))
-                built = ask(server, Path(scratch), quantized(config, MAIN, ["lm_head"]))
+                plain = ask(server, Path(scratch), with_quantization(config, None, None))
+                built = ask(server, Path(scratch), with_quantization(config, main, ["lm_head"]))
                 entry = {part: describe(part, family, config, plain, built) for part in PARTS}
                 base = found.get(f"{family}/{tiny.BASE}", {})
                 found[f"{family}/{variant}"] = {

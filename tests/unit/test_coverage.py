@@ -8,7 +8,7 @@ from mtpfix.coverage import coverage
 from mtpfix.engines.vllm import policy
 from mtpfix.report.families import markdown
 from tools import tiny
-from tools.recording import files, read
+from tools.recording import family_of, files, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ def recorded() -> set[tuple[str, str]]:
     """Family and release of every recording in which vLLM built a quantized draft."""
     found = set()
     for path in files(ROOT / "tests" / "conformance"):
-        family = policy.recognise(tiny.config(path.stem))
+        family = policy.recognise(tiny.config(family_of(path)))
         assert family is not None
         built = (case.draft_class is not None and bool(case.scheme) for case in read(path))
         if any(built):
