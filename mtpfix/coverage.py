@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mtpfix.engines.vllm import methods, policy
@@ -11,6 +11,27 @@ from mtpfix.model import PLATFORMS, Grade, Platform
 
 METHODS = methods.names()
 """Quantization methods that are judged, all of them for every family."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One quantization method.
+
+    Attributes:
+        method: its name, as the metadata or the engine has it.
+        reads: where its metadata stands. repair: the entries that are written, or why none.
+        decisions: how many decisions of real releases are recorded, and all foreseen.
+        families, releases: of those recordings, the releases oldest first.
+        proved: recipe -> the families whose repaired checkpoints a real vLLM has loaded.
+    """
+
+    method: str
+    reads: str
+    repair: str
+    decisions: int
+    families: tuple[str, ...]
+    releases: tuple[str, ...]
+    proved: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,27 @@ class Covered:
 def coverage() -> tuple[Covered, ...]:
     """Every family that has a policy."""
     return tuple(_covered(policy.policy(family)) for family in policy.families())
+
+
+def dialects() -> tuple[Dialect, ...]:
+    """Every quantization method that is judged."""
+    return tuple(_dialect(method) for method in METHODS)
+
+
+def _dialect(method: str) -> Dialect:
+    words, evidence = policy.dialect(method), policy.evidence()
+    recorded = evidence["recorded"].get(method, {})
+    releases = {release for rows in recorded.values() for release in rows}
+    proved = evidence["proved"].get(method, {})
+    return Dialect(
+        method=method,
+        reads=words["reads"],
+        repair=words["repair"],
+        decisions=evidence["decisions"].get(method, 0),
+        families=tuple(recorded),
+        releases=tuple(r for r in policy.covered_releases() if r in releases),
+        proved={recipe: tuple(families) for recipe, families in proved.items()},
+    )
 
 
 def _covered(known: Policy) -> Covered:

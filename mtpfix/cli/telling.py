@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -39,20 +42,35 @@ def explain(
 
 def families(
     *,
+    dialects: Annotated[
+        bool, typer.Option("--dialects", help="Quantization methods instead of families.")
+    ] = False,
     output_format: options.TableFormatOption = TableFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
     """Show what is covered: families and releases, and on what evidence."""
-    from mtpfix.coverage import coverage
-    from mtpfix.report import families as renderer
+    from mtpfix import coverage
+    from mtpfix.report import dialects as of_dialects
+    from mtpfix.report import families as of_families
 
-    covered = coverage()
-    if output_format is TableFormat.json:
-        text = renderer.json(covered)
-    elif output_format is TableFormat.markdown:
-        text = renderer.markdown(covered)
+    if dialects:
+        _put(of_dialects, coverage.dialects(), output_format, output_file, color)
     else:
+        _put(of_families, coverage.coverage(), output_format, output_file, color)
+
+
+def _put(
+    renderer: ModuleType,
+    rows: Sequence[object],
+    output_format: TableFormat,
+    output_file: Path | None,
+    color: Color,
+) -> None:
+    """Writes rows in one of the three formats that a renderer knows."""
+    if output_format is TableFormat.text:
         screen = output.result_screen(color.value, output_file)
-        text = renderer.text(covered, screen.width, color=screen.color, ascii=screen.ascii)
+        text = renderer.text(rows, screen.width, color=screen.color, ascii=screen.ascii)
+    else:
+        text = getattr(renderer, output_format.value)(rows)
     output.emit(text, output_file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
 
@@ -11,6 +11,7 @@ from mtpfix.coverage import METHODS, Covered
 from mtpfix.engines.vllm import policy
 from mtpfix.model import PLATFORMS, Grade, Platform
 from mtpfix.report import grid, words
+from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
 
 SCHEMA = "mtpfix.families/1"
@@ -75,29 +76,27 @@ def markdown(covered: Sequence[Covered]) -> str:
     lines = [
         "# What is covered",
         "",
-        f"Made by `mtpfix families --format markdown`. Quantization methods: {', '.join(METHODS)}.",
+        "Made by `mtpfix families --format markdown`, for compressed-tensors; the other "
+        "quantization methods are in [dialects.md](dialects.md).",
         "",
         "How well each release of vLLM is known on CUDA: **run** is compared, decision by "
         "decision, with recordings of that release; *read* comes from its source; a dash means "
         "that it has no MTP draft for the family. Other platforms are read in the source.",
         "",
-        _line(["family", *short, "platforms"]),
-        _line(["---"] * (len(short) + 2)),
     ]
     shown: dict[Grade | None, str] = {"run": "**run**", "read": "*read*", "assumed": "assumed"}
+    rows = []
     for one in covered:
         grades = [shown.get(one.grade(release, _main(one)), "-") for release in known]
-        lines.append(_line([f"`{one.family}`", *grades, ", ".join(one.platforms)]))
+        rows.append([f"`{one.family}`", *grades, ", ".join(one.platforms)])
+    lines += table(["family", *short, "platforms"], rows)
     lines += ["", "What they are recognised by, and what the newest release builds:", ""]
-    lines += [_line(["family", "model", "architectures", "draft class"]), _line(["---"] * 4)]
+    rows = []
     for one in covered:
         named = [", ".join(f"`{n}`" for n in n) for n in (one.architectures, one.draft_classes)]
-        lines.append(_line([f"`{one.family}`", one.title, *named]))
+        rows.append([f"`{one.family}`", one.title, *named])
+    lines += table(["family", "model", "architectures", "draft class"], rows)
     return "\n".join(lines) + "\n"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def json(covered: Sequence[Covered]) -> str:

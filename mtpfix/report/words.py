@@ -159,9 +159,9 @@ def reach(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
 # --- the whole report --------------------------------------------------------
 
 
-def count(number: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """`1 error`, `2 errors`; `nouns` where an s is not enough."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def tally(findings: Sequence[Finding]) -> str:

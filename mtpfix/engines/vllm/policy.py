@@ -133,6 +133,24 @@ def drafts() -> tuple[Row, ...]:
 
 
 @lru_cache(maxsize=1)
+def evidence() -> Row:
+    """What is known by running vLLM: see `about` in the file."""
+    data: Row = _data("evidence.json")
+    return data
+
+
+@lru_cache(maxsize=1)
+def _dialects() -> Mapping[str, Row]:
+    rows: Mapping[str, Row] = _data("dialects.json")["dialects"]
+    return rows
+
+
+def dialect(method: str) -> Row:
+    """What is done with the metadata of a quantization method, in words."""
+    return _dialects()[method]
+
+
+@lru_cache(maxsize=1)
 def _blocks() -> Mapping[str, list[Row]]:
     blocks: Mapping[str, list[Row]] = _data("blocks.json")["blocks"]
     return blocks
@@ -290,16 +308,21 @@ def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:
 
 
 def grade(policy: Policy, context: Context) -> Grade:
-    """The evidence for a family in one release, on one platform.
+    """The evidence for a family under one method, in one release, on one platform.
 
-    Recordings are made of what CUDA builds; other platforms are read in the sources, and
-    what holds for the newest release is assumed for those after it.
+    Recordings are made of what CUDA builds; the rest is read in the sources, and what
+    holds for the newest release is assumed for those after it.
     """
     if is_newer(context.release):
         return "assumed"
     row = policy.pick("grades", context)
-    value: Grade = row["value"] if row else "run" if context.platform == "cuda" else "read"
-    return value
+    if row is not None:
+        value: Grade = row["value"]
+        return value
+    recorded = evidence()["recorded"].get(context.method, {}).get(policy.family, ())
+    minors = {Version(release).release[:2] for release in recorded}
+    known = context.platform == "cuda" and Version(context.release).release[:2] in minors
+    return "run" if known else "read"
 
 
 _BRACES = re.compile(r"\{([^{}]*)\}")

@@ -1,0 +1,82 @@
+"""What is done with each quantization method, for a person, a program, and the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from json import dumps
+
+from mtpfix import __version__
+from mtpfix.coverage import Dialect
+from mtpfix.report import words
+from mtpfix.report.markdown import table
+from mtpfix.report.page import Page, mooded
+
+SCHEMA = "mtpfix.dialects/1"
+_HEADS = ("dialect", "read", "predict", "repair", "proved")
+
+
+def text(
+    rows: Sequence[Dialect],
+    width: int,
+    *,
+    color: bool,
+    ascii: bool,  # noqa: A002
+) -> str:
+    """One dialect after the other, without the marks of Markdown."""
+    page = Page(width, color=color)
+    for row in rows:
+        page.line(mooded(row.method, "strong"))
+        for label, said in zip(_HEADS[1:], _cells(row), strict=True):
+            page.item(mooded(f"{label:<9}", "quiet"), mooded(said.replace("`", "")), 2)
+    shown = page.text()
+    return shown.translate(words.ASCII) if ascii else shown
+
+
+def _predicted(row: Dialect) -> str:
+    """The evidence for predictions: what recordings of real releases cover."""
+    if not row.decisions:
+        return "read in the source"
+    families = words.count(len(row.families), "family", "families")
+    releases = words.count(len(row.releases), "release")
+    return f"{row.decisions:,} decisions, {families}, {releases}"
+
+
+def _proved(row: Dialect) -> str:
+    """The recipes that a real vLLM has loaded after the repair, and for how many families."""
+    told = (
+        f"`{recipe}` in {words.count(len(families), 'family', 'families')}"
+        for recipe, families in row.proved.items()
+    )
+    return ", ".join(told) or "-"
+
+
+def markdown(rows: Sequence[Dialect]) -> str:
+    """The page of the docs: `mtpfix families --dialects --format markdown`."""
+    lines = [
+        "# Quantization dialects",
+        "",
+        "Made by `mtpfix families --dialects --format markdown`. *Predict*: the decisions of real "
+        "releases that are recorded (`tests/conformance`) and all foreseen. *Proved*: "
+        "in how many families a real vLLM loads the repaired checkpoint clean "
+        "([proof.md](proof.md)); a dash means that no repair has been loaded.",
+        "",
+    ]
+    cells = ([f"`{row.method}`", *_cells(row)] for row in rows)
+    return "\n".join([*lines, *table(_HEADS, cells)]) + "\n"
+
+
+def _cells(row: Dialect) -> tuple[str, ...]:
+    """What stands under each heading but the first."""
+    return row.reads, _predicted(row), row.repair, _proved(row)
+
+
+def json(rows: Sequence[Dialect]) -> str:
+    """A document of schema `mtpfix.dialects/1`."""
+    document = {
+        "schema": SCHEMA,
+        "tool": {"name": "mtpfix", "version": __version__},
+        "engine": "vllm",
+        "dialects": [asdict(row) for row in rows],
+    }
+    return f"{dumps(document, indent=2)}\n"

@@ -1,0 +1,102 @@
+"""Counts what is recorded and what is proved, for each quantization method.
+
+    python -m tools.evidence
+
+Writes `mtpfix/data/vllm/evidence.json` from the recordings of `tests/conformance` and the
+table of `docs/proof.md`; a test holds it to them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mtpfix import quant
+from mtpfix.engines.vllm import policy
+from mtpfix.model import JsonFile
+from tools import schemes
+from tools.recording import files, read
+
+Table = dict[str, dict[str, list[str]]]
+"""By method, then by family or recipe."""
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "mtpfix" / "data" / "vllm" / "evidence.json"
+ABOUT = (
+    "What is known by running vLLM, by quantization method; made by `python -m tools.evidence`. "
+    "recorded: the releases whose decisions are recorded, by family; decisions: how many; proved: "
+    "the families whose repaired checkpoints vLLM has loaded, by the name of the recipe."
+)
+
+
+def recorded() -> tuple[Table, dict[str, int]]:
+    """Releases in which vLLM built a quantized draft, by method and family; and all decisions."""
+    found: Table = {}
+    decisions: Counter[str] = Counter()
+    for path in files(ROOT / "tests" / "conformance"):
+        methods: dict[str, str] = {}
+        for case in read(path):
+            if not case.scheme:
+                continue
+            if case.scheme not in methods:
+                methods[case.scheme] = method_of(case.config)
+            method = methods[case.scheme]
+            decisions[method] += len(case.outcomes)
+            family = policy.recognise(case.config) or ""
+            releases = found.setdefault(method, {}).setdefault(family, [])
+            if case.draft_class is not None and case.release not in releases:
+                releases.append(case.release)
+    return found, decisions
+
+
+def method_of(config: dict[str, Any]) -> str:
+    """The quantization method that a configuration is read as."""
+    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
+    assert place is not None  # noqa: S101 - recordings have metadata
+    return quant.read(place).method
+
+
+def proved() -> Table:
+    """The families of every recipe that the page of proofs has loaded clean, by method."""
+    found: Table = {}
+    page = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")
+    for family, scheme, after in re.findall(
+        r"^\| (\w+) \| (\S+) \|.*\| ([^|]*) \|$", page, re.MULTILINE
+    ):
+        if scheme in schemes.named() and after.startswith("clean"):
+            families = found.setdefault(schemes.dialect(scheme), {}).setdefault(scheme, [])
+            if family not in families:
+                families.append(family)
+    return found
+
+
+def document() -> str:
+    """The text of the file, a family or a recipe a line."""
+    families, decisions = recorded()
+    tables = {"recorded": families, "proved": proved()}
+    blocks = [f'  "about": {json.dumps(ABOUT)}']
+    blocks.append(f'  "decisions": {json.dumps(dict(sorted(decisions.items())))}')
+    blocks += [f'  "{name}": {{\n{_methods(table)}\n  }}' for name, table in tables.items()]
+    return "{\n" + ",\n".join(blocks) + "\n}\n"
+
+
+def _methods(table: Table) -> str:
+    return ",\n".join(
+        f'    "{method}": {{\n{_rows(table[method])}\n    }}' for method in sorted(table)
+    )
+
+
+def _rows(rows: dict[str, list[str]]) -> str:
+    return ",\n".join(f'      "{key}": {json.dumps(rows[key])}' for key in sorted(rows))
+
+
+def main() -> None:
+    """Entry point."""
+    FILE.write_text(document(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
