@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import disk, environments, tiny
 from tools.recording import Recorder, Variant, with_quantization, write_release
+from tools.schemes import of_dialect, quantization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +51,7 @@ class Question(NamedTuple):
 @cache
 def schemes() -> dict[str, Json]:
     """Quantization configurations without ignore lists, by name."""
-    found: dict[str, Json] = json.loads((tiny.HERE / "schemes.json").read_text(encoding="utf-8"))
-    del found["//"]
+    found = {name: quantization(name) for name in of_dialect("compressed-tensors")}
     return {**found, **targeted(found)}
 
 

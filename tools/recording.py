@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tools.schemes import unquantized
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -104,13 +106,20 @@ def read(path: Path) -> Iterator[Case]:
 def with_quantization(
     config: dict[str, Json], scheme: dict[str, Json] | None, ignore: list[str] | None
 ) -> dict[str, Json]:
-    """A configuration with a quantization scheme, and with the keys that its family adds to one."""
+    """A configuration with a quantization scheme, and with the keys that its family adds to one.
+
+    Args:
+        config: the configuration of the model.
+        scheme: the quantization configuration without its list; None leaves the model as it is.
+        ignore: names of modules that are not quantized, written as the dialect writes them; None
+            leaves them out.
+    """
     bare = {key: value for key, value in config.items() if key != "quantization_config"}
     if scheme is None:
         return bare
     quantization = {**(config.get("quantization_config") or {}), **scheme}
     if ignore is not None:
-        quantization["ignore"] = ignore
+        quantization.update(unquantized(scheme["quant_method"], ignore))
     return {**bare, "quantization_config": quantization}
 
 

@@ -1,0 +1,114 @@
+"""Quantization configurations by name, and how each dialect writes what it leaves unquantized.
+
+All of it is data: `schemes.json`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Json = Any
+Quantization = dict[str, Json]
+
+HF_QUANT_CONFIG = "hf_quant_config.json"
+"""The file that ModelOpt writes beside `config.json`, in words of its own."""
+
+
+class Part(NamedTuple):
+    """What one quantizer of a scheme takes."""
+
+    pattern: str
+    """Regex, searched for in names on disk."""
+    quantizer: str | None
+
+
+@cache
+def _data() -> dict[str, Json]:
+    path = Path(__file__).with_name("schemes.json")
+    data: dict[str, Json] = json.loads(path.read_text(encoding="utf-8"))
+    return data
+
+
+def named() -> dict[str, Quantization]:
+    """Every configuration without its list, by the name of the scheme."""
+    return {name: value for name, value in _data().items() if not name.startswith("//")}
+
+
+def quantization(scheme: str) -> Quantization:
+    """The configuration of a scheme, without its list."""
+    return copy.deepcopy(named()[scheme])
+
+
+def dialect(scheme: str) -> str:
+    """The `quant_method` of a scheme."""
+    method: str = named()[scheme]["quant_method"]
+    return method
+
+
+def of_dialect(method: str) -> list[str]:
+    """The schemes of a dialect."""
+    return [scheme for scheme in named() if dialect(scheme) == method]
+
+
+def dialects() -> list[str]:
+    """Every dialect that a scheme is written in."""
+    return list(dict.fromkeys(map(dialect, named())))
+
+
+def fits(scheme: str, family: str) -> bool:
+    """Whether a scheme is one that a family could have: some belong to one family alone."""
+    return family in _data()["//only"].get(scheme, [family])
+
+
+def parts(scheme: str) -> Iterator[Part]:
+    """What the quantizers of a scheme take, in order of precedence."""
+    for pattern, quantizer in _data()["//parts"].get(scheme, {"": scheme}).items():
+        group = named()[scheme].get("config_groups", {}).get(pattern)
+        targets = [pattern] if group is None else group["targets"]
+        yield from (Part(re.sub("^re:", "^", target), quantizer) for target in targets)
+
+
+def unquantized(method: str, names: Sequence[str]) -> Quantization:
+    """The keys by which a dialect says that it leaves modules unquantized.
+
+    Args:
+        method: the `quant_method`.
+        names: names of modules, or entries in the dialect's own form.
+    """
+    form = _data()["//lists"][method]
+    if form is None:
+        return {}
+    entries = [_entry(name, form.get("regex")) for name in names]
+    if "value" in form:
+        return {form["key"]: {entry: copy.copy(form["value"]) for entry in entries}}
+    return {form["key"]: entries}
+
+
+def _entry(name: str, mark: str | None) -> str:
+    """A name as an entry; with a mark, a regex that fits the name alone."""
+    if mark is None or name.startswith(mark):
+        return name
+    return f"{mark}^{re.escape(name)}$"
+
+
+def companions(config: dict[str, Json]) -> dict[str, Json]:
+    """The other files that state the quantization of a `config.json`, by name."""
+    stated = config.get("quantization_config", {})
+    if stated.get("quant_method") != "modelopt":
+        return {}
+    weights = stated.get("config_groups", {}).get("group_0", {}).get("weights", {})
+    own = {
+        "quant_algo": stated["quant_algo"],
+        "kv_cache_quant_algo": None,
+        "group_size": weights.get("group_size"),
+        "exclude_modules": stated.get("ignore", []),
+        "quantized_layers": stated.get("quantized_layers"),
+    }
+    kept = {k: v for k, v in own.items() if v is not None or k == "kv_cache_quant_algo"}
+    return {HF_QUANT_CONFIG: {"producer": stated["producer"], "quantization": kept}}
