@@ -13,18 +13,18 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from safetensors.torch import save_file
 
-from tools import tiny
+from tools import schemes, tiny
 from tools.quantizers import QUANTIZERS
 from tools.recording import with_quantization
 from tools.tiny import Stored, tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Mtp = Literal["bf16", "quantized", "mixed"]
 """How the MTP block is stored; mixed: its experts quantized (or its MLP), the rest not."""
@@ -42,9 +42,9 @@ COPIES = {
     ".output.weight": ("lm_head.weight",),
 }
 """Ends of names in the MTP block, and the tensors of the trunk that they repeat."""
-BLOCK = "ct-fp8-block"
-MIXED = "ct-nvfp4+fp8-block"
-SCHEMES = (NONE, *QUANTIZERS, MIXED)
+COARSE = ("ct-fp8-block", "fp8-block", "awq", "gptq", "auto-round")
+"""Schemes whose blocks or words are larger than the smallest matrices, which are left out."""
+SCHEMES = (NONE, *schemes.named())
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,19 @@ def forge(
         scheme: one of `SCHEMES`.
         variant: a variant of the family.
         mtp: how the MTP block is stored.
-        ignore: the ignore list of the configuration; None leaves the key out.
+        ignore: what the configuration leaves unquantized, as names or as entries in the form of
+            the dialect; None leaves the key out.
         shards: number of files; more than one gets an index, and the MTP block the last file.
         seed: of the random weights.
     """
     config = tiny.config(family, variant)
     generator = torch.Generator().manual_seed(seed)
     weights: dict[str, torch.Tensor] = {}
-    quantized: list[str] = []
+    quantized: dict[str, str] = {}
     trunk = tensors(family, variant, "trunk")
     present = {stored.name for stored in trunk}
     draft = [s for s in tensors(family, variant, "draft") if s.name not in present]
-    kept = unblocked(trunk, config) if scheme == BLOCK else []
+    kept = uncut(trunk, config, scheme) if scheme in COARSE else []
     chosen = {s.name for s in trunk if s.quantizable} | wanted(draft, mtp)
     chosen -= {f"{module}.weight" for module in kept}
     for stored in (*trunk, *draft):
@@ -102,24 +103,42 @@ def forge(
             weights[stored.name] = weight
         else:
             weights.update(QUANTIZERS[quantizer](module, weight))
-            quantized.append(module)
+            quantized[module] = quantizer
     modules = tuple(s.name.removesuffix(".weight") for s in draft if s.matrix)
     owned = {s.name.rpartition(".")[0] for s in draft}
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
     save(out, weights, block, shards)
     listed = None if ignore is None and not kept else [*(ignore or ()), *kept]
-    groups = None if scheme == NONE else quantization(scheme)
-    config = with_quantization(config, groups, listed)
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    stated = None if scheme == NONE else quantization(scheme, quantized)
+    config = with_quantization(config, stated, listed)
+    for file, value in {"config.json": config, **schemes.companions(config)}.items():
+        (out / file).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     return Forged(out, block, modules, tuple(quantized))
 
 
-def unblocked(trunk: Iterable[Stored], config: tiny.Config) -> list[str]:
-    """Ignore entries for what cannot be cut into blocks, and no recipe quantizes so."""
+def quantization(scheme: str, quantized: Mapping[str, str]) -> schemes.Quantization:
+    """The quantization configuration of a scheme for a checkpoint.
+
+    Args:
+        scheme: the name of the scheme.
+        quantized: the modules that are stored quantized, and by which quantizer.
+    """
+    stated = schemes.quantization(scheme)
+    if "quantized_layers" in stated:
+        algorithms = {name: schemes.named()[name]["quant_algo"] for name in quantized.values()}
+        stated["quantized_layers"] = {
+            module: {"quant_algo": algorithms[name]} for module, name in quantized.items()
+        }
+    return stated
+
+
+def uncut(trunk: Iterable[Stored], config: tiny.Config, scheme: str) -> list[str]:
+    """What is too small to be cut into blocks or words, and no recipe quantizes."""
     names = (stored.name.removesuffix(".weight") for stored in trunk)
     small = [name for name in names if name.endswith((".in_proj_a", ".in_proj_b"))]
-    return [*small, "re:.*visual.*"] if "vision_config" in config else small
+    vision = "vision_config" in config and schemes.dialect(scheme) == "compressed-tensors"
+    return [*small, "re:.*visual.*"] if vision else small
 
 
 def wanted(draft: Iterable[Stored], mtp: Mtp) -> set[str]:
@@ -134,22 +153,11 @@ def wanted(draft: Iterable[Stored], mtp: Mtp) -> set[str]:
 
 
 def choose(scheme: str, module: str) -> str | None:
-    """The quantizer for one module; None where no group of the scheme targets it."""
-    if scheme != MIXED:
-        return None if scheme == NONE else scheme
-    groups = quantization(MIXED)["config_groups"]
-    names = {"group_0": "ct-nvfp4", "group_1": "ct-fp8-block"}
-    for group, quantizer in names.items():
-        if any(re.match(target.removeprefix("re:"), module) for target in groups[group]["targets"]):
-            return quantizer
-    return None
-
-
-def quantization(scheme: str) -> dict[str, Any]:
-    """The quantization configuration of a scheme, without an ignore list."""
-    schemes = json.loads((tiny.HERE / "schemes.json").read_text(encoding="utf-8"))
-    config: dict[str, Any] = schemes[scheme]
-    return config
+    """The quantizer for one module; None where no part of the scheme takes it."""
+    if scheme == NONE:
+        return None
+    parts = schemes.parts(scheme)
+    return next((part.quantizer for part in parts if re.search(part.pattern, module)), None)
 
 
 def copied(stored: Stored, weights: dict[str, torch.Tensor]) -> torch.Tensor | None:

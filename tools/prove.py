@@ -73,7 +73,7 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
     limited = any(limit.phase != "forward" for limit in limits)
     faults = [
         *_prediction_faults(report, before),
-        *([] if limited else _after_faults(after, _kept(family, forged.mtp))),
+        *([] if limited else loading_faults(after, family, forged.mtp)),
         *_trunk_faults(before, after),
     ]
     if limited:
@@ -139,22 +139,24 @@ def _begins(text: str, start: str) -> bool:
     return re.match(pattern, text, re.DOTALL) is not None
 
 
-def _kept(family: str, tensors: Sequence[str]) -> list[str]:
-    """The tensors that must lie in the draft as they are on disk."""
-    return [name for name in tensors if not name.endswith(disk.rescaled(family))]
+def loading_faults(answer: Answer, family: str, tensors: Sequence[str]) -> list[str]:
+    """Why a draft is not loaded clean, bit by bit.
 
-
-def _after_faults(answer: Answer, tensors: Sequence[str]) -> list[str]:
-    """Why the repaired checkpoint is not loaded clean, bit by bit."""
+    Args:
+        answer: of a vLLM that loaded it.
+        family: its family.
+        tensors: those of the MTP block on disk.
+    """
     load = answer.load
     if answer.failures or load is None or load.verdict != "clean":
-        return [f"after the repair: {outcome(answer)}"]
+        return [f"not clean: {outcome(answer)}"]
     faults = []
     if load.uninitialised or load.partial:
-        faults.append(f"uninitialised after the repair: {[*load.uninitialised, *load.partial]}")
+        faults.append(f"uninitialised: {[*load.uninitialised, *load.partial]}")
     if load.lossy:
         faults.append(f"cast with loss: {load.lossy}")
-    unequal = sorted(set(load.unequal) & set(tensors))
+    kept = {name for name in tensors if not name.endswith(disk.rescaled(family))}
+    unequal = sorted(set(load.unequal) & kept)
     if unequal:
         faults.append(f"not bit-equal to the disk: {unequal}")
     return faults

@@ -48,6 +48,12 @@ def unfit(family: str) -> dict[str, str]:
     return reasons
 
 
+def variant(family: str, scheme: str) -> str:
+    """The variant of a family that a scheme is for: `schemes` names it where it is not the base."""
+    found: dict[str, str] = _data()["families"][family].get("schemes", {})
+    return found.get(scheme, BASE)
+
+
 def config(family: str, variant: str = BASE) -> Config:
     """The tiny configuration of a family, without quantization."""
     spec = _data()["families"][family]
