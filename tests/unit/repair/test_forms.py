@@ -1,0 +1,35 @@
+"""Every judged method has spellings, and none of them reaches further than it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from mtpfix.engines.vllm import methods
+from mtpfix.engines.vllm.policy import covered_releases
+from mtpfix.model import Entry
+from mtpfix.repair.forms import form
+
+ROOT = "model.layers.4."
+BELOW = ("self_attn.q_proj", "mlp.gate_up_proj", "mlp.experts", "head")
+OTHERS = ("model.layers.43.self_attn.q_proj", "model.layers.40.mlp.experts", "lm_head")
+RELEASES = (covered_releases()[0], covered_releases()[-1])
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("method", methods.names())
+def test_a_block_reaches_all_below_it_and_nothing_else(method: str, release: str) -> None:
+    block = form(method).block
+    if block is None:
+        return
+    listed = methods.of(method).listed([Entry(block(ROOT), "", "")], release)
+    assert all(listed.first(ROOT + name) for name in BELOW)
+    assert not any(listed.first(name) for name in OTHERS)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("method", methods.names())
+def test_a_name_reaches_the_module_of_that_name(method: str, release: str) -> None:
+    spelled = form(method).name(f"{ROOT}self_attn.q_proj")
+    listed = methods.of(method).listed([Entry(spelled, "", "")], release)
+    assert listed.first(f"{ROOT}self_attn.q_proj")
+    assert not any(listed.first(name) for name in OTHERS)
