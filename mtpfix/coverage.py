@@ -83,7 +83,7 @@ def dialects() -> tuple[Dialect, ...]:
 
 
 def _dialect(method: str) -> Dialect:
-    words, evidence = policy.dialect(method), policy.evidence()
+    words, evidence = policy.method(method), policy.evidence()
     recorded = evidence["recorded"].get(method, {})
     releases = {release for rows in recorded.values() for release in rows}
     proved = evidence["proved"].get(method, {})

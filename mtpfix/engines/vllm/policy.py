@@ -139,15 +139,21 @@ def evidence() -> Row:
     return data
 
 
-@lru_cache(maxsize=1)
-def _dialects() -> Mapping[str, Row]:
-    rows: Mapping[str, Row] = _data("dialects.json")["dialects"]
-    return rows
+@cache
+def method(name: str) -> Row:
+    """What is known about a quantization method.
 
-
-def dialect(method: str) -> Row:
-    """What is done with the metadata of a quantization method, in words."""
-    return _dialects()[method]
+    - `reads`, `repair`: what is done with its metadata, in words.
+    - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
+      are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
+      the metadata has one of them; `expects`: the format on disk that is loaded, `{format}`
+      that of the metadata; `error`: the exception instead of a class. From `get_quant_method`.
+    - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
+      and those that have a default or that only some configurations have (`more`). From
+      `create_weights`.
+    """
+    row: Row = _data(f"methods/{name}.json")
+    return row
 
 
 @lru_cache(maxsize=1)

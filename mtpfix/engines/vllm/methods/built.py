@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib import resources
-from typing import Any
-
+from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import RaisesError, plain
 from mtpfix.engines.vllm.policy import Context, Row, fitting
 from mtpfix.model import Decision, Entry, Module, QuantView
@@ -27,8 +22,8 @@ def quantized(
     Raises:
         RaisesError: the release raises instead of building it.
     """
-    rows = (row for row in table(view.method).get(module.kind, ()) if _speaks_of(row, view))
-    row = next(fitting(rows, context), None)
+    rows = policy.method(view.method)["classes"].get(module.kind, ())
+    row = next(fitting((row for row in rows if _speaks_of(row, view)), context), None)
     if row is None:
         return plain(module)
     if "error" in row:
@@ -40,16 +35,3 @@ def quantized(
 
 def _speaks_of(row: Row, view: QuantView) -> bool:
     return "formats" not in row or view.format in row["formats"]
-
-
-def table(method: str) -> Mapping[str, Sequence[Row]]:
-    """The rows of one method, by kind of module."""
-    rows: Mapping[str, Sequence[Row]] = _tables()[method]
-    return rows
-
-
-@lru_cache(maxsize=1)
-def _tables() -> Mapping[str, Any]:
-    path = resources.files("mtpfix") / "data" / "vllm" / "methods.json"
-    tables: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["methods"]
-    return tables

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
-from typing import Any
+
+from mtpfix.engines.vllm import policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +19,10 @@ class Params:
 
 def params(method: str, expects: str | None) -> Params | None:
     """Parameters of a module that `method` builds for a format; None where that is not known."""
-    table = _table()
-    row = table["methods"].get(method, {}).get(expects)
-    row = table["unquantized"] if expects == "unquantized" else row
+    if expects == "unquantized":
+        return _UNQUANTIZED
+    row = policy.method(method)["parameters"].get(expects)
     return None if row is None else Params(frozenset(row["needed"]), frozenset(row["more"]))
 
 
-@lru_cache(maxsize=1)
-def _table() -> Mapping[str, Any]:
-    path = resources.files("mtpfix") / "data" / "vllm" / "parameters.json"
-    table: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return table
+_UNQUANTIZED = Params(frozenset({"weight"}), frozenset())
