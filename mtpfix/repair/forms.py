@@ -54,4 +54,10 @@ _FORMS: Mapping[str, Form] = {
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "quark": Form(
+        name=lambda name: name or "re:^$",
+        experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"re:^{re.escape(root)}.*",
+        unmapped=lambda name: f"re:^{re.escape(name)}$",
+    ),
 }
