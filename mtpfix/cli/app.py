@@ -6,12 +6,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
 from mtpfix import __version__
-from mtpfix.cli import asking, judging, mending, output, telling
+from mtpfix.cli import asking, judging, mending, output, settings, telling
 from mtpfix.errors import MtpfixError, UsageError
 
 INTERRUPTED = 130
@@ -21,12 +22,13 @@ app = typer.Typer(
     # Plain help starts three times faster than help drawn by rich.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 clean, 1 findings or a diff that would change something, 2 usage or "
     "an unreadable target, 3 could not judge, 4 the files changed meanwhile. Every option of a "
-    "command can be set by the environment: MTPFIX_VLLM, MTPFIX_FAIL_ON, ...",
+    "command can be set by the environment: MTPFIX_VLLM, MTPFIX_FAIL_ON, ... Defaults are read "
+    "from mtpfix.toml, or [tool.mtpfix] of pyproject.toml, in the working directory.",
 )
 
 
@@ -38,16 +40,33 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback acts on it
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+    isolated: Annotated[
+        bool,
+        typer.Option(
+            "--isolated",
+            envvar="MTPFIX_ISOLATED",
+            show_envvar=False,
+            help="Read no defaults from mtpfix.toml or pyproject.toml.",
+        ),
     ] = False,
 ) -> None:
     """Inspect, judge and repair the quantization metadata of MTP blocks, by vLLM's own rules.
 
     Reads headers and JSON only: no GPU, no vLLM, no weights in memory.
     """
+    command = context.invoked_subcommand
+    if isolated or command is None or not settings.reads(command):
+        return
+    found = settings.find(Path())
+    if found is not None and (keys := settings.heeded(found, command)):
+        output.note(f"defaults from {found.file}: {', '.join(keys)}")
+        context.default_map = {command: settings.defaults(found, command)}
 
 
 class _Command(NamedTuple):

@@ -91,6 +91,14 @@ def option(flag: str, *flags: str, **details: Any) -> Any:
     return typer.Option(flag, *flags, envvar=name, show_envvar=False, **details)
 
 
+def _releases(incomplete: str) -> list[str]:
+    """Releases for the completion of a shell."""
+    from mtpfix.engines.vllm import policy  # noqa: PLC0415 - not for every `--help`
+
+    known = ("newest", "all", *policy.covered_releases())
+    return [word for word in known if word.startswith(incomplete)]
+
+
 _VLLM = "A release, a specifier such as '>=0.28,<0.34', newest or all; repeatable."
 _PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
 _CODES = "of this code or prefix (MTP2); repeatable."
@@ -98,11 +106,21 @@ _CODES = "of this code or prefix (MTP2); repeatable."
 TargetArg = Annotated[str, typer.Argument(metavar="TARGET", help="Checkpoint folder.")]
 VllmNewest = Annotated[
     list[str] | None,
-    option("--vllm", metavar="RELEASE", help=f"{_VLLM}  [default: newest]"),
+    option(
+        "--vllm",
+        metavar="RELEASE",
+        help=f"{_VLLM}  [default: newest]",
+        autocompletion=_releases,
+    ),
 ]
 VllmAll = Annotated[
     list[str] | None,
-    option("--vllm", metavar="RELEASE", help=f"{_VLLM}  [default: all]"),
+    option(
+        "--vllm",
+        metavar="RELEASE",
+        help=f"{_VLLM}  [default: all]",
+        autocompletion=_releases,
+    ),
 ]
 PlatformCuda = Annotated[
     list[PlatformChoice] | None,

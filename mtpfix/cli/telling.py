@@ -17,9 +17,20 @@ from mtpfix.cli import codes, options, output
 from mtpfix.cli.options import Color, Format, TableFormat
 
 
+def _codes(incomplete: str) -> list[tuple[str, str]]:
+    """Codes and titles for the completion of a shell."""
+    found = codes.explained().items()
+    return [(code, one.title) for code, one in found if code.startswith(incomplete.upper())]
+
+
 def explain(
     code: Annotated[
-        str | None, typer.Argument(metavar="CODE", help="Such as MTP201; without it, a list.")
+        str | None,
+        typer.Argument(
+            metavar="CODE",
+            help="Such as MTP201; without it, a list.",
+            autocompletion=_codes,
+        ),
     ] = None,
     *,
     output_format: options.FormatOption = Format.text,

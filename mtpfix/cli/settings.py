@@ -1,0 +1,157 @@
+"""Defaults of a project: `mtpfix.toml`, or `[tool.mtpfix]` in `pyproject.toml`.
+
+Only the working directory is looked at. What the command line or the environment
+says goes first. Whatever the file changes is said on stderr, since a file that came
+with a download could make the gate milder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtpfix.cli.options import FailOn, PlatformChoice, RepairFormat, ReportFormat
+from mtpfix.errors import UsageError
+from mtpfix.report.safe import inert
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OWN = "mtpfix.toml"
+SHARED = "pyproject.toml"
+
+_LIMIT = 1 << 20
+"""Bytes of a file that are read."""
+
+
+class _Key(NamedTuple):
+    """One setting: the parameter of the commands, the words it may be, whether it is a list."""
+
+    parameter: str
+    words: type[Enum] | None = None
+    many: bool = True
+
+
+_KEYS: Mapping[str, _Key] = {
+    "vllm": _Key("vllm"),
+    "platform": _Key("platform", PlatformChoice),
+    "select": _Key("select"),
+    "ignore": _Key("ignore"),
+    "fail-on": _Key("fail_on", FailOn, many=False),
+    "format": _Key("output_format", ReportFormat, many=False),
+}
+
+_JUDGING = ("vllm", "platform", "select", "ignore", "fail-on", "format")
+_COMMANDS: Mapping[str, Sequence[str]] = {
+    "inspect": _JUDGING,
+    "check": _JUDGING,
+    "rewrite": _JUDGING,
+    "override": ("vllm", "platform"),
+    "names": ("vllm", "platform"),
+}
+"""Command -> the settings that it heeds."""
+
+Settings = Mapping[str, Any]
+"""Setting -> a word, or a list of words."""
+
+
+class Found(NamedTuple):
+    """The settings of a file, and its name."""
+
+    file: str
+    settings: Settings
+
+
+def find(folder: Path) -> Found | None:
+    """The settings of a folder; `mtpfix.toml` goes before `pyproject.toml`.
+
+    Raises:
+        UsageError: the file cannot be read, is no TOML, or holds something else than settings.
+    """
+    own = _read(folder / OWN)
+    if own is not None:
+        return Found(OWN, _checked(own, OWN))
+    shared = _read(folder / SHARED)
+    tools = {} if shared is None else shared.get("tool")
+    if not isinstance(tools, dict) or "mtpfix" not in tools:
+        return None
+    return Found(SHARED, _checked(tools["mtpfix"], SHARED))
+
+
+def defaults(found: Found, command: str) -> dict[str, Any]:
+    """Parameter -> value, for those settings that a command heeds."""
+    chosen = {key: found.settings[key] for key in heeded(found, command)}
+    return {_KEYS[key].parameter: value for key, value in chosen.items()}
+
+
+def heeded(found: Found, command: str) -> list[str]:
+    """The settings of a file that a command heeds; a format that it lacks is none of them."""
+    keys = [key for key in _COMMANDS.get(command, ()) if key in found.settings]
+    known = [form.value for form in RepairFormat]
+    if command == "rewrite" and found.settings.get("format", known[0]) not in known:
+        keys.remove("format")
+    return keys
+
+
+def reads(command: str | None) -> bool:
+    """Whether a command heeds settings at all."""
+    return command in _COMMANDS
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The content of a TOML file; None if there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise _refused(path.name, f"cannot be read ({error.strerror})") from None
+    if len(raw) > _LIMIT:
+        raise _refused(path.name, f"more than {_LIMIT} bytes")
+    try:
+        found: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _refused(path.name, f"not TOML ({inert(str(error))})") from None
+    return found
+
+
+def _checked(given: object, file: str) -> Settings:
+    if not isinstance(given, dict):
+        raise _refused(file, "`mtpfix` is not a table")
+    return {key: _value(key, value, file) for key, value in given.items()}
+
+
+def _value(key: str, value: object, file: str) -> str | list[str]:
+    """The value of one setting as options take it."""
+    known = _KEYS.get(key)
+    if known is None:
+        raise _refused(file, f"there is no setting `{inert(key)}`")
+    given = value if isinstance(value, list) and known.many else [value]
+    words = [_word(key, word, file) for word in given]
+    if not words:
+        raise _refused(file, f"`{key}` is an empty list")
+    return words if known.many else words[0]
+
+
+def _word(key: str, word: object, file: str) -> str:
+    known = _KEYS[key]
+    if not isinstance(word, str) or not word:
+        kind = "a string or a list of strings" if known.many else "a string"
+        raise _refused(file, f"`{key}` is not {kind}")
+    if known.words is not None and word not in [one.value for one in known.words]:
+        choices = ", ".join(one.value for one in known.words)
+        raise UsageError(f"{file}: `{key}` cannot be {inert(word)}", f"choose of: {choices}")
+    return word
+
+
+def _refused(file: str, why: str) -> UsageError:
+    where = "of mtpfix.toml" if file == OWN else "of [tool.mtpfix]"
+    return UsageError(
+        f"{file}: {why}", f"the settings {where} are {', '.join(_KEYS)}; --isolated reads no file"
+    )
