@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 
@@ -14,6 +15,14 @@ from mtpfix.cli import gate, options, output
 from mtpfix.cli.options import Color, FailOn, Format, PlatformChoice
 from mtpfix.cli.output import Screen
 from mtpfix.model import Report
+from mtpfix.report.safe import inert
+
+
+class Login(NamedTuple):
+    """How a repo of the Hub is reached."""
+
+    revision: str | None
+    token: str | None
 
 
 def inspect(
@@ -22,6 +31,8 @@ def inspect(
     platform: options.PlatformCuda = None,
     *,
     trunk: options.Trunk = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -35,7 +46,8 @@ def inspect(
     Exits 0 whenever it could read and judge; `exit_code` in the JSON is that of `check`.
     """
     wish = gate.wish(select, ignore, fail_on.value)
-    report = _judged(target, vllm, platform, wish, trunk=trunk)
+    login = Login(revision, token)
+    report = _judged(target, login, vllm, platform, wish, trunk=trunk)
     _emit(report, partial(_text, verbose=verbose), output_format, output_file, color)
     raise typer.Exit(gate.readable(report))
 
@@ -45,6 +57,8 @@ def check(
     vllm: options.VllmNewest = None,
     platform: options.PlatformCuda = None,
     *,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -55,7 +69,7 @@ def check(
 ) -> None:
     """Judge as `inspect` does, and fail where something is wrong: the gate for CI."""
     wish = gate.wish(select, ignore, fail_on.value)
-    report = _judged(target, vllm, platform, wish)
+    report = _judged(target, Login(revision, token), vllm, platform, wish)
     render = partial(_text, verbose=True) if verbose else _brief
     _emit(report, render, output_format, output_file, color)
     raise typer.Exit(report.exit_code)
@@ -63,6 +77,7 @@ def check(
 
 def _judged(
     target: str,
+    login: Login,
     vllm: Sequence[str] | None,
     platform: Iterable[PlatformChoice] | None,
     wish: gate.Wish,
@@ -72,12 +87,15 @@ def _judged(
     """The report on a target, with the findings that count."""
     from mtpfix import api
 
-    report = api.inspect(
-        options.local(target),
-        vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, ("cuda",)),
-        trunk=trunk,
-    )
+    with output.working(f"reading {inert(target)}"):
+        report = api.inspect(
+            target,
+            vllm=options.releases(vllm, "newest"),
+            platforms=options.platforms(platform, ("cuda",)),
+            trunk=trunk,
+            revision=login.revision,
+            token=login.token,
+        )
     return gate.gated(report, wish)
 
 
