@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.checkpoint.strict import shown
-from mtpfix.errors import UsageError
+from mtpfix.errors import TargetError, UsageError
 
 _SCHEME = "hf://"
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -75,4 +75,9 @@ def opened(target: str | Path, revision: str | None = None, token: str | None = 
         return LocalSource(str(target))
     from mtpfix.checkpoint.hub import HubSource  # noqa: PLC0415 - heavy, and only for a repo
 
-    return HubSource(found.repo, found.revision, token)
+    try:
+        return HubSource(found.repo, found.revision, token)
+    except TargetError as error:
+        if str(target).startswith(_SCHEME):
+            raise
+        raise TargetError(f"{error.message}; and there is no such folder", error.remedy) from None

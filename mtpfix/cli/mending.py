@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 
 from mtpfix.cli import gate, options, output
-from mtpfix.cli.options import Color, FailOn, Format
+from mtpfix.cli.options import Color, FailOn, Format, RepairFormat
 from mtpfix.errors import RefusedError, UsageError
 from mtpfix.model import PLATFORMS, Platform
 
@@ -77,7 +78,7 @@ def rewrite(
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
-    output_format: options.FormatOption = Format.text,
+    output_format: options.RepairFormatOption = RepairFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
@@ -89,13 +90,9 @@ def rewrite(
     """
     from mtpfix.pushing import Push
     from mtpfix.repair.plan import Options
-    from mtpfix.report import commit
+    from mtpfix.report import change
     from mtpfix.report import rewrite as renderer
 
-    wish = gate.wish(select, ignore, fail_on.value)
-    how = Push(repo_id, create_pr, commit_message, commit.description, allow_partial, dry_run)
-    way = _Way(write, output_dir, not no_backup, push_to_hub, how)
-    _refuse_contradictions(way)
     chosen = _Chosen(
         vllm=options.releases(vllm, "all"),
         platforms=options.platforms(platform, PLATFORMS),
@@ -103,27 +100,45 @@ def rewrite(
         revision=revision,
         token=token,
     )
+    wish = gate.wish(select, ignore, fail_on.value)
+    command = _command(target, vllm, chosen["platforms"])
+
+    def describe(made: Repair) -> str:
+        return change.render(_outcome(made, way, wish), command)
+
+    how = Push(repo_id, create_pr, commit_message, describe, allow_partial, dry_run)
+    way = _Way(write, output_dir, not no_backup, push_to_hub, how)
+    _refuse_contradictions(way)
     with output.working("trying repairs on every release"):
         made, pushed = _made(target, way, chosen)
-    outcome = renderer.Outcome(
-        before=gate.gated(made.before, wish),
-        after=gate.gated(made.after, wish),
-        plan=made.plan,
-        diff=made.diff,
-        files=tuple(made.files),
-        written=write and bool(made.files),
-        output=output_dir,
-        backup=way.backup,
-        named=frozenset(name for finding in made.after.findings for name in finding.modules),
-        pushed=pushed,
-    )
-    if output_format is Format.json:
+    outcome = _outcome(made, way, wish, pushed)
+    if output_format is RepairFormat.json:
         output.emit(renderer.json(outcome), output_file)
+    elif output_format is RepairFormat.markdown:
+        output.emit(change.render(outcome, command), output_file)
     elif outcome.plan.refused is not None:
         raise RefusedError(outcome.plan.refused, "see `mtpfix inspect` for each module")
     else:
         _show(outcome, color, output_file, verbose=verbose)
     raise typer.Exit(outcome.exit_code)
+
+
+def _outcome(made: Repair, way: _Way, wish: gate.Wish, pushed: Pushed | None = None) -> Outcome:
+    """What is told of a repair, with the findings that count."""
+    from mtpfix.report import rewrite as renderer
+
+    return renderer.Outcome(
+        before=gate.gated(made.before, wish),
+        after=gate.gated(made.after, wish),
+        plan=made.plan,
+        diff=made.diff,
+        files=tuple(made.files),
+        written=way.write and bool(made.files),
+        output=way.output,
+        backup=way.backup,
+        named=frozenset(name for finding in made.after.findings for name in finding.modules),
+        pushed=pushed,
+    )
 
 
 class _Chosen(TypedDict):
@@ -169,6 +184,15 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> tuple[Repair, Pushed | Non
         backup=way.backup,
     )
     return made, None
+
+
+def _command(target: str, vllm: Iterable[str] | None, places: Sequence[Platform]) -> str:
+    """The command line that makes the same repair."""
+    words = ["mtpfix", "rewrite", target]
+    words += [word for release in vllm or () for word in ("--vllm", release)]
+    if tuple(places) != PLATFORMS:
+        words += [word for platform in places for word in ("--platform", platform)]
+    return shlex.join(words)
 
 
 def _show(outcome: Outcome, color: Color, file: Path | None, *, verbose: bool) -> None:

@@ -201,9 +201,9 @@ def test_the_command_says_where_it_went(repo: Repo, capsys: pytest.CaptureFixtur
 def test_the_text_of_a_pull_request(repo: Repo) -> None:
     assert command("--push-to-hub", "--create-pr", "--token", READ_TOKEN) == 0
     text = repo.prs[0]["description"]
-    assert f"- added `{ENTRY}`" in text
-    assert "| 0.32.0 | cuda | fails to load | is clean |" in text
-    assert f"    mtpfix inspect {NAME}" in text
+    assert f"Added: `{ENTRY}`" in text
+    assert "changes no weight" in text
+    assert f"`mtpfix rewrite {NAME} --vllm 0.32.0 --platform cuda`" in text
 
 
 def test_the_document_for_programs(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,7 +198,9 @@ def test_requests_run_side_by_side(hub: Hub, repo: Repo) -> None:
 
 def test_a_missing_repo(hub: Hub) -> None:
     error = refused("org/none")
-    assert (error.exit_code, error.message) == (2, "org/none: no such repo, or a private one")
+    what = "org/none: no such repo, or a private one"
+    assert (error.exit_code, error.message) == (2, f"{what}; and there is no such folder")
+    assert refused("hf://org/none").message == what
     assert "hf auth login" in error.remedy
 
 
@@ -216,11 +218,11 @@ def test_a_gated_repo(hub: Hub, repo: Repo) -> None:
 
 
 def test_a_missing_revision(repo: Repo) -> None:
-    assert refused(NAME, revision="v9").message == f"{NAME}: has no revision 'v9'"
+    assert refused(f"hf://{NAME}", revision="v9").message == f"{NAME}: has no revision 'v9'"
 
 
 def test_a_refused_token(repo: Repo) -> None:
-    error = refused(NAME, token="hf_" + "bad" * 9)
+    error = refused(f"hf://{NAME}", token="hf_" + "bad" * 9)
     assert error.message == f"{NAME}: the token was refused"
 
 
