@@ -14,7 +14,7 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import compressed_tensors, fp8
+from mtpfix.quant import compressed_tensors, fp8, modelopt
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -23,6 +23,7 @@ __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "
 _DIALECTS: Mapping[str, ModuleType] = {
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    **dict.fromkeys(modelopt.METHODS, modelopt),
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
