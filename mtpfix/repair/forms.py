@@ -60,4 +60,10 @@ _FORMS: Mapping[str, Form] = {
     "modelopt_fp4": _MODELOPT,
     "modelopt_mxfp8": _MODELOPT,
     "modelopt_mixed": _MODELOPT,
+    "quark": Form(
+        name=lambda name: name or "re:^$",
+        experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"re:^{re.escape(root)}.*",
+        unmapped=lambda name: f"re:^{re.escape(name)}$",
+    ),
 }

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import awq, compressed_tensors, fp8, modelopt, modelopt_mixed
+from mtpfix.engines.vllm.methods import (
+    awq,
+    compressed_tensors,
+    fp8,
+    modelopt,
+    modelopt_mixed,
+    quark,
+)
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
@@ -16,6 +23,7 @@ _METHODS: Mapping[str, Method] = {
     "modelopt_fp4": modelopt,
     "modelopt_mxfp8": modelopt,
     "modelopt_mixed": modelopt_mixed,
+    "quark": quark,
 }
 
 
