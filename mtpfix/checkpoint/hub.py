@@ -144,6 +144,21 @@ class HubSource:
             return wire.fetch(url, self._headers, begin, count, ranged=ranged)
 
 
+def repos(owner: str, token: str | None = None) -> tuple[str, ...]:
+    """The repos of a user or an organization that hold safetensors files, sorted.
+
+    Raises:
+        TargetError: the Hub cannot be asked.
+    """
+    api = HfApi(token=token)
+    with wire.explained(owner):
+        found = wire.patiently(
+            lambda: [model.id for model in api.list_models(author=owner, filter="safetensors")],
+            tries=3,
+        )
+    return tuple(sorted(found))
+
+
 def _plain(path: str) -> bool:
     """Whether a path stays in the repo and lies in no hidden folder."""
     return not climbs_out(path) and not any(p.startswith(".") for p in path.split("/")[:-1])

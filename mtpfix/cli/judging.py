@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import typer
 
-from mtpfix.cli import gate, options, output, rendering
+from mtpfix.cli import auditing, gate, options, output, rendering
 from mtpfix.cli.options import Color, FailOn, PlatformChoice, ReportFormat
 from mtpfix.cli.output import Screen
+from mtpfix.errors import UsageError
 from mtpfix.model import Report
 from mtpfix.report.safe import inert
 
@@ -54,10 +55,13 @@ def inspect(
 
 
 def check(
-    target: options.TargetArg = ".",
+    targets: options.TargetsArg = None,
     vllm: options.VllmNewest = None,
     platform: options.PlatformCuda = None,
     *,
+    from_file: options.FromFile = None,
+    org: options.Owner = None,
+    jobs: options.Jobs = 8,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -69,13 +73,28 @@ def check(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Judge as `inspect` does, and fail where something is wrong: the gate for CI."""
+    """Judge as `inspect` does, and fail where something is wrong: the gate for CI.
+
+    Of several targets each is judged on its own: a line tells how it fares, and the exit
+    code is the worst of all.
+    """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
-    report = _judged(target, Login(revision, token), vllm, platform, wish)
-    person = partial(_text, verbose=True) if verbose else _brief
-    rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
-    raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
+    many = from_file is not None or org is not None or len(targets or ()) > 1
+    if not many:
+        target = targets[0] if targets else "."
+        report = _judged(target, Login(revision, token), vllm, platform, wish)
+        person = partial(_text, verbose=True) if verbose else _brief
+        rendering.emit(
+            report, person, form=output_format, file=output_file, color=color, also=copies
+        )
+        raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
+    if revision is not None:
+        raise UsageError("--revision is for one target", "give org/name@revision")
+    every = auditing.gathered(targets, from_file, org, token)
+    rows = auditing.audited(every, vllm, platform, wish, token=token, jobs=jobs)
+    auditing.emit(rows, form=output_format, file=output_file, color=color, also=copies)
+    raise typer.Exit(rendering.exit_code(auditing.worst(rows), output_format))
 
 
 def _judged(

@@ -98,7 +98,24 @@ _CODES = "of this code or prefix (MTP2); repeatable."
 TargetArg = Annotated[
     str, typer.Argument(metavar="TARGET", help="Checkpoint folder, or org/name[@revision].")
 ]
+TargetsArg = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET...", help="Checkpoint folders, or org/name[@revision].  [default: .]"
+    ),
+]
 FolderArg = Annotated[str, typer.Argument(metavar="FOLDER", help="Checkpoint folder.")]
+FromFile = Annotated[
+    Path | None,
+    option("--from-file", metavar="FILE", help="Also the targets in this file, one a line."),
+]
+Owner = Annotated[
+    str | None,
+    option("--org", metavar="NAME", help="Also all repos of this user or organization."),
+]
+Jobs = Annotated[
+    int, option("--jobs", metavar="N", min=1, max=64, help="Targets read side by side.")
+]
 Revision = Annotated[
     str | None,
     option("--revision", metavar="REV", help="Branch, tag, commit or refs/pr/N of a Hub repo."),

@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.rules", "mtpfix.repair"),
     ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage", "mtpfix.targets"),
     ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
+    ("mtpfix.auditing",),
     ("mtpfix.report",),
     ("mtpfix.cli", "mtpfix.__main__"),
 )
