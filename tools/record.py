@@ -263,7 +263,8 @@ def _of_method(family: str, variant: str, method: str) -> Iterator[Question]:
     if variant != tiny.BASE:
         yield from (Question(main, name) for name in TELLING)
         return
-    yield from (Question(main, name) for name in (*SPELLED, *EXPERTS, *recipes.wild(method)))
+    own = (name for name in recipes.wild(method) if recipes.fits(name, family))
+    yield from (Question(main, name) for name in (*SPELLED, *EXPERTS, *own))
     yield from (Question(scheme, name) for scheme in others for name in TELLING)
 
 

@@ -145,7 +145,8 @@ def _case(data: Json, row: Json) -> Case:
     ignore = variant["ignores"].get(row["ignore"])
     scheme = data["schemes"][row["scheme"]] if row["scheme"] else None
     config = with_quantization(variant["config"], scheme, ignore)
-    errors = iter(row.get("errors", ()))
+    messages = data.get("messages", ())
+    errors = (messages[e] if isinstance(e, int) else e for e in row.get("errors", ()))
     modules = [_module(*row) for row in variant["modules"]]
     given = targets(config.get("quantization_config", {}))
     return Case(
@@ -246,6 +247,7 @@ class Recorder:
         self.patches: list[str] = []
         self.variants: dict[str, Variant] = {}
         self._letters: dict[str, str] = {}
+        self._messages: dict[str, int] = {}
         self._cases: list[tuple[dict[str, Json], dict[Key, str], dict[Key, str]]] = []
 
     def add(self, variant: str, scheme: str, ignore: str, answer: Json) -> None:
@@ -321,6 +323,9 @@ class Recorder:
         blocks = (f"{_json(name)}: {{\n{_entries(value)}\n}}" for name, value in variants.items())
         lines.append('"variants": {\n' + ",\n".join(blocks) + "\n}")
         cases = ",\n".join(_json(self._line(*case)) for case in self._cases)
+        if self._messages:
+            messages = ",\n".join(map(_json, self._messages))
+            lines.append(f'"messages": [\n{messages}\n]')
         lines.append(f'"cases": [\n{cases}\n]')
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
@@ -347,7 +352,8 @@ class Recorder:
         line = {k: v for k, v in row.items() if not (k in usual and v == usual[k])}
         line["built"] = "".join(letters.get(key, ABSENT) for key in table.order())
         if errors:
-            line["errors"] = [errors[key] for key in table.order() if key in errors]
+            raised = (errors[key] for key in table.order() if key in errors)
+            line["errors"] = [self._messages.setdefault(e, len(self._messages)) for e in raised]
         return line
 
 

@@ -62,8 +62,12 @@ def dialects() -> list[str]:
 
 
 def fits(scheme: str, family: str) -> bool:
-    """Whether a scheme is one that a family could have: some belong to one family alone."""
-    return family in _data()["//only"].get(scheme, [family])
+    """Whether a family is asked about a scheme, or entries: some belong to one family alone.
+
+    What a name has before a colon speaks for all names that begin like it.
+    """
+    kind, colon, _ = scheme.partition(":")
+    return family in _data()["//only"].get(kind + colon, [family])
 
 
 def parts(scheme: str) -> Iterator[Part]:
