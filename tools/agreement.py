@@ -81,7 +81,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     modules = [decision.module for decision in decisions]
     yield from _names(case, modules)
     yield from _paths(case, modules)
-    if case.shared and case.ignore is not None:
+    if case.shared and case.ignore is not None and not view.keyed:
         after = in_force(view, known, context, "draft")
         ours = [entry.text for entry in after.ignore]
         if ours != case.ignore:
@@ -155,11 +155,12 @@ def _keys(module: Module | recording.Module, path: str) -> tuple[tuple[str, ...]
 
 
 def _same(decision: Decision, outcome: Outcome, case: Case) -> bool:
-    """As `same`; a class that refuses to be quantized raises after the decision."""
-    if decision.built == "error" and decision.error == decision.module.refuses:
+    """As `same`; a class that refuses what it is given raises after the decision."""
+    refused = decision.error == decision.module.refuses or outcome.built == "unquantized"
+    if decision.built == "error" and refused:
         phase = "target" if decision.module.part == "trunk" else "draft"
         raised = [f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == phase]
-        return outcome.built == "quantized" and raised == [decision.error]
+        return outcome.built != "error" and raised == [decision.error]
     return same(decision, outcome, case.release)
 
 

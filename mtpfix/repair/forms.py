@@ -60,6 +60,12 @@ _FORMS: Mapping[str, Form] = {
     "modelopt_fp4": _MODELOPT,
     "modelopt_mxfp8": _MODELOPT,
     "modelopt_mixed": _MODELOPT,
+    "auto-round": Form(
+        name=lambda name: name or "^$",
+        experts=lambda name: rf"^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"^{re.escape(root)}.*",
+        unmapped=lambda name: f"^{re.escape(name)}$",
+    ),
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mtpfix.engines.vllm.methods import (
+    auto_round,
     awq,
     compressed_tensors,
     fp8,
@@ -16,6 +17,7 @@ from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
 _METHODS: Mapping[str, Method] = {
+    "auto-round": auto_round,
     "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
