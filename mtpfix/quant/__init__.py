@@ -14,7 +14,7 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import awq, compressed_tensors, fp8
+from mtpfix.quant import awq, compressed_tensors, fp8, gptq
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -24,6 +24,7 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    "gptq": gptq,
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

@@ -54,4 +54,9 @@ _FORMS: Mapping[str, Form] = {
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "gptq": Form(
+        name=lambda name: f"-:^{re.escape(name)}$",
+        experts=lambda name: f"-:^{re.escape(name)}$",
+        block=lambda root: f"-:^{re.escape(root)}.*",
+    ),
 }

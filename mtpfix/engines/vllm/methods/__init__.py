@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import awq, compressed_tensors, fp8
+from mtpfix.engines.vllm.methods import awq, compressed_tensors, fp8, gptq
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
@@ -12,6 +12,7 @@ _METHODS: Mapping[str, Method] = {
     "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    "gptq": gptq,
 }
 
 
