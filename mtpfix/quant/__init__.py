@@ -14,7 +14,7 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import awq, compressed_tensors, fp8, gptq
+from mtpfix.quant import awq, compressed_tensors, fp8, gptq, modelopt, quark
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -25,6 +25,8 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
     "gptq": gptq,
+    **dict.fromkeys(modelopt.METHODS, modelopt),
+    "quark": quark,
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

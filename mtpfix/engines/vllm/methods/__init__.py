@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import awq, compressed_tensors, fp8, gptq
+from mtpfix.engines.vllm.methods import (
+    awq,
+    compressed_tensors,
+    fp8,
+    gptq,
+    modelopt,
+    modelopt_mixed,
+    quark,
+)
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
@@ -13,6 +21,11 @@ _METHODS: Mapping[str, Method] = {
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
     "gptq": gptq,
+    "modelopt": modelopt,
+    "modelopt_fp4": modelopt,
+    "modelopt_mxfp8": modelopt,
+    "modelopt_mixed": modelopt_mixed,
+    "quark": quark,
 }
 
 
