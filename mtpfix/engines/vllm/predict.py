@@ -54,7 +54,7 @@ class Predictor:
         try:
             if self._broken is not None:
                 raise self._broken
-            alone = self._spared and self._spared.decide(module)
+            alone = None if self._spared is None else self._spared.decide(module)
             if alone is not None:
                 return alone
             return _accepted(self._ask(module))

@@ -143,3 +143,45 @@ def test_a_key_that_is_missing_is_refused(key: str) -> None:
     errors = [d.error for d in found if d.error is not None]
     assert errors
     assert all(error.startswith("ValueError: Cannot find any of") for error in errors)
+
+
+# --- rules that a draft class looks for itself -------------------------------
+
+QWEN: Config = {
+    "architectures": ["Qwen3_5ForConditionalGeneration"],
+    "model_type": "qwen3_5",
+    "text_config": {
+        "num_hidden_layers": 2,
+        "mtp_num_hidden_layers": 1,
+        "full_attention_interval": 2,
+    },
+}
+
+
+def of_qwen(release: str, dynamic: Any) -> dict[str, Decision]:
+    config = gptq(QWEN, dynamic=dynamic)
+    context = names.context(known(config), config, release, "cuda", "gptq")
+    found = predict(known(config), view_of(config), context, modules(config, "draft", release))
+    return {decision.module.name: decision for decision in found}
+
+
+@pytest.mark.parametrize(("release", "built"), [("0.26.0", "quantized"), ("0.27.1", "unquantized")])
+def test_a_rule_that_holds_mtp_spares_every_mtp_layer_of_qwen(release: str, built: str) -> None:
+    decision = of_qwen(release, {"-:nothing.mtp": {}})["mtp.layers.0.mlp.down_proj"]
+    assert decision.built == built
+    assert decision.module.asks == (built == "quantized")
+
+
+@pytest.mark.parametrize("key", ["+:mtp", "mtp", "-:MTP", "-:model"])
+def test_no_other_rule_spares_them(key: str) -> None:
+    assert of_qwen("0.32.0", {key: {}})["mtp.layers.0.mlp.down_proj"].built == "quantized"
+
+
+def test_the_layer_before_them_is_asked_all_the_same() -> None:
+    found = of_qwen("0.32.0", {"-:nothing.mtp": {}})
+    assert found["mtp.fc"].module.asks
+
+
+def test_null_in_the_place_of_rules_is_an_exception() -> None:
+    decision = of_qwen("0.32.0", None)["mtp.layers.0.mlp.down_proj"]
+    assert (decision.error or "").startswith("TypeError")
