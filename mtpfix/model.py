@@ -251,6 +251,11 @@ class Decision:
     error: str | None = None
     """`Type: message` of the exception, where building raises."""
 
+    @property
+    def takes_plain(self) -> bool:
+        """Whether it loads unquantized weights: some methods quantize them as they load."""
+        return self.built == "unquantized" or self.expects == "unquantized"
+
 
 Consequence = Literal["load_error", "silent_garbage"]
 
@@ -280,8 +285,9 @@ class Limit:
     reason: str
     outcome: Consequence
     error: str | None
-    phase: Literal["build", "load", "forward"]
-    """When it shows: while the draft is built or loaded, or at its first forward pass."""
+    phase: Literal["config", "build", "load", "forward"]
+    """When it shows: while the metadata is read, while the draft is built or loaded, or at its
+    first forward pass."""
     good_from: str | None
     """First release that is free of it; None: no covered release is."""
     grade: Grade

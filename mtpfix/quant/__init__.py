@@ -14,7 +14,7 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import compressed_tensors, fp8
+from mtpfix.quant import compressed_tensors, experts_int8, fbgemm_fp8, fp8, mxfp4
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -22,7 +22,10 @@ __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "compressed-tensors": compressed_tensors,
+    "experts_int8": experts_int8,
+    "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    "mxfp4": mxfp4,
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

@@ -52,5 +52,8 @@ _FORMS: Mapping[str, Form] = {
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
+    "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
+    "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
 }

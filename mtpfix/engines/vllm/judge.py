@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import (
     Consequence,
@@ -57,6 +58,7 @@ class Case:
         context, policy = self.context, self.policy
         keys = ("limits", "requires", "mappers", "draft_mappers", "own_method")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
+        rows += fitting(method(view.method).get("limits", ()), context)
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
         own = policy.pick("own_config", context) is not None
         return (
@@ -65,7 +67,7 @@ class Case:
             self.trunk,
             self.loader,
             methods.of(view.method).traits(view, context),
-            repr((rows, packed, own)),
+            repr((rows, packed, own, refusal(view.method, context))),
         )
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
@@ -80,29 +82,41 @@ class Case:
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
-        if report.decision.module.part == "trunk":
+        row = next((row for row in self._limits(report) if _hits(row, report)), None)
+        if row is None:
             return report
-        for row in fitting(self.policy.rows("limits"), self.context):
-            limit = Limit(
-                reason=row["reason"],
-                outcome=row["outcome"],
-                error=row.get("error"),
-                phase=row.get("phase", "load"),
-                good_from=row.get("good_from"),
-                grade=row["grade"],
-                remedy=row.get("remedy"),
-            )
-            if _hits(row, report):
-                # What is built wrong fails in its own way before a limit of the load can show.
-                own = report if report.agrees is False and limit.phase != "build" else None
-                return replace(
-                    report,
-                    agrees=False,
-                    consequence=own.consequence if own else limit.outcome,
-                    detail=own.detail if own else limit.error,
-                    limit=limit,
-                )
-        return report
+        limit = _limit(row)
+        # What is built wrong fails in its own way before a limit of the load can show.
+        early = limit.phase in ("config", "build")
+        own = report if report.agrees is False and not early else None
+        return replace(
+            report,
+            agrees=False,
+            consequence=own.consequence if own else limit.outcome,
+            detail=own.detail if own else limit.error,
+            limit=limit,
+        )
+
+    def _limits(self, report: ModuleReport) -> Iterator[Row]:
+        """The faults that this release may have in a place: its method's, and its family's."""
+        refused = refusal(self.context.method, self.context)
+        if refused is not None:
+            yield {**refused, "outcome": "load_error", "phase": "config"}
+        elif report.decision.module.part == "draft":
+            of_method = method(self.context.method).get("limits", ())
+            yield from fitting((*of_method, *self.policy.rows("limits")), self.context)
+
+
+def _limit(row: Row) -> Limit:
+    return Limit(
+        reason=row["reason"],
+        outcome=row["outcome"],
+        error=row.get("error"),
+        phase=row.get("phase", "load"),
+        good_from=row.get("good_from"),
+        grade=row["grade"],
+        remedy=row.get("remedy"),
+    )
 
 
 def _hits(row: Row, report: ModuleReport) -> bool:
@@ -110,6 +124,7 @@ def _hits(row: Row, report: ModuleReport) -> bool:
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (
         report.decision.module.name.endswith(tuple(row.get("modules", [""])))
+        and report.decision.module.kind in row.get("kinds", [report.decision.module.kind])
         and row.get("disk", disk.state.value) == disk.state.value
         and ("stored" not in row or any(m.endswith(tuple(row["stored"])) for m in report.members))
         and ("formats" not in row or not formats.isdisjoint(row["formats"]))

@@ -157,7 +157,7 @@ def _misfit(
 ) -> _Misfit | None:
     """What goes wrong when `found` is loaded into the built module; None if nothing does."""
     known = params(loader.method, decision.expects)
-    same = (disk.state is State.UNQUANTIZED) == (decision.built == "unquantized")
+    same = (disk.state is State.UNQUANTIZED) == decision.takes_plain
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
@@ -191,7 +191,7 @@ def _incomplete(module: Module, found: Sequence[_Found]) -> bool:
 
 def _formats_agree(decision: Decision, disk: Precision) -> bool:
     """Whether the format on disk is the one that the built module reads, as far as is known."""
-    if decision.built == "unquantized" or disk.format is None or decision.expects is None:
+    if decision.takes_plain or disk.format is None or decision.expects is None:
         return True
     return set(disk.format.split("+")) == {decision.expects}
 

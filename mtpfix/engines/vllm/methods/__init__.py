@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import compressed_tensors, fp8
+from mtpfix.engines.vllm.methods import compressed_tensors, experts_only, fp8
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
 _METHODS: Mapping[str, Method] = {
     "compressed-tensors": compressed_tensors,
+    "experts_int8": experts_only,
+    "fbgemm_fp8": fp8,
     "fp8": fp8,
+    "mxfp4": experts_only,
 }
 
 
