@@ -14,13 +14,21 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import compressed_tensors, experts_int8, fbgemm_fp8, fp8, mxfp4
+from mtpfix.quant import (
+    awq,
+    compressed_tensors,
+    experts_int8,
+    fbgemm_fp8,
+    fp8,
+    mxfp4,
+)
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
 __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
+    "awq": awq,
     "compressed-tensors": compressed_tensors,
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,

@@ -46,6 +46,7 @@ def _below(name: str) -> str:
 
 
 _FORMS: Mapping[str, Form] = {
+    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,

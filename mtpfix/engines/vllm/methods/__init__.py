@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import compressed_tensors, experts_only, fp8
+from mtpfix.engines.vllm.methods import (
+    awq,
+    compressed_tensors,
+    experts_only,
+    fp8,
+)
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
 _METHODS: Mapping[str, Method] = {
+    "awq": awq,
     "compressed-tensors": compressed_tensors,
     "experts_int8": experts_only,
     "fbgemm_fp8": fp8,
