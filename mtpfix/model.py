@@ -251,11 +251,6 @@ class Decision:
     error: str | None = None
     """`Type: message` of the exception, where building raises."""
 
-    @property
-    def takes_plain(self) -> bool:
-        """Whether it loads unquantized weights: some methods quantize them as they load."""
-        return self.built == "unquantized" or self.expects == "unquantized"
-
 
 Consequence = Literal["load_error", "silent_garbage"]
 

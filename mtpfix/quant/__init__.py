@@ -21,6 +21,7 @@ from mtpfix.quant import (
     fbgemm_fp8,
     fp8,
     mxfp4,
+    quark,
 )
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
@@ -34,6 +35,7 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
     "mxfp4": mxfp4,
+    "quark": quark,
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

@@ -57,4 +57,10 @@ _FORMS: Mapping[str, Form] = {
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
+    "quark": Form(
+        name=lambda name: name or "re:^$",
+        experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"re:^{re.escape(root)}.*",
+        unmapped=lambda name: f"re:^{re.escape(name)}$",
+    ),
 }

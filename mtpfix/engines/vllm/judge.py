@@ -9,7 +9,8 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.methods.refused import refusal
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, method
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import (
     Consequence,
@@ -56,9 +57,9 @@ class Case:
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
         context, policy = self.context, self.policy
-        keys = ("limits", "requires", "mappers", "draft_mappers", "own_method")
+        keys = ("requires", "mappers", "draft_mappers", "own_method")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
-        rows += fitting(method(view.method).get("limits", ()), context)
+        rows += fitting(self._limits(), context)
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
         own = policy.pick("own_config", context) is not None
         return (
@@ -80,9 +81,14 @@ class Case:
         )
         return tuple(self._limited(report) for report in reports)
 
+    def _limits(self) -> Iterable[Row]:
+        """Faults of the family's draft, and of the quantization method whatever the family."""
+        yield from self.policy.rows("limits")
+        yield from known_method(self.context.method).get("limits", ())
+
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
-        row = next((row for row in self._limits(report) if _hits(row, report)), None)
+        row = next((row for row in self._faults(report) if _hits(row, report)), None)
         if row is None:
             return report
         limit = _limit(row)
@@ -97,14 +103,13 @@ class Case:
             limit=limit,
         )
 
-    def _limits(self, report: ModuleReport) -> Iterator[Row]:
-        """The faults that this release may have in a place: its method's, and its family's."""
+    def _faults(self, report: ModuleReport) -> Iterator[Row]:
+        """What may be amiss with a module whatever the metadata says."""
         refused = refusal(self.context.method, self.context)
         if refused is not None:
             yield {**refused, "outcome": "load_error", "phase": "config"}
         elif report.decision.module.part == "draft":
-            of_method = method(self.context.method).get("limits", ())
-            yield from fitting((*of_method, *self.policy.rows("limits")), self.context)
+            yield from fitting(self._limits(), self.context)
 
 
 def _limit(row: Row) -> Limit:
@@ -120,11 +125,18 @@ def _limit(row: Row) -> Limit:
 
 
 def _hits(row: Row, report: ModuleReport) -> bool:
-    """Whether a limit speaks of a module: of its name, and of how it is stored."""
+    """Whether a limit speaks of a module: of its name and kind, and of how it is stored.
+
+    `online`: of one that the engine quantizes itself while it loads plain weights.
+    """
+    decision = report.decision
+    if decision.module.kind not in row.get("kinds", [decision.module.kind]):
+        return False
+    if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
+        return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (
         report.decision.module.name.endswith(tuple(row.get("modules", [""])))
-        and report.decision.module.kind in row.get("kinds", [report.decision.module.kind])
         and row.get("disk", disk.state.value) == disk.state.value
         and ("stored" not in row or any(m.endswith(tuple(row["stored"])) for m in report.members))
         and ("formats" not in row or not formats.isdisjoint(row["formats"]))

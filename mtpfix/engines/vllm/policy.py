@@ -150,11 +150,12 @@ def method(name: str) -> Row:
       the metadata has one of them; `expects`: the format on disk that is loaded, `{format}`
       that of the metadata; `error`: the exception instead of a class. From `get_quant_method`.
     - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
-      the `error`; `limits`: what it cannot do for a draft module, as in a policy, of `kinds`.
-      Both with the `reason`, the first good release or a `remedy`.
+      the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
       and those that have a default or that only some configurations have (`more`). From
       `create_weights`.
+    - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
+      a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
     """
     row: Row = _data(f"methods/{name}.json")
     return row

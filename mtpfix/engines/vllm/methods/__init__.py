@@ -9,6 +9,7 @@ from mtpfix.engines.vllm.methods import (
     compressed_tensors,
     experts_only,
     fp8,
+    quark,
 )
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
@@ -20,6 +21,7 @@ _METHODS: Mapping[str, Method] = {
     "fbgemm_fp8": fp8,
     "fp8": fp8,
     "mxfp4": experts_only,
+    "quark": quark,
 }
 
 
