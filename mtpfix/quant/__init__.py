@@ -20,6 +20,7 @@ from mtpfix.quant import (
     experts_int8,
     fbgemm_fp8,
     fp8,
+    modelopt,
     mxfp4,
     quark,
 )
@@ -35,6 +36,7 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
     "mxfp4": mxfp4,
+    **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
 

@@ -45,6 +45,8 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
+_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+
 _FORMS: Mapping[str, Form] = {
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "compressed-tensors": Form(
@@ -57,6 +59,10 @@ _FORMS: Mapping[str, Form] = {
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
+    "modelopt": _MODELOPT,
+    "modelopt_fp4": _MODELOPT,
+    "modelopt_mxfp8": _MODELOPT,
+    "modelopt_mixed": _MODELOPT,
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",

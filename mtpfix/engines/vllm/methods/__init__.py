@@ -9,6 +9,8 @@ from mtpfix.engines.vllm.methods import (
     compressed_tensors,
     experts_only,
     fp8,
+    modelopt,
+    modelopt_mixed,
     quark,
 )
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
@@ -21,6 +23,10 @@ _METHODS: Mapping[str, Method] = {
     "fbgemm_fp8": fp8,
     "fp8": fp8,
     "mxfp4": experts_only,
+    "modelopt": modelopt,
+    "modelopt_fp4": modelopt,
+    "modelopt_mxfp8": modelopt,
+    "modelopt_mixed": modelopt_mixed,
     "quark": quark,
 }
 
