@@ -34,6 +34,25 @@ class Format(str, Enum):
     json = "json"
 
 
+class ReportFormat(str, Enum):
+    """How a report is written."""
+
+    text = "text"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
+    junit = "junit"
+    markdown = "markdown"
+
+
+class RepairFormat(str, Enum):
+    """How a repair is written."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
 class NamesFormat(str, Enum):
     """How names are written."""
 
@@ -76,7 +95,18 @@ _VLLM = "A release, a specifier such as '>=0.28,<0.34', newest or all; repeatabl
 _PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
 _CODES = "of this code or prefix (MTP2); repeatable."
 
-TargetArg = Annotated[str, typer.Argument(metavar="TARGET", help="Checkpoint folder.")]
+TargetArg = Annotated[
+    str, typer.Argument(metavar="TARGET", help="Checkpoint folder, or org/name[@revision].")
+]
+FolderArg = Annotated[str, typer.Argument(metavar="FOLDER", help="Checkpoint folder.")]
+Revision = Annotated[
+    str | None,
+    option("--revision", metavar="REV", help="Branch, tag, commit or refs/pr/N of a Hub repo."),
+]
+Token = Annotated[
+    str | None,
+    option("--token", metavar="TOKEN", help="Hub login.  [default: HF_TOKEN, or hf auth login]"),
+]
 VllmNewest = Annotated[
     list[str] | None,
     option("--vllm", metavar="RELEASE", help=f"{_VLLM}  [default: newest]"),
@@ -95,6 +125,30 @@ PlatformAll = Annotated[
 ]
 FormatOption = Annotated[
     Format, option("--format", metavar="text|json", help="For a person, or for a program.")
+]
+ReportFormatOption = Annotated[
+    ReportFormat,
+    option(
+        "--format",
+        metavar="FORMAT",
+        help="text, json, github (annotations), sarif (exits 0 on findings), junit, or markdown.",
+    ),
+]
+Also = Annotated[
+    list[str] | None,
+    option(
+        "--also",
+        metavar="FORMAT=FILE",
+        help="Write the same result to a file in another format; repeatable.",
+    ),
+]
+RepairFormatOption = Annotated[
+    RepairFormat,
+    option(
+        "--format",
+        metavar="text|json|markdown",
+        help="A diff for a person, a document for a program, or the text of a pull request.",
+    ),
 ]
 NamesFormatOption = Annotated[
     NamesFormat,
@@ -163,22 +217,19 @@ def platforms(
     return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)
 
 
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
-
-
-def local(target: str) -> str:
-    """The target, if it can be one on this machine.
+def folder(target: str) -> str:
+    """The target, if it is a folder.
 
     Raises:
         UsageError: it is a repository of the Hub.
     """
-    bare = target.removeprefix("hf://")
-    if bare == target and (Path(target).exists() or not _HUB.fullmatch(target)):
+    from mtpfix import targets  # noqa: PLC0415 - imports what reads files
+
+    there = targets.place(target)
+    if there.path is not None:
         return target
-    repo, _, revision = bare.partition("@")
-    pin = f" --revision {revision}" if revision else ""
-    missing = "" if target.startswith("hf://") else "no such folder, and "
+    pin = f" --revision {there.revision}" if there.revision else ""
     raise UsageError(
-        f"{target}: {missing}Hub repositories are not read yet in this version",
-        f"download it first: hf download {repo}{pin} --local-dir DIR",
+        f"{target}: vLLM is asked about a folder, not about a repo",
+        f"hf download {there.repo}{pin} --exclude '*.safetensors' --local-dir DIR",
     )

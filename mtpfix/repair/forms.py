@@ -45,7 +45,10 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
+_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+
 _FORMS: Mapping[str, Form] = {
+    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
@@ -53,4 +56,14 @@ _FORMS: Mapping[str, Form] = {
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "modelopt": _MODELOPT,
+    "modelopt_fp4": _MODELOPT,
+    "modelopt_mxfp8": _MODELOPT,
+    "modelopt_mixed": _MODELOPT,
+    "quark": Form(
+        name=lambda name: name or "re:^$",
+        experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"re:^{re.escape(root)}.*",
+        unmapped=lambda name: f"re:^{re.escape(name)}$",
+    ),
 }

@@ -23,8 +23,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.checkpoint", "mtpfix.quant"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
-    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage"),
-    ("mtpfix.api", "mtpfix.verification"),
+    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage", "mtpfix.targets"),
+    ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
     ("mtpfix.report",),
     ("mtpfix.cli", "mtpfix.__main__"),
 )
@@ -41,7 +41,7 @@ CORE = (
     "mtpfix.repair.candidates",
     "mtpfix.repair.patch",
 )
-NO_CORE = ("mtpfix.checkpoint.hub", "mtpfix.engines.vllm._child")
+NO_CORE = ("mtpfix.checkpoint.hub", "mtpfix.checkpoint.wire", "mtpfix.engines.vllm._child")
 
 
 # --- in a child process ------------------------------------------------------
@@ -84,6 +84,14 @@ def test_judging_loads_nothing_heavy(command: str, form: str, typers_own: set[st
     assert not names & HEAVY
     if form == "json" and command != "rewrite":
         assert "rich" not in names - typers_own
+
+
+@pytest.mark.parametrize("form", ["github", "sarif", "junit", "markdown"])
+def test_formats_for_programs_need_no_rich(form: str, typers_own: set[str]) -> None:
+    sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
+    options = ["check", "--format", form, "--vllm", "0.32", str(sample)]
+    code = "from mtpfix.cli import main; main(sys.argv[1:])"
+    assert not loaded(code, *options) & ({*HEAVY, "rich"} - typers_own)
 
 
 def test_the_library_calls_load_nothing_heavy() -> None:

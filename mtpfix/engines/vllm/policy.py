@@ -2,9 +2,9 @@
 
 All knowledge sits in `mtpfix/data/vllm/`. A policy row may be limited to
 releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`), to
-quantization methods (`"methods": ["fp8"]`) and to configurations (`"when":
-"q_lora_rank"`); the first row that fits, or all rows that fit, are taken by `pick`
-and `fitting`. Nothing here judges.
+quantization methods (`"methods": ["fp8"]`, or all but those in `"except"`) and to
+configurations (`"when": "q_lora_rank"`); the first row that fits, or all rows that fit,
+are taken by `pick` and `fitting`. Nothing here judges.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ def method(name: str) -> Row:
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
       and those that have a default or that only some configurations have (`more`). From
       `create_weights`.
+    - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
+      a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
     """
     row: Row = _data(f"methods/{name}.json")
     return row
@@ -304,6 +306,8 @@ def fits(row: Row, context: Context) -> bool:
     if "platforms" in row and context.platform not in row["platforms"]:
         return False
     if "methods" in row and context.method not in row["methods"]:
+        return False
+    if context.method in row.get("except", ()):
         return False
     return "when" not in row or bool(evaluate(row["when"], context.fields))
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import compressed_tensors, fp8
+from mtpfix.engines.vllm.methods import (
+    awq,
+    compressed_tensors,
+    fp8,
+    modelopt,
+    modelopt_mixed,
+    quark,
+)
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
 _METHODS: Mapping[str, Method] = {
+    "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    "modelopt": modelopt,
+    "modelopt_fp4": modelopt,
+    "modelopt_mxfp8": modelopt,
+    "modelopt_mixed": modelopt_mixed,
+    "quark": quark,
 }
 
 
