@@ -19,7 +19,7 @@ from mtpfix.engines.vllm.methods.base import (
 )
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.dynamic import Rule, Rules, check
-from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.methods.gptq_refusal import refusal
 from mtpfix.engines.vllm.methods.skipped import HALF
 from mtpfix.engines.vllm.methods.substrings import Parts
 from mtpfix.engines.vllm.policy import Context, rules

@@ -1,41 +1,28 @@
-"""GPTQ configurations that vLLM refuses while it reads them, before any module is built. Pure.
+"""Methods that vLLM refuses for a draft, before it builds anything. Pure.
 
-Source: `AutoGPTQConfig.from_config` and `normalize_and_validate_gptq_desc_act`.
+The rows are data: `refused` in `data/vllm/methods/NAME.json`. Sources:
+`ModelConfig._verify_quantization`, `SpeculativeConfig`, and `verify_quantization` of each
+platform.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from mtpfix.engines.vllm.policy import in_releases
-from mtpfix.model import Json, QuantView
-
-_ACT = "ValueError: GPTQ group activation ordering (desc_act=True) is no longer supported"
-_NEEDED = ("bits", "group_size", "desc_act", "sym")
+from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm.methods.base import RaisesError
+from mtpfix.engines.vllm.policy import Context, Row, fitting
 
 
-def refusal(view: QuantView, release: str) -> str | None:
-    """The exception that reading the metadata ends in, or None."""
-    raw = view.raw
-    for key in _NEEDED:
-        if key not in raw:
-            return f"ValueError: Cannot find any of ['{key}'] in the model's quantization config."
-    if in_releases(">=0.30", release) and _orders(raw):
-        return _ACT
-    if view.format != "gptq" and in_releases(">=0.22", release):
-        bits, sym = raw["bits"], raw["sym"]
-        return f"ValueError: Unsupported quantization config: bits={bits}, sym={sym}"
-    return None
+def refusal(method: str, context: Context) -> Row | None:
+    """The row that says why a release refuses `method` on a platform, or None if it does not."""
+    return next(fitting(policy.method(method).get("refused", ()), context), None)
 
 
-def _orders(raw: Mapping[str, Json]) -> bool:
-    """Whether groups of weights are ordered by activation, somewhere."""
-    base, size = raw["desc_act"], raw["group_size"]
-    dynamic = raw.get("dynamic")
-    rules = dynamic if isinstance(dynamic, Mapping) else {}
-    own = [
-        (value.get("desc_act", base), value.get("group_size", size))
-        for key, value in rules.items()
-        if not key.startswith("-:") and isinstance(value, Mapping)
-    ]
-    return any(order and group != -1 for order, group in ((base, size), *own))
+def refuse(method: str, context: Context) -> None:
+    """Raises what vLLM raises, where it refuses the method.
+
+    Raises:
+        RaisesError: the exception of vLLM.
+    """
+    row = refusal(method, context)
+    if row is not None:
+        raise RaisesError(row["error"])
