@@ -19,7 +19,9 @@ from mtpfix.engines.vllm.methods.base import (
     Setting,
     plain,
 )
+from mtpfix.engines.vllm.methods.refused import refuse
 from mtpfix.engines.vllm.policy import Context, Policy, Row
+from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 
 
@@ -37,8 +39,10 @@ class Predictor:
         packed = packed_mapping(policy, context, part)
         setting = Setting(in_force(view, policy, context, part), context, part, packed)
         self._own_method = policy.pick("own_method", context) if part == "draft" else None
+        self._spared = spared(policy, view, context) if part == "draft" else None
         self._broken: RaisesError | PatternError | None = None
         try:
+            refuse(view.method, context)
             self._ask: Decide = methods.of(view.method).decider(setting)
         except (RaisesError, PatternError) as error:
             self._broken = error
@@ -52,6 +56,9 @@ class Predictor:
         try:
             if self._broken is not None:
                 raise self._broken
+            alone = None if self._spared is None else self._spared.decide(module)
+            if alone is not None:
+                return alone
             return _accepted(self._ask(module))
         except RaisesError as error:
             return Decision(module, "error", because=error.entry, error=error.message)
