@@ -114,7 +114,7 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
     for report in (*evidence.draft, *evidence.trunk):
         decision = report.decision
         error = decision.error or ""
-        if decision.built == "error" and "quantization scheme" not in error:
+        if decision.built == "error" and not decision.halved:
             groups.setdefault((decision.because, error), []).append(report)
     for (entry, error), reports in groups.items():
         yield Finding(

@@ -157,7 +157,7 @@ def _misfit(
 ) -> _Misfit | None:
     """What goes wrong when `found` is loaded into the built module; None if nothing does."""
     known = params(loader.method, decision.expects)
-    same = (disk.state is State.UNQUANTIZED) == (decision.built == "unquantized")
+    same = (disk.state is State.UNQUANTIZED) == _reads_plain(decision)
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
@@ -180,6 +180,11 @@ def _misfit(
     return _Misfit("silent_garbage", None, None)
 
 
+def _reads_plain(decision: Decision) -> bool:
+    """Whether the module loads unquantized weights: some methods quantize them then."""
+    return decision.built == "unquantized" or decision.expects == "unquantized"
+
+
 def _incomplete(module: Module, found: Sequence[_Found]) -> bool:
     """Whether a member of a fused module, or an expert, has no weights on disk."""
     there = {tensor.member for tensor in found}
@@ -191,7 +196,7 @@ def _incomplete(module: Module, found: Sequence[_Found]) -> bool:
 
 def _formats_agree(decision: Decision, disk: Precision) -> bool:
     """Whether the format on disk is the one that the built module reads, as far as is known."""
-    if decision.built == "unquantized" or disk.format is None or decision.expects is None:
+    if _reads_plain(decision) or disk.format is None or decision.expects is None:
         return True
     return set(disk.format.split("+")) == {decision.expects}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib import resources
@@ -303,9 +303,15 @@ def fits(row: Row, context: Context) -> bool:
         return False
     if "platforms" in row and context.platform not in row["platforms"]:
         return False
-    if "methods" in row and context.method not in row["methods"]:
+    if "methods" in row and not _about(context.method, row["methods"]):
         return False
     return "when" not in row or bool(evaluate(row["when"], context.fields))
+
+
+def _about(method: str, listed: Sequence[str]) -> bool:
+    """Whether a method is one of those listed; or none of them, where they begin with `!`."""
+    barred = [name[1:] for name in listed if name.startswith("!")]
+    return method not in barred if barred else method in listed
 
 
 def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:
