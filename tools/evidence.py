@@ -67,7 +67,8 @@ def proved() -> Table:
         r"^\| (\w+) \| (\S+) \|.*\| ([^|]*) \|$", page, re.MULTILINE
     ):
         if scheme in schemes.named() and after.startswith("clean"):
-            families = found.setdefault(schemes.dialect(scheme), {}).setdefault(scheme, [])
+            method = method_of({"quantization_config": schemes.quantization(scheme)})
+            families = found.setdefault(method, {}).setdefault(scheme, [])
             if family not in families:
                 families.append(family)
     return found

@@ -1,39 +1,11 @@
-"""The finding codes in words, from `data/findings.json`."""
+"""Finding codes as a user types them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-
 from mtpfix.errors import UsageError
+from mtpfix.report.codes import Explanation, explained
 
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What one finding code means.
-
-    Attributes:
-        code: such as `MTP101`. title: a few words.
-        meaning: what is the matter, and what it comes to.
-        example: a case of it. remedy: what to do.
-    """
-
-    code: str
-    title: str
-    meaning: str
-    example: str
-    remedy: str
-
-
-@cache
-def explained() -> Mapping[str, Explanation]:
-    """Every code that is explained, in order."""
-    path = resources.files("mtpfix") / "data" / "findings.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return {code: Explanation(code, **rows[code]) for code in sorted(rows)}
+__all__ = ["Explanation", "explained", "explanation"]
 
 
 def explanation(code: str) -> Explanation:

@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 import typer
 
-from mtpfix.cli import gate, options, output
-from mtpfix.cli.options import Color, FailOn, Format, PlatformChoice
+from mtpfix.cli import gate, options, rendering
+from mtpfix.cli.options import Color, FailOn, PlatformChoice, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.model import Report
 
@@ -25,8 +24,9 @@ def inspect(
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
-    output_format: options.FormatOption = Format.text,
+    output_format: options.ReportFormatOption = ReportFormat.text,
     output_file: options.OutputFile = None,
+    also: options.Also = None,
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
@@ -35,8 +35,10 @@ def inspect(
     Exits 0 whenever it could read and judge; `exit_code` in the JSON is that of `check`.
     """
     wish = gate.wish(select, ignore, fail_on.value)
+    copies = rendering.copies(also)
     report = _judged(target, vllm, platform, wish, trunk=trunk)
-    _emit(report, partial(_text, verbose=verbose), output_format, output_file, color)
+    person = partial(_text, verbose=verbose)
+    rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
 
 
@@ -48,17 +50,19 @@ def check(
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
-    output_format: options.FormatOption = Format.text,
+    output_format: options.ReportFormatOption = ReportFormat.text,
     output_file: options.OutputFile = None,
+    also: options.Also = None,
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
     """Judge as `inspect` does, and fail where something is wrong: the gate for CI."""
     wish = gate.wish(select, ignore, fail_on.value)
+    copies = rendering.copies(also)
     report = _judged(target, vllm, platform, wish)
-    render = partial(_text, verbose=True) if verbose else _brief
-    _emit(report, render, output_format, output_file, color)
-    raise typer.Exit(report.exit_code)
+    person = partial(_text, verbose=True) if verbose else _brief
+    rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
+    raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
 
 
 def _judged(
@@ -79,23 +83,6 @@ def _judged(
         trunk=trunk,
     )
     return gate.gated(report, wish)
-
-
-def _emit(
-    report: Report,
-    render: Callable[[Report, Screen], str],
-    form: Format,
-    file: Path | None,
-    color: Color,
-) -> None:
-    """Writes the report as JSON, or as `render` has it for a person."""
-    from mtpfix.report import json
-
-    as_json = form is Format.json
-    text = (
-        json.render(report) if as_json else render(report, output.result_screen(color.value, file))
-    )
-    output.emit(text, file)
 
 
 def _text(report: Report, screen: Screen, *, verbose: bool) -> str:

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtpfix.cli import gate, options, output
-from mtpfix.cli.options import Color, FailOn, Format
+from mtpfix.cli.options import Color, FailOn, Format, RepairFormat
 from mtpfix.errors import RefusedError, UsageError
-from mtpfix.model import PLATFORMS
+from mtpfix.model import PLATFORMS, Platform
 
 if TYPE_CHECKING:
     from mtpfix.report.rewrite import Outcome
@@ -40,7 +41,7 @@ def rewrite(
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
-    output_format: options.FormatOption = Format.text,
+    output_format: options.RepairFormatOption = RepairFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
@@ -84,13 +85,26 @@ def rewrite(
         backup=not no_backup,
         named=frozenset(name for finding in made.after.findings for name in finding.modules),
     )
-    if output_format is Format.json:
+    if output_format is RepairFormat.json:
         output.emit(renderer.json(outcome), output_file)
+    elif output_format is RepairFormat.markdown:
+        from mtpfix.report import change
+
+        output.emit(change.render(outcome, _command(target, vllm, places)), output_file)
     elif outcome.plan.refused is not None:
         raise RefusedError(outcome.plan.refused, "see `mtpfix inspect` for each module")
     else:
         _show(outcome, color, output_file, verbose=verbose)
     raise typer.Exit(outcome.exit_code)
+
+
+def _command(target: str, vllm: Iterable[str] | None, places: Sequence[Platform]) -> str:
+    """The command line that makes the same repair."""
+    words = ["mtpfix", "rewrite", target]
+    words += [word for release in vllm or () for word in ("--vllm", release)]
+    if tuple(places) != PLATFORMS:
+        words += [word for platform in places for word in ("--platform", platform)]
+    return shlex.join(words)
 
 
 def _show(outcome: Outcome, color: Color, file: Path | None, *, verbose: bool) -> None:

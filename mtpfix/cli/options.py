@@ -34,6 +34,25 @@ class Format(str, Enum):
     json = "json"
 
 
+class ReportFormat(str, Enum):
+    """How a report is written."""
+
+    text = "text"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
+    junit = "junit"
+    markdown = "markdown"
+
+
+class RepairFormat(str, Enum):
+    """How a repair is written."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
 class NamesFormat(str, Enum):
     """How names are written."""
 
@@ -95,6 +114,30 @@ PlatformAll = Annotated[
 ]
 FormatOption = Annotated[
     Format, option("--format", metavar="text|json", help="For a person, or for a program.")
+]
+ReportFormatOption = Annotated[
+    ReportFormat,
+    option(
+        "--format",
+        metavar="FORMAT",
+        help="text, json, github (annotations), sarif (exits 0 on findings), junit, or markdown.",
+    ),
+]
+Also = Annotated[
+    list[str] | None,
+    option(
+        "--also",
+        metavar="FORMAT=FILE",
+        help="Write the same result to a file in another format; repeatable.",
+    ),
+]
+RepairFormatOption = Annotated[
+    RepairFormat,
+    option(
+        "--format",
+        metavar="text|json|markdown",
+        help="A diff for a person, a document for a program, or the text of a pull request.",
+    ),
 ]
 NamesFormatOption = Annotated[
     NamesFormat,

@@ -14,15 +14,22 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import compressed_tensors, fp8
+from mtpfix.quant import (
+    awq,
+    compressed_tensors,
+    fp8,
+    quark,
+)
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
 __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
+    "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    "quark": quark,
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

@@ -46,6 +46,7 @@ def _below(name: str) -> str:
 
 
 _FORMS: Mapping[str, Form] = {
+    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
@@ -53,4 +54,10 @@ _FORMS: Mapping[str, Form] = {
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "quark": Form(
+        name=lambda name: name or "re:^$",
+        experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"re:^{re.escape(root)}.*",
+        unmapped=lambda name: f"re:^{re.escape(name)}$",
+    ),
 }

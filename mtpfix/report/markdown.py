@@ -1,14 +1,124 @@
-"""Markdown for the docs."""
+"""The report as Markdown: the summary of a CI job, or a comment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+
+from mtpfix.model import EngineReport, Finding, Report
+from mtpfix.report import ranges, rows, words
+from mtpfix.report.marked import code, details, prose, table
+
+__all__ = ["render", "table"]
+
+_FINDINGS = 50
+_ROWS = 100
+"""Rows of a table: forges cut what is too long, in the middle of a line."""
 
 
-def table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """The lines of a table."""
-    return [_line(heads), _line(["---"] * len(heads)), *map(_line, rows)]
+def render(*reports: Report) -> str:
+    """One section for each report."""
+    return "\n".join(f"{line}\n" for report in reports for line in ["\n".join(_lines(report))])
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _lines(report: Report) -> Iterator[str]:
+    sign = words.overall(report)
+    yield f"### {sign.sign} {code(report.target.name)}"
+    yield ""
+    found = f": {words.tally(report.findings)}" if report.findings else ""
+    said = words.sentence(report)
+    yield f"**{prose(f'{said[:1].upper()}{said[1:]}{found}.')}**"
+    for note in report.notes:
+        yield ""
+        yield f"Note: {prose(note)}"
+    yield from _block(_engines(report))
+    yield from _block(_findings(report))
+    yield from _block(_modules(report))
+    following = words.next_command(report)
+    if following is not None:
+        yield ""
+        yield f"Next: {code(following[0])} {following[1]}."
+
+
+def _block(lines: Iterable[str]) -> Iterator[str]:
+    """Lines with an empty one before them, if there are any."""
+    for number, line in enumerate(lines):
+        if number == 0:
+            yield ""
+        yield line
+
+
+# --- releases ----------------------------------------------------------------
+
+
+def _engines(report: Report) -> list[str]:
+    """What comes of it, releases that share it together."""
+    groups: dict[tuple[str, str], list[EngineReport]] = {}
+    for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
+        groups.setdefault((outcome(engine), words.outcome(engine)), []).append(engine)
+    cells = [
+        (prose(words.places(members, report.engines)), said, prose(behind))
+        for (said, behind), members in groups.items()
+    ]
+    return table(("vLLM", "outcome", "what happens"), cells) if cells else []
+
+
+def outcome(engine: EngineReport) -> str:
+    """The outcome of a release as sign and word."""
+    sign = words.OUTCOMES[engine.outcome]
+    return f"{sign.sign} {sign.word}"
+
+
+# --- findings ----------------------------------------------------------------
+
+
+def _findings(report: Report) -> list[str]:
+    if not report.findings:
+        return []
+    shown = report.findings[:_FINDINGS]
+    lines = table(
+        ("finding", "where", "what", "vLLM"), [_finding(found, report) for found in shown]
+    )
+    if len(report.findings) > len(shown):
+        lines += ["", f"… and {words.count(len(report.findings) - len(shown), 'finding')} more."]
+    return lines
+
+
+def _finding(finding: Finding, report: Report) -> tuple[str, str, str, str]:
+    sign = words.severity(finding)
+    place = finding.where
+    where = code(rows.where(place.file, place.line)) if place is not None else ""
+    said = prose(finding.message)
+    if finding.fix is not None:
+        said += f"<br>Fix: {prose(finding.fix.title)} ({prose(words.how_to(finding.fix))})"
+    head = f"{sign.sign} {prose(finding.code)} {sign.word}"
+    return head, where, said, words.reach(finding, report.engines) or ""
+
+
+# --- modules -----------------------------------------------------------------
+
+
+def _modules(report: Report) -> list[str]:
+    """The draft on the newest release, folded away."""
+    if not report.engines:
+        return []
+    newest = max(report.engines, key=lambda e: ranges.age(e.version))
+    sections = rows.sections(newest.modules, "draft", rows.lines_of(report))
+    cells = [_row(row, section) for section in sections for row in section.rows]
+    if not cells:
+        return []
+    heads = ("module", "on disk", "vLLM builds", "decided by", "verdict")
+    lines = table(heads, cells[:_ROWS])
+    if len(cells) > _ROWS:
+        lines += ["", f"… and {words.count(len(cells) - _ROWS, 'row')} more."]
+    place = f"{words.engine(newest.engine)} {newest.version} on {newest.platform}"
+    return details(f"Draft modules, {place}", lines)
+
+
+def _row(row: rows.Row, section: rows.Section) -> tuple[str, ...]:
+    name = f"{section.heading.removesuffix('*')}{row.name}" if section.heading else row.name
+    if isinstance(row.decider, str):
+        decided = row.decider
+    else:
+        decided = f"{code(row.decider.spelling)} {prose(row.decider.place)}"
+    verdict = f"{row.verdict.sign} {row.verdict.word}"
+    return code(name), prose(row.stored[0]), prose(row.built[0]), decided, verdict

@@ -154,27 +154,27 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
 def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
     """Findings that stay, and a word on the newest release where only older ones have them."""
     after = outcome.after
-    left = [f for f in _left(outcome) if verbose or f.severity != "info"]
+    stays = [f for f in left(outcome) if verbose or f.severity != "info"]
     others = list(_unlisted(outcome.plan.unresolved, outcome.named))
-    if left or others:
+    if stays or others:
         page.line()
         page.line(mooded("not mended:", "strong"))
-    for finding in left:
+    for finding in stays:
         findings.put(page, finding, after, 2)
-    for stays in others:
-        name = inert(stays.module) or '""'
-        said = f"{name}: {inert(stays.reason, PROSE_LIMIT)} [vLLM {', '.join(stays.releases)}]"
+    for other in others:
+        name = inert(other.module) or '""'
+        said = f"{name}: {inert(other.reason, PROSE_LIMIT)} [vLLM {', '.join(other.releases)}]"
         page.item(mooded("✗ ", "bad"), Text(said), 2)
     for note in after.notes:
         page.item(mooded("note  ", "quiet"), Text(inert(note, PROSE_LIMIT)))
-    if (left or others) and (newest := clean_newest(after)):
+    if (stays or others) and (newest := clean_newest(after)):
         page.item(
             mooded("✓ ", "good"),
             Text(f"The newest release judged, vLLM {newest}, is clean: only older ones have this."),
         )
 
 
-def _left(outcome: Outcome) -> Iterator[Finding]:
+def left(outcome: Outcome) -> Iterator[Finding]:
     """Findings that stay; that new entries in the checkpoint's spelling are dead is no news."""
     own = tuple(f"`{entry}` never" for entry in outcome.plan.added)
     return (

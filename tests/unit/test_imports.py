@@ -86,6 +86,14 @@ def test_judging_loads_nothing_heavy(command: str, form: str, typers_own: set[st
         assert "rich" not in names - typers_own
 
 
+@pytest.mark.parametrize("form", ["github", "sarif", "junit", "markdown"])
+def test_formats_for_programs_need_no_rich(form: str, typers_own: set[str]) -> None:
+    sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
+    options = ["check", "--format", form, "--vllm", "0.32", str(sample)]
+    code = "from mtpfix.cli import main; main(sys.argv[1:])"
+    assert not loaded(code, *options) & ({*HEAVY, "rich"} - typers_own)
+
+
 def test_the_library_calls_load_nothing_heavy() -> None:
     sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
     code = "import mtpfix; mtpfix.inspect(sys.argv[1]); mtpfix.check(sys.argv[1])"

@@ -39,4 +39,6 @@ def gptq(module: str, weight: Tensor) -> Stored:
 
 def interleaved(values: Tensor) -> Tensor:
     """Columns in the order of AWQ, eight by eight."""
-    return values.reshape(values.shape[0], -1, len(AWQ_ORDER))[:, :, AWQ_ORDER].view_as(values)
+    return values.reshape(values.shape[0], -1, len(AWQ_ORDER))[:, :, AWQ_ORDER].reshape(
+        values.shape
+    )

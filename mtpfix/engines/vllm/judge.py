@@ -9,6 +9,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import (
     Consequence,
@@ -55,8 +56,9 @@ class Case:
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
         context, policy = self.context, self.policy
-        keys = ("limits", "requires", "mappers", "draft_mappers", "own_method", "suffix_match")
+        keys = ("requires", "mappers", "draft_mappers", "own_method", "suffix_match")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
+        rows += fitting(self._limits(), context)
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
         own = policy.pick("own_config", context) is not None
         return (
@@ -78,11 +80,16 @@ class Case:
         )
         return tuple(self._limited(report) for report in reports)
 
+    def _limits(self) -> Iterable[Row]:
+        """Faults of the family's draft, and of the quantization method whatever the family."""
+        yield from self.policy.rows("limits")
+        yield from known_method(self.context.method).get("limits", ())
+
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
         if report.decision.module.part == "trunk":
             return report
-        for row in fitting(self.policy.rows("limits"), self.context):
+        for row in fitting(self._limits(), self.context):
             limit = Limit(
                 reason=row["reason"],
                 outcome=row["outcome"],
@@ -106,7 +113,15 @@ class Case:
 
 
 def _hits(row: Row, report: ModuleReport) -> bool:
-    """Whether a limit speaks of a module: of its name, and of how it is stored."""
+    """Whether a limit speaks of a module: of its name and kind, and of how it is stored.
+
+    `online`: of one that the engine quantizes itself while it loads plain weights.
+    """
+    decision = report.decision
+    if decision.module.kind not in row.get("kinds", [decision.module.kind]):
+        return False
+    if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
+        return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (
         report.decision.module.name.endswith(tuple(row.get("modules", [""])))

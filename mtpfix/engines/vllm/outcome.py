@@ -157,7 +157,7 @@ def _misfit(
 ) -> _Misfit | None:
     """What goes wrong when `found` is loaded into the built module; None if nothing does."""
     known = params(loader.method, decision.expects)
-    same = (disk.state is State.UNQUANTIZED) == _reads_plain(decision)
+    same = (disk.state is State.UNQUANTIZED) == loads_plain(decision)
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
@@ -180,8 +180,8 @@ def _misfit(
     return _Misfit("silent_garbage", None, None)
 
 
-def _reads_plain(decision: Decision) -> bool:
-    """Whether the module loads unquantized weights: some methods quantize them then."""
+def loads_plain(decision: Decision) -> bool:
+    """Whether plain weights are loaded: as they stay, or to be quantized by the engine itself."""
     return decision.built == "unquantized" or decision.expects == "unquantized"
 
 
@@ -196,7 +196,7 @@ def _incomplete(module: Module, found: Sequence[_Found]) -> bool:
 
 def _formats_agree(decision: Decision, disk: Precision) -> bool:
     """Whether the format on disk is the one that the built module reads, as far as is known."""
-    if _reads_plain(decision) or disk.format is None or decision.expects is None:
+    if loads_plain(decision) or disk.format is None or decision.expects is None:
         return True
     return set(disk.format.split("+")) == {decision.expects}
 

@@ -120,7 +120,7 @@ def test_a_release_that_is_not_covered_exits_3(
     [
         ["check", "--vllm", "newer"],
         ["check", "--platform", "toaster"],
-        ["check", "--format", "sarif"],
+        ["check", "--format", "pdf"],
         ["check", "--no-such-option"],
         ["no-such-command"],
         ["verify", "--timeout", "0"],

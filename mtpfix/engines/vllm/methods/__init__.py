@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.vllm.methods import compressed_tensors, fp8
+from mtpfix.engines.vllm.methods import (
+    awq,
+    compressed_tensors,
+    fp8,
+    quark,
+)
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
 _METHODS: Mapping[str, Method] = {
+    "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    "quark": quark,
 }
 
 

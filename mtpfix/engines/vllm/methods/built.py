@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import RaisesError, plain
 from mtpfix.engines.vllm.policy import Context, Row, fitting
-from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.model import Decision, Entry, Kind, Module, QuantView
 
 
 def quantized(
@@ -22,8 +22,7 @@ def quantized(
     Raises:
         RaisesError: the release raises instead of building it.
     """
-    rows = policy.method(view.method)["classes"].get(module.kind, ())
-    row = next(fitting((row for row in rows if _speaks_of(row, view)), context), None)
+    row = chosen(module.kind, view, context)
     if row is None:
         return plain(module)
     if "error" in row:
@@ -31,6 +30,12 @@ def quantized(
     expects = row["expects"]
     expects = expects and expects.replace("{format}", view.format or "")
     return Decision(module, "quantized", row["scheme"], expects, entry)
+
+
+def chosen(kind: Kind, view: QuantView, context: Context) -> Row | None:
+    """The row of the table that speaks of a kind of module, a format and a release."""
+    rows = policy.method(view.method)["classes"].get(kind, ())
+    return next(fitting((row for row in rows if _speaks_of(row, view)), context), None)
 
 
 def _speaks_of(row: Row, view: QuantView) -> bool:

@@ -91,13 +91,13 @@ class _Shape:
             return shape is None and args is None
         values = normalised(args)
         wanted = self.table["shapes"][shape]
-        return all(_is(values.get(field), allowed) for field, allowed in wanted.items())
+        return all(is_one(values.get(field), allowed) for field, allowed in wanted.items())
 
 
-def _is(value: Json, allowed: Json) -> bool:
+def is_one(value: Json, allowed: Json) -> bool:
     """Whether a value is the one, one of several, or not a certain one."""
     if isinstance(allowed, dict):
-        return not _is(value, allowed["not"])
+        return not is_one(value, allowed["not"])
     return value in allowed if isinstance(allowed, list) else bool(value == allowed)
 
 

@@ -1,0 +1,64 @@
+"""AWQ: every Linear and every expert, unless a part of its name is in the list. Pure.
+
+Source: `AutoAWQConfig.get_quant_method`, and `AWQMarlinConfig` before 0.24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.built import quantized
+from mtpfix.engines.vllm.methods.skipped import skipped
+from mtpfix.engines.vllm.methods.substrings import Parts
+from mtpfix.engines.vllm.policy import Context
+from mtpfix.model import Decision, Entry, Module, QuantView
+
+
+def decider(setting: Setting) -> Decide:
+    """The decisions of one release for one part.
+
+    Raises:
+        RaisesError: the engine refuses the metadata as a whole.
+    """
+    view, context = setting.view, setting.context
+    parts = Parts(view.ignore)
+    heads = bool(view.raw.get("lm_head"))
+
+    def decide(module: Module) -> Decision:
+        if module.kind == "embedding" or (module.kind == "lm_head" and not heads):
+            return plain(module)
+        # Experts are asked about without the packed mapping.
+        packed = {} if module.kind == "experts" else setting.packed
+        entry = skipped(module.name, parts, packed, context.release)
+        return plain(module, entry) if entry is not None else quantized(module, view, context)
+
+    return decide
+
+
+COMPARES = "an entry fits every name that holds it as a part"
+
+
+def exact(entry: Entry) -> bool:
+    """Never: any name may hold it."""
+    return False
+
+
+def listed(entries: Iterable[Entry], release: str) -> Parts:
+    """The entries, as they are compared with names."""
+    return Parts(entries)
+
+
+def probes(module: Module) -> tuple[str, ...]:
+    """Experts are asked about by their own name."""
+    return (module.name,)
+
+
+def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+    """Mappers see every entry."""
+    return tuple(map(rename, entries))
+
+
+def traits(view: QuantView, context: Context) -> Hashable:
+    """Every platform decides alike."""
+    return None

@@ -1,0 +1,34 @@
+"""AWQ: one scheme for every layer, but for parts of names in `modules_to_not_convert`.
+
+Read as `AutoAWQConfig.from_config` reads it, and `AWQMarlinConfig` before 0.24
+(vLLM, `model_executor/layers/quantization/auto_awq.py`, `awq_marlin.py`).
+"""
+
+from __future__ import annotations
+
+from mtpfix.model import QuantView
+from mtpfix.quant.place import Place, entries
+
+METHOD = "awq"
+KEY = "modules_to_not_convert"
+
+
+def read(place: Place) -> QuantView:
+    """Reads the metadata.
+
+    Raises:
+        BrokenFileError: the list is none, or holds something else than strings.
+    """
+    where = place.at(KEY)
+    return QuantView(
+        method=METHOD,
+        file=place.file,
+        pointer=place.pointer,
+        ignore=entries(place.file, where, place.value.get(KEY)),
+        ignore_pointer=where,
+        groups=(),
+        format="awq",
+        files=(f"{place.file}#{place.pointer}",),
+        raw=place.value,
+        null=KEY in place.value and place.value[KEY] is None,
+    )

@@ -1,0 +1,110 @@
+"""A repair as Markdown: the text of a pull request, before and after side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mtpfix import __version__
+from mtpfix.model import EngineReport, Report
+from mtpfix.report import ranges, words
+from mtpfix.report.markdown import outcome as outcome_of
+from mtpfix.report.marked import code, details, fenced, prose, table
+from mtpfix.report.rewrite import Outcome, left
+from mtpfix.report.safe import inert
+
+_DIFF = 30_000
+"""Characters of the diff that are shown: a forge has its own."""
+_LINE = 500
+_LEFT = 30
+
+
+def render(outcome: Outcome, command: str = "") -> str:
+    """What a repair changes, what comes of it on each release, and what it leaves.
+
+    Args:
+        outcome: the repair.
+        command: the command line that made it; empty: it is not told.
+    """
+    blocks = [_head(outcome), _table(outcome), _entries(outcome), _left(outcome)]
+    blocks += [_diff(outcome), _foot(outcome, command)]
+    return "\n\n".join("\n".join(lines) for block in blocks if (lines := list(block))) + "\n"
+
+
+def _head(outcome: Outcome) -> Iterator[str]:
+    if outcome.plan.refused is not None:
+        yield prose(f"No repair: {outcome.plan.refused}.")
+    elif outcome.files:
+        files = ", ".join(map(code, outcome.files))
+        yield (
+            f"vLLM builds the MTP draft by the quantization metadata of the whole model. This "
+            f"makes the metadata say what is on disk: it edits {files}, and changes no weight."
+        )
+    else:
+        said = words.sentence(outcome.before)
+        yield prose(f"Nothing to change: {said}.")
+
+
+def _table(outcome: Outcome) -> list[str]:
+    """Releases that share both outcomes in a row."""
+    after = {(e.version, e.platform): e for e in outcome.after.engines}
+    groups: dict[tuple[str, str], list[EngineReport]] = {}
+    for engine in sorted(outcome.before.engines, key=lambda e: ranges.age(e.version)):
+        then = after.get((engine.version, engine.platform), engine)
+        groups.setdefault((_cell(engine), _cell(then)), []).append(engine)
+    cells = [
+        (prose(words.places(members, outcome.before.engines)), before, later)
+        for (before, later), members in groups.items()
+    ]
+    return table(("vLLM", "before", "after"), cells) if cells else []
+
+
+def _cell(engine: EngineReport) -> str:
+    if engine.outcome in ("clean", "no_mtp"):
+        return outcome_of(engine)
+    return f"{outcome_of(engine)}: {prose(words.outcome(engine), 300)}"
+
+
+def _entries(outcome: Outcome) -> Iterator[str]:
+    for verb, entries in (("Added", outcome.plan.added), ("Removed", outcome.plan.removed)):
+        if entries:
+            yield f"{verb}: {', '.join(map(code, entries))}"
+
+
+def _left(outcome: Outcome) -> Iterator[str]:
+    """Findings that no metadata mends, or that this repair leaves."""
+    stays = [finding for finding in left(outcome) if finding.severity != "info"]
+    if stays:
+        yield "Not mended:"
+        yield ""
+    for finding in stays[:_LEFT]:
+        reach = words.reach(finding, outcome.after.engines)
+        where = f" (vLLM {reach})" if reach is not None else ""
+        yield f"- {prose(finding.code)} {finding.severity}: {prose(finding.message)}{where}"
+    if len(stays) > _LEFT:
+        yield f"- … and {len(stays) - _LEFT} more"
+
+
+def _diff(outcome: Outcome) -> list[str]:
+    if not outcome.diff:
+        return []
+    lines = [
+        inert(line.expandtabs(4).rstrip("\r"), _LINE) for line in outcome.diff.split("\n")[:-1]
+    ]
+    shown = "\n".join(lines)
+    if len(shown) > _DIFF:
+        shown = f"{shown[:_DIFF]}\n…"
+    return details("Diff", fenced(shown, "diff"))
+
+
+def _foot(outcome: Outcome, command: str) -> Iterator[str]:
+    made = f" {__version__}" + (f": {code(command, 500)}" if command else "")
+    yield f"{_judged(outcome.after)}Made by mtpfix{made}"
+
+
+def _judged(report: Report) -> str:
+    if not report.engines:
+        return ""
+    releases = sorted({e.version for e in report.engines}, key=ranges.age)
+    platforms = ", ".join(dict.fromkeys(inert(e.platform) for e in report.engines))
+    span = ranges.releases(releases, releases)
+    return f"Judged for vLLM {span} ({words.count(len(releases), 'release')}) on {platforms}. "

@@ -1,0 +1,115 @@
+"""JUnit XML: each release on each platform is a test case, and so is the target as a whole."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from mtpfix.model import FAILED, EngineReport, Finding, Report
+from mtpfix.report import ranges, rows, words
+from mtpfix.report.safe import PROSE_LIMIT, inert
+
+
+def render(*reports: Report) -> str:
+    """One test suite for each report."""
+    root = ET.Element("testsuites", name="mtpfix")
+    for report in reports:
+        root.append(_suite(report))
+    for key in ("tests", "failures", "errors", "skipped"):
+        root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
+    ET.indent(root)
+    body = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _suite(report: Report) -> ET.Element:
+    name = inert(report.target.name)
+    suite = ET.Element("testsuite", name=name)
+    grave = _grave(report)
+    suite.append(_whole(report, name, grave))
+    for engine in report.engines:
+        suite.append(_case(engine, report, name, grave))
+    count = {
+        kind: len(suite.findall(f"testcase/{kind}")) for kind in ("failure", "error", "skipped")
+    }
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(count["failure"]))
+    suite.set("errors", str(count["error"]))
+    suite.set("skipped", str(count["skipped"]))
+    return suite
+
+
+def _grave(report: Report) -> list[Finding]:
+    """The findings that fail a case: none if the gate lets the target pass."""
+    if report.exit_code != 1:
+        return []
+    judged = [finding for finding in report.findings if not finding.code.startswith("MTP9")]
+    errors = [finding for finding in judged if finding.severity == "error"]
+    return errors or [finding for finding in judged if finding.severity == "warning"]
+
+
+def _whole(report: Report, suite: str, grave: list[Finding]) -> ET.Element:
+    """The case of what depends on no release, and of what could not be judged at all."""
+    case = ET.Element("testcase", classname=suite, name="metadata")
+    own = [finding for finding in report.findings if not finding.releases]
+    unjudged = [f for f in report.findings if f.code.startswith("MTP9")]
+    failing = [finding for finding in own if finding in grave]
+    if failing:
+        _put(case, "failure", failing)
+    elif unjudged and report.exit_code:
+        _put(case, "error", unjudged)
+    elif not report.engines:
+        ET.SubElement(case, "skipped", message=words.sentence(report))
+    _put_rest(case, [f for f in own if f not in failing and f not in unjudged])
+    return case
+
+
+def _case(engine: EngineReport, report: Report, suite: str, grave: list[Finding]) -> ET.Element:
+    name = f"{words.engine(engine.engine)} {inert(engine.version)} on {inert(engine.platform)}"
+    case = ET.Element("testcase", classname=suite, name=name)
+    here = [finding for finding in report.findings if holds(finding, engine)]
+    failing = [finding for finding in here if finding in grave]
+    if failing:
+        _put(case, "failure", failing)
+    elif engine.outcome in FAILED and report.exit_code == 1:
+        said = f"{words.OUTCOMES[engine.outcome].word}: {words.outcome(engine)}"
+        ET.SubElement(case, "failure", message=said, type=engine.outcome)
+    elif engine.outcome == "unknown":
+        ET.SubElement(case, "error", message=words.outcome(engine), type="unknown")
+    elif engine.outcome == "no_mtp":
+        ET.SubElement(case, "skipped", message=words.outcome(engine))
+    _put_rest(case, [finding for finding in here if finding not in failing])
+    return case
+
+
+def holds(finding: Finding, engine: EngineReport) -> bool:
+    """Whether a finding names a release on its platform."""
+    place = (engine.version, engine.platform)
+    return any(
+        found in (place, (engine.version, "")) for found in map(ranges.place, finding.releases)
+    )
+
+
+def _put(case: ET.Element, kind: str, findings: list[Finding]) -> None:
+    """A failure or an error: its kind is the code, its text all findings."""
+    codes = ", ".join(dict.fromkeys(inert(finding.code) for finding in findings))
+    message = inert(findings[0].message, PROSE_LIMIT)
+    ET.SubElement(case, kind, type=codes, message=message).text = _lines(findings)
+
+
+def _put_rest(case: ET.Element, findings: list[Finding]) -> None:
+    """What fails nothing is said all the same."""
+    if findings:
+        ET.SubElement(case, "system-out").text = _lines(findings)
+
+
+def _lines(findings: list[Finding]) -> str:
+    return "\n".join(map(_line, findings))
+
+
+def _line(finding: Finding) -> str:
+    place = finding.where
+    at = f"{rows.where(place.file, place.line)}: " if place is not None else ""
+    said = f"{inert(finding.code)} {finding.severity}  {at}{inert(finding.message, PROSE_LIMIT)}"
+    if finding.fix is None:
+        return said
+    return f"{said}\n  fix: {inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"

@@ -1,0 +1,135 @@
+"""SARIF 2.1.0, which code scanning services read: one run for each target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mtpfix import __version__
+from mtpfix.model import Finding, Report, Severity
+from mtpfix.report import codes, places, words
+from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
+
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+
+_BASE = "TARGET"
+"""Symbolic root of the files of a Hub repo."""
+
+_LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
+
+_MODULES = 100
+"""Modules of a finding that are listed: readers refuse documents that are too large."""
+
+_View = dict[str, Any]
+
+
+def render(*reports: Report) -> str:
+    """The findings of all reports as one SARIF document."""
+    log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report) for report in reports]}
+    document = json.dumps(log, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{inert_json(document)}\n"
+
+
+def _run(report: Report) -> _View:
+    found = sorted({finding.code for finding in report.findings})
+    run: _View = {
+        "tool": {"driver": _driver(found)},
+        "automationDetails": {"id": f"mtpfix/{inert(report.target.name)}/"},
+        "invocations": [_invocation(report)],
+        "results": [_result(finding, report, found) for finding in report.findings],
+    }
+    if report.target.kind == "hub":
+        run["originalUriBaseIds"] = {_BASE: {"uri": places.base(report.target)}}
+    return run
+
+
+def _driver(found: Sequence[str]) -> _View:
+    return {
+        "name": "mtpfix",
+        "version": __version__,
+        "semanticVersion": __version__,
+        "rules": [_rule(code) for code in found],
+    }
+
+
+def _rule(code: str) -> _View:
+    told = codes.explained().get(code)
+    if told is None:
+        return {"id": inert(code)}
+    return {
+        "id": code,
+        "shortDescription": {"text": told.title},
+        "fullDescription": {"text": told.meaning},
+        "help": {"text": told.remedy},
+    }
+
+
+def _invocation(report: Report) -> _View:
+    """Whether the target could be judged, and on which releases."""
+    judged = not any(finding.code.startswith("MTP9") for finding in report.findings)
+    return {
+        "executionSuccessful": judged,
+        "exitCode": report.exit_code,
+        "exitCodeDescription": inert(words.sentence(report), PROSE_LIMIT),
+        "toolExecutionNotifications": [
+            {"level": "note", "message": {"text": inert(note, PROSE_LIMIT)}}
+            for note in report.notes
+        ],
+    }
+
+
+def _result(finding: Finding, report: Report, found: Sequence[str]) -> _View:
+    return {
+        "ruleId": finding.code,
+        "ruleIndex": found.index(finding.code),
+        "level": _LEVELS[finding.severity],
+        "message": {"text": _said(finding, report)},
+        "locations": [_location(finding, report)],
+        "partialFingerprints": {"mtpfix/v1": _fingerprint(finding)},
+        "properties": {
+            "confidence": finding.confidence,
+            "releases": list(finding.releases),
+            "pointer": None if finding.where is None else finding.where.pointer,
+        },
+    }
+
+
+def _said(finding: Finding, report: Report) -> str:
+    """Message, releases and remedy; `[text](target)` would be read as a link."""
+    said = inert(finding.message, PROSE_LIMIT)
+    reach = words.reach(finding, report.engines)
+    if reach is not None:
+        said += f" (vLLM {reach})"
+    if finding.fix is not None:
+        said += f"\nFix: {inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
+    return said.replace("](", "] (")
+
+
+def _location(finding: Finding, report: Report) -> _View:
+    """The line in the file, and the modules by vLLM's names."""
+    file = places.file_of(finding, report)
+    near = places.path(report.target, file)
+    artifact = {"uri": places.uri(file if near is None else near)}
+    if near is None:
+        artifact["uriBaseId"] = _BASE
+    line = finding.where.line if finding.where is not None else None
+    place: _View = {"artifactLocation": artifact, "region": {"startLine": line or 1}}
+    location: _View = {"physicalLocation": place}
+    if finding.modules:
+        location["logicalLocations"] = [
+            {"fullyQualifiedName": name, "kind": "module"}
+            for name in dict.fromkeys(finding.modules[:_MODULES])
+        ]
+    return location
+
+
+def _fingerprint(finding: Finding) -> str:
+    """What stays the same when lines move: code, file, pointer and modules."""
+    place = finding.where
+    parts = [finding.code, *((place.file, place.pointer) if place else ()), *finding.modules]
+    text = json.dumps(parts).encode()
+    return hashlib.sha256(text).hexdigest()[:32]
