@@ -6,13 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import typer
 
-from mtpfix.cli import gate, options, rendering
+from mtpfix.cli import gate, options, output, rendering
 from mtpfix.cli.options import Color, FailOn, PlatformChoice, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.model import Report
+from mtpfix.report.safe import inert
+
+
+class Login(NamedTuple):
+    """How a repo of the Hub is reached."""
+
+    revision: str | None
+    token: str | None
 
 
 def inspect(
@@ -21,6 +30,8 @@ def inspect(
     platform: options.PlatformCuda = None,
     *,
     trunk: options.Trunk = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -36,7 +47,7 @@ def inspect(
     """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
-    report = _judged(target, vllm, platform, wish, trunk=trunk)
+    report = _judged(target, Login(revision, token), vllm, platform, wish, trunk=trunk)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
@@ -47,6 +58,8 @@ def check(
     vllm: options.VllmNewest = None,
     platform: options.PlatformCuda = None,
     *,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -59,7 +72,7 @@ def check(
     """Judge as `inspect` does, and fail where something is wrong: the gate for CI."""
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
-    report = _judged(target, vllm, platform, wish)
+    report = _judged(target, Login(revision, token), vllm, platform, wish)
     person = partial(_text, verbose=True) if verbose else _brief
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
@@ -67,6 +80,7 @@ def check(
 
 def _judged(
     target: str,
+    login: Login,
     vllm: Sequence[str] | None,
     platform: Iterable[PlatformChoice] | None,
     wish: gate.Wish,
@@ -76,12 +90,15 @@ def _judged(
     """The report on a target, with the findings that count."""
     from mtpfix import api
 
-    report = api.inspect(
-        options.local(target),
-        vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, ("cuda",)),
-        trunk=trunk,
-    )
+    with output.working(f"reading {inert(target)}"):
+        report = api.inspect(
+            target,
+            vllm=options.releases(vllm, "newest"),
+            platforms=options.platforms(platform, ("cuda",)),
+            trunk=trunk,
+            revision=login.revision,
+            token=login.token,
+        )
     return gate.gated(report, wish)
 
 

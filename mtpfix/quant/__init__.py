@@ -14,12 +14,7 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import (
-    awq,
-    compressed_tensors,
-    fp8,
-    quark,
-)
+from mtpfix.quant import awq, compressed_tensors, fp8, modelopt, quark
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -29,6 +24,7 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
 

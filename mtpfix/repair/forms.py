@@ -45,6 +45,8 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
+_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+
 _FORMS: Mapping[str, Form] = {
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "compressed-tensors": Form(
@@ -54,6 +56,10 @@ _FORMS: Mapping[str, Form] = {
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "modelopt": _MODELOPT,
+    "modelopt_fp4": _MODELOPT,
+    "modelopt_mxfp8": _MODELOPT,
+    "modelopt_mixed": _MODELOPT,
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",

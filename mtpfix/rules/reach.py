@@ -38,7 +38,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
 def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
     quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
-    wrong = [r for r in quantized if r.limit is None]
+    wrong = [r for r in quantized if r.agrees is False and r.limit is None]
     if wrong:
         they_are, them = told(len(wrong), "module")
         yield Finding(

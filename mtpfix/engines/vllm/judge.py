@@ -128,7 +128,13 @@ def _hits(row: Row, report: ModuleReport) -> bool:
         and row.get("disk", disk.state.value) == disk.state.value
         and ("stored" not in row or any(m.endswith(tuple(row["stored"])) for m in report.members))
         and ("formats" not in row or not formats.isdisjoint(row["formats"]))
+        and ("passes" not in row or _stopped(report.tensor, row["passes"]))
     )
+
+
+def _stopped(tensor: str | None, passes: Sequence[str]) -> bool:
+    """Whether a tensor does not fit that is none of those that the limit lets pass."""
+    return tensor is not None and not tensor.endswith(tuple(passes))
 
 
 def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:

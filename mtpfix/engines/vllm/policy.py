@@ -2,16 +2,16 @@
 
 All knowledge sits in `mtpfix/data/vllm/`. A policy row may be limited to
 releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`), to
-quantization methods (`"methods": ["fp8"]`) and to configurations (`"when":
-"q_lora_rank"`); the first row that fits, or all rows that fit, are taken by `pick`
-and `fitting`. Nothing here judges.
+quantization methods (`"methods": ["fp8"]`, or all but those in `"except"`) and to
+configurations (`"when": "q_lora_rank"`); the first row that fits, or all rows that fit,
+are taken by `pick` and `fitting`. Nothing here judges.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib import resources
@@ -305,15 +305,11 @@ def fits(row: Row, context: Context) -> bool:
         return False
     if "platforms" in row and context.platform not in row["platforms"]:
         return False
-    if "methods" in row and not _about(context.method, row["methods"]):
+    if "methods" in row and context.method not in row["methods"]:
+        return False
+    if context.method in row.get("except", ()):
         return False
     return "when" not in row or bool(evaluate(row["when"], context.fields))
-
-
-def _about(method: str, listed: Sequence[str]) -> bool:
-    """Whether a method is one of those listed; or none of them, where they begin with `!`."""
-    barred = [name[1:] for name in listed if name.startswith("!")]
-    return method not in barred if barred else method in listed
 
 
 def fitting(rows: Iterable[Row], context: Context) -> Iterator[Row]:

@@ -8,6 +8,8 @@ from mtpfix.engines.vllm.methods import (
     awq,
     compressed_tensors,
     fp8,
+    modelopt,
+    modelopt_mixed,
     quark,
 )
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
@@ -17,6 +19,10 @@ _METHODS: Mapping[str, Method] = {
     "awq": awq,
     "compressed-tensors": compressed_tensors,
     "fp8": fp8,
+    "modelopt": modelopt,
+    "modelopt_fp4": modelopt,
+    "modelopt_mxfp8": modelopt,
+    "modelopt_mixed": modelopt_mixed,
     "quark": quark,
 }
 

@@ -117,7 +117,7 @@ class _Decider:
         except RaisesError as error:
             if not error.message.startswith("ValueError"):
                 raise
-            decision = Decision(module, "unquantized")
+            decision = plain(module)
         if decision.built == "unquantized" and self._rule("embedding_asks_scheme"):
             again = self._match(module.name, module.cls)
             if again.group is not None:
