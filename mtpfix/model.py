@@ -284,8 +284,9 @@ class Limit:
     reason: str
     outcome: Consequence
     error: str | None
-    phase: Literal["build", "load", "forward"]
-    """When it shows: while the draft is built or loaded, or at its first forward pass."""
+    phase: Literal["config", "build", "load", "forward"]
+    """When it shows: while the metadata is read, while the draft is built or loaded, or at its
+    first forward pass."""
     good_from: str | None
     """First release that is free of it; None: no covered release is."""
     grade: Grade

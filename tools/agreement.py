@@ -88,8 +88,21 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
         yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
+    yield from _refused(case, decisions)
     yield from _refusal(case, unmet(known, context, view))
     yield from _decisions(case, decisions)
+
+
+def _refused(case: Case, decisions: Iterable[Decision]) -> Iterator[str]:
+    """A refusal of the whole metadata: then we must foresee that nothing can be built."""
+    ours = {_type(made.error) for made in decisions}
+    if case.refused is not None and ours != {_type(case.refused)}:
+        yield f"refusal: {ours} instead of {case.refused}"
+
+
+def _type(error: str | None) -> str:
+    """The class of an exception; empty for none."""
+    return (error or "").partition(":")[0]
 
 
 def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
@@ -168,7 +181,7 @@ def same(decision: Decision, outcome: Outcome, release: str) -> bool:
     if decision.built != outcome.built:
         return False
     if outcome.built == "error":
-        return (decision.error or "").split(":")[0] == (outcome.error or "").split(":")[0]
+        return _type(decision.error) == _type(outcome.error)
     theirs = outcome.scheme
     if theirs is not None and release.startswith(MARLIN):
         theirs = theirs.replace("WNA16Marlin", "WNA16")

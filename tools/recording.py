@@ -82,6 +82,15 @@ class Case:
     """Draft layers that are built without asking."""
 
     @property
+    def refused(self) -> str | None:
+        """The exception by which vLLM refuses the quantization metadata as a whole, if it does."""
+        found = (f for f in self.failures if f["phase"] == "config")
+        return next(
+            (f"{f['type']}: {f['message']}" for f in found if "quantiz" in f["message"].lower()),
+            None,
+        )
+
+    @property
     def id(self) -> str:
         """Names the case for a person, and in a test report."""
         return f"{self.release}/{self.family}/{self.variant}/{self.scheme}/{self.ignore_name}"
@@ -238,6 +247,7 @@ class Recorder:
     Attributes:
         patches: what the family needs besides the patches for every model.
         variants: the tables of each variant; the caller adds one before its cases.
+        refused: the schemes that vLLM refuses to read.
     """
 
     def __init__(self, family: str, schemes: dict[str, Json], *, command: str = "") -> None:
@@ -246,6 +256,7 @@ class Recorder:
         self.command = command
         self.patches: list[str] = []
         self.variants: dict[str, Variant] = {}
+        self.refused: set[str] = set()
         self._letters: dict[str, str] = {}
         self._cases: list[tuple[dict[str, Json], dict[Key, str], dict[Key, str]]] = []
 
@@ -268,6 +279,10 @@ class Recorder:
                 errors[key] = made.error
         row.update(self._rest(table, scheme, ignore, answer))
         self._cases.append((row, letters, errors))
+
+    def rows(self, variant: str) -> list[dict[str, Json]]:
+        """What the cases of one variant say besides their decisions."""
+        return [row for row, _, _ in self._cases if row["variant"] == variant]
 
     def _letter(self, made: Json) -> str:
         if made.built == "error":

@@ -74,6 +74,12 @@ def parts(scheme: str) -> Iterator[Part]:
         yield from (Part(re.sub("^re:", "^", target), quantizer) for target in targets)
 
 
+def unlisted(method: str) -> bool:
+    """Whether vLLM reads no list of a dialect, whatever other readers make of it."""
+    form = _data()["//lists"][method]
+    return form is None or form.get("unread", False)
+
+
 def unquantized(method: str, names: Sequence[str]) -> Quantization:
     """The keys by which a dialect says that it leaves modules unquantized.
 

@@ -14,7 +14,16 @@ from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
-from mtpfix.quant import awq, compressed_tensors, fp8, modelopt, quark
+from mtpfix.quant import (
+    awq,
+    compressed_tensors,
+    experts_int8,
+    fbgemm_fp8,
+    fp8,
+    modelopt,
+    mxfp4,
+    quark,
+)
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -23,7 +32,10 @@ __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "
 _DIALECTS: Mapping[str, ModuleType] = {
     "awq": awq,
     "compressed-tensors": compressed_tensors,
+    "experts_int8": experts_int8,
+    "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    "mxfp4": mxfp4,
     **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }

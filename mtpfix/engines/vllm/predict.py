@@ -21,6 +21,7 @@ from mtpfix.engines.vllm.methods.base import (
     Setting,
     plain,
 )
+from mtpfix.engines.vllm.methods.refused import refuse
 from mtpfix.engines.vllm.policy import Context, Policy, Row
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 
@@ -41,6 +42,7 @@ class Predictor:
         self._own_method = policy.pick("own_method", context) if part == "draft" else None
         self._broken: RaisesError | PatternError | None = None
         try:
+            refuse(view.method, context)
             self._ask: Decide = methods.of(view.method).decider(setting)
         except (RaisesError, PatternError) as error:
             self._broken = error

@@ -215,6 +215,8 @@ def stand_in(folder: str) -> str:
 def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
     """Arguments for the smallest engine that builds the target and its MTP draft.
 
+    Methods that a release calls deprecated are let in, as `--allow-deprecated-quantization` does.
+
     Args:
         folder: the target.
         draft: the folder of the draft; mostly that of the target.
@@ -233,6 +235,7 @@ def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
         speculative_config={"method": "mtp", "num_speculative_tokens": 1, **own},
         language_model_only=True,
         enforce_eager=True,
+        allow_deprecated_quantization=True,
         enable_prefix_caching=False,
         disable_log_stats=True,
         max_model_len=128,

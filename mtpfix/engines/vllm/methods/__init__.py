@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from mtpfix.engines.vllm.methods import (
     awq,
     compressed_tensors,
+    experts_only,
     fp8,
     modelopt,
     modelopt_mixed,
@@ -18,7 +19,10 @@ from mtpfix.model import Entry
 _METHODS: Mapping[str, Method] = {
     "awq": awq,
     "compressed-tensors": compressed_tensors,
+    "experts_int8": experts_only,
+    "fbgemm_fp8": fp8,
     "fp8": fp8,
+    "mxfp4": experts_only,
     "modelopt": modelopt,
     "modelopt_fp4": modelopt,
     "modelopt_mxfp8": modelopt,
