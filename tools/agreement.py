@@ -78,7 +78,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         module for part in PARTS for module in names.modules(known, context, part) if module.asks
     ]
     decisions = predict(known, view, context, modules)
-    modules = [decision.module for decision in decisions]
+    modules = [decision.module for decision in decisions if decision.module.asks]
     yield from _names(case, modules)
     yield from _paths(case, modules)
     if case.shared and case.ignore is not None:

@@ -58,6 +58,11 @@ _FORMS: Mapping[str, Form] = {
     "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "gptq": Form(
+        name=lambda name: f"-:^{re.escape(name)}$",
+        experts=lambda name: f"-:^{re.escape(name)}$",
+        block=lambda root: f"-:^{re.escape(root)}.*",
+    ),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,

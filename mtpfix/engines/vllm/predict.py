@@ -23,6 +23,7 @@ from mtpfix.engines.vllm.methods.base import (
 )
 from mtpfix.engines.vllm.methods.refused import refuse
 from mtpfix.engines.vllm.policy import Context, Policy, Row
+from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 
 
@@ -40,6 +41,7 @@ class Predictor:
         packed = packed_mapping(policy, context, part)
         setting = Setting(in_force(view, policy, context, part), context, part, packed)
         self._own_method = policy.pick("own_method", context) if part == "draft" else None
+        self._spared = spared(policy, view, context) if part == "draft" else None
         self._broken: RaisesError | PatternError | None = None
         try:
             refuse(view.method, context)
@@ -56,6 +58,9 @@ class Predictor:
         try:
             if self._broken is not None:
                 raise self._broken
+            alone = None if self._spared is None else self._spared.decide(module)
+            if alone is not None:
+                return alone
             return _accepted(self._ask(module))
         except RaisesError as error:
             halved = isinstance(error, HalvedError)

@@ -283,7 +283,14 @@ def state(config: Any) -> dict[str, Any]:
     """The parts of a quantization configuration that decide, after the mappers."""
     if config is None:
         return {}
-    lists = ("ignore", "ignored_layers", "exclude_modules", "modules_to_not_convert", "exclude")
+    lists = (
+        "ignore",
+        "ignored_layers",
+        "exclude_modules",
+        "modules_to_not_convert",
+        "exclude",
+        "dynamic",
+    )
     ignore = next((list(v) for v in (getattr(config, n, None) for n in lists) if v), None)
     targets = getattr(config, "target_scheme_map", None) or {}
     packed = getattr(config, "packed_modules_mapping", None) or {}

@@ -11,6 +11,12 @@ from mtpfix.engines.vllm.methods.base import Packed, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 
+HALF = (
+    "ValueError: Detected some but not all shards of {name} are quantized. "
+    "All shards of fused layers to have the same precision."
+)
+"""What is raised where a list names some shards of a fused layer."""
+
 
 class Names:
     """A list of exact names, or of such as fit the ends of names too.
@@ -70,9 +76,5 @@ def _by_shards(name: str, names: Names, packed: Packed) -> Entry | None:
     matches = [names.fits(name.replace(last, shard)) for shard in packed[last]]
     hits = [entry for entry in matches if entry is not None]
     if hits and len(hits) < len(matches):
-        text = (
-            f"ValueError: Detected some but not all shards of {name} are quantized. "
-            "All shards of fused layers to have the same precision."
-        )
-        raise ShardsDifferError(text, hits[0])
+        raise ShardsDifferError(HALF.format(name=name), hits[0])
     return hits[0] if hits else None

@@ -19,6 +19,9 @@ class Parts(Names):
         self._parts = tuple(entries)
         super().__init__(self._parts)
 
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
     def first(self, name: str) -> Entry | None:
         """The first entry that is a part of `name`."""
         return self.fits(name)
