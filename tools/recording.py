@@ -222,12 +222,13 @@ class Variant:
     """What most cases share: set by the first case that built a draft."""
 
     def put(self, key: Key, param: str, *, after: Key | None) -> None:
-        """Adds a module behind the one that was asked about before it, or its path."""
-        if key in self.modules or after is None:
-            self.modules[key] = param or self.modules.get(key, "")
+        """Adds a module behind the one that was asked about before it, if any, or its path."""
+        if key in self.modules:
+            self.modules[key] = param or self.modules[key]
             return
         rows = list(self.modules.items())
-        rows.insert([known for known, _ in rows].index(after) + 1, (key, param))
+        at = 0 if after is None else [known for known, _ in rows].index(after) + 1
+        rows.insert(at, (key, param))
         self.modules = dict(rows)
 
     def order(self) -> list[Key]:

@@ -115,7 +115,7 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
         decision = report.decision
         error = decision.error or ""
         unread = report.limit is not None and report.limit.phase == "config"  # MTP304
-        if decision.built == "error" and "quantization scheme" not in error and not unread:
+        if decision.built == "error" and not decision.halved and not unread:
             groups.setdefault((decision.because, error), []).append(report)
     for (entry, error), reports in groups.items():
         yield Finding(

@@ -57,7 +57,7 @@ class Case:
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
         context, policy = self.context, self.policy
-        keys = ("requires", "mappers", "draft_mappers", "own_method")
+        keys = ("requires", "mappers", "draft_mappers", "own_method", "suffix_match")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         rows += fitting(self._limits(), context)
         packed = [packed_mapping(policy, context, part) for part in _PARTS]

@@ -30,7 +30,6 @@ class Parts(Names):
         """The first entry that is a part of `name`."""
         return next((entry for entry in self._parts if entry.text in name), None)
 
-    @property
-    def exact(self) -> bool:
+    def by_parts(self, name: str) -> bool:  # noqa: ARG002 - as `Names` has it
         """Names are never compared whole: experts need no rule of their own."""
         return False
