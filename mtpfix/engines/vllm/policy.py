@@ -144,10 +144,13 @@ def method(name: str) -> Row:
     """What is known about a quantization method.
 
     - `reads`, `repair`: what is done with its metadata, in words.
+    - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
       the metadata has one of them; `expects`: the format on disk that is loaded, `{format}`
       that of the metadata; `error`: the exception instead of a class. From `get_quant_method`.
+    - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
+      the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
       and those that have a default or that only some configurations have (`more`). From
       `create_weights`.
