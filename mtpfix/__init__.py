@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Platform,
         Report,
     )
+    from mtpfix.pushing import Push, Pushed, push
     from mtpfix.repair.plan import Options, Plan, Unresolved
     from mtpfix.verification import Verification, verify
 
@@ -54,6 +55,8 @@ __all__ = [
     "Options",
     "Plan",
     "Platform",
+    "Push",
+    "Pushed",
     "RefusedError",
     "Repair",
     "Report",
@@ -69,6 +72,7 @@ __all__ = [
     "names_of",
     "override",
     "plan",
+    "push",
     "rewrite",
     "verify",
 ]
@@ -95,6 +99,7 @@ _HOMES = {
         "Platform",
         "Report",
     ),
+    "mtpfix.pushing": ("Push", "Pushed", "push"),
     "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),
     "mtpfix.verification": ("Verification", "verify"),
 }

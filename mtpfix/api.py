@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mtpfix import judgement, quant
+from mtpfix import judgement, quant, targets
 from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
-from mtpfix.checkpoint.source import LocalSource
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
@@ -64,7 +63,7 @@ class Override:
 _Word = TypeVar("_Word", bound=str)
 
 
-def _listed(given: Iterable[_Word]) -> tuple[_Word, ...]:
+def listed(given: Iterable[_Word]) -> tuple[_Word, ...]:
     """Some words as a tuple; a single one is not taken apart into its letters.
 
     Raises:
@@ -82,20 +81,25 @@ def inspect(
     vllm: Iterable[str] = NEWEST,
     platforms: Iterable[Platform] = ("cuda",),
     trunk: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Report:
     """What is on disk, what vLLM builds, and where they part.
 
     Args:
-        target: a folder.
+        target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
         vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`.
         platforms: the platforms to judge for.
         trunk: whether every trunk module is reported, or only those that matter.
+        revision: branch, tag, commit or `refs/pr/N` of a repo.
+        token: what to log in to the Hub with; None: what the environment or
+            `hf auth login` says.
 
     Raises:
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
-    opened = open_target(LocalSource(target), trunk=trunk)
-    return judgement.report(opened, vllm=_listed(vllm), platforms=_listed(platforms), trunk=trunk)
+    opened = open_target(targets.opened(target, revision, token), trunk=trunk)
+    return judgement.report(opened, vllm=listed(vllm), platforms=listed(platforms), trunk=trunk)
 
 
 def check(
@@ -103,9 +107,11 @@ def check(
     *,
     vllm: Iterable[str] = NEWEST,
     platforms: Iterable[Platform] = ("cuda",),
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Report:
     """The gate: as `inspect`; `Report.exit_code` says whether the target may pass."""
-    return inspect(target, vllm=vllm, platforms=platforms)
+    return inspect(target, vllm=vllm, platforms=platforms, revision=revision, token=token)
 
 
 def plan(
@@ -114,6 +120,8 @@ def plan(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Repair:
     """The fewest edits that are right for every selected release, and the proof.
 
@@ -121,12 +129,14 @@ def plan(
         UnknownError: the family, the method or a release is not covered.
         MtpfixError: the target cannot be read.
     """
-    return _plan(open_target(LocalSource(target)), _listed(vllm), _listed(platforms), options)
+    opened = open_target(targets.opened(target, revision, token))
+    return planned(opened, listed(vllm), listed(platforms), options)
 
 
-def _plan(
+def planned(
     opened: Opened, releases: Sequence[str], places: Sequence[Platform], options: Options
 ) -> Repair:
+    """The repair of a target that has been read; see `plan`."""
     if opened.unknown is not None:
         raise opened.unknown
     before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
@@ -164,7 +174,7 @@ def rewrite(
     """Plans the repair and writes it: into the folder itself, or as a new folder.
 
     Args:
-        target: a folder.
+        target: a folder, and no repo: for that there is `push`.
         vllm: the releases that the repair must be right for.
         platforms: the platforms that it must be right for.
         options: what may be changed.
@@ -177,16 +187,26 @@ def rewrite(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
+    if targets.place(target).path is None:
+        raise UsageError(
+            f"{str(target)!r:.120}: a repo cannot be written to as a folder",
+            "use --push-to-hub, or `hf download` and give the folder",
+        )
     made = plan(target, vllm=vllm, platforms=platforms, options=options)
-    if made.plan.refused is not None:
-        raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
-    prove(made)
+    granted(made)
     if output is not None:
         old, new = ({name: pair[i] for name, pair in made.files.items()} for i in (0, 1))
         write.overlay(Path(target), output, new, read=old)
     elif made.files:
         write.write(Path(target), made.files, backup=backup)
     return made
+
+
+def granted(made: Repair) -> None:
+    """Refuses a repair that would do harm, or whose result its own library cannot read."""
+    if made.plan.refused is not None:
+        raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
+    prove(made)
 
 
 def prove(repair: Repair) -> None:
@@ -207,11 +227,11 @@ def prove(repair: Repair) -> None:
 
 def accepts(raw: bytes, name: str) -> bool:
     """Whether `compressed_tensors.QuantizationConfig` reads the metadata of a config file."""
+    place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
+    if place is None or quant.method_of(place) != "compressed-tensors":
+        return False
     from compressed_tensors.quantization import QuantizationConfig  # noqa: PLC0415 - heavy
 
-    place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
-    if place is None:
-        return False
     try:
         QuantizationConfig.model_validate(dict(place.value))
     except Exception:  # noqa: BLE001 - whatever its validators trip over, it does not read it
@@ -225,14 +245,18 @@ def names_of(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Names:
     """Construction-time names of the MTP block, and the entries for a calibration recipe.
 
     Args:
-        target: a folder, or a `config.json`; no weights are needed.
+        target: a folder, a `config.json`, or a repo as for `inspect`; no weights are needed.
         vllm: the releases that the entries must be right for.
         platforms: the platforms that they must be right for.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
+        revision: as for `inspect`.
+        token: as for `inspect`.
 
     Raises:
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
@@ -240,9 +264,9 @@ def names_of(
     path = Path(target)
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
-    folder = path.parent if path.is_file() else path
-    found = listing(LocalSource(folder), need_weights=False)
-    releases, places = _listed(vllm), _listed(platforms)
+    folder = path.parent if path.is_file() else target
+    found = listing(targets.opened(folder, revision, token), need_weights=False)
+    releases, places = listed(vllm), listed(platforms)
     return advise(config_of(found), vllm=releases, platforms=places, options=options)
 
 
@@ -252,6 +276,8 @@ def override(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Override:
     """The repair as a value for vLLM's `--hf-overrides`.
 
@@ -263,9 +289,9 @@ def override(
         RefusedError: a selected release reads the draft's configuration past any override.
         MtpfixError: as for `plan`.
     """
-    opened = open_target(LocalSource(target))
-    releases, places = _listed(vllm), _listed(platforms)
-    made = _plan(opened, releases, places, options)
+    opened = open_target(targets.opened(target, revision, token))
+    releases, places = listed(vllm), listed(platforms)
+    made = planned(opened, releases, places, options)
     if made.plan.refused is not None:
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:

@@ -133,6 +133,8 @@ class Entry:
     """JSON pointer (RFC 6901) inside `file`."""
     written: str | None = None
     """Spelling in the file, where the engine's name mapper changed it."""
+    within: str | None = None
+    """Beginning of the names that it fits by their end too, after a dot; None: of none."""
 
     @property
     def spelling(self) -> str:
@@ -250,6 +252,8 @@ class Decision:
     """The entry that decided; None: nothing matched."""
     error: str | None = None
     """`Type: message` of the exception, where building raises."""
+    halved: bool = False
+    """Whether it raises since entries exempt some members of the module and others not."""
 
 
 Consequence = Literal["load_error", "silent_garbage"]
@@ -280,8 +284,9 @@ class Limit:
     reason: str
     outcome: Consequence
     error: str | None
-    phase: Literal["build", "load", "forward"]
-    """When it shows: while the draft is built or loaded, or at its first forward pass."""
+    phase: Literal["config", "build", "load", "forward"]
+    """When it shows: while the metadata is read, while the draft is built or loaded, or at its
+    first forward pass."""
     good_from: str | None
     """First release that is free of it; None: no covered release is."""
     grade: Grade

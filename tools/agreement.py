@@ -78,18 +78,31 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         module for part in PARTS for module in names.modules(known, context, part) if module.asks
     ]
     decisions = predict(known, view, context, modules)
-    modules = [decision.module for decision in decisions]
+    modules = [decision.module for decision in decisions if decision.module.asks]
     yield from _names(case, modules)
     yield from _paths(case, modules)
-    if case.shared and case.ignore is not None:
+    if case.shared and case.ignore is not None and not view.keyed:
         after = in_force(view, known, context, "draft")
         ours = [entry.text for entry in after.ignore]
         if ours != case.ignore:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
         yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
+    yield from _refused(case, decisions)
     yield from _refusal(case, unmet(known, context, view))
     yield from _decisions(case, decisions)
+
+
+def _refused(case: Case, decisions: Iterable[Decision]) -> Iterator[str]:
+    """A refusal of the whole metadata: then we must foresee that nothing can be built."""
+    ours = {_type(made.error) for made in decisions}
+    if case.refused is not None and ours != {_type(case.refused)}:
+        yield f"refusal: {ours} instead of {case.refused}"
+
+
+def _type(error: str | None) -> str:
+    """The class of an exception; empty for none."""
+    return (error or "").partition(":")[0]
 
 
 def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
@@ -155,11 +168,12 @@ def _keys(module: Module | recording.Module, path: str) -> tuple[tuple[str, ...]
 
 
 def _same(decision: Decision, outcome: Outcome, case: Case) -> bool:
-    """As `same`; a class that refuses to be quantized raises after the decision."""
-    if decision.built == "error" and decision.error == decision.module.refuses:
+    """As `same`; a class that refuses what it is given raises after the decision."""
+    refused = decision.error == decision.module.refuses or outcome.built == "unquantized"
+    if decision.built == "error" and refused:
         phase = "target" if decision.module.part == "trunk" else "draft"
         raised = [f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == phase]
-        return outcome.built == "quantized" and raised == [decision.error]
+        return outcome.built != "error" and raised == [decision.error]
     return same(decision, outcome, case.release)
 
 
@@ -168,7 +182,7 @@ def same(decision: Decision, outcome: Outcome, release: str) -> bool:
     if decision.built != outcome.built:
         return False
     if outcome.built == "error":
-        return (decision.error or "").split(":")[0] == (outcome.error or "").split(":")[0]
+        return _type(decision.error) == _type(outcome.error)
     theirs = outcome.scheme
     if theirs is not None and release.startswith(MARLIN):
         theirs = theirs.replace("WNA16Marlin", "WNA16")

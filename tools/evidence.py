@@ -33,7 +33,7 @@ ABOUT = (
 
 
 def recorded() -> tuple[Table, dict[str, int]]:
-    """Releases in which vLLM built a quantized draft, by method and family; and all decisions."""
+    """Releases in which vLLM built or refused a draft, by method and family; and all decisions."""
     found: Table = {}
     decisions: Counter[str] = Counter()
     for path in files(ROOT / "tests" / "conformance"):
@@ -47,7 +47,7 @@ def recorded() -> tuple[Table, dict[str, int]]:
             decisions[method] += len(case.outcomes)
             family = policy.recognise(case.config) or ""
             releases = found.setdefault(method, {}).setdefault(family, [])
-            if case.draft_class is not None and case.release not in releases:
+            if (case.draft_class or case.refused) and case.release not in releases:
                 releases.append(case.release)
     return found, decisions
 

@@ -27,6 +27,8 @@ from tools import disk, tiny
 from tools.forge import Mtp, forge
 
 SCHEMES = ("ct-fp8-channel", "ct-w4a16", "ct-nvfp4+fp8-block")
+SHOWN = 3
+"""Entries that the table shows."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
         mtp: how the MTP block is stored.
         folder: an empty folder; changed by the repair.
     """
-    forged = forge(family, folder, scheme, mtp=mtp)
+    forged = forge(family, folder, scheme, variant=tiny.variant(family, scheme), mtp=mtp)
     release = server.about["vllm"].split("+")[0]
     # The CUDA classes are what the engine is made to build, on a CPU.
     report = api.inspect(folder, vllm=[release]).engines[0]
@@ -175,10 +177,16 @@ def table(proofs: Sequence[Proof]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for p in proofs:
-        entries = " ".join(f"`{entry}`" for entry in p.added) or "none"
+        entries = _named(p.added)
         cells = (p.family, p.scheme, p.mtp, p.before, p.predicted, entries, p.after)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _named(entries: Sequence[str]) -> str:
+    """Entries for one cell: exact names are many, so that the first stand for the others."""
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return " ".join(f"`{entry}`" for entry in entries[:SHOWN]) + more or "none"
 
 
 def main() -> int:

@@ -260,10 +260,15 @@ def questions(family: str, variant: str, method: str) -> Iterator[Question]:
 def _of_method(family: str, variant: str, method: str) -> Iterator[Question]:
     """Every list under the first scheme; some under the others, and for variants."""
     main, *others = (name for name in schemes(method) if recipes.fits(name, family))
+    if recipes.unlisted(method):
+        lists = TELLING[:2] if variant == tiny.BASE else ()
+        yield from (Question(name, found) for name in (main, *others) for found in lists)
+        return
     if variant != tiny.BASE:
         yield from (Question(main, name) for name in TELLING)
         return
-    yield from (Question(main, name) for name in (*SPELLED, *EXPERTS, *recipes.wild(method)))
+    own = (name for name in recipes.wild(method) if recipes.fits(name, family))
+    yield from (Question(main, name) for name in (*SPELLED, *EXPERTS, *own))
     yield from (Question(scheme, name) for scheme in others for name in TELLING)
 
 
@@ -286,14 +291,18 @@ def record(server: Server, family: str, method: str, command: str) -> Recorder:
     recorder = Recorder(family, schemes(method), command=own)
     with tempfile.TemporaryDirectory() as scratch:
         for variant in tiny.variants(family):
+            if next(questions(family, variant, method), None) is None:
+                continue
             record_variant(server, recorder, variant, method, Path(scratch))
+            if recorder.refused == set(recorder.schemes):
+                break  # whatever the variant
     return recorder
 
 
 def record_variant(
     server: Server, recorder: Recorder, variant: str, method: str, scratch: Path
 ) -> None:
-    """Asks everything about one variant of a family; one question where vLLM refuses it."""
+    """Asks everything about one variant of a family; once what vLLM refuses to read."""
     family, known = recorder.family, recorder.schemes
     config = tiny.config(family, variant)
     main = schemes(recording.MAIN)[MAIN]
@@ -308,9 +317,16 @@ def record_variant(
     table = Variant(config, {name: found for name, found in lists.items() if name in wanted})
     recorder.variants[variant] = table
     for question in asked:
+        if question.scheme in recorder.refused:
+            continue
         scheme = known[question.scheme] if question.scheme else None
         changed = with_quantization(config, scheme, table.ignores[question.ignore])
-        recorder.add(variant, *question, ask(server, scratch, changed))
+        answer = ask(server, scratch, changed)
+        recorder.add(variant, *question, answer)
+        if question.scheme and any(failure.phase == "config" for failure in answer.failures):
+            recorder.refused.add(question.scheme)  # whatever its list says
+    told = {row["ignore"] for row in recorder.rows(variant)}
+    table.ignores = {name: found for name, found in table.ignores.items() if name in told}
 
 
 def record_release(

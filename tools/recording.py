@@ -82,6 +82,15 @@ class Case:
     """Draft layers that are built without asking."""
 
     @property
+    def refused(self) -> str | None:
+        """The exception by which vLLM refuses the quantization metadata as a whole, if it does."""
+        found = (f for f in self.failures if f["phase"] == "config")
+        return next(
+            (f"{f['type']}: {f['message']}" for f in found if "quantiz" in f["message"].lower()),
+            None,
+        )
+
+    @property
     def id(self) -> str:
         """Names the case for a person, and in a test report."""
         return f"{self.release}/{self.family}/{self.variant}/{self.scheme}/{self.ignore_name}"
@@ -145,7 +154,8 @@ def _case(data: Json, row: Json) -> Case:
     ignore = variant["ignores"].get(row["ignore"])
     scheme = data["schemes"][row["scheme"]] if row["scheme"] else None
     config = with_quantization(variant["config"], scheme, ignore)
-    errors = iter(row.get("errors", ()))
+    messages = data.get("messages", ())
+    errors = (messages[e] if isinstance(e, int) else e for e in row.get("errors", ()))
     modules = [_module(*row) for row in variant["modules"]]
     given = targets(config.get("quantization_config", {}))
     return Case(
@@ -212,12 +222,13 @@ class Variant:
     """What most cases share: set by the first case that built a draft."""
 
     def put(self, key: Key, param: str, *, after: Key | None) -> None:
-        """Adds a module behind the one that was asked about before it, or its path."""
-        if key in self.modules or after is None:
-            self.modules[key] = param or self.modules.get(key, "")
+        """Adds a module behind the one that was asked about before it, if any, or its path."""
+        if key in self.modules:
+            self.modules[key] = param or self.modules[key]
             return
         rows = list(self.modules.items())
-        rows.insert([known for known, _ in rows].index(after) + 1, (key, param))
+        at = 0 if after is None else [known for known, _ in rows].index(after) + 1
+        rows.insert(at, (key, param))
         self.modules = dict(rows)
 
     def order(self) -> list[Key]:
@@ -237,6 +248,7 @@ class Recorder:
     Attributes:
         patches: what the family needs besides the patches for every model.
         variants: the tables of each variant; the caller adds one before its cases.
+        refused: the schemes that vLLM refuses to read.
     """
 
     def __init__(self, family: str, schemes: dict[str, Json], *, command: str = "") -> None:
@@ -245,7 +257,9 @@ class Recorder:
         self.command = command
         self.patches: list[str] = []
         self.variants: dict[str, Variant] = {}
+        self.refused: set[str] = set()
         self._letters: dict[str, str] = {}
+        self._messages: dict[str, int] = {}
         self._cases: list[tuple[dict[str, Json], dict[Key, str], dict[Key, str]]] = []
 
     def add(self, variant: str, scheme: str, ignore: str, answer: Json) -> None:
@@ -267,6 +281,10 @@ class Recorder:
                 errors[key] = made.error
         row.update(self._rest(table, scheme, ignore, answer))
         self._cases.append((row, letters, errors))
+
+    def rows(self, variant: str) -> list[dict[str, Json]]:
+        """What the cases of one variant say besides their decisions."""
+        return [row for row, _, _ in self._cases if row["variant"] == variant]
 
     def _letter(self, made: Json) -> str:
         if made.built == "error":
@@ -321,6 +339,9 @@ class Recorder:
         blocks = (f"{_json(name)}: {{\n{_entries(value)}\n}}" for name, value in variants.items())
         lines.append('"variants": {\n' + ",\n".join(blocks) + "\n}")
         cases = ",\n".join(_json(self._line(*case)) for case in self._cases)
+        if self._messages:
+            messages = ",\n".join(map(_json, self._messages))
+            lines.append(f'"messages": [\n{messages}\n]')
         lines.append(f'"cases": [\n{cases}\n]')
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
@@ -347,7 +368,8 @@ class Recorder:
         line = {k: v for k, v in row.items() if not (k in usual and v == usual[k])}
         line["built"] = "".join(letters.get(key, ABSENT) for key in table.order())
         if errors:
-            line["errors"] = [errors[key] for key in table.order() if key in errors]
+            raised = (errors[key] for key in table.order() if key in errors)
+            line["errors"] = [self._messages.setdefault(e, len(self._messages)) for e in raised]
         return line
 
 

@@ -21,7 +21,18 @@ LAYERS = 43
 EXPERTS = 2
 WIDTH = 32
 """Rows and columns of every matrix."""
-BYTES = {"BF16": 2, "F16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1, "U8": 1}
+BYTES = {
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "I64": 8,
+    "BF16": 2,
+    "F16": 2,
+    "F8_E4M3": 1,
+    "F8_E8M0": 1,
+    "U8": 1,
+    "I8": 1,
+}
 Entry = tuple[str, tuple[int, ...]]
 Tensors = dict[str, Entry]
 

@@ -62,8 +62,12 @@ def dialects() -> list[str]:
 
 
 def fits(scheme: str, family: str) -> bool:
-    """Whether a scheme is one that a family could have: some belong to one family alone."""
-    return family in _data()["//only"].get(scheme, [family])
+    """Whether a family is asked about a scheme, or entries: some belong to one family alone.
+
+    What a name has before a colon speaks for all names that begin like it.
+    """
+    kind, colon, _ = scheme.partition(":")
+    return family in _data()["//only"].get(kind + colon, [family])
 
 
 def parts(scheme: str) -> Iterator[Part]:
@@ -72,6 +76,12 @@ def parts(scheme: str) -> Iterator[Part]:
         group = named()[scheme].get("config_groups", {}).get(pattern)
         targets = [pattern] if group is None else group["targets"]
         yield from (Part(re.sub("^re:", "^", target), quantizer) for target in targets)
+
+
+def unlisted(method: str) -> bool:
+    """Whether vLLM reads no list of a dialect, whatever other readers make of it."""
+    form = _data()["//lists"][method]
+    return form is None or form.get("unread", False)
 
 
 def unquantized(method: str, names: Sequence[str]) -> Quantization:

@@ -37,6 +37,9 @@ SINGLE = "model.safetensors"
 CONFIG_LIMIT = 16_000_000
 """Bytes of the longest configuration file; lists with an entry per expert have about 1 million."""
 
+_ENTRY = 110
+"""Bytes of an entry of a header besides the name, at most, if not written with blanks."""
+
 MAX_STRAYS = 64
 """Files outside the index whose headers are read."""
 
@@ -75,10 +78,11 @@ def listing(source: Source, *, need_config: bool = True, need_weights: bool = Tr
             f"{shown(target.name)}: no config.json", "Give the folder or repo of a whole model."
         )
     present = [name for name in CONFIGS if name in files]
+    layout = _layout(files)
+    source.expect([*present, *filter(None, [layout.index])])
     found = Listing(
         target, files, {name: _json(source, name, CONFIG_LIMIT) for name in present}, {}, "none"
     )
-    layout = _layout(files)
     if layout.index is not None:
         return _with_index(source, found, layout, layout.index, need_weights)
     if layout.used:
@@ -111,12 +115,23 @@ def open_shards(source: Source, listing: Listing, names: Collection[str]) -> Che
         BrokenFileError: a header is malformed.
     """
     wanted = sorted({listing.shards[name] for name in names if name in listing.shards})
-    opened = {shard: _header(source, shard) for shard in wanted if shard not in listing.headers}
+    unread = [shard for shard in wanted if shard not in listing.headers]
+    source.expect((), _lengths(listing.shards, unread))
+    opened = {shard: _header(source, shard) for shard in unread}
     headers = {**listing.headers, **opened}
     problems, shards = _compare(listing, headers)
     if problems:
         listing = replace(listing, shards=shards)
     return Checkpoint(listing, headers, (*listing.problems, *problems))
+
+
+def _lengths(shards: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
+    """About how many bytes the headers of some shards have, by the names that they hold."""
+    lengths = dict.fromkeys(wanted, 1024)
+    for name, shard in shards.items():
+        if shard in lengths:
+            lengths[shard] += len(name) + _ENTRY
+    return lengths
 
 
 def _json(source: Source, name: str, limit: int) -> JsonFile:
@@ -191,6 +206,7 @@ def _weight_map(source: Source, index: str) -> dict[str, str]:
 
 
 def _with_headers(source: Source, found: Listing, layout: _Layout) -> Listing:
+    source.expect((), dict.fromkeys(layout.used, 0))
     headers = {shard: _header(source, shard) for shard in layout.used}
     shards: dict[str, str] = {}
     twice: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -213,6 +229,7 @@ def _with_headers(source: Source, found: Listing, layout: _Layout) -> Listing:
 def _strays(source: Source, names: Iterable[str], index: str | None) -> tuple[Problem, ...]:
     """Describes the safetensors files that the engine drops, and what they hold."""
     first = sorted(names, key=lambda name: name != SINGLE)
+    source.expect((), dict.fromkeys(first[:MAX_STRAYS], 0))
     return tuple(
         _stray(source, shard, index, read=number < MAX_STRAYS) for number, shard in enumerate(first)
     )

@@ -19,7 +19,7 @@ from mtpfix.errors import BrokenFileError, ConflictError, TargetError
 from mtpfix.model import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 READ_LIMIT = 100_000_000
 """Bytes of the longest metadata file; the index of 280,000 tensors has 30 million."""
@@ -41,6 +41,14 @@ class Source(Protocol):
 
     def list(self) -> tuple[str, ...]:
         """Paths of all files, relative, with `/` between the parts, sorted."""
+
+    def expect(self, files: Iterable[str], headers: Mapping[str, int] | None = None) -> None:
+        """Says what will be read next, so that a source that is far away can fetch it at once.
+
+        Args:
+            files: paths of files that are read whole.
+            headers: path of a safetensors file -> about how many bytes its header should have.
+        """
 
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """All bytes of one file.
@@ -100,14 +108,14 @@ class LocalSource:
                 )
         return tuple(sorted(found))
 
+    def expect(self, files: Iterable[str], headers: Mapping[str, int] | None = None) -> None:
+        """Nothing to do: a disk is near."""
+
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """All bytes of one file; see `Source.read`."""
         with self._opened(path) as (file, size):
             if size > limit:
-                raise BrokenFileError(
-                    f"{shown(path)}: {size} bytes, more than the {limit} that are read",
-                    "Check that this is the metadata file of a checkpoint.",
-                )
+                raise too_long(path, size, limit)
             return file.read(size)
 
     def read_header(self, path: str) -> tuple[bytes, int]:
@@ -143,6 +151,14 @@ class LocalSource:
             raise ConflictError(
                 f"{shown(path)}: changed while it was read", "Run again when nothing writes to it."
             )
+
+
+def too_long(path: str, size: int, limit: int) -> BrokenFileError:
+    """The error about a metadata file that no checkpoint could have."""
+    return BrokenFileError(
+        f"{shown(path)}: {size} bytes, more than the {limit} that are read",
+        "Check that this is the metadata file of a checkpoint.",
+    )
 
 
 def climbs_out(path: str) -> bool:

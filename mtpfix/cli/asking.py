@@ -16,12 +16,15 @@ from mtpfix.model import PLATFORMS
 
 def names(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="Checkpoint folder, or its config.json.")
+        str,
+        typer.Argument(metavar="TARGET", help="Folder, its config.json, or org/name[@revision]."),
     ] = ".",
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
     *,
     engine_names_only: options.EngineNamesOnly = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
     output_format: options.NamesFormatOption = NamesFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
@@ -36,10 +39,12 @@ def names(
 
     with output.working("trying entries on every release"):
         found = api.names_of(
-            options.local(target),
+            target,
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform, PLATFORMS),
             options=Options(engine_names_only=engine_names_only),
+            revision=revision,
+            token=token,
         )
     if output_format is NamesFormat.json:
         text = renderer.json(found)
@@ -55,7 +60,7 @@ def names(
 
 
 def verify(
-    target: options.TargetArg = ".",
+    target: options.FolderArg = ".",
     *,
     python: Annotated[
         str | None,
@@ -81,7 +86,7 @@ def verify(
     from mtpfix.report import verify as renderer
     from mtpfix.verification import verify as ask
 
-    folder = options.local(target)
+    folder = options.folder(target)
     with output.working("asking vLLM, which takes some seconds"):
         answer = ask(folder, python=python, timeout=timeout)
     if output_format is Format.json:

@@ -6,13 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import typer
 
-from mtpfix.cli import gate, options, rendering
+from mtpfix.cli import auditing, gate, options, output, rendering
 from mtpfix.cli.options import Color, FailOn, PlatformChoice, ReportFormat
 from mtpfix.cli.output import Screen
+from mtpfix.errors import UsageError
 from mtpfix.model import Report
+from mtpfix.report.safe import inert
+
+
+class Login(NamedTuple):
+    """How a repo of the Hub is reached."""
+
+    revision: str | None
+    token: str | None
 
 
 def inspect(
@@ -21,6 +31,8 @@ def inspect(
     platform: options.PlatformCuda = None,
     *,
     trunk: options.Trunk = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -36,17 +48,22 @@ def inspect(
     """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
-    report = _judged(target, vllm, platform, wish, trunk=trunk)
+    report = _judged(target, Login(revision, token), vllm, platform, wish, trunk=trunk)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
 
 
 def check(
-    target: options.TargetArg = ".",
+    targets: options.TargetsArg = None,
     vllm: options.VllmNewest = None,
     platform: options.PlatformCuda = None,
     *,
+    from_file: options.FromFile = None,
+    org: options.Owner = None,
+    jobs: options.Jobs = 8,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -56,17 +73,33 @@ def check(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Judge as `inspect` does, and fail where something is wrong: the gate for CI."""
+    """Judge as `inspect` does, and fail where something is wrong: the gate for CI.
+
+    Of several targets each is judged on its own: a line tells how it fares, and the exit
+    code is the worst of all.
+    """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
-    report = _judged(target, vllm, platform, wish)
-    person = partial(_text, verbose=True) if verbose else _brief
-    rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
-    raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
+    many = from_file is not None or org is not None or len(targets or ()) > 1
+    if not many:
+        target = targets[0] if targets else "."
+        report = _judged(target, Login(revision, token), vllm, platform, wish)
+        person = partial(_text, verbose=True) if verbose else _brief
+        rendering.emit(
+            report, person, form=output_format, file=output_file, color=color, also=copies
+        )
+        raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
+    if revision is not None:
+        raise UsageError("--revision is for one target", "give org/name@revision")
+    every = auditing.gathered(targets, from_file, org, token)
+    rows = auditing.audited(every, vllm, platform, wish, token=token, jobs=jobs)
+    auditing.emit(rows, form=output_format, file=output_file, color=color, also=copies)
+    raise typer.Exit(rendering.exit_code(auditing.worst(rows), output_format))
 
 
 def _judged(
     target: str,
+    login: Login,
     vllm: Sequence[str] | None,
     platform: Iterable[PlatformChoice] | None,
     wish: gate.Wish,
@@ -76,12 +109,15 @@ def _judged(
     """The report on a target, with the findings that count."""
     from mtpfix import api
 
-    report = api.inspect(
-        options.local(target),
-        vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, ("cuda",)),
-        trunk=trunk,
-    )
+    with output.working(f"reading {inert(target)}"):
+        report = api.inspect(
+            target,
+            vllm=options.releases(vllm, "newest"),
+            platforms=options.platforms(platform, ("cuda",)),
+            trunk=trunk,
+            revision=login.revision,
+            token=login.token,
+        )
     return gate.gated(report, wish)
 
 

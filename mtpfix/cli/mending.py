@@ -7,8 +7,9 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -18,7 +19,21 @@ from mtpfix.errors import RefusedError, UsageError
 from mtpfix.model import PLATFORMS, Platform
 
 if TYPE_CHECKING:
+    from mtpfix.api import Repair
+    from mtpfix.pushing import Push, Pushed
+    from mtpfix.repair.plan import Options
     from mtpfix.report.rewrite import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where a repair goes; by default nowhere: it is shown."""
+
+    write: bool
+    output: Path | None
+    backup: bool
+    push: bool
+    wish: Push
 
 
 def rewrite(
@@ -36,8 +51,30 @@ def rewrite(
     no_backup: Annotated[
         bool, options.option("--no-backup", help="With --write: keep no copy of the old files.")
     ] = False,
+    push_to_hub: Annotated[
+        bool, options.option("--push-to-hub", help="Commit the repaired JSON to the Hub.")
+    ] = False,
+    create_pr: Annotated[
+        bool, options.option("--create-pr", help="With --push-to-hub: open a pull request.")
+    ] = False,
+    repo_id: Annotated[
+        str,
+        options.option("--repo-id", metavar="REPO", help="Repo that a folder is pushed to."),
+    ] = "",
+    commit_message: Annotated[
+        str, options.option("--commit-message", metavar="TEXT", help="Title of the commit.")
+    ] = "",
+    allow_partial: Annotated[
+        bool,
+        options.option("--allow-partial", help="Push although something no metadata can mend."),
+    ] = False,
+    dry_run: Annotated[
+        bool, options.option("--dry-run", help="With --push-to-hub: do all but the commit.")
+    ] = False,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     fail_on: options.FailOnOption = FailOn.error,
@@ -48,54 +85,105 @@ def rewrite(
 ) -> None:
     """Repair the metadata with the fewest entries that are right; shows a diff by default.
 
-    The diff goes to stdout, what it means to stderr. Nothing is written without --write or
-    --output.
+    The diff goes to stdout, what it means to stderr. Nothing is written without --write,
+    --output or --push-to-hub.
     """
-    from mtpfix import api
+    from mtpfix.pushing import Push
     from mtpfix.repair.plan import Options
+    from mtpfix.report import change
     from mtpfix.report import rewrite as renderer
 
-    if write and output_dir is not None:
-        raise UsageError("--write and --output exclude each other", "choose one of them")
-    wish = gate.wish(select, ignore, fail_on.value)
-    folder = options.local(target)
-    wanted = options.releases(vllm, "all")
-    places = options.platforms(platform, PLATFORMS)
-    allowed = Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk)
-    with output.working("trying repairs on every release"):
-        if write or output_dir is not None:
-            made = api.rewrite(
-                folder,
-                vllm=wanted,
-                platforms=places,
-                options=allowed,
-                output=output_dir,
-                backup=not no_backup,
-            )
-        else:
-            made = api.plan(folder, vllm=wanted, platforms=places, options=allowed)
-    outcome = renderer.Outcome(
-        before=gate.gated(made.before, wish),
-        after=gate.gated(made.after, wish),
-        plan=made.plan,
-        diff=made.diff,
-        files=tuple(made.files),
-        written=write and bool(made.files),
-        output=output_dir,
-        backup=not no_backup,
-        named=frozenset(name for finding in made.after.findings for name in finding.modules),
+    chosen = _Chosen(
+        vllm=options.releases(vllm, "all"),
+        platforms=options.platforms(platform, PLATFORMS),
+        options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+        revision=revision,
+        token=token,
     )
+    wish = gate.wish(select, ignore, fail_on.value)
+    command = _command(target, vllm, chosen["platforms"])
+
+    def describe(made: Repair) -> str:
+        return change.render(_outcome(made, way, wish), command)
+
+    how = Push(repo_id, create_pr, commit_message, describe, allow_partial, dry_run)
+    way = _Way(write, output_dir, not no_backup, push_to_hub, how)
+    _refuse_contradictions(way)
+    with output.working("trying repairs on every release"):
+        made, pushed = _made(target, way, chosen)
+    outcome = _outcome(made, way, wish, pushed)
     if output_format is RepairFormat.json:
         output.emit(renderer.json(outcome), output_file)
     elif output_format is RepairFormat.markdown:
-        from mtpfix.report import change
-
-        output.emit(change.render(outcome, _command(target, vllm, places)), output_file)
+        output.emit(change.render(outcome, command), output_file)
     elif outcome.plan.refused is not None:
         raise RefusedError(outcome.plan.refused, "see `mtpfix inspect` for each module")
     else:
         _show(outcome, color, output_file, verbose=verbose)
     raise typer.Exit(outcome.exit_code)
+
+
+def _outcome(made: Repair, way: _Way, wish: gate.Wish, pushed: Pushed | None = None) -> Outcome:
+    """What is told of a repair, with the findings that count."""
+    from mtpfix.report import rewrite as renderer
+
+    return renderer.Outcome(
+        before=gate.gated(made.before, wish),
+        after=gate.gated(made.after, wish),
+        plan=made.plan,
+        diff=made.diff,
+        files=tuple(made.files),
+        written=way.write and bool(made.files),
+        output=way.output,
+        backup=way.backup,
+        named=frozenset(name for finding in made.after.findings for name in finding.modules),
+        pushed=pushed,
+    )
+
+
+class _Chosen(TypedDict):
+    """What all calls of the library take."""
+
+    vllm: tuple[str, ...]
+    platforms: tuple[Platform, ...]
+    options: Options
+    revision: str | None
+    token: str | None
+
+
+def _refuse_contradictions(way: _Way) -> None:
+    if (way.write, way.output is not None, way.push).count(True) > 1:
+        raise UsageError(
+            "--write, --output and --push-to-hub exclude each other", "choose one of them"
+        )
+    asked = way.wish.create_pr or way.wish.dry_run or way.wish.allow_partial
+    if not way.push and (asked or way.wish.repo_id or way.wish.message):
+        raise UsageError(
+            "--create-pr, --repo-id, --commit-message, --allow-partial and --dry-run say how a "
+            "repair is pushed",
+            "add --push-to-hub",
+        )
+
+
+def _made(target: str, way: _Way, chosen: _Chosen) -> tuple[Repair, Pushed | None]:
+    """The repair, made where it was wanted."""
+    from mtpfix import api, pushing, targets
+
+    if way.push:
+        pushed = pushing.push(target, wish=way.wish, **chosen)
+        return pushed.repair, pushed
+    if not way.write and way.output is None:
+        return api.plan(target, **chosen), None
+    targets.place(target, chosen["revision"])
+    made = api.rewrite(
+        target,
+        vllm=chosen["vllm"],
+        platforms=chosen["platforms"],
+        options=chosen["options"],
+        output=way.output,
+        backup=way.backup,
+    )
+    return made, None
 
 
 def _command(target: str, vllm: Iterable[str] | None, places: Sequence[Platform]) -> str:
@@ -130,6 +218,8 @@ def override(
     *,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
     output_format: options.FormatOption = Format.text,
     output_file: options.OutputFile = None,
 ) -> None:
@@ -142,10 +232,12 @@ def override(
 
     with output.working("trying repairs on every release"):
         made = api.override(
-            options.local(target),
+            target,
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform, PLATFORMS),
             options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+            revision=revision,
+            token=token,
         )
     if not made.value and made.repair.before.exit_code == 0:
         output.note("nothing to change: no override is needed")

@@ -103,7 +103,35 @@ _VLLM = "A release, a specifier such as '>=0.28,<0.34', newest or all; repeatabl
 _PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
 _CODES = "of this code or prefix (MTP2); repeatable."
 
-TargetArg = Annotated[str, typer.Argument(metavar="TARGET", help="Checkpoint folder.")]
+TargetArg = Annotated[
+    str, typer.Argument(metavar="TARGET", help="Checkpoint folder, or org/name[@revision].")
+]
+TargetsArg = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET...", help="Checkpoint folders, or org/name[@revision].  [default: .]"
+    ),
+]
+FolderArg = Annotated[str, typer.Argument(metavar="FOLDER", help="Checkpoint folder.")]
+FromFile = Annotated[
+    Path | None,
+    option("--from-file", metavar="FILE", help="Also the targets in this file, one a line."),
+]
+Owner = Annotated[
+    str | None,
+    option("--org", metavar="NAME", help="Also all repos of this user or organization."),
+]
+Jobs = Annotated[
+    int, option("--jobs", metavar="N", min=1, max=64, help="Targets read side by side.")
+]
+Revision = Annotated[
+    str | None,
+    option("--revision", metavar="REV", help="Branch, tag, commit or refs/pr/N of a Hub repo."),
+]
+Token = Annotated[
+    str | None,
+    option("--token", metavar="TOKEN", help="Hub login.  [default: HF_TOKEN, or hf auth login]"),
+]
 VllmNewest = Annotated[
     list[str] | None,
     option(
@@ -224,22 +252,19 @@ def platforms(
     return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)
 
 
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
-
-
-def local(target: str) -> str:
-    """The target, if it can be one on this machine.
+def folder(target: str) -> str:
+    """The target, if it is a folder.
 
     Raises:
         UsageError: it is a repository of the Hub.
     """
-    bare = target.removeprefix("hf://")
-    if bare == target and (Path(target).exists() or not _HUB.fullmatch(target)):
+    from mtpfix import targets  # noqa: PLC0415 - imports what reads files
+
+    there = targets.place(target)
+    if there.path is not None:
         return target
-    repo, _, revision = bare.partition("@")
-    pin = f" --revision {revision}" if revision else ""
-    missing = "" if target.startswith("hf://") else "no such folder, and "
+    pin = f" --revision {there.revision}" if there.revision else ""
     raise UsageError(
-        f"{target}: {missing}Hub repositories are not read yet in this version",
-        f"download it first: hf download {repo}{pin} --local-dir DIR",
+        f"{target}: vLLM is asked about a folder, not about a repo",
+        f"hf download {there.repo}{pin} --exclude '*.safetensors' --local-dir DIR",
     )

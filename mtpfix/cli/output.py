@@ -118,6 +118,12 @@ def working(what: str) -> Iterator[None]:
         _put(sys.stderr, f"\r{' ' * (len(what) + 4)}\r")
 
 
+def progress(text: str) -> None:
+    """A line on a terminal that the next one takes the place of; empty: it goes away."""
+    if sys.stderr.isatty():
+        _put(sys.stderr, f"\r\033[K{text}")
+
+
 def complain(error: MtpfixError) -> None:
     """An error in one line, and its remedy in another."""
     _headed("error", error.message, bold=True)

@@ -15,9 +15,15 @@ from types import ModuleType
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
 from mtpfix.quant import (
+    auto_round,
     awq,
     compressed_tensors,
+    experts_int8,
+    fbgemm_fp8,
     fp8,
+    gptq,
+    modelopt,
+    mxfp4,
     quark,
 )
 from mtpfix.quant.edits import Change, changed, edit
@@ -26,9 +32,15 @@ from mtpfix.quant.place import Place
 __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
+    "auto-round": auto_round,
     "awq": awq,
     "compressed-tensors": compressed_tensors,
+    "experts_int8": experts_int8,
+    "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    "gptq": gptq,
+    "mxfp4": mxfp4,
+    **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
 

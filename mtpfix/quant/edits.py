@@ -28,9 +28,10 @@ def edit(view: QuantView, change: Change) -> tuple[Edit, ...]:
 
 def _own_edits(view: QuantView, change: Change) -> Iterator[Edit]:
     pointer = view.ignore_pointer
-    if view.null:  # `null` is nothing to append to
+    there = _below(view.raw, _path(view)) is not None
+    if view.null or (view.keyed and not there):  # nothing to append to
         value = dict.fromkeys(change.add, view.stub) if view.keyed else list(change.add)
-        yield Edit(view.file, pointer, "replace", value)
+        yield Edit(view.file, pointer, "replace" if view.null else "add", value)
         return
     for index in sorted(set(change.remove)):
         yield Edit(view.file, view.ignore[index].pointer, "remove")
@@ -63,7 +64,7 @@ def changed(view: QuantView, change: Change) -> QuantView:
     texts = [entry.text for index, entry in enumerate(view.ignore) if index not in gone]
     texts += change.add
     found = tuple(_entry(view, index, text) for index, text in enumerate(texts))
-    path = view.ignore_pointer.removeprefix(view.pointer).strip("/").split("/")
+    path = _path(view)
     old = _below(view.raw, path)
     value: Json = list(texts)
     if view.keyed:
@@ -75,6 +76,11 @@ def changed(view: QuantView, change: Change) -> QuantView:
 def _entry(view: QuantView, index: int, text: str) -> Entry:
     token = escape(text) if view.keyed else str(index)
     return Entry(text, view.file, f"{view.ignore_pointer}/{token}")
+
+
+def _path(view: QuantView) -> list[str]:
+    """The keys that lead from the metadata to the entries."""
+    return view.ignore_pointer.removeprefix(view.pointer).strip("/").split("/")
 
 
 def _below(raw: Json, path: list[str]) -> Json:

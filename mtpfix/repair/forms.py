@@ -45,6 +45,8 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
+_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+
 _FORMS: Mapping[str, Form] = {
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "compressed-tensors": Form(
@@ -53,7 +55,25 @@ _FORMS: Mapping[str, Form] = {
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
     ),
+    "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
+    "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "gptq": Form(
+        name=lambda name: f"-:^{re.escape(name)}$",
+        experts=lambda name: f"-:^{re.escape(name)}$",
+        block=lambda root: f"-:^{re.escape(root)}.*",
+    ),
+    "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
+    "modelopt": _MODELOPT,
+    "modelopt_fp4": _MODELOPT,
+    "modelopt_mxfp8": _MODELOPT,
+    "modelopt_mixed": _MODELOPT,
+    "auto-round": Form(
+        name=lambda name: name or "^$",
+        experts=lambda name: rf"^{re.escape(name)}(\..*)?$",
+        block=lambda root: f"^{re.escape(root)}.*",
+        unmapped=lambda name: f"^{re.escape(name)}$",
+    ),
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",

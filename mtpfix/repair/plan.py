@@ -326,8 +326,7 @@ def _lost_scheme(report: ModuleReport) -> bool:
     """Whether an entry exempts a module that is quantized on disk, or only its shards."""
     decision = report.decision
     exempt = decision.built == "unquantized" and decision.module.asks
-    halved = decision.built == "error" and "quantization scheme" in (decision.error or "")
-    hit = (exempt or halved) and decision.because is not None
+    hit = (exempt or decision.halved) and decision.because is not None
     return hit and report.disk.state is State.QUANTIZED
 
 

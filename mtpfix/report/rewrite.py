@@ -12,6 +12,7 @@ from rich.text import Text
 from mtpfix import __version__
 from mtpfix.engines.vllm import methods
 from mtpfix.model import Entry, Finding, ModuleReport, Report
+from mtpfix.pushing import Pushed
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
@@ -36,6 +37,7 @@ class Outcome:
         written: whether the files themselves were edited. output: the new folder, or None.
         backup: whether the old bytes are kept beside files that were edited.
         named: modules that findings name, those that are left out of the reports included.
+        pushed: what became of it on the Hub; None where it was not to be pushed.
     """
 
     before: Report
@@ -47,11 +49,13 @@ class Outcome:
     output: Path | None
     backup: bool = True
     named: frozenset[str] = frozenset()
+    pushed: Pushed | None = None
 
     @property
     def pending(self) -> bool:
         """Whether something would change and nothing was written."""
-        return bool(self.files) and not self.written and self.output is None
+        done = self.written or self.output is not None
+        return bool(self.files) and not done and (self.pushed is None or not self.pushed.commit)
 
     @property
     def exit_code(self) -> int:
@@ -209,7 +213,11 @@ def _holds(finding: Finding, release: str) -> bool:
 def _put_next(page: Page, outcome: Outcome) -> None:
     files = ", ".join(inert(name) for name in outcome.files)
     said: str | None = None
-    if outcome.pending:
+    if outcome.pushed is not None:
+        said = _of_push(outcome.pushed, files)
+    elif outcome.pending and outcome.before.target.kind == "hub":
+        said = "Nothing was pushed. --push-to-hub commits the repair, --create-pr proposes it."
+    elif outcome.pending:
         said = "Nothing was written. --write edits the files, --output DIR makes a repaired copy."
     elif outcome.written:
         kept = f"; the old bytes stay beside it as *{BACKUP}" if outcome.backup else ""
@@ -220,6 +228,13 @@ def _put_next(page: Page, outcome: Outcome) -> None:
     if said is not None:
         page.line()
         page.item(Text(), mooded(said, "strong"))
+
+
+def _of_push(pushed: Pushed, files: str) -> str | None:
+    repo, branch = inert(pushed.repo), inert(pushed.branch)
+    if pushed.commit:
+        return f"Pushed {files} to {repo}: {inert(pushed.url)}"
+    return f"A dry run: {files} would go to {repo} ({branch})." if files else None
 
 
 # --- for programs ------------------------------------------------------------
@@ -252,9 +267,19 @@ def json(outcome: Outcome) -> str:
         "files": outcome.files,
         "written": outcome.written,
         "output": None if outcome.output is None else str(outcome.output),
+        "pushed": None if outcome.pushed is None else _of_hub(outcome.pushed),
         "exit_code": outcome.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
+
+
+def _of_hub(pushed: Pushed) -> dict[str, str]:
+    return {
+        "repo": pushed.repo,
+        "branch": pushed.branch,
+        "commit": pushed.commit,
+        "url": pushed.url,
+    }
 
 
 def _brief(report: Report) -> dict[str, object]:

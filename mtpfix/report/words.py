@@ -135,6 +135,11 @@ def outcome(report: EngineReport) -> str:
     return "the draft loads as it is stored"
 
 
+def fate(outcome: Outcome) -> str:
+    """An outcome in a word or two, for example `loads clean`."""
+    return _VERBS[outcome]
+
+
 def places(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str:
     """Releases and platforms, for example `0.30-0.33 on cuda`."""
     return ranges.places(

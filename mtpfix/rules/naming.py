@@ -218,15 +218,14 @@ def _why_disk(evidence: Evidence, name: str) -> str:
 def half_ignored(evidence: Evidence) -> Iterator[Finding]:
     """MTP102: only some members of a fused layer, or of the experts, are exempt."""
     for report in (*evidence.draft, *evidence.trunk):
-        error = report.decision.error or ""
-        if "quantization scheme" not in error or report.decision.built != "error":
+        if not report.decision.halved:
             continue
         yield Finding(
             code="MTP102",
             severity="error",
             confidence="run",
             message=f"`{report.decision.module.name}` is partly exempt, and vLLM raises while it "
-            f"builds it: {error}",
+            f"builds it: {report.decision.error}",
             modules=(report.decision.module.name,),
             where=evidence.where(report.decision.because),
         )

@@ -114,7 +114,8 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
     for report in (*evidence.draft, *evidence.trunk):
         decision = report.decision
         error = decision.error or ""
-        if decision.built == "error" and "quantization scheme" not in error:
+        unread = report.limit is not None and report.limit.phase == "config"  # MTP304
+        if decision.built == "error" and not decision.halved and not unread:
             groups.setdefault((decision.because, error), []).append(report)
     for (entry, error), reports in groups.items():
         yield Finding(
@@ -149,7 +150,8 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
     for report in evidence.whole_trunk:
         decision = report.decision
         by_mtp = decision.because is not None and decision.because in shared  # MTP103
-        if report.agrees is False and decision.built != "error" and not by_mtp:
+        differs = report.agrees is False and report.limit is None and decision.built != "error"
+        if differs and not by_mtp:
             groups.setdefault((decision.built, report.disk.state), []).append(report)
     for (built, state), group in groups.items():
         other = f"{built} in another format" if built == state.value else built

@@ -78,6 +78,8 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
 def weights_missing(evidence: Evidence) -> Iterator[Finding]:
     """MTP006: of an MTP layer that is there, modules or parts of them have no weights."""
     absent = absent_layers(evidence.draft)
+    if not evidence.case.context.fields["mtp_layers"] or set(absent) == _layers(evidence):
+        return  # MTP001 and MTP002 say so
     wrong = [
         r
         for r in (*evidence.draft, *evidence.unasked)

@@ -12,7 +12,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
     """MTP301: a fault of the engine that no entry can reach."""
     groups: dict[Limit, list[ModuleReport]] = {}
     for report in (*evidence.draft, *evidence.unasked):
-        if report.limit is not None:
+        if report.limit is not None and report.limit.phase != "config":
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
         good = (
@@ -35,10 +35,27 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def refused(evidence: Evidence) -> Iterator[Finding]:
+    """MTP304: vLLM takes the quantization method for no draft here."""
+    limits = {r.limit for r in evidence.draft if r.limit is not None}
+    for limit in limits:
+        if limit.phase != "config":
+            continue
+        good = f"; good from vLLM {limit.good_from}" if limit.good_from else ""
+        yield Finding(
+            code="MTP304",
+            severity="error",
+            confidence=limit.grade,
+            message=f"{limit.reason}{good}. It ends in {limit.error}",
+            where=evidence.at(evidence.view.file, evidence.view.pointer),
+            fix=Fix(limit.remedy, "display") if limit.remedy else None,
+        )
+
+
 def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
     quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
-    wrong = [r for r in quantized if r.limit is None]
+    wrong = [r for r in quantized if r.agrees is False and r.limit is None]
     if wrong:
         they_are, them = told(len(wrong), "module")
         yield Finding(
@@ -53,4 +70,4 @@ def never_quantized(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (limited, never_quantized)
+RULES: tuple[Rule, ...] = (limited, refused, never_quantized)

@@ -23,8 +23,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.checkpoint", "mtpfix.quant"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
-    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage"),
-    ("mtpfix.api", "mtpfix.verification"),
+    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage", "mtpfix.targets"),
+    ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
+    ("mtpfix.auditing",),
     ("mtpfix.report",),
     ("mtpfix.cli", "mtpfix.__main__"),
 )
@@ -41,7 +42,7 @@ CORE = (
     "mtpfix.repair.candidates",
     "mtpfix.repair.patch",
 )
-NO_CORE = ("mtpfix.checkpoint.hub", "mtpfix.engines.vllm._child")
+NO_CORE = ("mtpfix.checkpoint.hub", "mtpfix.checkpoint.wire", "mtpfix.engines.vllm._child")
 
 
 # --- in a child process ------------------------------------------------------

@@ -58,6 +58,9 @@ _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "max": max,
     "min": min,
     "default": lambda value, fallback: fallback if value is None else value,
+    "get": lambda value, key: value.get(key) if isinstance(value, Mapping) else None,
+    "lower": lambda value: value.lower() if isinstance(value, str) else None,
+    "upper": lambda value: value.upper() if isinstance(value, str) else None,
 }
 
 _BINARY: Mapping[type[ast.operator], Callable[[Value, Value], Value]] = {

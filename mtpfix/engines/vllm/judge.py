@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
+from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
@@ -56,7 +57,7 @@ class Case:
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
         context, policy = self.context, self.policy
-        keys = ("requires", "mappers", "draft_mappers", "own_method")
+        keys = ("requires", "mappers", "draft_mappers", "own_method", "suffix_match")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         rows += fitting(self._limits(), context)
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
@@ -67,7 +68,7 @@ class Case:
             self.trunk,
             self.loader,
             methods.of(view.method).traits(view, context),
-            repr((rows, packed, own)),
+            repr((rows, packed, own, refusal(view.method, context))),
         )
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
@@ -87,29 +88,40 @@ class Case:
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
-        if report.decision.module.part == "trunk":
+        row = next((row for row in self._faults(report) if _hits(row, report)), None)
+        if row is None:
             return report
-        for row in fitting(self._limits(), self.context):
-            limit = Limit(
-                reason=row["reason"],
-                outcome=row["outcome"],
-                error=row.get("error"),
-                phase=row.get("phase", "load"),
-                good_from=row.get("good_from"),
-                grade=row["grade"],
-                remedy=row.get("remedy"),
-            )
-            if _hits(row, report):
-                # What is built wrong fails in its own way before a limit of the load can show.
-                own = report if report.agrees is False and limit.phase != "build" else None
-                return replace(
-                    report,
-                    agrees=False,
-                    consequence=own.consequence if own else limit.outcome,
-                    detail=own.detail if own else limit.error,
-                    limit=limit,
-                )
-        return report
+        limit = _limit(row)
+        # What is built wrong fails in its own way before a limit of the load can show.
+        early = limit.phase in ("config", "build")
+        own = report if report.agrees is False and not early else None
+        return replace(
+            report,
+            agrees=False,
+            consequence=own.consequence if own else limit.outcome,
+            detail=own.detail if own else limit.error,
+            limit=limit,
+        )
+
+    def _faults(self, report: ModuleReport) -> Iterator[Row]:
+        """What may be amiss with a module whatever the metadata says."""
+        refused = refusal(self.context.method, self.context)
+        if refused is not None:
+            yield {**refused, "outcome": "load_error", "phase": "config"}
+        elif report.decision.module.part == "draft":
+            yield from fitting(self._limits(), self.context)
+
+
+def _limit(row: Row) -> Limit:
+    return Limit(
+        reason=row["reason"],
+        outcome=row["outcome"],
+        error=row.get("error"),
+        phase=row.get("phase", "load"),
+        good_from=row.get("good_from"),
+        grade=row["grade"],
+        remedy=row.get("remedy"),
+    )
 
 
 def _hits(row: Row, report: ModuleReport) -> bool:
@@ -128,7 +140,13 @@ def _hits(row: Row, report: ModuleReport) -> bool:
         and row.get("disk", disk.state.value) == disk.state.value
         and ("stored" not in row or any(m.endswith(tuple(row["stored"])) for m in report.members))
         and ("formats" not in row or not formats.isdisjoint(row["formats"]))
+        and ("passes" not in row or _stopped(report.tensor, row["passes"]))
     )
+
+
+def _stopped(tensor: str | None, passes: Sequence[str]) -> bool:
+    """Whether a tensor does not fit that is none of those that the limit lets pass."""
+    return tensor is not None and not tensor.endswith(tuple(passes))
 
 
 def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:

@@ -2,9 +2,9 @@
 
 All knowledge sits in `mtpfix/data/vllm/`. A policy row may be limited to
 releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`), to
-quantization methods (`"methods": ["fp8"]`) and to configurations (`"when":
-"q_lora_rank"`); the first row that fits, or all rows that fit, are taken by `pick`
-and `fitting`. Nothing here judges.
+quantization methods (`"methods": ["fp8"]`, or all but those in `"except"`) and to
+configurations (`"when": "q_lora_rank"`); the first row that fits, or all rows that fit,
+are taken by `pick` and `fitting`. Nothing here judges.
 """
 
 from __future__ import annotations
@@ -144,10 +144,13 @@ def method(name: str) -> Row:
     """What is known about a quantization method.
 
     - `reads`, `repair`: what is done with its metadata, in words.
+    - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
       the metadata has one of them; `expects`: the format on disk that is loaded, `{format}`
       that of the metadata; `error`: the exception instead of a class. From `get_quant_method`.
+    - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
+      the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
       and those that have a default or that only some configurations have (`more`). From
       `create_weights`.
@@ -306,6 +309,8 @@ def fits(row: Row, context: Context) -> bool:
     if "platforms" in row and context.platform not in row["platforms"]:
         return False
     if "methods" in row and context.method not in row["methods"]:
+        return False
+    if context.method in row.get("except", ()):
         return False
     return "when" not in row or bool(evaluate(row["when"], context.fields))
 

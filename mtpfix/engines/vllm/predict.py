@@ -8,18 +8,22 @@ decides about each module by its construction-time name (see `methods`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.base import (
     Decide,
+    HalvedError,
     Packed,
     PatternError,
     RaisesError,
     Setting,
     plain,
 )
+from mtpfix.engines.vllm.methods.refused import refuse
 from mtpfix.engines.vllm.policy import Context, Policy, Row
+from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 
 
@@ -37,8 +41,10 @@ class Predictor:
         packed = packed_mapping(policy, context, part)
         setting = Setting(in_force(view, policy, context, part), context, part, packed)
         self._own_method = policy.pick("own_method", context) if part == "draft" else None
+        self._spared = spared(policy, view, context) if part == "draft" else None
         self._broken: RaisesError | PatternError | None = None
         try:
+            refuse(view.method, context)
             self._ask: Decide = methods.of(view.method).decider(setting)
         except (RaisesError, PatternError) as error:
             self._broken = error
@@ -52,9 +58,15 @@ class Predictor:
         try:
             if self._broken is not None:
                 raise self._broken
+            alone = None if self._spared is None else self._spared.decide(module)
+            if alone is not None:
+                return alone
             return _accepted(self._ask(module))
         except RaisesError as error:
-            return Decision(module, "error", because=error.entry, error=error.message)
+            halved = isinstance(error, HalvedError)
+            return Decision(
+                module, "error", because=error.entry, error=error.message, halved=halved
+            )
         except PatternError as error:
             built: Built = "unknown" if error.hangs else "error"
             return Decision(module, built, because=error.entry, error=error.reason)
@@ -96,7 +108,7 @@ def predict(
 ) -> tuple[Decision, ...]:
     """Decisions for modules of any part, in the order given.
 
-    A module that hangs on the decision about an earlier one, and is then not built, has none.
+    A module that hangs on the decision about another name, and is then not built, has none.
     """
     predictors = {
         part: Predictor(policy, view, context, part) for part in {m.part for m in modules}
@@ -104,18 +116,25 @@ def predict(
     decisions: list[Decision] = []
     first: dict[tuple[Part, str], Built] = {}
     for module in modules:
-        if _stands(module, first):
+        if _stands(module, first, predictors[module.part]):
             decision = predictors[module.part].decide(module)
             decisions.append(decision)
             first.setdefault((module.part, module.name), decision.built)
     return tuple(decisions)
 
 
-def _stands(module: Module, first: Mapping[tuple[Part, str], Built]) -> bool:
-    """Whether a module is built at all, after the first decision about each name before it."""
+def _stands(module: Module, first: Mapping[tuple[Part, str], Built], predictor: Predictor) -> bool:
+    """Whether a module is built at all, after the first decision about each name before it.
+
+    Of a name that nothing was decided about, the class asks the matcher itself.
+    """
+
+    def built(name: str) -> Built:
+        known = first.get((module.part, name))
+        return known or predictor.decide(replace(module, name=name)).built
 
     def quantized(names: Iterable[str]) -> bool:
-        return any(first.get((module.part, name)) == "quantized" for name in names)
+        return any(built(name) == "quantized" for name in names)
 
     if module.if_quantized and not quantized(module.if_quantized):
         return False

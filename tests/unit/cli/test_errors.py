@@ -135,17 +135,16 @@ def test_usage_errors_exit_2(run: Run, folder: Folder, arguments: list[str]) -> 
 
 
 @pytest.mark.parametrize("target", ["org/name", "hf://org/name", "hf://org/name@v1"])
-def test_the_hub_is_not_read_yet(
+def test_vllm_is_asked_about_folders(
     run: Run, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = run("check", target)
+    ran = run("verify", target)
     assert ran.code == 2
-    assert "Hub" in ran.err
     assert "hf download org/name" in ran.err
     assert ("--revision v1" in ran.err) is target.endswith("@v1")
     (tmp_path / "org" / "name").mkdir(parents=True)
-    assert "Hub" not in run("check", "org/name").err
+    assert "hf download" not in run("verify", "org/name").err
 
 
 def test_the_default_target_is_this_folder(

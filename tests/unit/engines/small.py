@@ -129,7 +129,21 @@ def configs_of(config: Config) -> dict[str, JsonFile]:
 
 
 def context(config: Config, release: str = NEWEST, platform: Platform = "cuda") -> Context:
-    return names.context(known(config), config, release, platform)
+    place = quant.find(configs_of(config))
+    method = "compressed-tensors" if place is None else quant.method_of(place)
+    return names.context(known(config), config, release, platform, method)
+
+
+def with_fp8(config: Config, *ignore: str, **more: Any) -> Config:
+    """A configuration in block FP8 with a list of exact names."""
+    quantization = {
+        "quant_method": "fp8",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [128, 128],
+        "ignored_layers": list(ignore),
+        **more,
+    }
+    return {**config, "quantization_config": quantization}
 
 
 def known(config: Config) -> policy.Policy:

@@ -209,6 +209,21 @@ def test_a_limit_may_speak_of_how_a_module_is_stored(name: str, dtype: str, limi
     assert (qkv.limit is not None) is limited
 
 
+LONGCAT: Config = {"architectures": ["LongcatFlashForCausalLM"], "model_type": "longcat_flash"}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "limited"), [("weight_scale", True), ("weight_scale_inv", False)]
+)
+def test_a_limit_may_let_tensors_pass(suffix: str, limited: bool) -> None:
+    found = tensors({**LONGCAT, "num_layers": 1, "num_nextn_predict_layers": 1})
+    found["model.mtp.layers.0.eh_proj.weight"] = ("F8_E4M3", (8, 8))
+    found[f"model.mtp.layers.0.eh_proj.{suffix}"] = ("F32", (1, 1))
+    modules = verdict({**LONGCAT, "num_layers": 1}, (), found, "0.32.0").modules
+    eh_proj = next(r for r in modules if r.decision.module.name == "eh_proj")
+    assert (eh_proj.limit is not None) is limited
+
+
 def test_a_draft_that_cannot_be_built_fails_before_its_load() -> None:
     exaone: Config = {
         "architectures": ["Exaone4_5_ForConditionalGeneration"],

@@ -72,6 +72,11 @@ def test_what_is_built_as_it_is_stored_agrees(module: Module, built: Built, stor
     assert (report.agrees, report.consequence, report.detail) == (True, None, None)
 
 
+def test_what_is_quantized_while_it_is_loaded_reads_plain_weights() -> None:
+    assert judged(O_PROJ, "quantized", all_of(O_PROJ, bf16), expects="unquantized").agrees is True
+    assert judged(O_PROJ, "quantized", all_of(O_PROJ), expects="unquantized").agrees is False
+
+
 def test_a_parameter_with_a_default_may_be_on_disk() -> None:
     tensors = {**fp8("a.o_proj"), "a.o_proj.input_scale": ("F32", (1,))}
     assert judged(O_PROJ, "quantized", tensors).agrees is True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtpfix.engines.vllm import methods
+from mtpfix.engines.vllm import methods, policy
 from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.model import Entry
 from mtpfix.repair.forms import form
@@ -12,6 +12,7 @@ from mtpfix.repair.forms import form
 ROOT = "model.layers.4."
 BELOW = ("self_attn.q_proj", "mlp.gate_up_proj", "mlp.experts", "head")
 OTHERS = ("model.layers.43.self_attn.q_proj", "model.layers.40.mlp.experts", "lm_head")
+LISTED = [name for name in methods.names() if not policy.method(name).get("unread")]
 RELEASES = (covered_releases()[0], covered_releases()[-1])
 
 
@@ -27,9 +28,17 @@ def test_a_block_reaches_all_below_it_and_nothing_else(method: str, release: str
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize("method", LISTED)
 def test_a_name_reaches_the_module_of_that_name(method: str, release: str) -> None:
     spelled = form(method).name(f"{ROOT}self_attn.q_proj")
     listed = methods.of(method).listed([Entry(spelled, "", "")], release)
     assert listed.first(f"{ROOT}self_attn.q_proj")
     assert not any(listed.first(name) for name in OTHERS)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("method", sorted(set(methods.names()) - set(LISTED)))
+def test_no_entry_of_an_unread_list_reaches_anything(method: str, release: str) -> None:
+    entries = [Entry(form(method).name(f"{ROOT}{name}"), "", "") for name in BELOW]
+    listed = methods.of(method).listed(entries, release)
+    assert not any(listed.first(f"{ROOT}{name}") for name in BELOW)

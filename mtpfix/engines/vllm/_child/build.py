@@ -215,6 +215,8 @@ def stand_in(folder: str) -> str:
 def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
     """Arguments for the smallest engine that builds the target and its MTP draft.
 
+    Methods that a release calls deprecated are let in, as `--allow-deprecated-quantization` does.
+
     Args:
         folder: the target.
         draft: the folder of the draft; mostly that of the target.
@@ -233,6 +235,7 @@ def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
         speculative_config={"method": "mtp", "num_speculative_tokens": 1, **own},
         language_model_only=True,
         enforce_eager=True,
+        allow_deprecated_quantization=True,
         enable_prefix_caching=False,
         disable_log_stats=True,
         max_model_len=128,
@@ -280,7 +283,14 @@ def state(config: Any) -> dict[str, Any]:
     """The parts of a quantization configuration that decide, after the mappers."""
     if config is None:
         return {}
-    lists = ("ignore", "ignored_layers", "exclude_modules", "modules_to_not_convert", "exclude")
+    lists = (
+        "ignore",
+        "ignored_layers",
+        "exclude_modules",
+        "modules_to_not_convert",
+        "exclude",
+        "dynamic",
+    )
     ignore = next((list(v) for v in (getattr(config, n, None) for n in lists) if v), None)
     targets = getattr(config, "target_scheme_map", None) or {}
     packed = getattr(config, "packed_modules_mapping", None) or {}

@@ -33,6 +33,9 @@ OPTIONAL = (
 default, and the order of activations is read only where a checkpoint brings one."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
+HEADS = (".lm_head.", ".shared_head.head.")
+"""Parts of the names of heads: unless the draft says that it has its own, the proposer puts the
+target's in their place, so that it does not matter what was loaded into them."""
 PADDED = ("attn_sink",)
 """Ends of the names of parameters that are larger than what is stored."""
 REMARKS = ("weight_shape",)
@@ -63,10 +66,16 @@ def load_draft(model: nn.Module, model_config: Any, config: Any) -> dict[str, An
     except Exception as error:  # noqa: BLE001 - this is what the caller asks about
         failure = describe(error)
     result = trace.result()
-    garbage = result["uninitialised"] or result["partial"] or result["lossy"]
+    wrong = (*result["uninitialised"], *result["partial"], *result["lossy"])
+    garbage = any(not replaced(name, model) for name in wrong)
     verdict = "load_error" if failure else "silent_garbage" if garbage else "clean"
     after = None if failure else finish(model, model_config, config)
     return {"verdict": verdict, "failure": failure, "postprocess": after, **result}
+
+
+def replaced(name: str, model: nn.Module) -> bool:
+    """Whether the proposer puts the target's module in the place of the one that `name` is of."""
+    return not getattr(model, "has_own_lm_head", False) and any(p in f".{name}" for p in HEADS)
 
 
 def run_loader(trace: Trace, model: nn.Module, model_config: Any, config: Any) -> None:

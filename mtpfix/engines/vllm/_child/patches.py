@@ -367,6 +367,14 @@ def cuda_face() -> None:
     )
 
 
+@patch(until=(0, 24))
+def wide_layers() -> None:
+    """AWQ layers are as wide as real ones, which Marlin takes: tiny ones go to another class."""
+    holder = module("vllm.model_executor.layers.quantization.awq_marlin")
+    real = holder.check_marlin_supports_layer
+    holder.check_marlin_supports_layer = lambda *a, **k: bool(real(*a, **k)) or True
+
+
 @patch(until=(0, 33))
 def cuda_face_of_schemes() -> None:
     """compressed-tensors and quark see CUDA: they ask the device whether a scheme is supported."""

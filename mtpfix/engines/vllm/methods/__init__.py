@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mtpfix.engines.vllm.methods import (
+    auto_round,
     awq,
     compressed_tensors,
+    experts_only,
     fp8,
+    gptq,
+    modelopt,
+    modelopt_mixed,
     quark,
 )
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
 
 _METHODS: Mapping[str, Method] = {
+    "auto-round": auto_round,
     "awq": awq,
     "compressed-tensors": compressed_tensors,
+    "experts_int8": experts_only,
+    "fbgemm_fp8": fp8,
     "fp8": fp8,
+    "gptq": gptq,
+    "mxfp4": experts_only,
+    "modelopt": modelopt,
+    "modelopt_fp4": modelopt,
+    "modelopt_mxfp8": modelopt,
+    "modelopt_mixed": modelopt_mixed,
     "quark": quark,
 }
 

@@ -25,7 +25,11 @@ class RaisesError(Exception):
         self.entry = entry
 
 
-class ShardsDifferError(RaisesError):
+class HalvedError(RaisesError):
+    """Entries exempt some members of a module that is built as one, and others not."""
+
+
+class ShardsDifferError(HalvedError):
     """Some shards of a fused layer match and others do not."""
 
 

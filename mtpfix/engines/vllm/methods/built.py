@@ -22,7 +22,15 @@ def quantized(
     Raises:
         RaisesError: the release raises instead of building it.
     """
-    row = chosen(module.kind, view, context)
+    return made(module, chosen(module.kind, view, context), view, entry)
+
+
+def made(module: Module, row: Row | None, view: QuantView, entry: Entry | None = None) -> Decision:
+    """The decision that a row of the table stands for; none leaves a module as it is.
+
+    Raises:
+        RaisesError: the release raises instead of building it.
+    """
     if row is None:
         return plain(module)
     if "error" in row:

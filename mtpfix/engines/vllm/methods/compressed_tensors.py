@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.methods.base import (
     Decide,
+    HalvedError,
     RaisesError,
     Rename,
     Setting,
@@ -116,7 +117,7 @@ class _Decider:
         except RaisesError as error:
             if not error.message.startswith("ValueError"):
                 raise
-            decision = Decision(module, "unquantized")
+            decision = plain(module)
         if decision.built == "unquantized" and self._rule("embedding_asks_scheme"):
             again = self._match(module.name, module.cls)
             if again.group is not None:
@@ -127,7 +128,7 @@ class _Decider:
         matches = [self._match(name, module.cls, True) for name in probes(module)]
         if len({repr(self._content(match.group)) for match in matches}) > 1:
             blamed = next((m.entry for m in matches if m.group is None and m.entry), None)
-            raise RaisesError(_UNSUPPORTED_PROBES, blamed or matches[0].entry)
+            raise HalvedError(_UNSUPPORTED_PROBES, blamed or matches[0].entry)
         return self._built(module, matches[0])
 
     def _match(self, name: str, cls: str, experts: bool = False) -> _Match:

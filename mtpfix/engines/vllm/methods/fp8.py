@@ -34,8 +34,8 @@ COMPARES = "names are compared whole, without wildcards or patterns"
 
 
 def exact(entry: Entry) -> bool:
-    """Whether the entry is not about experts: there a part of it is enough."""
-    return "experts" not in entry.text
+    """Whether the entry fits no end of a name, and is not about experts, whose parent it fits."""
+    return "experts" not in entry.text and entry.within is None
 
 
 def listed(entries: Iterable[Entry], release: str) -> Names:

@@ -31,15 +31,21 @@ MOST = 5_000
 
 
 class _Watched:
-    """A compiled pattern, its answers so far, and the time that they took; shared by all."""
+    """A compiled pattern, its answers so far, and the time that they took; shared by all.
 
-    def __init__(self, text: str) -> None:
-        self._compiled = regex.compile(text)
+    Args:
+        text: the pattern.
+        anywhere: whether it may fit in the midst of a name, and not only at its start.
+    """
+
+    def __init__(self, text: str, *, anywhere: bool = False) -> None:
+        compiled = regex.compile(text)
+        self._ask = compiled.search if anywhere else compiled.match
         self._answers: dict[str, bool] = {}
         self._spent = 0.0
 
     def matches(self, name: str) -> bool:
-        """Whether the pattern fits the start of `name`.
+        """Whether the pattern fits `name`, as it is asked.
 
         Raises:
             TimeoutError: it takes too long, for one name or for all so far.
@@ -53,7 +59,7 @@ class _Watched:
             raise TimeoutError
         begin = time.monotonic()
         try:
-            return self._compiled.match(name, timeout=SECONDS) is not None
+            return self._ask(name, timeout=SECONDS) is not None
         except TimeoutError:
             self._spent = 2 * BUDGET  # one such name is enough
             raise
@@ -70,12 +76,7 @@ class _Pattern:
     entry: Entry
 
     def matches(self, name: str) -> bool:
-        watched = _compile(self.entry)
-        try:
-            return watched.matches(name)
-        except TimeoutError as error:
-            reason = f"the pattern takes too long, as for {name!r:.120}"
-            raise PatternError(self.entry, reason, hangs=True) from error
+        return _answer(self.entry, _compile(self.entry), name)
 
 
 class Entries:
@@ -131,13 +132,33 @@ class Entries:
         return None
 
 
+def found_in(entry: Entry, name: str) -> bool:
+    """Whether an entry, which is a pattern without a mark, fits anywhere in `name`.
+
+    Raises:
+        PatternError: it is no valid pattern, or takes too long.
+    """
+    return _answer(entry, _compiled(entry, entry.text, anywhere=True), name)
+
+
+def _answer(entry: Entry, watched: _Watched, name: str) -> bool:
+    try:
+        return watched.matches(name)
+    except TimeoutError as error:
+        reason = f"the pattern takes too long, as for {name!r:.120}"
+        raise PatternError(entry, reason, hangs=True) from error
+
+
 def _compile(entry: Entry) -> _Watched:
-    text = entry.text[len("re:") :]
+    return _compiled(entry, entry.text[len("re:") :])
+
+
+def _compiled(entry: Entry, text: str, *, anywhere: bool = False) -> _Watched:
     if len(text) > LONGEST:
         reason = f"a pattern of {len(text)} characters takes too long to compile"
         raise PatternError(entry, reason, hangs=True)
     try:
-        return _watched(text)
+        return _watched(text, anywhere=anywhere)
     except (regex.error, OverflowError, RecursionError, ValueError) as error:
         raise PatternError(entry, f"error: {error}", hangs=False) from error
 

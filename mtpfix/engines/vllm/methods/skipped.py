@@ -11,25 +11,30 @@ from mtpfix.engines.vllm.methods.base import Packed, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 
+HALF = (
+    "ValueError: Detected some but not all shards of {name} are quantized. "
+    "All shards of fused layers to have the same precision."
+)
+"""What is raised where a list names some shards of a fused layer."""
+
 
 class Names:
-    """A list of exact names.
+    """A list of exact names, or of such as fit the ends of names too.
 
     Args:
         entries: in the order of the list.
-        suffix: whether an entry also fits names that end in it, after a dot.
     """
 
-    def __init__(self, entries: Iterable[Entry], *, suffix: bool = False) -> None:
+    def __init__(self, entries: Iterable[Entry]) -> None:
         self._exact: dict[str, Entry] = {}
-        self._suffix = suffix
         for entry in entries:
             self._exact.setdefault(entry.text, entry)
+        self._within = next((e.within for e in self._exact.values() if e.within is not None), None)
         self._experts = [e for text, e in self._exact.items() if "experts" in text]
 
     def first(self, name: str) -> Entry | None:
         """The entry that is about `name`: that fits it, or speaks of one of its experts."""
-        return self.fits(name) or (self.of_experts(name) if "experts" in name else None)
+        return self.fits(name) or (self.of_experts(name) if self.by_parts(name) else None)
 
     def fits(self, name: str) -> Entry | None:
         """The entry that is spelled like `name`, or like its end."""
@@ -38,18 +43,19 @@ class Names:
 
     def _ends(self, name: str) -> Iterator[str]:
         yield name
-        while self._suffix and "." in name:
-            name = name.partition(".")[2]
-            yield name
+        dots = (at for at, letter in enumerate(name) if letter == ".") if self._by_end(name) else ()
+        yield from (name[at + 1 :] for at in dots)
+
+    def by_parts(self, name: str) -> bool:
+        """Whether an entry that holds `name` is enough: so it is with the names of experts."""
+        return "experts" in name and not self._by_end(name)
+
+    def _by_end(self, name: str) -> bool:
+        return self._within is not None and name.startswith(self._within)
 
     def of_experts(self, name: str) -> Entry | None:
         """The first entry about experts that holds `name`: one expert stands for all."""
         return next((entry for entry in self._experts if name in entry.text), None)
-
-    @property
-    def exact(self) -> bool:
-        """Whether names are compared whole."""
-        return not self._suffix
 
 
 def skipped(name: str, names: Names, packed: Packed, release: str) -> Entry | None:
@@ -62,9 +68,7 @@ def skipped(name: str, names: Names, packed: Packed, release: str) -> Entry | No
     if last in packed:
         whole = names.fits(name) if rules("skips_fused_name", release) else None
         return whole or _by_shards(name, names, packed)
-    if "experts" in name and names.exact:
-        return names.of_experts(name)
-    return names.fits(name)
+    return names.of_experts(name) if names.by_parts(name) else names.fits(name)
 
 
 def _by_shards(name: str, names: Names, packed: Packed) -> Entry | None:
@@ -72,9 +76,5 @@ def _by_shards(name: str, names: Names, packed: Packed) -> Entry | None:
     matches = [names.fits(name.replace(last, shard)) for shard in packed[last]]
     hits = [entry for entry in matches if entry is not None]
     if hits and len(hits) < len(matches):
-        text = (
-            f"ValueError: Detected some but not all shards of {name} are quantized. "
-            "All shards of fused layers to have the same precision."
-        )
-        raise ShardsDifferError(text, hits[0])
+        raise ShardsDifferError(HALF.format(name=name), hits[0])
     return hits[0] if hits else None

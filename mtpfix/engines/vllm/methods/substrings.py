@@ -19,6 +19,9 @@ class Parts(Names):
         self._parts = tuple(entries)
         super().__init__(self._parts)
 
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
     def first(self, name: str) -> Entry | None:
         """The first entry that is a part of `name`."""
         return self.fits(name)
@@ -27,7 +30,6 @@ class Parts(Names):
         """The first entry that is a part of `name`."""
         return next((entry for entry in self._parts if entry.text in name), None)
 
-    @property
-    def exact(self) -> bool:
+    def by_parts(self, name: str) -> bool:  # noqa: ARG002 - as `Names` has it
         """Names are never compared whole: experts need no rule of their own."""
         return False

@@ -1,0 +1,110 @@
+"""Many targets in one run: side by side, in the order given, and none stops the others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtpfix.api import NEWEST, check, listed
+from mtpfix.errors import MtpfixError, TargetError, UsageError
+from mtpfix.model import Platform, Report
+
+JOBS = 8
+"""Targets that are read side by side."""
+
+WORST = (2, 4, 1, 3, 0)
+"""Exit codes from the worst to the best: what could not be read, before what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What came of one target: a report, or the error that ended its reading."""
+
+    target: str
+    report: Report | None
+    error: MtpfixError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """That of the report, or of the error."""
+        if self.report is not None:
+            return self.report.exit_code
+        return TargetError.exit_code if self.error is None else self.error.exit_code
+
+
+def audit(
+    targets: Iterable[str],
+    *,
+    vllm: Iterable[str] = NEWEST,
+    platforms: Iterable[Platform] = ("cuda",),
+    token: str | None = None,
+    jobs: int = JOBS,
+) -> Iterator[Audited]:
+    """Judges targets as `check` does, each on its own.
+
+    Few are under way at a time, whatever their number: memory does not grow with it.
+
+    Args:
+        targets: folders and repos.
+        vllm: releases, as for `check`.
+        platforms: the platforms to judge for.
+        token: what to log in to the Hub with; None: what its own tools use.
+        jobs: how many are read side by side.
+
+    Yields:
+        What came of each, in the order of `targets`.
+    """
+    releases, places = listed(vllm), listed(platforms)
+
+    def one(target: str) -> Audited:
+        try:
+            report = check(target, vllm=releases, platforms=places, token=token)
+        except MtpfixError as error:
+            return Audited(target, None, error)
+        return Audited(target, report)
+
+    waiting: deque[Future[Audited]] = deque()
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        for target in targets:
+            waiting.append(pool.submit(one, target))
+            if len(waiting) > 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of a run, from those of its targets."""
+    found = set(codes)
+    return next((code for code in WORST if code in found), 0)
+
+
+def from_file(path: Path) -> tuple[str, ...]:
+    """Targets of a text file: one a line, without blank lines and those that begin with `#`.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(
+            f"{str(path)!r:.120}: cannot be read ({why})", "give a file with one target a line"
+        ) from None
+    lines = (line.strip() for line in text.splitlines())
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def of_owner(owner: str, token: str | None = None) -> Sequence[str]:
+    """The repos of a user or an organization that hold safetensors files, sorted.
+
+    Raises:
+        TargetError: the Hub cannot be asked.
+    """
+    from mtpfix.checkpoint.hub import repos  # noqa: PLC0415 - heavy, and only for the Hub
+
+    return [f"hf://{name}" for name in repos(owner, token)]

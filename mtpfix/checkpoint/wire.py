@@ -1,0 +1,286 @@
+"""Requests to the Hub: with patience, cut off when enough has come, and told in one line.
+
+The client, its proxies, its certificates and the login are those of huggingface_hub. It
+follows a redirect to another server without taking the token along.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import sleep, time
+from typing import TypeVar
+
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
+    build_hf_headers,
+    get_session,
+    hf_raise_for_status,
+)
+
+from mtpfix import __version__
+from mtpfix.checkpoint.strict import shown
+from mtpfix.errors import TargetError
+
+TRIES = 5
+"""How often a request is sent before the server is given up."""
+LONGEST_WAIT = 60.0
+"""Seconds that a server may make us wait before the next try."""
+TIMEOUT = 30.0
+"""Seconds without a byte after which a request counts as failed."""
+
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH_RANGE, _TOO_MANY = 206, 401, 403, 416, 429
+_DIGITS = 18
+"""Digits of the longest number that a header may hold."""
+_SPAN = re.compile(rf"bytes (\d{{1,{_DIGITS}}})-\d{{1,{_DIGITS}}}/(\d{{1,{_DIGITS}}})")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a file."""
+
+    data: bytes
+    size: int | None
+    """Bytes of the whole file; None where the server does not say."""
+
+
+class _AgainError(Exception):
+    """The server, or the network, asks for another try.
+
+    Args:
+        what: what it said, for a message.
+        wait: seconds after which to come back; None: it does not say.
+    """
+
+    def __init__(self, what: str, wait: float | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.wait = wait
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """Headers of every request: who asks, and with which login.
+
+    Args:
+        token: None: the one of the environment, or of `hf auth login`.
+    """
+    made: dict[str, str] = build_hf_headers(
+        token=token, library_name="mtpfix", library_version=__version__
+    )
+    return {**made, "Accept-Encoding": "identity"}
+
+
+def fetch(url: str, sent: Mapping[str, str], begin: int, count: int, *, ranged: bool) -> Part:
+    """`count` bytes of a file from `begin` on, or fewer where it ends.
+
+    A server that sends the whole file instead is cut off once they have arrived.
+
+    Args:
+        url: of the file.
+        sent: headers of the request.
+        begin: first byte.
+        count: number of bytes.
+        ranged: whether to ask for these bytes alone.
+
+    Raises:
+        HfHubHTTPError: the Hub refuses; see `explained`.
+        TargetError: it did not answer, however often it was asked.
+    """
+    wanted = {"Range": f"bytes={begin}-{begin + count - 1}"} if ranged else {}
+    return patiently(lambda: _fetch(url, {**sent, **wanted}, begin, count))
+
+
+def _fetch(url: str, sent: Mapping[str, str], begin: int, count: int) -> Part:
+    with get_session().stream("GET", url, headers=sent, timeout=TIMEOUT) as response:
+        if response.status_code == _NO_SUCH_RANGE:  # the file ends before it
+            return Part(b"", begin)
+        if response.status_code >= 400:  # noqa: PLR2004 - where errors begin
+            response.read()
+            hf_raise_for_status(response)
+        partial = response.status_code == _PARTIAL
+        size = _size(response.headers, begin, partial=partial)
+        return Part(_taken(response.iter_raw(), 0 if partial else begin, count), size)
+
+
+def _size(received: Mapping[str, str], begin: int, *, partial: bool) -> int | None:
+    """Bytes of the whole file, as the answer says."""
+    if not partial:
+        length = received.get("Content-Length", "")
+        return int(length) if length.isdecimal() and len(length) <= _DIGITS else None
+    found = _SPAN.fullmatch(received.get("Content-Range", ""))
+    if found is None or int(found[1]) != begin:
+        raise _AgainError("another range than the one asked for")
+    return int(found[2])
+
+
+def _taken(chunks: Iterator[bytes], skip: int, count: int) -> bytes:
+    """`count` bytes after `skip`; what follows is never received."""
+    taken = bytearray()
+    for chunk in chunks:
+        taken += chunk[skip:]
+        skip = max(0, skip - len(chunk))
+        if len(taken) >= count:
+            break
+    return bytes(taken[:count])
+
+
+# --- patience ------------------------------------------------------------------------
+
+
+def patiently(send: Callable[[], _Value], tries: int = TRIES) -> _Value:
+    """Sends a request again where the server or the network asks for it, ever later.
+
+    Raises:
+        TargetError: it did not work in `tries` tries, or the server wants a long pause.
+    """
+    for number in range(1, tries):
+        try:
+            return _once(send)
+        except _AgainError as error:  # noqa: PERF203 - a try is what the loop is for
+            _pause(error, number)
+    try:
+        return _once(send)
+    except _AgainError as error:
+        raise TargetError(
+            f"{host()} gave no answer in {tries} tries ({error.what})",
+            "check the connection, the proxy and HF_ENDPOINT, or try again later",
+        ) from None
+
+
+def _pause(error: _AgainError, number: int) -> None:
+    """Waits as long as the server asks; else, after each try, twice as long as before."""
+    if error.wait is not None and error.wait > LONGEST_WAIT:
+        raise TargetError(
+            f"{host()} asks to come back in {error.wait:.0f} seconds ({error.what})",
+            "wait, or log in for a higher limit: hf auth login",
+        )
+    backoff = 2.0 ** (number - 1) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+    sleep(backoff if error.wait is None else error.wait)
+
+
+def _once(send: Callable[[], _Value]) -> _Value:
+    try:
+        return send()
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status not in _AGAIN:
+            raise
+        raise _AgainError(f"HTTP {status}", _wait_of(error.response.headers)) from None
+    except _transport_error() as error:
+        raise _AgainError(type(error).__name__) from None
+
+
+def _transport_error() -> type[Exception]:
+    """What the client raises when a connection fails: huggingface_hub 2 has another client."""
+    library = __import__(type(get_session()).__module__.partition(".")[0])
+    error: type[Exception] = library.TransportError
+    return error
+
+
+def _wait_of(received: Mapping[str, str]) -> float | None:
+    """Seconds that the server wants us to wait: a number, or a date."""
+    text = received.get("Retry-After", "").strip()
+    if text.isdecimal() and len(text) <= _DIGITS:
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+# --- what can be wrong ---------------------------------------------------------------
+
+
+@contextmanager
+def explained(repo: str, revision: str | None = None, path: str = "") -> Iterator[None]:
+    """Turns what the Hub refuses into one line and the next command to type.
+
+    Args:
+        repo: the repo in question.
+        revision: branch, tag or commit that was asked for.
+        path: file that was asked for.
+
+    Raises:
+        TargetError: in the place of every error of huggingface_hub.
+    """
+    name = f"{shown(repo)[1:-1]}: {shown(path)}" if path else shown(repo)[1:-1]
+    try:
+        yield
+    except TargetError as error:  # of `patiently`, which does not know what is asked
+        raise TargetError(f"{name}: {error.message}", error.remedy) from None
+    except (OfflineModeIsEnabled, HFValidationError, EntryNotFoundError, OSError) as error:
+        what, remedy = _said(error, repo, revision)
+        raise TargetError(f"{name}: {what}", remedy) from None
+
+
+def host() -> str:
+    """The server that is asked, without the credentials that a URL may hold."""
+    return re.sub(r"^\w+://|[^/@]*@|/.*", "", constants.ENDPOINT)
+
+
+def _page(repo: str) -> str:
+    """Address of the page of a repo, without credentials."""
+    scheme = constants.ENDPOINT.partition("://")[0]
+    return f"{scheme}://{host()}/{repo}"
+
+
+def _said(error: Exception, repo: str, revision: str | None) -> tuple[str, str]:
+    """What is wrong, and what to do about it."""
+    page = _page(repo)
+    for kind, what, remedy in (
+        (
+            LocalEntryNotFoundError,
+            "not in the cache, and HF_HUB_OFFLINE is set",
+            f"unset HF_HUB_OFFLINE, or fetch it while online: hf download {repo}",
+        ),
+        (OfflineModeIsEnabled, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"),
+        (HFValidationError, "not the name of a repo", "give org/name, or a folder"),
+        (
+            GatedRepoError,
+            "gated, and this login has no access",
+            f"ask for access at {page}, then: hf auth login",
+        ),
+        (
+            RevisionNotFoundError,
+            f"has no revision {shown(revision or 'main')}",
+            f"see its branches and tags: {page}/refs",
+        ),
+        (DisabledRepoError, "disabled by the Hub", f"see {page}"),
+        (EntryNotFoundError, "not in the repo", "run again: the repo may have changed"),
+        (
+            RepositoryNotFoundError,
+            "no such repo, or a private one",
+            "check the name; for a private repo: hf auth login, or --token",
+        ),
+        (HfHubHTTPError, *_by_status(error, page)),
+    ):
+        if isinstance(error, kind):
+            return what, remedy
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be read ({reason or type(error).__name__})", "check the Hub cache (HF_HOME)"
+
+
+def _by_status(error: Exception, page: str) -> tuple[str, str]:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == _UNAUTHORIZED:
+        return "the token was refused", "log in again: hf auth login"
+    if status == _FORBIDDEN:
+        return "this login may not do that", f"ask its owners for access: {page}"
+    return f"{host()} answered HTTP {status}", "try again later"

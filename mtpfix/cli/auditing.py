@@ -1,0 +1,104 @@
+"""`check` of several targets."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtpfix.cli import gate, options, output
+from mtpfix.cli.options import Color, PlatformChoice, ReportFormat
+from mtpfix.cli.rendering import Copy
+
+if TYPE_CHECKING:
+    from mtpfix.auditing import Audited
+
+
+def gathered(
+    targets: Iterable[str] | None, file: Path | None, owner: str | None, token: str | None
+) -> tuple[str, ...]:
+    """All targets that a command line names, each once.
+
+    Raises:
+        MtpfixError: the file or the Hub cannot be read.
+    """
+    from mtpfix import auditing
+
+    named = [*(targets or ())]
+    named += auditing.from_file(file) if file is not None else ()
+    named += auditing.of_owner(owner, token) if owner is not None else ()
+    return tuple(dict.fromkeys(named))
+
+
+def audited(
+    targets: Sequence[str],
+    vllm: Sequence[str] | None,
+    platform: Iterable[PlatformChoice] | None,
+    wish: gate.Wish,
+    *,
+    token: str | None,
+    jobs: int,
+) -> list[Audited]:
+    """What came of each target; errors are told at once, and the run goes on."""
+    from mtpfix import auditing
+
+    found = auditing.audit(
+        targets,
+        vllm=options.releases(vllm, "newest"),
+        platforms=options.platforms(platform, ("cuda",)),
+        token=token,
+        jobs=jobs,
+    )
+    return [_gated(row, wish) for row in _told(found, len(targets))]
+
+
+def _told(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
+    """Shows how far the run is."""
+    for done, row in enumerate(rows, 1):
+        if row.error is not None:
+            output.complain(row.error)
+        output.progress(f"judged {done} of {number}")
+        yield row
+    output.progress("")
+
+
+def _gated(row: Audited, wish: gate.Wish) -> Audited:
+    return row if row.report is None else replace(row, report=gate.gated(row.report, wish))
+
+
+def worst(rows: Iterable[Audited]) -> int:
+    """The exit code of the run."""
+    from mtpfix import auditing
+
+    return auditing.worst(row.exit_code for row in rows)
+
+
+def emit(
+    rows: Sequence[Audited],
+    *,
+    form: ReportFormat,
+    file: Path | None,
+    color: Color,
+    also: Sequence[Copy],
+) -> None:
+    """Writes the audit: to stdout or `file`, and to the files of `also`."""
+    for copy in also:
+        screen = output.result_screen("never", copy.file)
+        output.emit(_rendered(rows, copy.form, screen), copy.file)
+    output.emit(_rendered(rows, form, output.result_screen(color.value, file)), file)
+
+
+def _rendered(rows: Sequence[Audited], form: ReportFormat, screen: output.Screen) -> str:
+    from mtpfix.report import audit
+
+    if form is ReportFormat.text:
+        return audit.text(rows, screen.width, color=screen.color, ascii=screen.ascii)
+    if form is ReportFormat.json:
+        return audit.json(rows)
+    reports = [row.report for row in rows if row.report is not None]
+    shown: str = import_module(f"mtpfix.report.{form.value}").render(*reports)
+    return shown

@@ -1,0 +1,105 @@
+"""The rules of GPTQ's `dynamic`: the first that fits decides. Pure.
+
+Source: `get_dynamic_override` and `override_config` in `quantization/utils/gptq_utils.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from mtpfix.engines.vllm.methods.base import RaisesError
+from mtpfix.engines.vllm.methods.match import Entries
+from mtpfix.model import Entry, Json
+
+SKIP, CHANGE = "-:", "+:"
+_MARLIN = ((4, True), (8, True))
+_GROUPS = (-1, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: a pattern, and what it changes for the modules that it fits."""
+
+    entry: Entry
+    pattern: Entries
+    value: Json
+
+    @property
+    def skips(self) -> bool:
+        """Whether modules that it fits are not quantized; vLLM compares its value with False."""
+        falsy = isinstance(self.value, bool | int | float) and self.value == 0
+        return self.entry.text.startswith(SKIP) or falsy
+
+
+class Rules:
+    """Rules in the order of the object.
+
+    Args:
+        entries: the keys.
+        values: key -> what it changes.
+    """
+
+    def __init__(self, entries: Iterable[Entry], values: Mapping[str, Json]) -> None:
+        self._rules = [
+            Rule(entry, Entries([_as_pattern(entry)], eager=False), values.get(entry.text))
+            for entry in entries
+        ]
+
+    def first(self, name: str) -> Entry | None:
+        """The entry of the rule that decides about `name`.
+
+        Raises:
+            PatternError: a pattern before it is invalid, or takes too long.
+        """
+        rule = self.rule(name)
+        return None if rule is None else rule.entry
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule that decides about `name`.
+
+        Raises:
+            PatternError: a pattern before it is invalid, or takes too long.
+        """
+        return next((rule for rule in self._rules if rule.pattern.first(name)), None)
+
+
+def _as_pattern(entry: Entry) -> Entry:
+    """The entry as the matcher of compressed-tensors takes a pattern."""
+    text = entry.text
+    body = text.removeprefix(SKIP) if text.startswith(SKIP) else text.removeprefix(CHANGE)
+    return replace(entry, text=f"re:{body}", written=entry.spelling)
+
+
+def check(rule: Rule, base: Mapping[str, Json], *, marlin: bool) -> None:
+    """Sees whether vLLM can build a module with what a rule changes.
+
+    Args:
+        rule: the rule that decides about the module.
+        base: the metadata.
+        marlin: whether Marlin is to take the weights.
+
+    Raises:
+        RaisesError: it cannot.
+    """
+    if not isinstance(rule.value, Mapping):
+        kind = type(rule.value).__name__
+        message = f"AttributeError: {kind!r} object has no attribute 'get'"
+        raise RaisesError(message, rule.entry)
+    bits = _changed(rule.value, base, "bits", int)
+    sym = _changed(rule.value, base, "sym", bool)
+    size = _changed(rule.value, base, "group_size", int)
+    if bits == 0:
+        raise RaisesError("ZeroDivisionError: integer division or modulo by zero", rule.entry)
+    if marlin and (bits, sym) not in _MARLIN:
+        message = f"ValueError: Unsupported quantization config: bits={bits}, sym={sym}"
+        raise RaisesError(message, rule.entry)
+    if marlin and size not in _GROUPS:
+        message = f"ValueError: Marlin does not support group_size = {size}."
+        raise RaisesError(message, rule.entry)
+
+
+def _changed(value: Mapping[str, Json], base: Mapping[str, Json], key: str, kind: type) -> Json:
+    """A setting after a rule has changed it; values of another type are passed over."""
+    own = value.get(key, base.get(key))
+    return own if isinstance(own, kind) else base.get(key)

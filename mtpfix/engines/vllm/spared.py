@@ -1,0 +1,58 @@
+"""Draft classes that build modules unquantized because of what the metadata holds. Pure.
+
+The class reads `config.json` itself and hands no quantization configuration on: the
+modules are then not asked about, whatever the entries say of them (policy field `spares`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mtpfix.engines.vllm.methods.base import RaisesError
+from mtpfix.engines.vllm.policy import Context, Policy, Row
+from mtpfix.model import Decision, Entry, Module, QuantView
+
+_PLACE = "/quantization_config"
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """What such a class found in the metadata.
+
+    Attributes:
+        below: beginning of the names of the modules that it spares.
+        entry: the first entry that made it do so; None: `error` is raised.
+    """
+
+    below: str
+    entry: Entry | None
+    error: str = ""
+
+    def decide(self, module: Module) -> Decision | None:
+        """The decision about a module that is spared; None about any other.
+
+        Raises:
+            RaisesError: the class cannot read the metadata.
+        """
+        if not module.name.startswith(self.below):
+            return None
+        if self.entry is None:
+            raise RaisesError(self.error)
+        unasked = replace(module, asks=False)
+        return Decision(unasked, "unquantized", expects="unquantized", because=self.entry)
+
+
+def spared(policy: Policy, view: QuantView, context: Context) -> Spared | None:
+    """What the draft class of this release spares under the metadata; None if nothing."""
+    row = policy.pick("spares", context)
+    if row is None or (view.file, view.pointer) != ("config.json", _PLACE):
+        return None
+    if view.null:
+        return Spared(row["below"], None, row["null"])
+    entry = next((entry for entry in view.ignore if _marks(entry, row)), None)
+    return None if entry is None else Spared(row["below"], entry)
+
+
+def _marks(entry: Entry, row: Row) -> bool:
+    """Whether an entry, as the file spells it, is one that the class looks for."""
+    return entry.spelling.startswith(row["begins"]) and row["holds"] in entry.spelling

@@ -1,0 +1,145 @@
+"""The repair of a target, committed to the Hub: judged first, and judged again after the edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtpfix import targets
+from mtpfix.api import ALL, Repair, granted, listed, planned
+from mtpfix.checkpoint.source import Source
+from mtpfix.errors import ConflictError, RefusedError, UsageError
+from mtpfix.model import PLATFORMS, Platform
+from mtpfix.opened import open_target
+from mtpfix.repair.plan import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """How a repair is pushed.
+
+    Attributes:
+        repo_id: the repo that a folder is pushed to; empty: the target itself.
+        create_pr: open a pull request.
+        message: first line of the commit; empty: the one that mtpfix has.
+        describe: writes the text below it, in Markdown.
+        allow_partial: push although something is left that no metadata can mend.
+        dry_run: do everything but the commit.
+    """
+
+    repo_id: str = ""
+    create_pr: bool = False
+    message: str = ""
+    describe: Callable[[Repair], str] | None = None
+    allow_partial: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A repair, and what became of it on the Hub.
+
+    Attributes:
+        repair: as it was planned.
+        repo: `org/name`.
+        branch: where it went, or would go; empty: nothing was to change.
+        commit: hash of the new commit; empty: none was made.
+        url: page of the pull request, or of the commit.
+    """
+
+    repair: Repair
+    repo: str
+    branch: str = ""
+    commit: str = ""
+    url: str = ""
+
+
+def push(
+    target: str | Path = ".",
+    *,
+    vllm: Iterable[str] = ALL,
+    platforms: Iterable[Platform] = PLATFORMS,
+    options: Options = Options(),  # noqa: B008 - a frozen value
+    revision: str | None = None,
+    token: str | None = None,
+    wish: Push = Push(),
+) -> Pushed:
+    """Plans the repair and commits it to the Hub: the metadata files, and nothing else.
+
+    Args:
+        target: a repo, or a folder with `wish.repo_id`.
+        vllm: the releases that the repair must be right for.
+        platforms: the platforms that it must be right for.
+        options: what may be changed.
+        revision: branch or `refs/pr/N` that is judged and written to; None: main.
+        token: what to log in with; None: what the environment or `hf auth login` says.
+        wish: how it is pushed.
+
+    Raises:
+        RefusedError: the repair would do harm, or leaves something wrong.
+        ConflictError: the branch moved since it was judged, or holds other files than
+            the folder; nothing was pushed.
+        WriteError: this login may not write there.
+        MtpfixError: as for `plan`.
+    """
+    there = targets.place(target, revision)
+    repo = there.repo or wish.repo_id
+    if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
+        raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
+    source = targets.opened(target, revision if there.path is None else None, token)
+    made = planned(open_target(source), listed(vllm), listed(platforms), options)
+    granted(made)
+    _refuse_rest(made, allow_partial=wish.allow_partial)
+    if not made.files:
+        return Pushed(made, repo)
+    from mtpfix.repair import publish  # noqa: PLC0415 - heavy
+
+    if there.path is not None:
+        source = targets.opened(f"hf://{repo}", revision, token)
+        _refuse_other(source, made)
+    commit = source.target().revision or ""
+    branch = (there.revision if there.path is None else revision) or publish.MAIN
+    goal = publish.Goal(
+        repo=repo,
+        parent=commit,
+        # Judged by its hash, a commit is written on top of only as the head of main.
+        branch=publish.MAIN if branch == commit else branch,
+        create_pr=wish.create_pr,
+        message=wish.message or publish.MESSAGE,
+        description=wish.describe(made) if wish.describe is not None else "",
+        token=token,
+    )
+    if wish.dry_run:
+        return Pushed(made, repo, goal.branch)
+    done = publish.publish(goal, {name: new for name, (_, new) in made.files.items()})
+    return Pushed(made, repo, goal.branch, done.commit, done.url)
+
+
+def _refuse_rest(made: Repair, *, allow_partial: bool) -> None:
+    """Refuses to publish what is not judged clean, but for what no metadata can mend."""
+    if made.after.exit_code == 0:
+        return
+    left = {finding.code for finding in made.after.findings if finding.severity == "error"}
+    mendable = [code for code in left if not code.startswith("MTP3")]
+    if made.after.exit_code != RefusedError.exit_code or mendable or not left:
+        raise RefusedError(
+            f"not all is mended ({', '.join(sorted(left))}); nothing was pushed",
+            "see `mtpfix rewrite` for what stays wrong, and where",
+        )
+    if not allow_partial:
+        raise RefusedError(
+            f"no metadata mends all of it ({', '.join(sorted(left))}); nothing was pushed",
+            "push what can be mended with --allow-partial",
+        )
+
+
+def _refuse_other(source: Source, made: Repair) -> None:
+    """Refuses to overwrite files of a repo that are not those of the folder."""
+    for name, (old, _) in made.files.items():
+        if source.read(name) != old:
+            target = source.target()
+            raise ConflictError(
+                f"{target.name}: its {name} is not that of the folder; nothing was pushed",
+                f"judge the repo itself: mtpfix rewrite {target.name} --push-to-hub",
+            )

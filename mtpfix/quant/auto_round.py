@@ -1,0 +1,67 @@
+"""auto-round: bits for every layer of some blocks, and other bits by name in `extra_config`.
+
+Read as `INCConfig.from_config` reads it (vLLM, `model_executor/layers/quantization/inc/`,
+`inc.py` before 0.24). A key of `extra_config` is a name, the end of one, or a regex; with 16
+bits or more it exempts what it fits.
+"""
+
+from __future__ import annotations
+
+from mtpfix.errors import BrokenFileError
+from mtpfix.model import Entry, Group, Json, QuantView
+from mtpfix.quant.place import Place, entries, keys, mapping
+
+METHOD = "auto-round"
+KEY = "extra_config"
+BLOCKS = ("block_name_to_quantize", "to_quant_block_names")
+"""The keys for the names of the blocks; vLLM takes the first that is there."""
+PLAIN = {"bits": 16}
+"""What auto-round writes about a layer that it leaves as it is."""
+
+
+def read(place: Place) -> QuantView:
+    """Reads the metadata.
+
+    The names of the blocks are the targets of one group; what the keys say stays in `raw`.
+
+    Raises:
+        BrokenFileError: a part has another type than the format allows.
+    """
+    where = place.at(KEY)
+    extra = mapping(place.file, where, place.value.get(KEY)) or {}
+    found = keys(place.file, where, place.value.get(KEY))
+    for entry in found:
+        said = mapping(place.file, entry.pointer, extra[entry.text])
+        if said is None or not _is_number(said.get("bits", 16)):
+            hint = 'write {"bits": 16} for a layer that is not quantized'
+            raise BrokenFileError(f"{place.file}: {entry.pointer} has no number of bits", hint)
+    return QuantView(
+        method=METHOD,
+        file=place.file,
+        pointer=place.pointer,
+        ignore=found,
+        ignore_pointer=where,
+        groups=_blocks(place),
+        format=None,
+        files=(f"{place.file}#{place.pointer}",),
+        raw=place.value,
+        keyed=True,
+        stub=dict(PLAIN),
+        null=KEY in place.value and place.value[KEY] is None,
+    )
+
+
+def _blocks(place: Place) -> tuple[Group, ...]:
+    key = next((key for key in BLOCKS if key in place.value), None)
+    if key is None:
+        return ()
+    value, where = place.value[key], place.at(key)
+    if isinstance(value, str):
+        names = tuple(Entry(name, place.file, where) for name in value.split(","))
+    else:
+        names = entries(place.file, where, value)
+    return (Group(key, names, None, None),) if names else ()
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float)

@@ -1,0 +1,83 @@
+"""What the user points at: a folder of this machine, or a repo of the Hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtpfix.checkpoint.source import LocalSource, Source
+from mtpfix.checkpoint.strict import shown
+from mtpfix.errors import TargetError, UsageError
+
+_SCHEME = "hf://"
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A target, taken apart.
+
+    Attributes:
+        path: the folder; None for a repo.
+        repo: `org/name`, and empty for a folder.
+        revision: the one of the repo that is meant; None: its main branch.
+    """
+
+    path: Path | None
+    repo: str = ""
+    revision: str | None = None
+
+
+def place(target: str | Path, revision: str | None = None) -> Place:
+    """Whether a target is a folder or a repo: a folder of that name goes first.
+
+    Args:
+        target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
+        revision: as `@revision`.
+
+    Raises:
+        UsageError: it is neither, or the revision is given twice or for a folder.
+    """
+    text = str(target)
+    bare = text.removeprefix(_SCHEME)
+    repo, at, inside = bare.partition("@")
+    named = isinstance(target, str) and _REPO.fullmatch(repo) is not None
+    if bare == text and (not named or Path(text).exists()):
+        if revision is not None:
+            raise UsageError(
+                f"{shown(text)}: a folder has no revision", "leave --revision out, or give a repo"
+            )
+        return Place(Path(text))
+    if not named or (at and not inside):
+        raise UsageError(f"{shown(text)}: not the name of a repo", "give hf://org/name[@revision]")
+    if at and revision not in (None, inside):
+        raise UsageError(
+            f"{shown(text)}: another revision than --revision {shown(revision or '')}",
+            "give one of them",
+        )
+    return Place(None, repo, inside or revision)
+
+
+def opened(target: str | Path, revision: str | None = None, token: str | None = None) -> Source:
+    """The source of a target.
+
+    Args:
+        target: as for `place`.
+        revision: branch, tag, commit or `refs/pr/N` of a repo.
+        token: what to log in to the Hub with; None: what its own tools use.
+
+    Raises:
+        MtpfixError: it cannot be read.
+    """
+    found = place(target, revision)
+    if found.path is not None:
+        return LocalSource(str(target))
+    from mtpfix.checkpoint.hub import HubSource  # noqa: PLC0415 - heavy, and only for a repo
+
+    try:
+        return HubSource(found.repo, found.revision, token)
+    except TargetError as error:
+        if str(target).startswith(_SCHEME):
+            raise
+        raise TargetError(f"{error.message}; and there is no such folder", error.remedy) from None

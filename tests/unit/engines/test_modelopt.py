@@ -1,0 +1,177 @@
+"""ModelOpt: what excludes a module, and what is built for one that nothing excludes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mtpfix.engines.vllm import names
+from mtpfix.engines.vllm.methods.base import PatternError, ShardsDifferError
+from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
+from mtpfix.engines.vllm.predict import predict
+from mtpfix.model import Decision, Entry
+from tests.unit.engines.small import ALL, GLM, NEWEST, Config, known, view_of
+
+ATTN = "model.layers.2.self_attn"
+MLP = "model.layers.2.mlp"
+QKV = {"qkv_proj": ("q_proj", "k_proj", "v_proj")}
+
+
+def excluded(*texts: str) -> Excluded:
+    return Excluded(Entry(text, "config.json", "") for text in texts)
+
+
+def decisions(release: str = NEWEST, *, algo: str = "NVFP4", **more: Any) -> dict[str, Decision]:
+    stated = {"quant_method": "modelopt", "quant_algo": algo, **more}
+    config: Config = {**GLM, "quantization_config": stated}
+    view, policy = view_of(config), known(config)
+    context = names.context(policy, config, release, "cuda", view.method)
+    found = predict(policy, view, context, names.modules(policy, context, "draft"))
+    return {decision.module.name: decision for decision in found}
+
+
+# --- the list ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "hit"),
+    [
+        ("mtp.fc", "mtp.fc", True),
+        ("mtp", "mtp.fc", True),
+        ("fc", "mtp.fc", True),
+        ("model.layers.4", "model.layers.43.mlp.up_proj", True),
+        ("model.layers.4.", "model.layers.43.mlp.up_proj", False),
+        ("model.layers.4*", "model.layers.43.mlp.up_proj", True),
+        ("model.layers.4.*", "model.layers.43.mlp.up_proj", False),
+        ("model.layers.4.*", "model.layers.4.mlp.up_proj", True),
+        ("layers.4.*", "model.layers.4.mlp.up_proj", False),
+        ("*.q_proj", "model.layers.4.self_attn.qkv_proj", False),
+        ("*.[qo]_proj", "model.layers.4.self_attn.o_proj", True),
+        ("*.?_proj", "model.layers.4.self_attn.o_proj", True),
+        ("MTP*", "mtp.fc", False),
+        ("re:mtp.*", "mtp.fc", False),
+        ("", "mtp.fc", True),
+        ("*", "", True),
+        ("mtp*", "", False),
+    ],
+)
+def test_an_entry_is_a_name_a_part_of_one_or_a_wildcard(entry: str, name: str, hit: bool) -> None:
+    assert bool(excluded(entry).exempts(name, {}, NEWEST)) is hit
+
+
+def test_some_shards_of_a_fused_layer_are_not_enough() -> None:
+    with pytest.raises(ShardsDifferError):
+        excluded("a.q_proj", "a*").exempts("a.qkv_proj", QKV, NEWEST)
+
+
+def test_a_wildcard_that_python_refuses_is_a_pattern_error(monkeypatch: Any) -> None:
+    monkeypatch.setattr("mtpfix.engines.vllm.methods.wildcards.translate", lambda text: "(")
+    with pytest.raises(PatternError):
+        excluded("a*")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("mtp*", ("mtp", "mtp.*")),
+        ("mtp.*", ("mtp.*",)),
+        ("mtp**", ("mtp*", "mtp*.*")),
+        ("*", ("*",)),
+        (".*", (".*",)),
+        ("m*p", ("m*p",)),
+        ("", ("",)),
+    ],
+)
+def test_a_mapper_takes_a_bare_star_apart(text: str, parts: tuple[str, ...]) -> None:
+    assert spread(text) == parts
+
+
+# --- what is built -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_a_block_is_excluded_by_one_entry_in_every_release(release: str) -> None:
+    found = decisions(release, ignore=["model.layers.2.*"])
+    assert {decision.built for decision in found.values()} == {"unquantized"}
+
+
+def test_nothing_is_excluded_without_a_list() -> None:
+    found = decisions()
+    assert found[f"{ATTN}.qkv_proj"].scheme == "ModelOptLinearMethod"
+    assert found[f"{MLP}.experts"].scheme == "ModelOptNvFp4FusedMoE"
+    assert found[f"{MLP}.experts"].expects == "modelopt-nvfp4"
+
+
+@pytest.mark.parametrize(
+    ("release", "built"),
+    [("0.22.1", "unquantized"), ("0.23.0", "quantized"), (NEWEST, "quantized")],
+)
+def test_a_head_is_quantized_from_0_23_on(release: str, built: str) -> None:
+    assert decisions(release)["model.layers.2.head"].built == built
+
+
+@pytest.mark.parametrize(
+    ("release", "algo", "scheme"),
+    [
+        ("0.29.0", "NVFP4", "ModelOptNvFp4LinearMethod"),
+        ("0.29.0", "W4A16_NVFP4", "ModelOptNvFp4W4A16LinearMethod"),
+        ("0.29.0", "FP8", "ModelOptFp8LinearMethod"),
+        ("0.29.0", "FP8_PB_WO", "ModelOptFp8PbWoLinearMethod"),
+        ("0.29.0", "FP8_PER_CHANNEL_PER_TOKEN", "ModelOptFp8PcPtLinearMethod"),
+        ("0.29.0", "MXFP8", "ModelOptMxFp8LinearMethod"),
+        ("0.30.0", "MXFP8", "ModelOptLinearMethod"),
+    ],
+)
+def test_each_algorithm_had_a_class_up_to_0_29(release: str, algo: str, scheme: str) -> None:
+    assert decisions(release, algo=algo)[f"{ATTN}.o_proj"].scheme == scheme
+
+
+def test_null_in_the_place_of_the_list_is_an_error() -> None:
+    assert decisions(ignore=None)[f"{ATTN}.o_proj"].built == "error"
+
+
+# --- an algorithm a layer ----------------------------------------------------
+
+
+def mixed(release: str = NEWEST, *, ignore: Any = (), **layers: str) -> dict[str, Decision]:
+    table = {key.replace("__", "."): {"quant_algo": algo} for key, algo in layers.items()}
+    named = {f"model.layers.2.{key}": value for key, value in table.items()}
+    return decisions(release, algo="MIXED_PRECISION", quantized_layers=named, ignore=list(ignore))
+
+
+def test_a_layer_that_is_not_named_is_plain() -> None:
+    found = mixed(self_attn__o_proj="FP8")
+    assert found[f"{ATTN}.o_proj"].built == "quantized"
+    assert found[f"{ATTN}.o_proj"].because is not None
+    assert found[f"{ATTN}.qkv_proj"].built == "unquantized"
+
+
+@pytest.mark.parametrize(("release", "built"), [("0.22.1", "unquantized"), ("0.23.0", "quantized")])
+def test_experts_take_what_stands_beside_them_from_0_23_on(release: str, built: str) -> None:
+    found = mixed(release, mlp__shared_experts__down_proj="FP8")
+    assert found[f"{MLP}.experts"].built == built
+
+
+def test_experts_take_what_stands_below_them() -> None:
+    found = mixed("0.20.2", mlp__experts__0__up_proj="nvfp4")
+    assert found[f"{MLP}.experts"].scheme == "ModelOptNvFp4FusedMoE"
+
+
+def test_the_shards_of_a_fused_layer_must_not_differ() -> None:
+    found = mixed(self_attn__q_proj="FP8", self_attn__k_proj="NVFP4")
+    assert (found[f"{ATTN}.qkv_proj"].error or "").startswith("ValueError: Mixed quant_algo")
+
+
+def test_the_list_goes_before_the_layers() -> None:
+    found = mixed(ignore=[f"{ATTN}.o_proj"], self_attn__o_proj="FP8")
+    assert found[f"{ATTN}.o_proj"].built == "unquantized"
+
+
+def test_an_algorithm_that_is_not_known_leaves_a_layer_plain() -> None:
+    assert mixed(self_attn__o_proj="INT3")[f"{ATTN}.o_proj"].built == "unquantized"
+
+
+def test_there_must_be_layers() -> None:
+    error = mixed()[f"{ATTN}.o_proj"].error or ""
+    assert error.startswith("ValueError: MIXED_PRECISION quant_algo requires a non-empty")
