@@ -89,6 +89,7 @@ def write(
         if name in {"", ".", ".."} or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a file in the folder")
     if not changed:
+        tidy(folder)
         return Written((), {})
     with _explained(f"cannot write into {folder}"):
         for name in changed:  # before locking: nothing of ours enters a Hub cache
