@@ -14,21 +14,22 @@ from tests.unit.cli.conftest import Folder
 
 CONFIG, SECOND = "config.json", "hf_quant_config.json"
 BACKUP = ".bak-mtpfix"
-ARGUMENTS = ("--write", "--vllm", "0.32.0", "--platform", "cuda")
+JUDGED = ("--vllm", "0.32.0", "--platform", "cuda")
 
 
 class BrokenPromiseError(AssertionError):
     """A promise that was not kept."""
 
 
-def rewrite(folder: str) -> int:
-    """Repairs a folder by the command line; returns the exit code.
+def rewrite(folder: str, output: str | None = None) -> int:
+    """Repairs a folder by the command line, in place or as a new one; returns the exit code.
 
     Whether compressed-tensors reads the result, which takes seconds, is tested elsewhere.
     """
     proof, api.prove = api.prove, lambda _: None
     try:
-        return main(["rewrite", folder, *ARGUMENTS])
+        way = ["--write"] if output is None else ["--output", output]
+        return main(["rewrite", folder, *way, *JUDGED])
     finally:
         api.prove = proof
 
