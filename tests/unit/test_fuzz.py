@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +51,30 @@ def test_a_broken_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "parse_header", lambda *_, **__: {})
     with pytest.raises(AssertionError, match="safetensors"):
         targets.header((SEEDS / "header" / "small").read_bytes())
+
+
+KINDS = (None, [], {}, "x", -1, 10**18, True, [None], {"x": None}, [[1]])
+"""What may stand in the place of any value."""
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where there are values in a document, but for the document itself."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield (*path, key)
+        if isinstance(item, dict | list):
+            yield from places(item, (*path, key))
+
+
+CONFIGS = [path for path in FILES if path.parent.name == "config"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_value_of_another_type_breaks_no_promise(path: Path) -> None:
+    dice = random.Random(path.name)  # noqa: S311 - no secret
+    original = json.loads(path.read_bytes())
+    for where in places(original):
+        document = json.loads(path.read_bytes())
+        holder = reduce(lambda inner, key: inner[key], where[:-1], document)
+        holder[where[-1]] = dice.choice(KINDS)
+        targets.config(json.dumps(document).encode())
