@@ -9,9 +9,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
 
 from mtpfix.checkpoint.precision import MISSING, combine, precision, split_name
 from mtpfix.model import Checkpoint, Module, Precision, Tensor
+
+_FLOATS = frozenset({"BF16", "F16", "F32"})
+"""Dtypes of tensors that are not quantized."""
+_INTEGERS = frozenset({"qweight", "qzeros", "g_idx"})
+
+
+class Parent(NamedTuple):
+    """What some tensors stand below.
+
+    Attributes:
+        plain: none of them is quantized, as vLLM's scan of headers has it.
+        matrix: one of them has more than one dimension.
+    """
+
+    plain: bool
+    matrix: bool
 
 
 class Inventory:
@@ -45,6 +63,22 @@ class Inventory:
     def tensor_names(self, module: str) -> tuple[tuple[str, str], ...]:
         """Suffix and full name of each tensor of one module on disk."""
         return tuple(self._tensors.get(module, ()))
+
+    @cached_property
+    def parents(self) -> Mapping[str, Parent]:
+        """What names of tensors have before their last part, in the order of the listing.
+
+        A tensor whose header was not read is known by its name.
+        """
+        found: dict[str, Parent] = {}
+        for name in self._checkpoint.listing.shards:
+            parent, _, last = name.rpartition(".")
+            before = found.get(parent or name, Parent(plain=True, matrix=False))
+            tensor = self._checkpoint.tensor(name)
+            plain = last not in _INTEGERS if tensor is None else tensor.dtype in _FLOATS
+            matrix = last == "weight" if tensor is None else len(tensor.shape) > 1
+            found[parent or name] = Parent(before.plain and plain, before.matrix or matrix)
+        return found
 
     def load_order(self, name: str) -> tuple[tuple[object, ...], str]:
         """Key that sorts tensors as engines load them: by shard, numbers by value, then by name."""
