@@ -55,6 +55,7 @@ class Plan:
         added: new entries. removed: entries that go.
         unresolved: modules that no entry can mend, with the reason.
         refused: why no edit is offered although something is wrong, or None.
+        headers: new entries that say what the engine read in tensor headers before.
     """
 
     view: QuantView
@@ -63,6 +64,7 @@ class Plan:
     removed: tuple[str, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     refused: str | None = None
+    headers: tuple[str, ...] = ()
 
 
 def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
@@ -97,6 +99,7 @@ def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Optio
                 edits=quant.edit(view, whole),
                 added=whole.add,
                 unresolved=made.unresolved,
+                headers=base,
             )
     return Plan(view, unresolved=planner.unresolved(none), refused=refused)
 
