@@ -63,6 +63,7 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
     ),
+    "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,

@@ -136,6 +136,8 @@ def _hits(row: Row, report: ModuleReport) -> bool:
         return False
     if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
         return False
+    if decision.scheme not in row.get("schemes", [decision.scheme]):
+        return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (
         report.decision.module.name.endswith(tuple(row.get("modules", [""])))
