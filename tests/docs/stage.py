@@ -64,7 +64,7 @@ class Stage:
         """
         ours, theirs = pty.openpty()
         with subprocess.Popen(
-            ["bash", "-c", f"set -e\n{script}" if strict else script],
+            ["/bin/bash", "-c", f"set -e\n{script}" if strict else script],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
