@@ -1,10 +1,4 @@
-"""Checkpoints that mean harm, and what a user sees of each.
-
-    python -m tests.faults.hostile > docs/hostile.md
-
-runs `mtpfix check` on every one, and beside it what reads the same file elsewhere: safetensors
-for weights, huggingface_hub for weights and index, compressed-tensors for the metadata.
-"""
+"""Checkpoints that mean harm, and what a user sees of each; `peers.py` makes a table of it."""
 
 from __future__ import annotations
 
@@ -12,10 +6,12 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtpfix.cli import main
 from tests.unit.cli.conftest import Folder, header, safetensors
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
@@ -115,6 +111,11 @@ def grow(path: Path) -> None:
         file.write(b"x")
 
 
+def to_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 SAFE = "safetensors huggingface_hub"
 WEIGHT_CASES = (
     Case("header length 0", length(0), SAFE),
@@ -166,8 +167,8 @@ WEIGHT_CASES = (
     Case("folder as a shard", special(Path.mkdir), SAFE),
     Case("link to itself as a shard", special(lambda p: p.symlink_to(p.name)), SAFE),
     Case("link to nothing as a shard", special(lambda p: p.symlink_to("gone")), SAFE),
-    Case("shard that grows while it is read", lambda _: None, meanwhile=grow),
-    Case("shard that vanishes before it is read", lambda _: None, meanwhile=Path.unlink),
+    Case("shard that vanishes while it is read", lambda _: None, meanwhile=Path.unlink),
+    Case("shard that becomes a FIFO while it is read", lambda _: None, meanwhile=to_fifo),
 )
 
 # --- index -------------------------------------------------------------------
@@ -236,6 +237,17 @@ def quantization(**changes: Any) -> Callable[[Folder], object]:
     return spoil
 
 
+def entries(number: int) -> Callable[[Folder], object]:
+    """A list as long as the file may be, without blanks."""
+
+    def spoil(folder: Folder) -> None:
+        folder.config["quantization_config"]["ignore"] = [f"x{n}" for n in range(number)]
+        text = json.dumps(folder.config, separators=(",", ":"))
+        (folder.path / CONFIG).write_text(text, encoding="utf-8")
+
+    return spoil
+
+
 def metadata(value: Any) -> Callable[[Folder], object]:
     return config(quantization_config=value)
 
@@ -286,7 +298,7 @@ CONFIG_CASES = (
     Case("quant_method that is a list", quantization(quant_method=["a"]), CT),
     Case("ignore that is a text", quantization(ignore="lm_head"), CT),
     Case("ignore with a number", quantization(ignore=[1]), CT),
-    Case("a million ignore entries", quantization(ignore=["x" + str(n) for n in range(10**6)]), CT),
+    Case("a million ignore entries", entries(10**6), CT),
     Case(
         "ignore entries of 17 MB",
         quantization(ignore=["x" * 17 + str(n) for n in range(10**6)]),
@@ -314,22 +326,48 @@ CASES = {case.about: case for case in (*WEIGHT_CASES, *INDEX_CASES, *CONFIG_CASE
 
 @contextmanager
 def happening(case: Case) -> Iterator[None]:
-    """Lets happen what happens while a file is read."""
+    """Lets happen what happens to a weight file as soon as it has been looked at."""
     if case.meanwhile is None:
         yield
         return
-    real, meanwhile = os.open, case.meanwhile
+    real, meanwhile = Path.stat, case.meanwhile
 
-    def opened(path: Any, *rest: Any, **more: Any) -> int:
-        if str(path).endswith(WEIGHTS) and meanwhile is Path.unlink:
-            Path(path).unlink()
-        handle = real(path, *rest, **more)
-        if str(path).endswith(WEIGHTS):
-            meanwhile(Path(path))
-        return handle
+    def looked(path: Path, **options: Any) -> os.stat_result:
+        found = real(path, **options)
+        if path.name == WEIGHTS and not _HAPPENED.get(str(path)):
+            _HAPPENED[str(path)] = True
+            meanwhile(path)
+        return found
 
-    os.open = opened
+    _HAPPENED.clear()
+    Path.stat = looked
     try:
         yield
     finally:
-        os.open = real
+        Path.stat = real
+
+
+_HAPPENED: dict[str, bool] = {}
+
+
+class Seen(NamedTuple):
+    """What a user sees: the exit code, and the line that says what is wrong."""
+
+    code: int
+    line: str
+
+
+def judged(folder: Folder, case: Case) -> Seen:
+    """What `mtpfix check` says."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), happening(case):
+        code = main(["check", str(folder)])
+    line = next(iter((err.getvalue() + out.getvalue()).splitlines()), "")
+    return Seen(code, line.replace(str(folder), "FOLDER"))
+
+
+def made(case: Case, place: Path) -> Folder:
+    """The checkpoint of a case."""
+    folder = Folder(place / "model")
+    case.spoil(folder)
+    return folder
