@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import unmet
-from mtpfix.engines.vllm.methods.scan import reads_headers
+from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
 from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
 from mtpfix.quant.gptq import BLOCKS
 from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some, told
@@ -72,9 +72,7 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
         cause = _cause(entry, them)
         fix = None
         if entry is None and unlisted:
-            cause = (
-                f"the tensor headers, where vLLM looks for a list, do not name {them} as it does"
-            )
+            cause = f"vLLM takes its list from the tensor headers, which name {them} otherwise"
             fix = _list_of_parts(evidence)
         yield Finding(
             code="MTP202",
@@ -88,8 +86,8 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _list_of_parts(evidence: Evidence) -> Fix | None:
-    """The list of GPTQ by parts of names that are the same on disk and in the engine, if any."""
+def _list_of_parts(evidence: Evidence) -> Fix:
+    """The list of GPTQ, by parts of names that are the same on disk and in the engine if it can."""
     parents = evidence.case.inventory.parents
     behind = re.compile(r"^(?:[^.\d][^.]*\.)*\d+\.")
     tails = {
@@ -99,7 +97,9 @@ def _list_of_parts(evidence: Evidence) -> Fix | None:
     }
     plain = [name for name, parent in parents.items() if parent.plain and parent.matrix]
     if not tails or any(tail in name for name in plain for tail in tails):
-        return None
+        return Fix(
+            f"list in `{BLOCKS}` all that is quantized, the draft by vLLM's names", "display"
+        )
     return Fix(f"give the list: `{json.dumps({BLOCKS: list(tails)})[1:-1]}`", "display")
 
 

@@ -147,3 +147,12 @@ def test_gptq_does_not_find_a_quantized_draft_under_the_names_of_the_disk() -> N
     config = with_method(MIMO, GPTQ)
     found = judged(config, packed(config, "_proj", gptq=True))["model.layers.2.self_attn.o_proj"]
     assert (found.decision.built, found.agrees) == ("unquantized", False)
+
+
+def test_such_a_draft_is_found_under_parts_that_both_have() -> None:
+    config = with_method(MIMO, GPTQ)
+    stored = packed(config, "_proj", gptq=True)
+    listed = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    listed += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    whole = with_method(MIMO, GPTQ, modules_in_block_to_quantize=listed)
+    assert all(r.agrees is not False for r in judged(whole, stored).values())
