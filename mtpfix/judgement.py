@@ -24,6 +24,7 @@ from mtpfix.model import (
     Report,
 )
 from mtpfix.opened import Opened
+from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
 from mtpfix.rules.evidence import Evidence, LineOf
@@ -102,6 +103,10 @@ def report(
 
 
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
+_BESIDE = (
+    "{file} is only read under `--quantization`: put what it says into config.json, as "
+    "quantization_config with its quant_method"
+)
 _NO_METADATA = (
     "config.json has no quantization_config: vLLM builds everything unquantized, "
     "there is nothing to judge"
@@ -179,7 +184,10 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
 
 
 def _nothing_to_judge(opened: Opened) -> Report:
-    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=(_NO_METADATA,))
+    beside = [name for name in BESIDE if name in opened.listing.configs]
+    more = (_BESIDE.format(file=beside[0]),) if beside else ()
+    notes = (_NO_METADATA, *more)
+    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=notes)
 
 
 def _not_mtp(opened: Opened, other: OtherDraft) -> Report:

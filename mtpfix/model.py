@@ -172,6 +172,8 @@ class Twin:
     pointer: str
     """Where its entries stand, or would stand."""
     ignore: tuple[Entry, ...]
+    null: bool = False
+    """Whether `null` stands in the place of the entries, or no object for keys to go into."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
+from dataclasses import replace
+from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
@@ -27,6 +28,7 @@ from mtpfix.quant import (
     mxfp4,
     quark,
 )
+from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -45,6 +47,9 @@ _DIALECTS: Mapping[str, ModuleType] = {
     **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
+
+_TWINNED = (awq, gptq)
+"""Dialects that state the same in several files."""
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
 
@@ -77,8 +82,12 @@ def known(method: str) -> bool:
     return method in _DIALECTS
 
 
-def read(place: Place) -> QuantView:
+def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -> QuantView:
     """The metadata, read by its dialect.
+
+    Args:
+        place: the metadata.
+        configs: the files among which it was found, for those that say the same.
 
     Raises:
         UnknownError: mtpfix has no dialect for the method.
@@ -91,5 +100,6 @@ def read(place: Place) -> QuantView:
             f"covered: {', '.join(sorted(_DIALECTS))}",
             code="MTP902",
         )
-    view: QuantView = _DIALECTS[method].read(place)
-    return view
+    dialect = _DIALECTS[method]
+    view: QuantView = dialect.read(place)
+    return replace(view, twins=twins(view, configs)) if dialect in _TWINNED else view

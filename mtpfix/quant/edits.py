@@ -48,6 +48,10 @@ def _additions(file: str, pointer: str, add: Iterable[str], view: QuantView) -> 
 
 def _twin_edits(view: QuantView, twin: Twin, gone: set[str], add: Iterable[str]) -> Iterator[Edit]:
     """What another file needs to say the same: by text, for its order may differ."""
+    if twin.null:
+        value: Json = dict.fromkeys(add, view.stub) if view.keyed else list(add)
+        yield Edit(twin.file, twin.pointer, "add", value)
+        return
     there = {entry.text for entry in twin.ignore}
     for entry in twin.ignore:
         if entry.text in gone:
