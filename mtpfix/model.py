@@ -174,6 +174,8 @@ class Twin:
     ignore: tuple[Entry, ...]
     null: bool = False
     """Whether `null` stands in the place of the entries, or no object for keys to go into."""
+    stated: Mapping[str, Json] | None = None
+    """The object, where the entries are keys of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,8 @@ class QuantView:
     """Whether the entries are keys of an object."""
     stub: Json = None
     """The value of a new key."""
+    foremost: bool = False
+    """Whether new keys go before the others: the first that fits decides, not all exempt."""
     null: bool = False
     """Whether `null` stands in the place of the entries."""
     twins: tuple[Twin, ...] = ()

@@ -32,4 +32,5 @@ def _twin(name: str, stated: Mapping[str, object], view: QuantView) -> Twin:
     key = view.ignore_pointer.rpartition("/")[2]
     where, value = f"/{key}", stated.get(key)
     found = keys(name, where, value) if view.keyed else entries(name, where, value)
-    return Twin(name, where, found, null=value is None and (key in stated or view.keyed))
+    null = value is None and (key in stated or view.keyed)
+    return Twin(name, where, found, null, value if isinstance(value, Mapping) else None)

@@ -24,6 +24,7 @@ class Form:
         block: for everything below a prefix; None where the method has no such entry.
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
+        mark: what patterns begin with; None where there are none, or none that can be told.
         anywhere: an entry fits every name that holds it, at any place.
     """
 
@@ -31,6 +32,7 @@ class Form:
     experts: Spell
     block: Spell | None = None
     unmapped: Spell | None = None
+    mark: str | None = None
     anywhere: bool = False
 
 
@@ -56,6 +58,7 @@ _FORMS: Mapping[str, Form] = {
         experts=_below,
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
+        mark="re:",
     ),
     "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
@@ -64,6 +67,7 @@ _FORMS: Mapping[str, Form] = {
         name=lambda name: f"-:^{re.escape(name)}$",
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
+        mark="-:",
     ),
     "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
@@ -82,5 +86,6 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
+        mark="re:",
     ),
 }
