@@ -62,7 +62,9 @@ def judged(config: Config, stored: Tensors) -> dict[str, ModuleReport]:
 
 
 def planned(config: Config, stored: Tensors, options: Options = Options()) -> Plan:  # noqa: B008
-    return plan([case(config, stored, release) for release in ALL], view_of(config), options)
+    here = Inventory(checkpoint(config, stored))
+    cases = [Case(known(config), context(config, release), here) for release in ALL]
+    return plan(cases, view_of(config), options)
 
 
 def with_method(config: Config, method: Config, **more: Any) -> Config:
