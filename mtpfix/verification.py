@@ -88,7 +88,7 @@ def verify(
     context = names.context(known, config, release, "cuda")
     context = names.drafting(known, context, found.shards)
     case = _case(source, found, known, context)
-    view = quant.read(place)
+    view = quant.read(place, found.configs)
     predicted = predict(known, view, context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
     failures = tuple(f"{failure.phase}: {failure}" for failure in answer.failures)
