@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.policy import Context, fitting
+from mtpfix.engines.vllm.policy import Context, fitting, in_releases
 from mtpfix.model import Json, QuantView
 from mtpfix.quant.modelopt import BESIDE, METHODS, NESTED, algorithm, layers, made
 
@@ -37,9 +37,11 @@ def _errors(view: QuantView, context: Context) -> Iterator[str]:
     other = view.file == BESIDE and bool(view.twins)  # then config.json names the method
     if other and not made(view.raw):
         yield f"{_CONFIG}Unsupported quantization config"
-    if nested is not None and not other and made(view.raw) and algo and algo not in _LEGACY:
+    mixed = algo == "MIXED_PRECISION" and in_releases(">=0.33", context.release)
+    legacy = nested is not None and not other and made(view.raw)
+    if legacy and algo and algo not in _LEGACY and not mixed:
         yield f"{_MODEL}Unknown ModelOpt quant algo: {stated['quant_algo']}"
-    if not algo and view.format is None:
+    if not algo and (view.format is None or not in_releases(">=0.24", context.release)):
         yield f"{_CONFIG}Missing 'quant_algo' in quantization config"
     if view.null:
         yield f"{_CONFIG}exclude_modules must be a list, got <class 'NoneType'>"
