@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
+from mtpfix.engines.vllm import methods as vllm_methods
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.errors import UnknownError
+from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.model import (
     Checkpoint,
-    Entry,
-    Group,
     Json,
     Listing,
     Module,
@@ -55,12 +55,27 @@ class Names:
             platforms part), and its modules.
         entries: ignore entries that exempt the whole block in all selected releases.
         assumed: the selected releases that are newer than all that is known.
+        key: the key that the entries belong under.
+        stub: the value of each entry, where they are keys of an object; else None.
+        left: modules that no entry exempts, each with the reason.
     """
 
     family: str
     groups: tuple[tuple[tuple[str, ...], tuple[Named, ...]], ...]
     entries: tuple[str, ...]
     assumed: tuple[str, ...] = ()
+    key: str = "ignore"
+    stub: Json = None
+    left: tuple[str, ...] = ()
+
+
+MAIN = "compressed-tensors"
+"""The method that entries are for unless another is asked for."""
+
+
+def methods() -> tuple[str, ...]:
+    """The quantization methods that entries can be advised for."""
+    return tuple(name for name in vllm_methods.names() if "plain" in policy.method(name))
 
 
 def advise(
@@ -69,10 +84,19 @@ def advise(
     vllm: Iterable[str],
     platforms: Sequence[Platform],
     options: Options,
+    method: str = MAIN,
 ) -> Names:
     """The names and entries for one `config.json`.
 
+    Args:
+        config: the configuration of the model.
+        vllm: releases that the entries must be right for.
+        platforms: platforms that they must be right for.
+        options: how entries are spelled.
+        method: the quantization method that the model will be stored under, one of `methods`.
+
     Raises:
+        RefusedError: every list would do harm in one of the releases.
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
@@ -84,31 +108,40 @@ def advise(
         )
     known = policy.policy(family)
     places = policy.known_platforms(known, platforms)
-    cases = _cases(known, config, policy.known_releases(known, vllm), places)
+    releases = policy.known_releases(known, vllm)
+    contexts = [names.context(known, config, r, p, method) for r in releases for p in places]
+    cases = _cases(known, contexts)
     if not cases[0].draft or not cases[0].context.fields["mtp_layers"]:
         raise UnknownError(
             f"{known.title}: config.json declares no MTP layers, so there is nothing to name",
             "restore the MTP layer count of the original model first",
         )
-    made = plan(cases, _view(), options)
+    view = _view(method)
+    made = plan(cases, view, options)
+    if made.refused is not None:
+        raise RefusedError(made.refused, "choose fewer releases with --vllm, or another --method")
     newer = dict.fromkeys(c.context.release for c in cases if policy.is_newer(c.context.release))
-    return Names(family, tuple(_groups(cases)), made.added, tuple(newer))
+    return Names(
+        family=family,
+        groups=tuple(_groups(cases)),
+        entries=made.added,
+        assumed=tuple(newer),
+        key=view.ignore_pointer.rpartition("/")[2],
+        stub=view.stub,
+        left=tuple(
+            f"`{u.module}` on vLLM {', '.join(u.releases)}: {u.reason}" for u in made.unresolved
+        ),
+    )
 
 
-def _cases(
-    known: Policy,
-    config: Mapping[str, Json],
-    releases: Sequence[str],
-    platforms: Sequence[Platform],
-) -> list[Case]:
-    contexts = [names.context(known, config, r, p) for r in releases for p in platforms]
+def _cases(known: Policy, contexts: Sequence[Context]) -> list[Case]:
     for context in contexts:
         names.counts(known, context)
     inventory = Inventory(_imagined(known, contexts[-1]))
     return [Case(known, context, inventory) for context in contexts]
 
 
-def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
+def _imagined(known: Policy, context: Context) -> Checkpoint:
     """A checkpoint with a quantized trunk and an unquantized block, as headers only."""
     header: dict[str, Tensor] = {}
     for module in names.modules(known, context, "trunk"):
@@ -124,20 +157,10 @@ def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
     return Checkpoint(listing, {_SHARD: header})
 
 
-def _view() -> QuantView:
+def _view(method: str) -> QuantView:
+    """Metadata of a method that quantizes every Linear and names no exception."""
     pointer = "/quantization_config"
-    target = Entry("Linear", "config.json", f"{pointer}/config_groups/group_0/targets/0")
-    weights = {"num_bits": 8, "type": "float", "strategy": "tensor"}
-    inputs = {**weights, "dynamic": True}
-    return QuantView(
-        method="compressed-tensors",
-        file="config.json",
-        pointer=pointer,
-        ignore=(),
-        ignore_pointer=f"{pointer}/ignore",
-        groups=(Group("group_0", (target,), weights, inputs),),
-        format="float-quantized",
-    )
+    return quant.read(quant.Place("config.json", pointer, policy.method(method)["plain"]))
 
 
 def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtpfix import judgement, quant, targets
-from mtpfix.advice import Names, advise
+from mtpfix.advice import MAIN, Names, advise
+from mtpfix.advice import methods as advised
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.errors import RefusedError, UnknownError, UsageError
@@ -245,6 +246,7 @@ def names_of(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    method: str = MAIN,
     revision: str | None = None,
     token: str | None = None,
 ) -> Names:
@@ -255,19 +257,27 @@ def names_of(
         vllm: the releases that the entries must be right for.
         platforms: the platforms that they must be right for.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
+        method: the quantization method that the entries are for.
         revision: as for `inspect`.
         token: as for `inspect`.
 
     Raises:
+        RefusedError: every list would do harm in one of the releases.
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
+        UsageError: no entries can be advised for the method.
     """
+    if method not in advised():
+        raise UsageError(
+            f"no entries can be advised for the quantization method {method!r:.60}",
+            f"choose one of {', '.join(advised())}",
+        )
     path = Path(target)
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
     folder = path.parent if path.is_file() else target
     found = listing(targets.opened(folder, revision, token), need_weights=False)
     releases, places = listed(vllm), listed(platforms)
-    return advise(config_of(found), vllm=releases, platforms=places, options=options)
+    return advise(config_of(found), vllm=releases, platforms=places, options=options, method=method)
 
 
 def override(

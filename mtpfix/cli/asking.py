@@ -22,6 +22,10 @@ def names(
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
     *,
+    method: Annotated[
+        str,
+        options.option("--method", metavar="NAME", help="Quantization method of the recipe."),
+    ] = "compressed-tensors",
     engine_names_only: options.EngineNamesOnly = False,
     revision: options.Revision = None,
     token: options.Token = None,
@@ -43,6 +47,7 @@ def names(
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform, PLATFORMS),
             options=Options(engine_names_only=engine_names_only),
+            method=method,
             revision=revision,
             token=token,
         )
@@ -54,6 +59,8 @@ def names(
         screen = output.result_screen(color.value, output_file)
         text = renderer.text(found, screen.width, color=screen.color, ascii=screen.ascii)
     output.emit(text, output_file)
+    for module in found.left:
+        output.note(f"no entry exempts {module}")
     if found.assumed:
         output.note(f"MTP903: vLLM {', '.join(found.assumed)} is newer than this mtpfix: assumed")
         raise typer.Exit(UnknownError.exit_code)

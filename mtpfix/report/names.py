@@ -56,9 +56,12 @@ def _places(labels: Iterable[str], known: Iterable[ranges.Place]) -> str:
 
 
 def yaml(found: Names) -> str:
-    """The entries as a YAML list, under the key `ignore`."""
+    """The entries as a YAML list under their key, or as keys with the value that exempts."""
     quoted = ("'" + inert(entry).replace("'", "''") + "'" for entry in found.entries)
-    return "ignore:\n" + "".join(f"  - {entry}\n" for entry in quoted)
+    lines = (
+        f"- {entry}" if found.stub is None else f"{entry}: {dumps(found.stub)}" for entry in quoted
+    )
+    return f"{found.key}:\n" + "".join(f"  {line}\n" for line in lines)
 
 
 def json(found: Names) -> str:
@@ -72,6 +75,9 @@ def json(found: Names) -> str:
             for releases, named in found.groups
         ],
         "entries": found.entries,
+        "key": found.key,
+        "value": found.stub,
+        "left": found.left,
         "assumed": found.assumed,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"

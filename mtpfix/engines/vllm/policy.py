@@ -144,6 +144,8 @@ def method(name: str) -> Row:
     """What is known about a quantization method.
 
     - `reads`, `repair`: what is done with its metadata, in words.
+    - `plain`: the least metadata of the method, which quantizes every Linear; left out where no
+      entry has an effect.
     - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
@@ -152,8 +154,10 @@ def method(name: str) -> Row:
     - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
       the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
-      and those that have a default or that only some configurations have (`more`). From
-      `create_weights`.
+      and those that have a default or that only some configurations have (`more`); `packed`
+      where `weight` holds several values in one; the format on disk (`stored`), if it has
+      another name. From `create_weights`.
+    - `algorithms`: those that a release reads, where the metadata names one.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
       a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
     """
