@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 
 from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import methods as vllm_methods
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import methods, names, policy
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.errors import RefusedError, UnknownError
+from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import (
     Checkpoint,
     Json,
@@ -27,8 +26,10 @@ from mtpfix.model import (
     Target,
     Tensor,
 )
+from mtpfix.quant import Place
 from mtpfix.repair.plan import Options, plan
 
+DEFAULT = "compressed-tensors"
 _SHARD = "model.safetensors"
 
 
@@ -55,27 +56,18 @@ class Names:
             platforms part), and its modules.
         entries: ignore entries that exempt the whole block in all selected releases.
         assumed: the selected releases that are newer than all that is known.
-        key: the key that the entries belong under.
-        stub: the value of each entry, where they are keys of an object; else None.
-        left: modules that no entry exempts, each with the reason.
+        method: the quantization method that the entries are for.
+        key: where they stand in its metadata, keys joined by dots.
+        value: what each of them is the key of; None: they are a list.
     """
 
     family: str
     groups: tuple[tuple[tuple[str, ...], tuple[Named, ...]], ...]
     entries: tuple[str, ...]
     assumed: tuple[str, ...] = ()
+    method: str = DEFAULT
     key: str = "ignore"
-    stub: Json = None
-    left: tuple[str, ...] = ()
-
-
-MAIN = "compressed-tensors"
-"""The method that entries are for unless another is asked for."""
-
-
-def methods() -> tuple[str, ...]:
-    """The quantization methods that entries can be advised for."""
-    return tuple(name for name in vllm_methods.names() if "plain" in policy.method(name))
+    value: Json = None
 
 
 def advise(
@@ -84,22 +76,16 @@ def advise(
     vllm: Iterable[str],
     platforms: Sequence[Platform],
     options: Options,
-    method: str = MAIN,
+    method: str = DEFAULT,
 ) -> Names:
     """The names and entries for one `config.json`.
 
-    Args:
-        config: the configuration of the model.
-        vllm: releases that the entries must be right for.
-        platforms: platforms that they must be right for.
-        options: how entries are spelled.
-        method: the quantization method that the model will be stored under, one of `methods`.
-
     Raises:
-        RefusedError: every list would do harm in one of the releases.
+        UsageError: no entry of the method has an effect.
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
+    view = _view(method)
     family = policy.recognise(config)
     if family is None:
         raise UnknownError(
@@ -109,45 +95,48 @@ def advise(
     known = policy.policy(family)
     places = policy.known_platforms(known, platforms)
     releases = policy.known_releases(known, vllm)
-    contexts = [names.context(known, config, r, p, method) for r in releases for p in places]
-    cases = _cases(known, contexts)
+    cases = _cases(known, config, releases, places, view.method)
     if not cases[0].draft or not cases[0].context.fields["mtp_layers"]:
         raise UnknownError(
             f"{known.title}: config.json declares no MTP layers, so there is nothing to name",
             "restore the MTP layer count of the original model first",
         )
-    view = _view(method)
     made = plan(cases, view, options)
-    if made.refused is not None:
-        raise RefusedError(made.refused, "choose fewer releases with --vllm, or another --method")
     newer = dict.fromkeys(c.context.release for c in cases if policy.is_newer(c.context.release))
     return Names(
         family=family,
         groups=tuple(_groups(cases)),
         entries=made.added,
         assumed=tuple(newer),
-        key=view.ignore_pointer.rpartition("/")[2],
-        stub=view.stub,
-        left=tuple(
-            f"`{u.module}` on vLLM {', '.join(u.releases)}: {u.reason}" for u in made.unresolved
-        ),
+        method=method,
+        key=view.ignore_pointer.removeprefix(f"{view.pointer}/").replace("/", "."),
+        value=view.stub if view.keyed else None,
     )
 
 
-def _cases(known: Policy, contexts: Sequence[Context]) -> list[Case]:
+def _cases(
+    known: Policy,
+    config: Mapping[str, Json],
+    releases: Sequence[str],
+    platforms: Sequence[Platform],
+    method: str,
+) -> list[Case]:
+    contexts = [names.context(known, config, r, p, method) for r in releases for p in platforms]
     for context in contexts:
         names.counts(known, context)
     inventory = Inventory(_imagined(known, contexts[-1]))
     return [Case(known, context, inventory) for context in contexts]
 
 
-def _imagined(known: Policy, context: Context) -> Checkpoint:
+def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
     """A checkpoint with a quantized trunk and an unquantized block, as headers only."""
     header: dict[str, Tensor] = {}
     for module in names.modules(known, context, "trunk"):
+        plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
         for name in written_out(module):
-            header[f"{name}.weight"] = Tensor("F8_E4M3", (1, 1), 0, 0)
-            header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
+            header[f"{name}.weight"] = Tensor("BF16" if plain else "F8_E4M3", (1, 1), 0, 0)
+            if not plain:
+                header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
     for module in names.modules(known, context, "draft"):
         for name in written_out(module):
             if f"{name}.weight" not in header:
@@ -158,9 +147,16 @@ def _imagined(known: Policy, context: Context) -> Checkpoint:
 
 
 def _view(method: str) -> QuantView:
-    """Metadata of a method that quantizes every Linear and names no exception."""
-    pointer = "/quantization_config"
-    return quant.read(quant.Place("config.json", pointer, policy.method(method)["plain"]))
+    """The least metadata of a method that quantizes every layer.
+
+    Raises:
+        UsageError: no entry of the method has an effect, or there is no such method.
+    """
+    example = policy.method(method).get("example") if method in methods.names() else None
+    if example is None:
+        able = ", ".join(n for n in methods.names() if "example" in policy.method(n))
+        raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
+    return quant.read(Place("config.json", "/quantization_config", example))
 
 
 def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtpfix import judgement, quant, targets
-from mtpfix.advice import MAIN, Names, advise
-from mtpfix.advice import methods as advised
+from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.errors import RefusedError, UnknownError, UsageError
@@ -193,6 +192,8 @@ def rewrite(
             f"{str(target)!r:.120}: a repo cannot be written to as a folder",
             "use --push-to-hub, or `hf download` and give the folder",
         )
+    if output is None:
+        write.tidy(Path(target))
     made = plan(target, vllm=vllm, platforms=platforms, options=options)
     granted(made)
     if output is not None:
@@ -246,7 +247,7 @@ def names_of(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
-    method: str = MAIN,
+    method: str = "compressed-tensors",
     revision: str | None = None,
     token: str | None = None,
 ) -> Names:
@@ -257,20 +258,13 @@ def names_of(
         vllm: the releases that the entries must be right for.
         platforms: the platforms that they must be right for.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
-        method: the quantization method that the entries are for.
+        method: the quantization method that the recipe is for.
         revision: as for `inspect`.
         token: as for `inspect`.
 
     Raises:
-        RefusedError: every list would do harm in one of the releases.
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
-        UsageError: no entries can be advised for the method.
     """
-    if method not in advised():
-        raise UsageError(
-            f"no entries can be advised for the quantization method {method!r:.60}",
-            f"choose one of {', '.join(advised())}",
-        )
     path = Path(target)
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")

@@ -22,11 +22,13 @@ def names(
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
     *,
+    engine_names_only: options.EngineNamesOnly = False,
     method: Annotated[
         str,
-        options.option("--method", metavar="NAME", help="Quantization method of the recipe."),
+        options.option(
+            "--method", metavar="NAME", help="Quantization method that the entries are for."
+        ),
     ] = "compressed-tensors",
-    engine_names_only: options.EngineNamesOnly = False,
     revision: options.Revision = None,
     token: options.Token = None,
     output_format: options.NamesFormatOption = NamesFormat.text,
@@ -59,8 +61,6 @@ def names(
         screen = output.result_screen(color.value, output_file)
         text = renderer.text(found, screen.width, color=screen.color, ascii=screen.ascii)
     output.emit(text, output_file)
-    for module in found.left:
-        output.note(f"no entry exempts {module}")
     if found.assumed:
         output.note(f"MTP903: vLLM {', '.join(found.assumed)} is newer than this mtpfix: assumed")
         raise typer.Exit(UnknownError.exit_code)

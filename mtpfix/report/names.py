@@ -56,12 +56,16 @@ def _places(labels: Iterable[str], known: Iterable[ranges.Place]) -> str:
 
 
 def yaml(found: Names) -> str:
-    """The entries as a YAML list under their key, or as keys with the value that exempts."""
-    quoted = ("'" + inert(entry).replace("'", "''") + "'" for entry in found.entries)
-    lines = (
-        f"- {entry}" if found.stub is None else f"{entry}: {dumps(found.stub)}" for entry in quoted
-    )
-    return f"{found.key}:\n" + "".join(f"  {line}\n" for line in lines)
+    """The entries as YAML, under the key that the quantization method has for them."""
+    quoted = ["'" + inert(entry).replace("'", "''") + "'" for entry in found.entries]
+    *above, key = found.key.split(".")
+    lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate([*above, key])]
+    indent = "  " * len(lines)
+    if found.value is None:
+        lines += [f"{indent}- {entry}" for entry in quoted]
+    else:
+        lines += [f"{indent}{entry}: {dumps(found.value)}" for entry in quoted]
+    return "\n".join(lines) + "\n"
 
 
 def json(found: Names) -> str:
@@ -74,10 +78,9 @@ def json(found: Names) -> str:
             {"releases": releases, "modules": [_view(one) for one in named]}
             for releases, named in found.groups
         ],
-        "entries": found.entries,
+        "method": found.method,
         "key": found.key,
-        "value": found.stub,
-        "left": found.left,
+        "entries": found.entries,
         "assumed": found.assumed,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"

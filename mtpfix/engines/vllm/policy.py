@@ -144,8 +144,6 @@ def method(name: str) -> Row:
     """What is known about a quantization method.
 
     - `reads`, `repair`: what is done with its metadata, in words.
-    - `plain`: the least metadata of the method, which quantizes every Linear; left out where no
-      entry has an effect.
     - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
@@ -158,6 +156,8 @@ def method(name: str) -> Row:
       where `weight` holds several values in one; the format on disk (`stored`), if it has
       another name. From `create_weights`.
     - `algorithms`: those that a release reads, where the metadata names one.
+    - `example`: the least metadata that quantizes every layer, for `mtpfix names`; left out where
+      no entry has an effect.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
       a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
     """
