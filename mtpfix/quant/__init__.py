@@ -62,18 +62,23 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, Mapping):
-            return Place("config.json", pointer, value)
+            place = Place("config.json", pointer, value)
+            return modelopt.elsewhere(place, configs) or place
         if value is not None:
             raise BrokenFileError(
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
+        if pointer == _PLACES[0] and (beside := modelopt.alone(configs)) is not None:
+            return beside
     return None
 
 
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
     method = place.value.get("quant_method")
+    if method is None and modelopt.made(place.value):
+        return modelopt.METHOD
     return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
 
 
@@ -102,4 +107,6 @@ def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -
         )
     dialect = _DIALECTS[method]
     view: QuantView = dialect.read(place)
+    if dialect is modelopt:
+        return modelopt.with_twin(view, configs)
     return replace(view, twins=twins(view, configs)) if dialect in _TWINNED else view

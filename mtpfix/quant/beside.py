@@ -33,4 +33,5 @@ def _twin(name: str, stated: Mapping[str, object], view: QuantView) -> Twin:
     where, value = f"/{key}", stated.get(key)
     found = keys(name, where, value) if view.keyed else entries(name, where, value)
     null = value is None and (key in stated or view.keyed)
-    return Twin(name, where, found, null, value if isinstance(value, Mapping) else None)
+    stated_here = value if isinstance(value, Mapping) else None
+    return Twin(name, where, found, null, stated=stated_here)

@@ -28,6 +28,10 @@ def edit(view: QuantView, change: Change) -> tuple[Edit, ...]:
 
 def _own_edits(view: QuantView, change: Change) -> Iterator[Edit]:
     pointer = view.ignore_pointer
+    if view.unread is not None:  # releases that read the new place do not read the old one too
+        texts = [entry.text for entry in changed(view, change).ignore]
+        yield Edit(view.file, view.unread.pointer, "add", texts)
+        return
     there = _below(view.raw, _path(view)) is not None
     if view.null or (view.keyed and not there):  # nothing to append to
         value = dict.fromkeys(change.add, view.stub) if view.keyed else list(change.add)
@@ -62,7 +66,7 @@ def _twin_edits(view: QuantView, twin: Twin, gone: set[str], add: Iterable[str])
     value: Json
     if twin.null:
         value = dict.fromkeys(add, view.stub) if view.keyed else list(add)
-        yield Edit(twin.file, twin.pointer, "add", value)
+        yield Edit(twin.file, twin.pointer, "add" if view.keyed else "replace", value)
         return
     if view.foremost and twin.stated:
         value = _put_first(view, gone, add, twin.stated)
@@ -80,6 +84,8 @@ def changed(view: QuantView, change: Change) -> QuantView:
     """The view as it would be read after `change`, without going through JSON."""
     if change == Change():
         return view
+    if view.unread is not None:
+        view = replace(view, ignore_pointer=view.unread.pointer, unread=None)
     gone = set(change.remove)
     texts = [entry.text for index, entry in enumerate(view.ignore) if index not in gone]
     texts = [*change.add, *texts] if view.foremost else [*texts, *change.add]

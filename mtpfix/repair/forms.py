@@ -25,6 +25,7 @@ class Form:
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
         mark: what patterns begin with; None where there are none, or none that can be told.
+        unmapped_block: the same for a block, where `block` is touched.
         anywhere: an entry fits every name that holds it, at any place.
     """
 
@@ -33,6 +34,7 @@ class Form:
     block: Spell | None = None
     unmapped: Spell | None = None
     mark: str | None = None
+    unmapped_block: Spell | None = None
     anywhere: bool = False
 
 
@@ -49,7 +51,18 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
-_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+def _set_apart(name: str) -> str:
+    """A wildcard that fits the name alone, and that does not begin as the name does."""
+    return f"[{name[0]}]{name[1:]}" if name else name
+
+
+_MODELOPT = Form(
+    name=_as_it_is,
+    experts=_as_it_is,
+    block=lambda root: f"{root}*",
+    unmapped=_set_apart,
+    unmapped_block=lambda root: f"{_set_apart(root)}*",
+)
 
 _FORMS: Mapping[str, Form] = {
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),
