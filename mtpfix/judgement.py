@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from mtpfix import rules
-from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
@@ -37,7 +36,6 @@ def cases(
     Raises:
         UnknownError: a release is not covered, or the configuration does not fit the policy.
     """
-    inventory = Inventory(opened.checkpoint)
     found: list[Case] = []
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
@@ -45,7 +43,7 @@ def cases(
             context = names.context(known, opened.config, release, platform, opened.dialect)
             context = names.drafting(known, context, opened.listing.shards)
             names.counts(known, context)
-            found.append(Case(known, context, inventory))
+            found.append(Case(known, context, opened.inventory))
     return tuple(found)
 
 
@@ -56,6 +54,7 @@ def report(
     platforms: Sequence[Platform],
     trunk: bool = False,
     fixes: bool = True,
+    selected: Sequence[Case] | None = None,
 ) -> Report:
     """The report on an opened target; what cannot be judged is a finding, not an exception.
 
@@ -65,6 +64,7 @@ def report(
         platforms: the platforms to judge for.
         trunk: whether every trunk module is shown, or only those that matter.
         fixes: whether findings are given the edits that mend them.
+        selected: the cases of these releases and platforms, where they have been made.
 
     Raises:
         UsageError: `vllm` holds something that is no release and no specifier.
@@ -78,7 +78,7 @@ def report(
     if opened.view is None or opened.policy is None:
         return _nothing_to_judge(opened)
     try:
-        selected = cases(opened, opened.policy, vllm, platforms)
+        selected = selected or cases(opened, opened.policy, vllm, platforms)
         evidence = _evidence(opened, opened.view, selected)
         info = _counted(_model(opened), selected[-1])
     except UnknownError as error:
