@@ -232,11 +232,12 @@ class _Planner:
         view = quant.changed(self._view, change)
         away: dict[str, None] = {}
         healed: dict[str, None] = {}
-        unreadable = self._view.null  # then vLLM builds no layer at all
+        # Then vLLM builds no layer at all, or all of them as if there were no entries.
+        unreadable, unread = self._view.null, self._view.unread is not None
         for number, case in enumerate(self._cases):
             for old, new in _paired(case, view, self._touched(number, change)):
                 right = old.agrees is False and new.agrees is True
-                revived = right and unreadable and old.decision.built == "error"
+                revived = right and (unread or (unreadable and old.decision.built == "error"))
                 if not _same(old, new) and not revived:
                     (healed if right else away)[old.decision.module.name] = None
         self._moves[change] = _Moves(list(away), list(healed))
@@ -248,8 +249,10 @@ class _Planner:
             return list(self._trunk[number])
         case = self._cases[number]
         gone = [self._view.ignore[index] for index in change.remove]
+        if self._view.unread is not None and change != Change():
+            gone = list(self._view.ignore)
         new = [Entry(text, "", "") for text in change.add]
-        view = replace(self._view, ignore=(*gone, *new), groups=())
+        view = replace(self._view, ignore=(*gone, *new), groups=(), unread=None)
         after = mapped(view, case.policy, case.context)
         entries = methods.valid(view.method, after.ignore, case.context.release)
         broken = view.null or any(e.text.startswith("re:") for e in gone)
