@@ -15,6 +15,7 @@ from mtpfix.engines.vllm.drafts import OtherDraft, by_architecture, by_tensors
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView
+from mtpfix.quant import foreign
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
         try:
             view = quant.read(place)
         except UnknownError as error:
-            unknown = error
+            unknown = error if method else foreign.unnamed(place)
+    else:
+        unknown = foreign.beside(found.files)
     wanted: Sequence[str] = ()
     try:
         wanted = _wanted(found, known, config, trunk) if known is not None else ()
