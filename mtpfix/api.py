@@ -192,6 +192,8 @@ def rewrite(
             f"{str(target)!r:.120}: a repo cannot be written to as a folder",
             "use --push-to-hub, or `hf download` and give the folder",
         )
+    if output is None:
+        write.tidy(Path(target))
     made = plan(target, vllm=vllm, platforms=platforms, options=options)
     granted(made)
     if output is not None:
@@ -245,6 +247,7 @@ def names_of(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    method: str = "compressed-tensors",
     revision: str | None = None,
     token: str | None = None,
 ) -> Names:
@@ -255,6 +258,7 @@ def names_of(
         vllm: the releases that the entries must be right for.
         platforms: the platforms that they must be right for.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
+        method: the quantization method that the recipe is for.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -267,7 +271,7 @@ def names_of(
     folder = path.parent if path.is_file() else target
     found = listing(targets.opened(folder, revision, token), need_weights=False)
     releases, places = listed(vllm), listed(platforms)
-    return advise(config_of(found), vllm=releases, platforms=places, options=options)
+    return advise(config_of(found), vllm=releases, platforms=places, options=options, method=method)
 
 
 def override(

@@ -13,6 +13,7 @@ from mtpfix.checkpoint.precision import MISSING, split_name
 from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.engines.vllm import live, names, outcome, policy
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError
@@ -24,9 +25,12 @@ class Verified:
     """One module: what the real vLLM built, what is on disk, what we predicted.
 
     Attributes:
-        module: construction-time name. part: draft or trunk.
+        module: construction-time name.
+        part: draft or trunk.
         disk: how it is stored.
-        built, scheme, error: what vLLM did.
+        built: what vLLM made of it.
+        scheme: the class that it picked.
+        error: the exception, where it raised.
         predicted: what mtpfix says for the same release; None if it knows no such module.
         agrees: whether vLLM's module can take what is on disk; None if nothing is there.
         foreseen: whether the prediction was right; None if mtpfix could not judge.
@@ -48,8 +52,10 @@ class Verification:
     """The answer of an installed vLLM.
 
     Attributes:
-        version: its release. draft_class: class of the draft it built.
-        modules: every module that asked. failures: exceptions that ended a phase.
+        version: its release.
+        draft_class: class of the draft it built.
+        modules: every module that asked.
+        failures: exceptions that ended a phase.
         patches: what had to be patched so that it runs here.
         exit_code: 0 all fits, 1 something differs, 3 vLLM gave no usable answer.
     """
@@ -85,11 +91,12 @@ def verify(
     known = policy.policy(family)
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    context = names.context(known, config, release, "cuda")
-    context = names.drafting(known, context, found.shards)
-    case = _case(source, found, known, context)
     view = quant.read(place)
-    predicted = predict(known, view, context, (*case.draft, *case.trunk))
+    context = names.context(known, config, release, "cuda", view.method)
+    context = names.drafting(known, context, found.shards)
+    case = _case(source, found, known, context, every=reads_headers(view))
+    seen = scanned(view, case.inventory)
+    predicted = predict(known, seen, context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
     failures = tuple(f"{failure.phase}: {failure}" for failure in answer.failures)
     wrong = failures or any(row.agrees is False for row in rows)
@@ -103,11 +110,11 @@ def verify(
     )
 
 
-def _case(source: Source, found: Listing, known: Policy, context: Context) -> Case:
-    """The checkpoint with the headers of the tensors that belong to the draft."""
+def _case(source: Source, found: Listing, known: Policy, context: Context, *, every: bool) -> Case:
+    """The checkpoint with every header, or with those of the tensors that belong to the draft."""
     draft = names.modules(known, context, "draft")
     members = {member for module in draft for member in written_out(module)}
-    wanted = [name for name in found.shards if split_name(name)[0] in members]
+    wanted = [name for name in found.shards if every or split_name(name)[0] in members]
     return Case(known, context, Inventory(open_shards(source, found, wanted)))
 
 

@@ -23,6 +23,7 @@ from mtpfix.quant import (
     fp8,
     gptq,
     modelopt,
+    moe_wna16,
     mxfp4,
     quark,
 )
@@ -33,12 +34,13 @@ __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
-    "awq": awq,
+    **dict.fromkeys(awq.METHODS, awq),
     "compressed-tensors": compressed_tensors,
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
-    "gptq": gptq,
+    **dict.fromkeys(gptq.METHODS, gptq),
+    "moe_wna16": moe_wna16,
     "mxfp4": mxfp4,
     **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,

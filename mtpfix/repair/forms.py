@@ -24,12 +24,14 @@ class Form:
         block: for everything below a prefix; None where the method has no such entry.
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
+        anywhere: an entry fits every name that holds it, at any place.
     """
 
     name: Spell
     experts: Spell
     block: Spell | None = None
     unmapped: Spell | None = None
+    anywhere: bool = False
 
 
 def form(method: str) -> Form:
@@ -48,7 +50,7 @@ def _below(name: str) -> str:
 _MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
 
 _FORMS: Mapping[str, Form] = {
-    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
+    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
@@ -63,6 +65,7 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
     ),
+    "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,11 +252,9 @@ def test_an_invalid_pattern_is_an_error(text: str) -> None:
 
 
 def test_a_pattern_that_hangs_is_stopped() -> None:
-    begin = time.perf_counter()
-    with pytest.raises(PatternError) as caught:
+    with pytest.raises(PatternError) as caught:  # without a bound, this takes centuries
         hit("model.layers.43.ffn.shared_experts.gate_up_proj", HANGS)
     assert caught.value.hangs
-    assert time.perf_counter() - begin < 2
 
 
 def test_a_pattern_that_hangs_costs_two_seconds_at_most_for_61_layers() -> None:
@@ -284,6 +280,31 @@ def test_a_long_list_of_patterns_is_compiled_once() -> None:
 def test_a_pattern_of_many_pages_is_not_compiled() -> None:
     with pytest.raises(PatternError):
         entries("re:" + "|".join(f"abc{i}" for i in range(8_000)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a{1000000000}",
+        "(?:a{1000}){1000}",
+        "(((a{100}){100}){100}){100}",
+        "a{1000000,}",
+        "(?x)a{ 100000 0 }",
+        "(?x)a{1#,\n000000}",
+        "a{" + "9" * 5000 + "}",
+    ],
+)
+def test_a_pattern_that_fills_the_memory_is_not_compiled(body: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        entries(f"re:{body}")
+    assert caught.value.hangs
+
+
+@pytest.mark.parametrize(
+    "body", ["a{0,1000000000}", r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", r"l\.\d{1,2}\..*"]
+)
+def test_repeats_that_are_honest_are_compiled(body: str) -> None:
+    entries(f"re:{body}")
 
 
 def test_a_hang_makes_the_verdict_unknown() -> None:

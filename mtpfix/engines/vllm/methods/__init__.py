@@ -26,6 +26,7 @@ _METHODS: Mapping[str, Method] = {
     "fbgemm_fp8": fp8,
     "fp8": fp8,
     "gptq": gptq,
+    "moe_wna16": experts_only,
     "mxfp4": experts_only,
     "modelopt": modelopt,
     "modelopt_fp4": modelopt,
