@@ -198,7 +198,7 @@ def _unannounced(opened: Opened) -> Iterator[Finding]:
         context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
         inventory = Inventory(opened.checkpoint)
         modules = names.modules(opened.policy, context, "draft")
-        stored = [m.name for m in modules if inventory.of(m).state is State.QUANTIZED]
+        stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
         if stored:
             they_are, them = told(len(stored), "MTP module")
             yield Finding(
