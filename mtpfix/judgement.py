@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,16 +16,20 @@ from mtpfix.model import (
     FAILED,
     EngineReport,
     Finding,
+    Fix,
     JsonFile,
     ModelInfo,
     Platform,
     QuantView,
     Report,
+    State,
+    Where,
 )
 from mtpfix.opened import Opened
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
-from mtpfix.rules.evidence import Evidence, LineOf
+from mtpfix.rules.evidence import Evidence, LineOf, some, told
+from mtpfix.rules.presence import unindexed
 
 
 def cases(
@@ -179,7 +183,34 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
 
 
 def _nothing_to_judge(opened: Opened) -> Report:
-    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=(_NO_METADATA,))
+    """VLLM builds everything unquantized: right, unless the MTP block is stored quantized."""
+    found = tuple(_unannounced(opened))
+    notes = () if found else (_NO_METADATA,)
+    code = exit_code(found, ())
+    return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
+
+
+def _unannounced(opened: Opened) -> Iterator[Finding]:
+    """What is stored quantized in an MTP block of which no metadata says so."""
+    if opened.policy is None:
+        return
+    with suppress(UnknownError):  # nothing is promised about such a model
+        context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
+        inventory = Inventory(opened.checkpoint)
+        modules = names.modules(opened.policy, context, "draft")
+        stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
+        if stored:
+            they_are, them = told(len(stored), "MTP module")
+            yield Finding(
+                code="MTP202",
+                severity="error",
+                confidence="read",
+                message=f"{they_are} quantized on disk, but config.json has no "
+                f"quantization_config: vLLM builds {them} unquantized: {some(stored)}.",
+                modules=tuple(stored),
+                where=Where("config.json", ""),
+                fix=Fix("restore the metadata that the quantizer wrote", "display"),
+            )
 
 
 def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
@@ -206,15 +237,26 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
 
 def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
     message = f"could not judge: {error.message}; {error.remedy}"
+    findings = (Finding(error.code, "error", "run", message), *_about_files(opened))
     return Report(
         target=opened.listing.target,
         model=_model(opened),
         method=opened.method,
         quant_files=() if opened.view is None else opened.view.files,
         engines=(),
-        findings=(Finding(error.code, "error", "run", message),),
+        findings=findings,
         exit_code=UnknownError.exit_code,
     )
+
+
+def _about_files(opened: Opened) -> Iterator[Finding]:
+    """What is wrong with the files, whatever the metadata says."""
+    if opened.policy is None:
+        return
+    with suppress(UnknownError):  # another thing is not known already
+        context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
+        roots = names.disk_roots(opened.policy, context)
+        yield from unindexed(opened.checkpoint.problems, roots)
 
 
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:

@@ -17,6 +17,7 @@ from mtpfix.engines.vllm.methods.scan import reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView
+from mtpfix.quant import foreign
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
         try:
             view = quant.read(place, found.configs)
         except UnknownError as error:
-            unknown = error
+            unknown = error if method else foreign.unnamed(place)
+    else:
+        unknown = foreign.beside(found.files)
     wanted: Sequence[str] = ()
     try:
         every = trunk or (view is not None and reads_headers(view))
