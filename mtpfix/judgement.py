@@ -196,7 +196,7 @@ def _unannounced(opened: Opened) -> Iterator[Finding]:
         return
     with suppress(UnknownError):  # nothing is promised about such a model
         context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
-        inventory = Inventory(opened.checkpoint)
+        inventory = opened.inventory
         modules = names.modules(opened.policy, context, "draft")
         stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
         if stored:
