@@ -150,8 +150,11 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
         error = decision.error or ""
         unread = report.limit is not None and report.limit.phase == "config"  # MTP304
         if decision.built == "error" and not decision.halved and not unread:
-            groups.setdefault((decision.because, error), []).append(report)
-    for (entry, error), reports in groups.items():
+            name = decision.module.name
+            worded = error.replace(name, "{name}") if name else error
+            groups.setdefault((decision.because, worded), []).append(report)
+    for (entry, worded), reports in groups.items():
+        error = worded.replace("{name}", reports[0].decision.module.name)
         yield Finding(
             code="MTP205",
             severity="error",
