@@ -191,7 +191,7 @@ def _nothing_to_judge(opened: Opened) -> Report:
     """VLLM builds everything unquantized: right, unless the MTP block is stored quantized."""
     found = tuple(_unannounced(opened))
     beside = [name for name in BESIDE if name in opened.listing.configs]
-    notes = () if found else (_NO_METADATA,)
+    notes: tuple[str, ...] = () if found else (_NO_METADATA,)
     notes += (_BESIDE.format(file=beside[0]),) if beside else ()
     code = exit_code(found, ())
     return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
