@@ -26,6 +26,7 @@ from mtpfix.model import (
     Where,
 )
 from mtpfix.opened import Opened
+from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
 from mtpfix.rules.evidence import Evidence, LineOf, some, told
@@ -106,6 +107,10 @@ def report(
 
 
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
+_BESIDE = (
+    "{file} is only read under `--quantization`: put what it says into config.json, as "
+    "quantization_config with its quant_method"
+)
 _NO_METADATA = (
     "config.json has no quantization_config: vLLM builds everything unquantized, "
     "there is nothing to judge"
@@ -185,7 +190,9 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
 def _nothing_to_judge(opened: Opened) -> Report:
     """VLLM builds everything unquantized: right, unless the MTP block is stored quantized."""
     found = tuple(_unannounced(opened))
-    notes = () if found else (_NO_METADATA,)
+    beside = [name for name in BESIDE if name in opened.listing.configs]
+    notes: tuple[str, ...] = () if found else (_NO_METADATA,)
+    notes += (_BESIDE.format(file=beside[0]),) if beside else ()
     code = exit_code(found, ())
     return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
 

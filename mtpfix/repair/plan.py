@@ -20,6 +20,7 @@ from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Edit, Entry, Module, ModuleReport, QuantView, State
 from mtpfix.quant import Change
 from mtpfix.repair.candidates import Candidates, narrowed
+from mtpfix.repair.forms import form
 from mtpfix.repair.headers import stand_ins
 
 
@@ -291,8 +292,9 @@ class _Planner:
         if not spared:
             return [gone]
         everything = set().union(*spared.values())
-        patterns = dict.fromkeys(e.text for e in spared if e.text.startswith("re:"))
-        narrow = tuple(narrowed(text, everything) for text in patterns)
+        mark = form(self._view.method).mark
+        patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
+        narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
         return [gone, Change(gone.remove, narrow)] if narrow else [gone]
 
     def _spared(self, change: Change) -> dict[Entry, set[str]]:
@@ -301,8 +303,9 @@ class _Planner:
         for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
             if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
-                experts = module.kind == "experts"
-                hit = {f"{module.name}."} if experts else _asked(case, module)
+                asked = _asked(case, module)
+                probed = module.kind == "experts" and module.name not in asked
+                hit = {f"{module.name}."} if probed else asked
                 spared.setdefault(self._written(entry, change), set()).update(hit)
         return spared
 
@@ -332,6 +335,8 @@ class _Planner:
 
     def _written(self, entry: Entry, change: Change) -> Entry:
         """The entry of the file that an entry of the changed list was."""
+        if self._view.keyed:
+            return next(e for e in self._view.ignore if e.pointer == entry.pointer)
         index = int(entry.pointer.rpartition("/")[2])
         kept = [e for i, e in enumerate(self._view.ignore) if i not in change.remove]
         return kept[index]
