@@ -10,6 +10,7 @@ in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
@@ -27,6 +28,7 @@ from mtpfix.quant import (
     mxfp4,
     quark,
 )
+from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -45,6 +47,9 @@ _DIALECTS: Mapping[str, ModuleType] = {
     **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
+
+_TWINNED = (awq, gptq)
+"""Dialects that state the same in several files."""
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
 
@@ -102,4 +107,6 @@ def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -
         )
     dialect = _DIALECTS[method]
     view: QuantView = dialect.read(place)
-    return modelopt.with_twin(view, configs) if dialect is modelopt else view
+    if dialect is modelopt:
+        return modelopt.with_twin(view, configs)
+    return replace(view, twins=twins(view, configs)) if dialect in _TWINNED else view

@@ -504,3 +504,12 @@ def test_a_file_that_changed_meanwhile_is_not_made_into_a_new_folder(
     with pytest.raises(ConflictError):
         api.rewrite(model, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_only_the_command_line_has_read_is_told(tmp_path: Path) -> None:
+    write(tmp_path, GLM, tensors(GLM))
+    config = {key: value for key, value in GLM.items() if key != "quantization_config"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "quantize_config.json").write_text('{"bits": 4}')
+    notes = api.inspect(tmp_path).notes
+    assert any("quantize_config.json is only read under `--quantization`" in n for n in notes)
