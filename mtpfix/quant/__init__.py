@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
-from mtpfix.model import JsonFile, QuantView
+from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import (
     auto_round,
     awq,
@@ -32,7 +32,7 @@ from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
-__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
+__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "overriding", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
@@ -73,6 +73,16 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
         if pointer == _PLACES[0] and (beside := modelopt.alone(configs)) is not None:
             return beside
     return None
+
+
+def overriding(view: QuantView) -> Mapping[str, Json] | None:
+    """What vLLM must be given in the place of `quantization_config` to read what `view` says.
+
+    None: what stands in another file is read all the same.
+    """
+    if view.file == "config.json":
+        return view.raw
+    return modelopt.overriding(view) if _DIALECTS[view.method] is modelopt else None
 
 
 def method_of(place: Place) -> str:
