@@ -34,7 +34,7 @@ def decider(setting: Setting) -> Decide:
     Raises:
         RaisesError: the engine refuses the metadata as a whole.
     """
-    refused = refusal(setting.view, setting.context.release)
+    refused = refusal(setting.view, setting.context)
     if refused is not None:
         raise RaisesError(refused)
     return _Decider(setting)
@@ -60,7 +60,10 @@ def probes(module: Module) -> tuple[str, ...]:
 
 def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
     """Mappers see the list of what is quantized, and not the rules."""
-    return tuple(rename(entry) if f"/{BLOCKS}/" in entry.pointer else entry for entry in entries)
+    return tuple(
+        rename(entry) if entry.derived or f"/{BLOCKS}/" in entry.pointer else entry
+        for entry in entries
+    )
 
 
 def traits(view: QuantView, context: Context) -> Hashable:
