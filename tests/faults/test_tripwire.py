@@ -50,10 +50,9 @@ def run(allowed: list[Path], *arguments: object) -> subprocess.CompletedProcess[
     """
     temporary = Path(tempfile.mkdtemp())
     command = [sys.executable, "-B", "-c", WIRE, os.pathsep.join(map(str, [*allowed, temporary]))]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    words = [*command, *map(str, arguments)]
+    return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("command", ["inspect", "check", "rewrite", "override", "names"])
