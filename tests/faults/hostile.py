@@ -174,12 +174,21 @@ WEIGHT_CASES = (
 # --- index -------------------------------------------------------------------
 
 
+SHARD = "model-00001-of-00001.safetensors"
+
+
+def indexed(folder: Folder) -> Folder:
+    """The same weights in a shard of another name, which only an index tells."""
+    (folder.path / WEIGHTS).rename(folder.path / SHARD)
+    return folder
+
+
 def mapped(shard: Any) -> Callable[[Folder], object]:
     """An index that maps a tensor to a strange place."""
 
     def spoil(folder: Folder) -> None:
-        index = {"weight_map": {**dict.fromkeys(header(), WEIGHTS), WEIGHT: shard}}
-        (folder.path / INDEX).write_text(json.dumps(index), encoding="utf-8")
+        index = {"weight_map": {**dict.fromkeys(header(), SHARD), WEIGHT: shard}}
+        (indexed(folder).path / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
     return spoil
 
@@ -195,6 +204,11 @@ def file(name: str, data: bytes, size: int | None = None) -> Callable[[Folder], 
     return spoil
 
 
+def index(data: bytes, size: int | None = None) -> Callable[[Folder], object]:
+    """An index with these bytes."""
+    return lambda folder: file(INDEX, data, size)(indexed(folder))
+
+
 HUB = "huggingface_hub"
 INDEX_CASES = (
     Case("weight_map leads to `../`", mapped("../outside.safetensors"), HUB),
@@ -206,18 +220,18 @@ INDEX_CASES = (
     Case("weight_map with an empty name", mapped(""), HUB),
     Case("weight_map with a number", mapped(7), HUB),
     Case("weight_map names a file that is not there", mapped("model-9.safetensors"), HUB),
-    Case("weight_map is a list", file(INDEX, b'{"weight_map": []}'), HUB),
-    Case("index without weight_map", file(INDEX, b"{}"), HUB),
-    Case("index that is a list", file(INDEX, b"[]"), HUB),
+    Case("weight_map is a list", index(b'{"weight_map": []}'), HUB),
+    Case("index without weight_map", index(b"{}"), HUB),
+    Case("index that is a list", index(b"[]"), HUB),
     Case(
         "tensor twice in the index",
-        file(INDEX, b'{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}'),
+        index(b'{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}'),
         HUB,
     ),
-    Case("index of 100 MB and a byte", file(INDEX, b"{", 10**8 + 1), HUB),
-    Case("index that is not UTF-8", file(INDEX, b'{"weight_map": {"\xff": "x"}}'), HUB),
-    Case("index nested 100,000 levels deep", file(INDEX, b"[" * 10**5), HUB),
-    Case("FIFO as an index", lambda f: os.mkfifo(f.path / INDEX)),
+    Case("index of 100 MB and a byte", index(b"{", 10**8 + 1), HUB),
+    Case("index that is not UTF-8", index(b'{"weight_map": {"\xff": "x"}}'), HUB),
+    Case("index nested 100,000 levels deep", index(b"[" * 10**5), HUB),
+    Case("FIFO as an index", lambda f: os.mkfifo(indexed(f).path / INDEX)),
 )
 
 # --- configuration -----------------------------------------------------------

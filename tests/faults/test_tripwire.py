@@ -26,7 +26,8 @@ def wire(event, args):
             return
         paths = [path]
     elif event in MAKES:
-        paths = [p for p in args if isinstance(p, (str, bytes, os.PathLike))][-2:]
+        paths = [p for p in args if isinstance(p, (str, bytes, os.PathLike))]
+        paths = paths[-1:] if event in {"os.link", "os.symlink"} else paths[:2]
     elif event in REACHES:
         print("TRIPPED", event, args, file=sys.stderr)
         return
