@@ -17,14 +17,19 @@ from mtpfix.model import JsonFile, QuantView
 from mtpfix.quant import (
     auto_round,
     awq,
+    bitsandbytes,
     compressed_tensors,
     experts_int8,
     fbgemm_fp8,
     fp8,
+    fp_quant,
     gptq,
+    humming,
     modelopt,
     mxfp4,
+    online,
     quark,
+    torchao,
 )
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
@@ -34,14 +39,20 @@ __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
     "awq": awq,
+    "bitsandbytes": bitsandbytes,
     "compressed-tensors": compressed_tensors,
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    "fp_quant": fp_quant,
     "gptq": gptq,
+    "humming": humming,
+    "inc": auto_round,
     "mxfp4": mxfp4,
     **dict.fromkeys(modelopt.METHODS, modelopt),
+    **dict.fromkeys(online.METHODS, online),
     "quark": quark,
+    "torchao": torchao,
 }
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

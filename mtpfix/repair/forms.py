@@ -49,6 +49,9 @@ _MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*
 
 _FORMS: Mapping[str, Form] = {
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
+    "bitsandbytes": Form(
+        name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")
+    ),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
@@ -58,11 +61,13 @@ _FORMS: Mapping[str, Form] = {
     "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "fp_quant": Form(name=_as_it_is, experts=_as_it_is),
     "gptq": Form(
         name=lambda name: f"-:^{re.escape(name)}$",
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
     ),
+    "humming": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,
@@ -74,6 +79,8 @@ _FORMS: Mapping[str, Form] = {
         block=lambda root: f"^{re.escape(root)}.*",
         unmapped=lambda name: f"^{re.escape(name)}$",
     ),
+    "online": Form(name=_as_it_is, experts=_as_it_is),
+    "torchao": Form(name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")),
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
