@@ -143,6 +143,7 @@ def evidence() -> Row:
 def method(name: str) -> Row:
     """What is known about a quantization method.
 
+    - `like`: another method, whose fields hold where this one has none of its own.
     - `reads`, `repair`: what is done with its metadata, in words.
     - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
@@ -158,7 +159,7 @@ def method(name: str) -> Row:
       a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
     """
     row: Row = _data(f"methods/{name}.json")
-    return row
+    return {**method(row["like"]), **row} if "like" in row else row
 
 
 @lru_cache(maxsize=1)

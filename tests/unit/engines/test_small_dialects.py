@@ -203,3 +203,37 @@ def test_what_vllm_takes_for_no_draft_is_refused_with_the_reason(method: str, re
 def test_inc_is_another_name_of_auto_round() -> None:
     seen = view(quant_method="inc", bits=4, group_size=128, sym=True)
     assert seen.method == "auto-round"
+
+
+# --- other names ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_mxfp8_has_a_list_from_the_release_on_that_reads_it(release: str) -> None:
+    fields = {"quant_method": "mxfp8", "ignored_layers": ["lm_head"]}
+    seen = view(**fields)
+    assert seen.ignore_pointer.endswith("/ignored_layers")
+    found = plan([made("mxfp8", release)], seen)
+    if release in ("0.20.2", "0.21.0", "0.22.1", "0.23.0"):
+        assert found.edits == ()
+        assert judged(release, **fields).outcome == "load_error"
+    else:
+        assert f"{DRAFT}.*" in found.added
+
+
+def test_mxfp8_with_an_algorithm_is_modelopt() -> None:
+    seen = view(quant_method="mxfp8", quant_algo="MXFP8", ignore=["a"])
+    assert (seen.method, [e.text for e in seen.ignore]) == ("modelopt_mxfp8", ["a"])
+
+
+def test_an_mxfp8_list_that_is_null_is_told() -> None:
+    with pytest.raises(BrokenFileError):
+        view(quant_method="mxfp8", ignored_layers=None)
+
+
+def test_the_name_that_vllm_gives_gpt_oss_is_read_like_mxfp4() -> None:
+    found = decisions(quant_method="gpt_oss_mxfp4")
+    assert found[EXPERTS].scheme == "GptOssMxfp4MoEMethod"
+    assert found[QKV].built == "unquantized"
+    seen = view(quant_method="gpt_oss_mxfp4")
+    assert "whatever the metadata says" in plan([made(seen.method)], seen).unresolved[0].reason
