@@ -9,7 +9,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.methods.refused import refusal
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import (
@@ -92,6 +92,8 @@ class Case:
         if row is None:
             return report
         limit = _limit(row)
+        if "nameless" in row:
+            limit = replace(limit, good_from=self._named_from(report.decision.module))
         # What is built wrong fails in its own way before a limit of the load can show.
         early = limit.phase in ("config", "build")
         own = report if report.agrees is False and not early else None
@@ -102,6 +104,15 @@ class Case:
             detail=own.detail if own else limit.error,
             limit=limit,
         )
+
+    def _named_from(self, module: Module) -> str | None:
+        """The first later release that asks about `module` by a name, or None."""
+        for release in later_releases(self.context.release):
+            context = replace(self.context, release=release)
+            found = names.modules(self.policy, context, module.part)
+            if any(other.name and other.param == module.param for other in found):
+                return release
+        return None
 
     def _faults(self, report: ModuleReport) -> Iterator[Row]:
         """What may be amiss with a module whatever the metadata says."""
@@ -127,12 +138,15 @@ def _limit(row: Row) -> Limit:
 def _hits(row: Row, report: ModuleReport) -> bool:
     """Whether a limit speaks of a module: of its name and kind, and of how it is stored.
 
-    `online`: of one that the engine quantizes itself while it loads plain weights.
+    `online`: of one that the engine quantizes itself while it loads plain weights; `nameless`:
+    of one that it quantizes and asks about by an empty name.
     """
     decision = report.decision
     if decision.module.kind not in row.get("kinds", [decision.module.kind]):
         return False
     if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
+        return False
+    if "nameless" in row and (decision.module.name or report.agrees is not False):
         return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (

@@ -156,7 +156,8 @@ def method(name: str) -> Row:
       and those that have a default or that only some configurations have (`more`). From
       `create_weights`.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
-      a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
+      a family, with `kinds` of modules, `online` for those that the engine quantizes itself, and
+      `nameless` for those that it asks about by an empty name, whose first good release is found.
     """
     row: Row = _data(f"methods/{name}.json")
     return {**method(row["like"]), **row} if "like" in row else row
@@ -185,6 +186,12 @@ def _releases() -> Row:
 def covered_releases() -> tuple[str, ...]:
     """The releases that policies speak about, oldest first, one a minor version."""
     return tuple(_releases()["covered"])
+
+
+def later_releases(release: str) -> tuple[str, ...]:
+    """The covered releases of later minor versions, oldest first."""
+    minor = Version(release).release[:2]
+    return tuple(r for r in covered_releases() if Version(r).release[:2] > minor)
 
 
 def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mtpfix import quant
+from mtpfix import api, quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case, report
 from mtpfix.engines.vllm.predict import predict
@@ -16,6 +17,7 @@ from mtpfix.model import Decision, EngineReport, Entry, JsonFile, QuantView
 from mtpfix.quant.online import METHODS as ONLINE
 from mtpfix.repair.plan import plan
 from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, known, tensors
+from tools.forge import forge
 
 DRAFT = "model.layers.2"
 EXPERTS = f"{DRAFT}.mlp.experts"
@@ -237,3 +239,27 @@ def test_the_name_that_vllm_gives_gpt_oss_is_read_like_mxfp4() -> None:
     assert found[QKV].built == "unquantized"
     seen = view(quant_method="gpt_oss_mxfp4")
     assert "whatever the metadata says" in plan([made(seen.method)], seen).unresolved[0].reason
+
+
+# --- what no entry can mean ----------------------------------------------------
+
+
+def forged(family: str, scheme: str, folder: Path) -> Path:
+    forge(family, folder, scheme)
+    return folder
+
+
+def test_a_head_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:
+    model = forged("step3p5", "modelopt-nvfp4", tmp_path / "model")
+    found = api.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
+    (left,) = found.plan.unresolved
+    assert (left.module, left.releases) == ("", ("0.24.0",))
+    assert left.reason.endswith("good from vLLM 0.27.1")
+
+
+def test_an_entry_that_would_reach_the_trunk_too_is_told_with_the_way_out(tmp_path: Path) -> None:
+    model = forged("minimax_m3", "awq", tmp_path / "model")
+    found = api.plan(model, vllm=["0.32.0"], platforms=["cuda"])
+    assert found.plan.edits == ()
+    assert {"anchored" in left.reason for left in found.plan.unresolved} == {True}
+    assert "also reaches" in found.plan.unresolved[0].reason
