@@ -245,6 +245,7 @@ def names_of(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    method: str = "compressed-tensors",
     revision: str | None = None,
     token: str | None = None,
 ) -> Names:
@@ -255,6 +256,7 @@ def names_of(
         vllm: the releases that the entries must be right for.
         platforms: the platforms that they must be right for.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
+        method: the quantization method that the recipe is for.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -267,7 +269,7 @@ def names_of(
     folder = path.parent if path.is_file() else target
     found = listing(targets.opened(folder, revision, token), need_weights=False)
     releases, places = listed(vllm), listed(platforms)
-    return advise(config_of(found), vllm=releases, platforms=places, options=options)
+    return advise(config_of(found), vllm=releases, platforms=places, options=options, method=method)
 
 
 def override(

@@ -123,6 +123,10 @@ class Precision:
 # --- what the metadata says --------------------------------------------------
 
 
+HEADERS = "safetensors headers"
+"""Stands for a file where an engine reads headers in the place of a list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of an ignore list or of a target list, and where it stands."""
@@ -140,6 +144,11 @@ class Entry:
     def spelling(self) -> str:
         """The entry as the file spells it."""
         return self.text if self.written is None else self.written
+
+    @property
+    def derived(self) -> bool:
+        """Whether the engine made it from tensor headers: no file of metadata holds it."""
+        return self.file == HEADERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft, by_architecture, by_tensors
+from mtpfix.engines.vllm.methods.scan import reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView
@@ -80,7 +81,8 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
             unknown = error
     wanted: Sequence[str] = ()
     try:
-        wanted = _wanted(found, known, config, trunk) if known is not None else ()
+        every = trunk or (view is not None and reads_headers(view))
+        wanted = _wanted(found, known, config, every) if known is not None else ()
     except UnknownError as error:
         unknown = unknown or (error if place is not None else None)
     checkpoint = open_shards(source, found, wanted)

@@ -44,6 +44,8 @@ COPIES = {
 """Ends of names in the MTP block, and the tensors of the trunk that they repeat."""
 COARSE = ("ct-fp8-block", "fp8-block", "awq", "gptq", "gptq-blocks", "auto-round")
 """Schemes whose blocks or words are larger than the smallest matrices, which are left out."""
+SCANNED = ("awq", "gptq")
+"""Schemes that need no list: the engine then reads the headers."""
 SCHEMES = (NONE, *schemes.named())
 
 
@@ -109,7 +111,8 @@ def forge(
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
     save(out, weights, block, shards)
-    listed = None if ignore is None and not kept else [*(ignore or ()), *kept]
+    absent = ignore is None and (not kept or scheme in SCANNED)
+    listed = None if absent else [*(ignore or ()), *kept]
     stated = None if scheme == NONE else quantization(scheme, quantized)
     config = with_quantization(config, stated, listed)
     for file, value in {"config.json": config, **schemes.companions(config)}.items():

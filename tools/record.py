@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtpfix.engines.vllm.live import Answer, Server
-from tools import disk, environments, recording, tiny
+from tools import disk, environments, headers, recording, tiny
 from tools import schemes as recipes
 from tools.recording import Recorder, Unquantized, Variant, with_quantization, write_release
 
@@ -321,6 +321,9 @@ def record_variant(
             continue
         scheme = known[question.scheme] if question.scheme else None
         changed = with_quantization(config, scheme, table.ignores[question.ignore])
+        stored = headers.wanted(question.ignore)
+        made = None if stored is None else headers.tensors(family, variant, method, stored)
+        headers.place(scratch, made)
         answer = ask(server, scratch, changed)
         recorder.add(variant, *question, answer)
         if question.scheme and any(failure.phase == "config" for failure in answer.failures):

@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tools.headers import wanted
 from tools.schemes import unquantized
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _case(data: Json, row: Json) -> Case:
             if letter != ABSENT
         ),
         packed=row.get("packed", variant["packed"]),
-        ignore=row.get("ignore_after", listed(ignore)),
+        ignore=row.get("ignore_after", None if wanted(row["ignore"]) else listed(ignore)),
         targets=row.get("targets_after") or given + row.get("added", variant["added"]),
         shared=row.get("shared", variant["shared"]),
         failures=tuple(row.get("failures", ())),
@@ -306,7 +307,8 @@ class Recorder:
             rows = [{"param": u.param, "cls": u.cls, "kind": u.kind} for u in answer.unasked]
             table.defaults = {**said, **after, "unasked": rows}
         rest: dict[str, Json] = {**said, **after}
-        if list(answer.ignore or ()) != listed(table.ignores.get(ignore)):
+        unlike = list(answer.ignore or ()) != listed(table.ignores.get(ignore))
+        if unlike and wanted(ignore) is None:  # what comes from headers is a set
             rest["ignore_after"] = None if answer.ignore is None else list(answer.ignore)
         if answer.failures:
             rest["failures"] = [

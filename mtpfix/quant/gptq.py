@@ -11,6 +11,8 @@ from mtpfix.model import Entry, Group, QuantView
 from mtpfix.quant.place import Place, entries, keys
 
 METHOD = "gptq"
+METHODS = ("gptq", "gptq_marlin", "auto_gptq")
+"""Names that vLLM takes for it."""
 RULES = "dynamic"
 BLOCKS = "modules_in_block_to_quantize"
 

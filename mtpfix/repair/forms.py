@@ -24,12 +24,14 @@ class Form:
         block: for everything below a prefix; None where the method has no such entry.
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
+        anywhere: an entry fits every name that holds it, at any place.
     """
 
     name: Spell
     experts: Spell
     block: Spell | None = None
     unmapped: Spell | None = None
+    anywhere: bool = False
 
 
 def form(method: str) -> Form:
@@ -48,10 +50,10 @@ def _below(name: str) -> str:
 _MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
 
 _FORMS: Mapping[str, Form] = {
-    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "bitsandbytes": Form(
         name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")
     ),
+    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
@@ -69,6 +71,7 @@ _FORMS: Mapping[str, Form] = {
     ),
     "humming": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
     "gpt_oss_mxfp4": Form(name=_as_it_is, experts=_as_it_is),
+    "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp8": _MODELOPT,
     "modelopt": _MODELOPT,

@@ -14,10 +14,12 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.quant import Change
 from mtpfix.repair.candidates import Candidates, narrowed
+from mtpfix.repair.headers import stand_ins
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Plan:
         added: new entries. removed: entries that go.
         unresolved: modules that no entry can mend, with the reason.
         refused: why no edit is offered although something is wrong, or None.
+        headers: new entries that say what the engine read in tensor headers before.
     """
 
     view: QuantView
@@ -61,6 +64,7 @@ class Plan:
     removed: tuple[str, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     refused: str | None = None
+    headers: tuple[str, ...] = ()
 
 
 def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
@@ -72,8 +76,37 @@ def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -
         options: what may be changed.
     """
     distinct = {case.fingerprint(view): case for case in reversed(cases)}
-    planner = _Planner(tuple(reversed(distinct.values())), view, options)
-    none = Change()
+    different = tuple(reversed(distinct.values()))
+    if view.method == EXEMPTS and reads_headers(view):
+        return _instead_of_headers(different, view, options)
+    return _with_list(different, view, options)
+
+
+def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Options) -> Plan:
+    """The plan where a first entry stops the engine from reading headers: the list says it all."""
+    planner, none = _Planner(cases, view, options), Change()
+    hidden = planner.hidden()
+    if not planner.wrong(none) and not hidden:
+        return Plan(view, unresolved=planner.unresolved(none))
+    refused = None
+    for base in stand_ins(cases[0], view, hidden):
+        made = _with_list(cases, quant.changed(view, Change(add=base)), options)
+        whole = Change(add=tuple(entry.text for entry in made.view.ignore))
+        refused = made.refused or _refusal(planner, whole)
+        if refused is None and planner.helps(whole):
+            return Plan(
+                view=quant.changed(view, whole),
+                edits=quant.edit(view, whole),
+                added=whole.add,
+                unresolved=made.unresolved,
+                headers=base,
+            )
+    return Plan(view, unresolved=planner.unresolved(none), refused=refused)
+
+
+def _with_list(cases: tuple[Case, ...], view: QuantView, options: Options) -> Plan:
+    """The plan where nothing but the entries of the metadata counts."""
+    planner, none = _Planner(cases, view, options), Change()
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
         return Plan(view, unresolved=planner.unresolved(none))
@@ -192,6 +225,8 @@ class _Planner:
         self, case: Case, reports: Sequence[ModuleReport], change: Change
     ) -> list[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
+        if reads_headers(self._view) != reads_headers(quant.changed(self._view, change)):
+            return list(reports)
         gone = [self._view.ignore[index] for index in change.remove]
         new = [Entry(text, "", "") for text in change.add]
         view = replace(self._view, ignore=(*gone, *new), groups=())
@@ -254,6 +289,15 @@ class _Planner:
                 hit = {f"{module.name}."} if experts else asked
                 spared.setdefault(self._written(entry, change), set()).update(hit)
         return spared
+
+    def hidden(self) -> frozenset[str]:
+        """Names in headers that take the scheme from quantized trunk modules, if they may not."""
+        if not self._options.repair_trunk:
+            return frozenset()
+        victims = (
+            r.decision.because for reports in self._trunk for r in reports if _lost_scheme(r)
+        )
+        return frozenset(e.spelling for e in victims if e is not None and e.derived)
 
     def helps(self, change: Change) -> bool:
         """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""

@@ -64,9 +64,7 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP202: quantized on disk, built unquantized."""
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
         they_are, them = told(len(reports), "MTP module")
-        cause = (
-            f"no target covers {them}" if entry is None else f"`{entry.spelling}` exempts {them}"
-        )
+        cause = _cause(entry, them)
         yield Finding(
             code="MTP202",
             severity="error",
@@ -76,6 +74,15 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
             modules=names(reports),
             where=evidence.where(entry),
         )
+
+
+def _cause(entry: Entry | None, them: str) -> str:
+    """Why modules are exempt."""
+    if entry is None:
+        return f"no target covers {them}"
+    if entry.derived:
+        return f"no list is given, and `{entry.spelling}` in the tensor headers exempts {them}"
+    return f"`{entry.spelling}` exempts {them}"
 
 
 def schemes_differ(evidence: Evidence) -> Iterator[Finding]:

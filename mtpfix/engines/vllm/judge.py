@@ -9,6 +9,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
@@ -73,7 +74,8 @@ class Case:
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
-        decisions = predict(self.policy, view, self.context, modules)
+        seen = scanned(view, self.inventory)
+        decisions = predict(self.policy, seen, self.context, modules)
         reports = (
             outcome.judge(d, self.inventory, self.loader_of(d.module))
             for d in decisions
@@ -147,6 +149,8 @@ def _hits(row: Row, report: ModuleReport) -> bool:
     if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
         return False
     if "nameless" in row and (decision.module.name or report.agrees is not False):
+        return False
+    if decision.scheme not in row.get("schemes", [decision.scheme]):
         return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (

@@ -155,6 +155,8 @@ def method(name: str) -> Row:
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
       and those that have a default or that only some configurations have (`more`). From
       `create_weights`.
+    - `example`: the least metadata that quantizes every layer, for `mtpfix names`; left out where
+      no entry has an effect.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
       a family, with `kinds` of modules, `online` for those that the engine quantizes itself, and
       `nameless` for those that it asks about by an empty name, whose first good release is found.

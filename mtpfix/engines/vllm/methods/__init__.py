@@ -34,6 +34,7 @@ _METHODS: Mapping[str, Method] = {
     "gptq": gptq,
     "humming": humming,
     "gpt_oss_mxfp4": experts_only,
+    "moe_wna16": experts_only,
     "mxfp4": experts_only,
     "mxfp8": modelopt,
     "modelopt": modelopt,
