@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
-from mtpfix.model import JsonFile, QuantView
+from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import (
     auto_round,
     awq,
@@ -59,16 +59,28 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "torchao": torchao,
 }
 
+UNJUDGED: Mapping[str, str] = {
+    "cpu_awq": "vLLM has it up to 0.22, for CPUs alone",
+    "gguf": "its weights are in a .gguf file, which mtpfix does not read",
+}
+"""Methods of covered releases that no dialect reads, and why."""
+
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
+_HALF = "/text_config/compression_config"
+"""Where vLLM looks for the name of the method, and for nothing else."""
 
 
 def find(configs: Mapping[str, JsonFile]) -> Place | None:
-    """The quantization metadata that vLLM would use, or None if there is none."""
+    """The quantization metadata that vLLM would use, or None if there is none.
+
+    Raises:
+        BrokenFileError: it is no object, or stands where vLLM finds its name and not its content.
+    """
     config = configs.get("config.json")
-    for pointer in _PLACES if config is not None else ():
-        value = config.value if config is not None else None
-        for key in pointer.strip("/").split("/"):
-            value = value.get(key) if isinstance(value, Mapping) else None
+    if config is None:
+        return None
+    for pointer in _PLACES:
+        value = _at(config.value, pointer)
         if isinstance(value, Mapping):
             return Place("config.json", pointer, value)
         if value is not None:
@@ -76,7 +88,18 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
+    if isinstance(_at(config.value, _HALF), Mapping):
+        raise BrokenFileError(
+            f"config.json: vLLM takes the method from {_HALF} and does not read what it says",
+            "move the object to the top, as quantization_config",
+        )
     return None
+
+
+def _at(value: Json, pointer: str) -> Json:
+    for key in pointer.strip("/").split("/"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def method_of(place: Place) -> str:
@@ -99,8 +122,9 @@ def read(place: Place) -> QuantView:
     """
     method = method_of(place)
     if method not in _DIALECTS:
+        why = f": {UNJUDGED[method]}" if method in UNJUDGED else ""
         raise UnknownError(
-            f"{place.file}: quantization method {method!r:.60} is not covered yet",
+            f"{place.file}: quantization method {method!r:.60} is not covered yet{why}",
             f"covered: {', '.join(sorted(_DIALECTS))}",
             code="MTP902",
         )
