@@ -192,6 +192,8 @@ def rewrite(
             f"{str(target)!r:.120}: a repo cannot be written to as a folder",
             "use --push-to-hub, or `hf download` and give the folder",
         )
+    if output is None:
+        write.tidy(Path(target))
     made = plan(target, vllm=vllm, platforms=platforms, options=options)
     granted(made)
     if output is not None:
