@@ -86,7 +86,9 @@ class Case:
     def _limits(self) -> Iterable[Row]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
         yield from self.policy.rows("limits")
-        yield from known_method(self.context.method).get("limits", ())
+        for row in known_method(self.context.method).get("limits", ()):
+            if self.policy.family not in row.get("but", ()):
+                yield row
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""

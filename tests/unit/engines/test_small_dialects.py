@@ -155,6 +155,21 @@ def test_no_list_makes_a_plain_block_load_under_bitsandbytes(release: str, skip:
     assert found.unresolved
 
 
+def test_most_draft_classes_are_refused_by_the_bitsandbytes_loader() -> None:
+    markers = (
+        "weight",
+        "weight.absmax",
+        "weight.quant_map",
+        "weight.quant_state.bitsandbytes__nf4",
+    )
+    linear = [n.removesuffix(".weight") for n in PLAIN if n.endswith("_proj.weight")]
+    stored: Tensors = {f"{name}.{end}": ("U8", (8, 1)) for name in linear for end in markers}
+    seen = view(quant_method="bitsandbytes", load_in_4bit=True)
+    found = report(made("bitsandbytes", "0.27.1", stored), seen)
+    assert found.outcome == "load_error"
+    assert "packed_modules_mapping" in (found.error or "")
+
+
 def test_the_bits_tell_the_format() -> None:
     assert view(quant_method="bitsandbytes", load_in_8bit=True).format == "bitsandbytes-8bit"
     assert view(quant_method="bitsandbytes").format == "bitsandbytes-4bit"
