@@ -144,7 +144,8 @@ def method(name: str) -> Row:
     """What is known about a quantization method.
 
     - `like`: another method, whose fields hold where this one has none of its own.
-    - `reads`, `repair`: what is done with its metadata, in words.
+    - `reads`, `repair`: what is done with its metadata, in words; `unproved`: why no repair is
+      loaded on a real vLLM, where there is a reason.
     - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
