@@ -113,7 +113,7 @@ def _compared(source: Source, found: Listing, known: Policy, answer: live.Answer
     assert place is not None  # noqa: S101 - `_known` looked
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    view = quant.read(place)
+    view = quant.read(place, found.configs)
     context = names.context(known, config, release, "cuda", view.method)
     context = names.drafting(known, context, found.shards)
     case = _case(source, found, known, context, every=reads_headers(view))
