@@ -139,10 +139,11 @@ def planned(
     """The repair of a target that has been read; see `plan`."""
     if opened.unknown is not None:
         raise opened.unknown
-    before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
     if opened.view is None or opened.policy is None:  # nothing to judge, so nothing to mend
+        before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
         return Repair(before, before, nothing(), {}, "")
     cases = judgement.cases(opened, opened.policy, releases, places)
+    before = judgement.report(opened, vllm=releases, platforms=places, fixes=False, selected=cases)
     made = make_plan(cases, opened.view, options)
     files = _files(opened, made)
     if not files:

@@ -10,6 +10,7 @@ in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
@@ -33,6 +34,7 @@ from mtpfix.quant import (
     quark,
     torchao,
 )
+from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
@@ -64,6 +66,9 @@ UNJUDGED: Mapping[str, str] = {
     "gguf": "its weights are in a .gguf file, which mtpfix does not read",
 }
 """Methods of covered releases that no dialect reads, and why."""
+
+_TWINNED = (awq, gptq)
+"""Dialects that state the same in several files."""
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
 _HALF = "/text_config/compression_config"
@@ -139,4 +144,6 @@ def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -
         )
     dialect = _DIALECTS[method]
     view: QuantView = dialect.read(place)
-    return modelopt.with_twin(view, configs) if dialect is modelopt else view
+    if dialect is modelopt:
+        return modelopt.with_twin(view, configs)
+    return replace(view, twins=twins(view, configs)) if dialect in _TWINNED else view

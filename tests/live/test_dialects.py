@@ -19,6 +19,10 @@ CASES = {
     "quark-fp8": ("glm4_moe",),
     "fp8-block": ("mimo", "step3p5", "longcat_flash"),
     "fp8-tensor": ("qwen3_next",),
+    "modelopt-nvfp4": ("mimo", "glm4_moe"),
+    "modelopt-w4a16": ("mimo",),
+    "modelopt-fp8": ("mimo",),
+    "modelopt-mxfp8": ("mimo",),
 }
 """By recipe: the families whose repair is proved here."""
 PAIRS = [(family, scheme) for scheme, families in CASES.items() for family in families]

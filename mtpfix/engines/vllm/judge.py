@@ -83,6 +83,17 @@ class Case:
         )
         return tuple(self._limited(report) for report in reports)
 
+    def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
+        """`judged` for all modules of a part; many ask for the same view."""
+        if part not in self._parts or self._parts[part][0] is not view:
+            modules = self.draft if part == "draft" else self.trunk
+            self._parts[part] = view, self.judged(view, modules)
+        return self._parts[part][1]
+
+    @cached_property
+    def _parts(self) -> dict[Part, tuple[QuantView, tuple[ModuleReport, ...]]]:
+        return {}
+
     def _limits(self) -> Iterable[Row]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
         yield from self.policy.rows("limits")
@@ -177,8 +188,7 @@ def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
 
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
-    draft = case.judged(view, case.draft)
-    trunk = case.judged(view, case.trunk)
+    draft, trunk = case.part(view, "draft"), case.part(view, "trunk")
     verdict, error = _verdict(case, draft, trunk, unmet(case.policy, case.context, view))
     return EngineReport(
         engine="vllm",
