@@ -23,6 +23,8 @@ CASES = {
     "modelopt-w4a16": ("mimo",),
     "modelopt-fp8": ("mimo",),
     "modelopt-mxfp8": ("mimo",),
+    "awq": ("mimo", "glm4_moe"),
+    "gptq": ("glm4_moe",),
 }
 """By recipe: the families whose repair is proved here."""
 PAIRS = [(family, scheme) for scheme, families in CASES.items() for family in families]
