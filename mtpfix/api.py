@@ -303,19 +303,20 @@ def override(
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:
         return Override("", made)
-    if (file := made.plan.view.file) != "config.json":
-        raise OverrideError(
-            f"an override does not reach {file}, from which vLLM reads the metadata", _SERVE
-        )
     if deaf := _deaf(opened, releases, places):
         raise OverrideError(
             f"an override does not reach the draft of vLLM {deaf}, which reads config.json again",
             _SERVE,
         )
-    repaired = quant.find(patched(opened, made.files).listing.configs)
+    repaired = patched(opened, made.files).view
     assert repaired is not None  # noqa: S101 - it was found before the repair
-    value = {"quantization_config": repaired.value}
-    return Override(json.dumps(value, ensure_ascii=True), made)
+    stated = quant.overriding(repaired)
+    if stated is None:
+        raise OverrideError(
+            f"an override does not reach {repaired.file}, from which vLLM reads the metadata",
+            _SERVE,
+        )
+    return Override(json.dumps({"quantization_config": dict(stated)}, ensure_ascii=True), made)
 
 
 _SERVE = "use `mtpfix rewrite --output DIR` and serve that folder"

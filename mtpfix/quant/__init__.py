@@ -38,7 +38,7 @@ from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
-__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
+__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "overriding", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
@@ -53,6 +53,7 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "inc": auto_round,
     **dict.fromkeys(mxfp4.METHODS, mxfp4),
     "mxfp8": mxfp8,
+    fp8.DEEPSEEK_V4: fp8,
     **dict.fromkeys(gptq.METHODS, gptq),
     "moe_wna16": moe_wna16,
     **dict.fromkeys(modelopt.METHODS, modelopt),
@@ -87,7 +88,7 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
     for pointer in _PLACES:
         value = _at(config.value, pointer)
         if isinstance(value, Mapping):
-            place = Place("config.json", pointer, value)
+            place = Place("config.json", pointer, value, str(config.value.get("model_type")))
             return modelopt.elsewhere(place, configs) or place
         if value is not None:
             raise BrokenFileError(
@@ -110,12 +111,23 @@ def _at(value: Json, pointer: str) -> Json:
     return value
 
 
+def overriding(view: QuantView) -> Mapping[str, Json] | None:
+    """What vLLM must be given in the place of `quantization_config` to read what `view` says.
+
+    None: what stands in another file is read all the same.
+    """
+    if view.file == "config.json":
+        return view.raw
+    return modelopt.overriding(view) if _DIALECTS[view.method] is modelopt else None
+
+
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
-    method = place.value.get("quant_method")
-    if method is None and modelopt.made(place.value):
+    stated = place.value.get("quant_method")
+    if stated is None and modelopt.made(place.value):
         return modelopt.METHOD
-    return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
+    method = stated.lower().replace("_tensors", "-tensors") if isinstance(stated, str) else ""
+    return fp8.method(place) if method == fp8.METHOD else method
 
 
 def known(method: str) -> bool:

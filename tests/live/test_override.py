@@ -20,6 +20,8 @@ CASES = {
     "ct-fp8-channel": "mimo",
     "ct-w4a16": "qwen3_5",
     "fp8-block": "longcat_flash",
+    "modelopt-nvfp4": "qwen3_5",
+    "modelopt-fp8": "glm4_moe",
     "quark-fp8": "mimo",
 }
 """By recipe: the family whose draft is loaded under an override."""
