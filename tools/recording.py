@@ -29,6 +29,8 @@ RELEASE = "release.json"
 MAIN = "compressed-tensors"
 """The method that every family is recorded with."""
 ABSENT, UNQUANTIZED, ERROR = "-", ".", "!"
+_ABOUT_IT = ("quantiz", "awq", "gptq")
+"""Words of messages that are about the quantization metadata."""
 FIXED = {ABSENT: "not asked", UNQUANTIZED: "unquantized", ERROR: "error"}
 
 
@@ -86,10 +88,8 @@ class Case:
     def refused(self) -> str | None:
         """The exception by which vLLM refuses the quantization metadata as a whole, if it does."""
         found = (f for f in self.failures if f["phase"] == "config")
-        return next(
-            (f"{f['type']}: {f['message']}" for f in found if "quantiz" in f["message"].lower()),
-            None,
-        )
+        told = (f for f in found if any(word in f["message"].lower() for word in _ABOUT_IT))
+        return next((f"{f['type']}: {f['message']}" for f in told), None)
 
     @property
     def id(self) -> str:

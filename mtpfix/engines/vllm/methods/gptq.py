@@ -60,7 +60,10 @@ def probes(module: Module) -> tuple[str, ...]:
 
 def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
     """Mappers see the list of what is quantized, and not the rules."""
-    return tuple(rename(entry) if f"/{BLOCKS}/" in entry.pointer else entry for entry in entries)
+    return tuple(
+        rename(entry) if entry.derived or f"/{BLOCKS}/" in entry.pointer else entry
+        for entry in entries
+    )
 
 
 def traits(view: QuantView, context: Context) -> Hashable:
