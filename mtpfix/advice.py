@@ -132,9 +132,11 @@ def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
     """A checkpoint with a quantized trunk and an unquantized block, as headers only."""
     header: dict[str, Tensor] = {}
     for module in names.modules(known, context, "trunk"):
+        plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
         for name in written_out(module):
-            header[f"{name}.weight"] = Tensor("F8_E4M3", (1, 1), 0, 0)
-            header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
+            header[f"{name}.weight"] = Tensor("BF16" if plain else "F8_E4M3", (1, 1), 0, 0)
+            if not plain:
+                header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
     for module in names.modules(known, context, "draft"):
         for name in written_out(module):
             if f"{name}.weight" not in header:

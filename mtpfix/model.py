@@ -172,6 +172,20 @@ class Twin:
     pointer: str
     """Where its entries stand, or would stand."""
     ignore: tuple[Entry, ...]
+    null: bool = False
+    """Whether `null` stands in the place of the entries."""
+    otherwise: tuple[str, ...] = ()
+    """What else it says otherwise than the file that vLLM reads, each a noun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Entries that stand where some releases do not look for them."""
+
+    releases: str
+    """The releases that do not, as a specifier."""
+    pointer: str
+    """Where all releases look first, and where nothing stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +213,7 @@ class QuantView:
     null: bool = False
     """Whether `null` stands in the place of the entries."""
     twins: tuple[Twin, ...] = ()
+    unread: Unread | None = None
 
 
 # --- what the engine builds --------------------------------------------------

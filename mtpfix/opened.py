@@ -76,7 +76,7 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
         unknown = unknown_family(config)
     elif place is not None:
         try:
-            view = quant.read(place)
+            view = quant.read(place, found.configs)
         except UnknownError as error:
             unknown = error
     wanted: Sequence[str] = ()
@@ -147,6 +147,6 @@ def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:
     return replace(
         opened,
         config=config_of(found),
-        view=quant.read(place) if place is not None else None,
+        view=quant.read(place, configs) if place is not None else None,
         checkpoint=replace(opened.checkpoint, listing=found),
     )

@@ -91,7 +91,7 @@ def verify(
     known = policy.policy(family)
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    view = quant.read(place)
+    view = quant.read(place, found.configs)
     context = names.context(known, config, release, "cuda", view.method)
     context = names.drafting(known, context, found.shards)
     case = _case(source, found, known, context, every=reads_headers(view))

@@ -37,13 +37,14 @@ def recorded() -> tuple[Table, dict[str, int]]:
     found: Table = {}
     decisions: Counter[str] = Counter()
     for path in files(ROOT / "tests" / "conformance"):
-        methods: dict[str, str] = {}
+        methods: dict[tuple[str, str], str] = {}
         for case in read(path):
             if not case.scheme:
                 continue
-            if case.scheme not in methods:
-                methods[case.scheme] = method_of(case.config)
-            method = methods[case.scheme]
+            asked = (case.scheme, case.ignore_name)  # entries may name another algorithm
+            if asked not in methods:
+                methods[asked] = method_of(case.config)
+            method = methods[asked]
             decisions[method] += len(case.outcomes)
             family = policy.recognise(case.config) or ""
             releases = found.setdefault(method, {}).setdefault(family, [])

@@ -42,7 +42,15 @@ COPIES = {
     ".output.weight": ("lm_head.weight",),
 }
 """Ends of names in the MTP block, and the tensors of the trunk that they repeat."""
-COARSE = ("ct-fp8-block", "fp8-block", "awq", "gptq", "gptq-blocks", "auto-round")
+COARSE = (
+    "ct-fp8-block",
+    "fp8-block",
+    "modelopt-fp8-block",
+    "awq",
+    "gptq",
+    "gptq-blocks",
+    "auto-round",
+)
 """Schemes whose blocks or words are larger than the smallest matrices, which are left out."""
 SCANNED = ("awq", "gptq")
 """Schemes that need no list: the engine then reads the headers."""

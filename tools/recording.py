@@ -208,7 +208,7 @@ def listed(ignore: Unquantized) -> list[str]:
 def targets(quantization: dict[str, Json]) -> list[str]:
     """Every target of a configuration, in order."""
     groups = quantization.get("config_groups", {}).values()
-    return [target for group in groups for target in group["targets"]]
+    return [target for group in groups for target in group.get("targets", ())]
 
 
 @dataclass

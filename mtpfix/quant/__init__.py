@@ -10,7 +10,7 @@ in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
@@ -57,18 +57,23 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
         if isinstance(value, Mapping):
-            return Place("config.json", pointer, value)
+            place = Place("config.json", pointer, value)
+            return modelopt.elsewhere(place, configs) or place
         if value is not None:
             raise BrokenFileError(
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
+        if pointer == _PLACES[0] and (beside := modelopt.alone(configs)) is not None:
+            return beside
     return None
 
 
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
     method = place.value.get("quant_method")
+    if method is None and modelopt.made(place.value):
+        return modelopt.METHOD
     return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
 
 
@@ -77,8 +82,12 @@ def known(method: str) -> bool:
     return method in _DIALECTS
 
 
-def read(place: Place) -> QuantView:
+def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -> QuantView:
     """The metadata, read by its dialect.
+
+    Args:
+        place: the metadata.
+        configs: the files among which it was found, for those that say the same.
 
     Raises:
         UnknownError: mtpfix has no dialect for the method.
@@ -91,5 +100,6 @@ def read(place: Place) -> QuantView:
             f"covered: {', '.join(sorted(_DIALECTS))}",
             code="MTP902",
         )
-    view: QuantView = _DIALECTS[method].read(place)
-    return view
+    dialect = _DIALECTS[method]
+    view: QuantView = dialect.read(place)
+    return modelopt.with_twin(view, configs) if dialect is modelopt else view

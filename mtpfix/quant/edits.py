@@ -28,6 +28,10 @@ def edit(view: QuantView, change: Change) -> tuple[Edit, ...]:
 
 def _own_edits(view: QuantView, change: Change) -> Iterator[Edit]:
     pointer = view.ignore_pointer
+    if view.unread is not None:  # releases that read the new place do not read the old one too
+        texts = [entry.text for entry in changed(view, change).ignore]
+        yield Edit(view.file, view.unread.pointer, "add", texts)
+        return
     there = _below(view.raw, _path(view)) is not None
     if view.null or (view.keyed and not there):  # nothing to append to
         value = dict.fromkeys(change.add, view.stub) if view.keyed else list(change.add)
@@ -48,6 +52,9 @@ def _additions(file: str, pointer: str, add: Iterable[str], view: QuantView) -> 
 
 def _twin_edits(view: QuantView, twin: Twin, gone: set[str], add: Iterable[str]) -> Iterator[Edit]:
     """What another file needs to say the same: by text, for its order may differ."""
+    if twin.null:
+        yield Edit(twin.file, twin.pointer, "replace", list(add))
+        return
     there = {entry.text for entry in twin.ignore}
     for entry in twin.ignore:
         if entry.text in gone:
@@ -60,6 +67,8 @@ def changed(view: QuantView, change: Change) -> QuantView:
     """The view as it would be read after `change`, without going through JSON."""
     if change == Change():
         return view
+    if view.unread is not None:
+        view = replace(view, ignore_pointer=view.unread.pointer, unread=None)
     gone = set(change.remove)
     texts = [entry.text for index, entry in enumerate(view.ignore) if index not in gone]
     texts += change.add

@@ -42,6 +42,8 @@ class Candidates:
             return
         for root in self._roots:
             yield (block(root),)
+            if self._form.unmapped_block is not None:
+                yield (self._form.unmapped_block(root),)
             if self._form.anywhere:  # mappers look for beginnings
                 yield from ((block(rest),) for rest in _shorter(root))
 

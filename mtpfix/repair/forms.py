@@ -24,6 +24,7 @@ class Form:
         block: for everything below a prefix; None where the method has no such entry.
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
+        unmapped_block: the same for a block, where `block` is touched.
         anywhere: an entry fits every name that holds it, at any place.
     """
 
@@ -31,6 +32,7 @@ class Form:
     experts: Spell
     block: Spell | None = None
     unmapped: Spell | None = None
+    unmapped_block: Spell | None = None
     anywhere: bool = False
 
 
@@ -47,7 +49,18 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
-_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+def _set_apart(name: str) -> str:
+    """A wildcard that fits the name alone, and that does not begin as the name does."""
+    return f"[{name[0]}]{name[1:]}" if name else name
+
+
+_MODELOPT = Form(
+    name=_as_it_is,
+    experts=_as_it_is,
+    block=lambda root: f"{root}*",
+    unmapped=_set_apart,
+    unmapped_block=lambda root: f"{_set_apart(root)}*",
+)
 
 _FORMS: Mapping[str, Form] = {
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),

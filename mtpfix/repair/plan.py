@@ -208,12 +208,13 @@ class _Planner:
         """Trunk modules that `change` moves, to what is on disk (`healed`) or elsewhere."""
         view = quant.changed(self._view, change)
         found: dict[str, None] = {}
-        unreadable = self._view.null  # then vLLM builds no layer at all
+        # Then vLLM builds no layer at all, or all of them as if there were no entries.
+        unreadable, unread = self._view.null, self._view.unread is not None
         for case, before in zip(self._cases, self._trunk, strict=True):
             touched = self._touched(case, before, change)
             for old, new in _paired(case, view, touched):
                 right = old.agrees is False and new.agrees is True
-                revived = right and unreadable and old.decision.built == "error"
+                revived = right and (unread or (unreadable and old.decision.built == "error"))
                 if not _same(old, new) and right == healed and not revived:
                     found[old.decision.module.name] = None
         return list(found)
@@ -225,8 +226,10 @@ class _Planner:
         if reads_headers(self._view) != reads_headers(quant.changed(self._view, change)):
             return list(reports)
         gone = [self._view.ignore[index] for index in change.remove]
+        if self._view.unread is not None and change != Change():
+            gone = list(self._view.ignore)
         new = [Entry(text, "", "") for text in change.add]
-        view = replace(self._view, ignore=(*gone, *new), groups=())
+        view = replace(self._view, ignore=(*gone, *new), groups=(), unread=None)
         after = mapped(view, case.policy, case.context)
         entries = methods.valid(view.method, after.ignore, case.context.release)
         packed = packed_mapping(case.policy, case.context, "trunk")

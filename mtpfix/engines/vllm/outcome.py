@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
-from mtpfix.engines.vllm.methods.parameters import params
+from mtpfix.engines.vllm.methods.parameters import Params, params
 from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
 from mtpfix.model import Consequence, Decision, Module, ModuleReport, Precision, State
 
@@ -41,6 +41,11 @@ _UNINITIALISED = (
 )
 """Which one is named is left to the order of a set."""
 
+
+_SHAPE = (
+    "RuntimeError: The size of tensor a (…) must match the size of tensor b (…) "
+    "at non-singleton dimension 1"
+)
 
 _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
@@ -161,25 +166,60 @@ def _misfit(
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
-    suffixes = {_SUFFIX_ALIASES.get(suffix, suffix) for suffix in stored.suffixes}
-    unknown = suffixes - known.needed - known.more - _IGNORED
-    unknown -= _dropped(decision.module, unknown, loader)
-    lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
-    if unknown | lost:
-        found = _tensors(inventory, stored.members)
-        first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
-        error = _lost(decision.module, first) if first.suffix in lost else None
-        error = error or _refusal(decision.module, first, loader)
-        return _Misfit("load_error", error, first.name)
+    strange = _strange(decision.module, known, stored, inventory, loader)
+    if strange is not None:
+        return strange
+    suffixes = _suffixes(stored)
     missing = known.needed - suffixes
     whole = same and not missing and not _incomplete(decision.module, stored)
     if whole and disk.state is not State.MIXED:
-        if _formats_agree(decision, disk):
+        if _formats_agree(decision, known, disk):
             return None
         return _Misfit("load_error", None, next(_tensors(inventory, stored.members)).name)
     if loader.strict and missing:
         return _Misfit("load_error", loader.unfilled, None)
     return _Misfit("silent_garbage", None, None)
+
+
+def _strange(
+    module: Module, known: Params, stored: Stored, inventory: Inventory, loader: Loader
+) -> _Misfit | None:
+    """What goes wrong with a tensor that has no parameter, or one of another shape."""
+    suffixes = _suffixes(stored)
+    unknown = suffixes - known.needed - known.more - _IGNORED
+    unknown -= _dropped(module, unknown, loader)
+    lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
+    if unknown | lost:
+        found = _tensors(inventory, stored.members)
+        first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
+        error = _lost(module, first) if first.suffix in lost else None
+        error = error or _refusal(module, first, loader)
+        return _Misfit("load_error", error, first.name)
+    if _unequal(known.packed, stored.precision, loader):
+        weights = (t for t in _tensors(inventory, stored.members) if t.suffix == "weight")
+        first = min(weights, key=lambda tensor: tensor.name)
+        return _Misfit("load_error", _mismatch(module, loader), first.name)
+    return None
+
+
+def _suffixes(stored: Stored) -> set[str]:
+    """The suffixes of what is stored, as other modules call them."""
+    return {_SUFFIX_ALIASES.get(suffix, suffix) for suffix in stored.suffixes}
+
+
+def _unequal(packed: bool, disk: Precision, loader: Loader) -> bool:
+    """Whether a weight on disk has another shape than the built one, since one is packed."""
+    formats = () if disk.format is None else disk.format.split("+")
+    known = (params(loader.method, each) for each in formats)
+    stored = any(each is not None and each.packed for each in known)
+    return packed != stored or (packed and disk.state is State.MIXED)
+
+
+def _mismatch(module: Module, loader: Loader) -> str | None:
+    """What is raised for a weight of another shape; linear layers print nothing of use."""
+    if loader.style == "unknown":
+        return None
+    return "AssertionError: " if module.kind == "linear" else _SHAPE
 
 
 def loads_plain(decision: Decision) -> bool:
@@ -195,11 +235,11 @@ def _incomplete(module: Module, stored: Stored) -> bool:
     return len(stored.members) < expected
 
 
-def _formats_agree(decision: Decision, disk: Precision) -> bool:
+def _formats_agree(decision: Decision, known: Params, disk: Precision) -> bool:
     """Whether the format on disk is the one that the built module reads, as far as is known."""
     if loads_plain(decision) or disk.format is None or decision.expects is None:
         return True
-    return set(disk.format.split("+")) == {decision.expects}
+    return set(disk.format.split("+")) == {known.stored or decision.expects}
 
 
 def _dropped(module: Module, unknown: set[str], loader: Loader) -> set[str]:

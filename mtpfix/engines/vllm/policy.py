@@ -152,8 +152,10 @@ def method(name: str) -> Row:
     - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
       the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
-      and those that have a default or that only some configurations have (`more`). From
-      `create_weights`.
+      and those that have a default or that only some configurations have (`more`); `packed`
+      where `weight` holds several values in one; the format on disk (`stored`), if it has
+      another name. From `create_weights`.
+    - `algorithms`: those that a release reads, where the metadata names one.
     - `example`: the least metadata that quantizes every layer, for `mtpfix names`; left out where
       no entry has an effect.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of

@@ -264,6 +264,14 @@ def linear_kernels() -> None:
     substitute(replacements)
 
 
+@patch(since=(0, 21), until=(0, 32))
+def weight_only_fp4() -> None:
+    """Marlin takes FP4 weights, as on CUDA: some layers make its kernel and look no further."""
+    holder = module("vllm.model_executor.kernels.linear.nvfp4.marlin")
+    if holder is not None:
+        holder.MarlinNvFp4LinearKernel.is_supported = classmethod(always((True, None)))
+
+
 def with_dummy(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, with a dummy kernel where it raises."""
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
 from mtpfix.engines.vllm.methods.built import quantized
+from mtpfix.engines.vllm.methods.modelopt_refusal import refusal
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Module, QuantView
@@ -42,8 +43,9 @@ def excluded_by(setting: Setting) -> Callable[[str], Entry | None]:
     Raises:
         RaisesError, PatternError: the engine refuses the list.
     """
-    if setting.view.null:
-        raise RaisesError("ValueError: exclude_modules must be a list, got <class 'NoneType'>")
+    refused = refusal(setting.view, setting.context)
+    if refused is not None:
+        raise RaisesError(refused)
     excluded = Excluded(setting.view.ignore)
     return lambda name: excluded.exempts(name, setting.packed, setting.context.release)
 
