@@ -173,9 +173,11 @@ class Twin:
     """Where its entries stand, or would stand."""
     ignore: tuple[Entry, ...]
     null: bool = False
-    """Whether `null` stands in the place of the entries."""
+    """Whether `null` stands in the place of the entries, or no object for keys to go into."""
     otherwise: tuple[str, ...] = ()
     """What else it says otherwise than the file that vLLM reads, each a noun."""
+    stated: Mapping[str, Json] | None = None
+    """The object, where the entries are keys of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,8 @@ class QuantView:
     """Whether the entries are keys of an object."""
     stub: Json = None
     """The value of a new key."""
+    foremost: bool = False
+    """Whether new keys go before the others: the first that fits decides, not all exempt."""
     null: bool = False
     """Whether `null` stands in the place of the entries."""
     twins: tuple[Twin, ...] = ()

@@ -147,7 +147,8 @@ def quantization(scheme: str, quantized: Mapping[str, str]) -> schemes.Quantizat
 def uncut(trunk: Iterable[Stored], config: tiny.Config, scheme: str) -> list[str]:
     """What is too small to be cut into blocks or words, and no recipe quantizes."""
     names = (stored.name.removesuffix(".weight") for stored in trunk)
-    small = [name for name in names if name.endswith((".in_proj_a", ".in_proj_b"))]
+    ends = (".in_proj_a", ".in_proj_b", *((".g_proj",) if scheme == "awq" else ()))
+    small = [name for name in names if name.endswith(ends)]
     vision = "vision_config" in config and schemes.dialect(scheme) == "compressed-tensors"
     return [*small, "re:.*visual.*"] if vision else small
 

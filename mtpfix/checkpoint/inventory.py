@@ -39,6 +39,7 @@ class Stored:
 
 _FLOATS = frozenset({"BF16", "F16", "F32"})
 """Dtypes of tensors that are not quantized."""
+_OTHER_EXPERT = re.compile(r"\.experts\.(?!0\.)\d+\.")
 _INTEGERS = frozenset({"qweight", "qzeros", "g_idx"})
 
 
@@ -89,11 +90,14 @@ class Inventory:
     def parents(self) -> Mapping[str, Parent]:
         """What names of tensors have before their last part, in the order of the listing.
 
-        A tensor whose header was not read is known by its name.
+        Of routed experts, expert 0 stands for all. A tensor whose header was not read is known
+        by its name.
         """
         found: dict[str, Parent] = {}
         for name in self._checkpoint.listing.shards:
             parent, _, last = name.rpartition(".")
+            if "experts." in parent and _OTHER_EXPERT.search(parent):
+                continue
             before = found.get(parent or name, Parent(plain=True, matrix=False))
             tensor = self._checkpoint.tensor(name)
             plain = last not in _INTEGERS if tensor is None else tensor.dtype in _FLOATS

@@ -10,10 +10,11 @@ in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
-from mtpfix.model import JsonFile, QuantView
+from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import (
     auto_round,
     awq,
@@ -27,10 +28,11 @@ from mtpfix.quant import (
     mxfp4,
     quark,
 )
+from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
-__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
+__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "overriding", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
@@ -39,12 +41,16 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    fp8.DEEPSEEK_V4: fp8,
     **dict.fromkeys(gptq.METHODS, gptq),
     "moe_wna16": moe_wna16,
     "mxfp4": mxfp4,
     **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
+
+_TWINNED = (awq, gptq)
+"""Dialects that state the same in several files."""
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
 
@@ -56,8 +62,8 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
         value = config.value if config is not None else None
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            place = Place("config.json", pointer, value)
+        if config is not None and isinstance(value, Mapping):
+            place = Place("config.json", pointer, value, str(config.value.get("model_type")))
             return modelopt.elsewhere(place, configs) or place
         if value is not None:
             raise BrokenFileError(
@@ -69,12 +75,23 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
     return None
 
 
+def overriding(view: QuantView) -> Mapping[str, Json] | None:
+    """What vLLM must be given in the place of `quantization_config` to read what `view` says.
+
+    None: what stands in another file is read all the same.
+    """
+    if view.file == "config.json":
+        return view.raw
+    return modelopt.overriding(view) if _DIALECTS[view.method] is modelopt else None
+
+
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
-    method = place.value.get("quant_method")
-    if method is None and modelopt.made(place.value):
+    stated = place.value.get("quant_method")
+    if stated is None and modelopt.made(place.value):
         return modelopt.METHOD
-    return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
+    method = stated.lower().replace("_tensors", "-tensors") if isinstance(stated, str) else ""
+    return fp8.method(place) if method == fp8.METHOD else method
 
 
 def known(method: str) -> bool:
@@ -102,4 +119,6 @@ def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -
         )
     dialect = _DIALECTS[method]
     view: QuantView = dialect.read(place)
-    return modelopt.with_twin(view, configs) if dialect is modelopt else view
+    if dialect is modelopt:
+        return modelopt.with_twin(view, configs)
+    return replace(view, twins=twins(view, configs)) if dialect in _TWINNED else view

@@ -164,15 +164,16 @@ def _shorter(root: str) -> Iterator[str]:
             yield ".".join(rest)
 
 
-def narrowed(text: str, spared: Iterable[str]) -> str:
+def narrowed(text: str, spared: Iterable[str], mark: str) -> str:
     """A pattern, kept from matching some names: a look-ahead before its old body.
 
     Args:
-        text: an entry that starts with `re:`.
+        text: an entry that starts with `mark`.
         spared: names; one that ends in a dot stands for everything below it.
+        mark: what makes an entry a pattern, such as `re:`.
     """
     parts = (re.escape(n) if n.endswith(".") else f"{re.escape(n)}$" for n in sorted(spared))
-    body = text[len("re:") :]
+    body = text[len(mark) :]
     flags = re.match(r"(\(\?[aiLmsux]+\))*", body)  # must stand first
     start = flags[0] if flags else ""
-    return f"re:{start}(?!{'|'.join(parts)})(?:{body[len(start) :]})"
+    return f"{mark}{start}(?!{'|'.join(parts)})(?:{body[len(start) :]})"

@@ -24,6 +24,7 @@ class Form:
         block: for everything below a prefix; None where the method has no such entry.
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
+        mark: what patterns begin with; None where there are none, or none that can be told.
         unmapped_block: the same for a block, where `block` is touched.
         anywhere: an entry fits every name that holds it, at any place.
     """
@@ -32,6 +33,7 @@ class Form:
     experts: Spell
     block: Spell | None = None
     unmapped: Spell | None = None
+    mark: str | None = None
     unmapped_block: Spell | None = None
     anywhere: bool = False
 
@@ -69,7 +71,9 @@ _FORMS: Mapping[str, Form] = {
         experts=_below,
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
+        mark="re:",
     ),
+    "deepseek_v4_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
@@ -77,6 +81,7 @@ _FORMS: Mapping[str, Form] = {
         name=lambda name: f"-:^{re.escape(name)}$",
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
+        mark="-:",
     ),
     "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
@@ -95,5 +100,6 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
+        mark="re:",
     ),
 }

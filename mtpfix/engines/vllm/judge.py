@@ -53,7 +53,8 @@ class Case:
 
     def loader_of(self, module: Module) -> outcome.Loader:
         """The loader that `module` is loaded by."""
-        return self.loader if module.part == "draft" else outcome.trunk_loader(self.context)
+        draft = module.part == "draft"
+        return self.loader if draft else outcome.trunk_loader(self.loader, self.context)
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
@@ -82,6 +83,17 @@ class Case:
             if d.module.members
         )
         return tuple(self._limited(report) for report in reports)
+
+    def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
+        """`judged` for all modules of a part; many ask for the same view."""
+        if part not in self._parts or self._parts[part][0] is not view:
+            modules = self.draft if part == "draft" else self.trunk
+            self._parts[part] = view, self.judged(view, modules)
+        return self._parts[part][1]
+
+    @cached_property
+    def _parts(self) -> dict[Part, tuple[QuantView, tuple[ModuleReport, ...]]]:
+        return {}
 
     def _limits(self) -> Iterable[Row]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
@@ -161,8 +173,7 @@ def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
 
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
-    draft = case.judged(view, case.draft)
-    trunk = case.judged(view, case.trunk)
+    draft, trunk = case.part(view, "draft"), case.part(view, "trunk")
     verdict, error = _verdict(case, draft, trunk, unmet(case.policy, case.context, view))
     return EngineReport(
         engine="vllm",

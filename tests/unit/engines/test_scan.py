@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm.judge import Case, report
@@ -59,7 +62,9 @@ def judged(config: Config, stored: Tensors) -> dict[str, ModuleReport]:
 
 
 def planned(config: Config, stored: Tensors, options: Options = Options()) -> Plan:  # noqa: B008
-    return plan([case(config, stored, release) for release in ALL], view_of(config), options)
+    here = Inventory(checkpoint(config, stored))
+    cases = [Case(known(config), context(config, release), here) for release in ALL]
+    return plan(cases, view_of(config), options)
 
 
 def with_method(config: Config, method: Config, **more: Any) -> Config:
@@ -147,3 +152,44 @@ def test_gptq_does_not_find_a_quantized_draft_under_the_names_of_the_disk() -> N
     config = with_method(MIMO, GPTQ)
     found = judged(config, packed(config, "_proj", gptq=True))["model.layers.2.self_attn.o_proj"]
     assert (found.decision.built, found.agrees) == ("unquantized", False)
+
+
+def test_such_a_draft_is_found_under_parts_that_both_have() -> None:
+    config = with_method(MIMO, GPTQ)
+    stored = packed(config, "_proj", gptq=True)
+    listed = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    listed += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    whole = with_method(MIMO, GPTQ, modules_in_block_to_quantize=listed)
+    assert all(r.agrees is not False for r in judged(whole, stored).values())
+
+
+@pytest.mark.parametrize("rule", ["+:.*", r"+:.*mlp.*", r".*layers\.2.*"])
+def test_a_rule_that_would_win_comes_after_the_new_one(rule: str) -> None:
+    dynamic = {rule: {"bits": 8}}
+    config = with_method(GLM, GPTQ, dynamic=dynamic, modules_in_block_to_quantize=["proj"])
+    made = planned(config, packed(config, gptq=True))
+    assert made.added == (r"-:^model\.layers\.2\..*",)
+    (edit,) = made.edits
+    assert list(edit.value.items()) == [(made.added[0], {}), (rule, {"bits": 8})]
+
+
+@pytest.mark.parametrize(
+    ("rule", "quantized", "removed"),
+    [
+        (r"-:.*layers\.2\..*", ("_proj",), True),
+        (r"-:.*", ("_proj",), True),
+        (r"-:.*self_attn.*", ("q_proj", "k_proj", "v_proj", "o_proj"), True),
+        (r"-:.*layers\.7\..*", ("_proj",), False),
+    ],
+)
+def test_a_rule_that_skips_what_is_quantized_goes_or_is_narrowed(
+    rule: str, quantized: tuple[str, ...], removed: bool
+) -> None:
+    more: Config = {"dynamic": {rule: {}}, "modules_in_block_to_quantize": ["proj"]}
+    config = with_method(GLM, GPTQ, **more)
+    stored = packed(config, *quantized, gptq=True)
+    made = planned(config, stored)
+    assert made.removed == ((rule,) if removed else ())
+    after = replace(view_of(config), ignore=made.view.ignore, raw=made.view.raw)
+    drafts = report(case(config, stored), after).modules
+    assert all(r.agrees for r in drafts if r.decision.module.part == "draft" and r.members)

@@ -24,7 +24,7 @@ def decider(setting: Setting) -> Decide:
         RaisesError: the engine refuses the metadata as a whole.
     """
     view, context = setting.view, setting.context
-    refused = refusal(view, context.release)
+    refused = refusal(view, context)
     if refused is not None:
         raise RaisesError(refused)
     parts = Parts(view.ignore)

@@ -34,7 +34,7 @@ def decider(setting: Setting) -> Decide:
     Raises:
         RaisesError: the engine refuses the metadata as a whole.
     """
-    refused = refusal(setting.view, setting.context.release)
+    refused = refusal(setting.view, setting.context)
     if refused is not None:
         raise RaisesError(refused)
     return _Decider(setting)

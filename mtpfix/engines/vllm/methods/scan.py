@@ -9,7 +9,6 @@ beside its layers (`A_log`, `e_score_correction_bias`) speaks of all these layer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,7 +17,6 @@ from mtpfix.model import HEADERS, Entry, Group, QuantView
 
 EXEMPTS, NAMES = "awq", "gptq"
 """Methods whose scan yields what is not quantized, and what is."""
-_OTHER_EXPERT = re.compile(r"\.experts\.(?!0\.)\d+\.")
 
 
 def reads_headers(view: QuantView) -> bool:
@@ -43,6 +41,7 @@ def derived(view: QuantView, inventory: Inventory) -> Iterator[Entry]:
 
     Routed experts are never asked about by their own names, so that expert 0 stands for all.
     """
+    plain = view.method == EXEMPTS
     for name, parent in inventory.parents.items():
-        if parent.plain == (view.method == EXEMPTS) and not _OTHER_EXPERT.search(name):
+        if parent.plain == plain:
             yield Entry(name, HEADERS, "")

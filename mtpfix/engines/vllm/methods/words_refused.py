@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mtpfix.engines.vllm.policy import in_releases
+from mtpfix.engines.vllm.policy import Context, in_releases
 from mtpfix.model import Json, QuantView
 
 _ACT = "GPTQ group activation ordering (desc_act=True) is no longer supported"
@@ -20,9 +20,9 @@ _NEEDED: Mapping[str, Sequence[Sequence[str]]] = {
 """Keys of which one each must be there, in the order in which they are looked for."""
 
 
-def refusal(view: QuantView, release: str) -> str | None:
+def refusal(view: QuantView, context: Context) -> str | None:
     """The exception that reading the metadata ends in, or None."""
-    why = _why(view, release)
+    why = _why(view, context.release) or _half(view, context)
     return None if why is None else f"ValidationError: 1 validation error for VllmConfig\n  {why}"
 
 
@@ -41,6 +41,23 @@ def _why(view: QuantView, release: str) -> str | None:
         bits, sym = raw["bits"], raw["sym"]
         return f"Value error, Unsupported quantization config: bits={bits}, sym={sym}"
     return None
+
+
+def _half(view: QuantView, context: Context) -> str | None:
+    """What older releases say of a model in BF16 whose weights Marlin does not take."""
+    raw, release = view.raw, context.release
+    dtype = context.fields.get("torch_dtype") or context.fields.get("dtype")
+    if view.method == "awq":
+        keys = ("bits", "group_size", "zero_point")
+        slow = in_releases("<0.24", release) and any(raw.get(key) is None for key in keys)
+    else:
+        slow = in_releases("<0.22", release) and view.format != "gptq"
+    if not slow or dtype != "bfloat16":
+        return None
+    return (
+        f"Value error, torch.bfloat16 is not supported for quantization method {view.method}. "
+        "Supported dtypes: [torch.float16]"
+    )
 
 
 def _awq(raw: Mapping[str, Json], release: str) -> str | None:
