@@ -43,6 +43,7 @@ class ReportFormat(str, Enum):
     sarif = "sarif"
     junit = "junit"
     markdown = "markdown"
+    html = "html"
 
 
 class RepairFormat(str, Enum):
@@ -166,7 +167,8 @@ ReportFormatOption = Annotated[
     option(
         "--format",
         metavar="FORMAT",
-        help="text, json, github (annotations), sarif (exits 0 on findings), junit, or markdown.",
+        help="text, json, github (annotations), sarif (exits 0 on findings), junit, markdown, or "
+        "html (a page with all modules, those of the trunk too).",
     ),
 ]
 Also = Annotated[
