@@ -20,7 +20,7 @@ from mtpfix.report.rows import Decider
 from mtpfix.report.safe import PROSE_LIMIT, inert
 from mtpfix.report.words import Sign
 
-_WIDE = 70
+_WIDE = 48
 """Trunk layers from which on their columns are narrower."""
 
 _KEYS = (
@@ -152,9 +152,9 @@ def _section(report: Report, found: Sequence[Panel], number: int, level: int) ->
     numbers = _Numbers(f"r{number}")
     if found:
         yield from _releases(report, found, number)
+        yield from _legend(report, found)
         for place, panel in enumerate(found):
             yield from _panel(report, panel, place, numbers)
-        yield from _legend(report, found)
         yield from numbers.lists()
     yield from _findings(report)
     following = words.next_command(report)
@@ -181,7 +181,7 @@ def _described(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _releases(report: Report, found: Sequence[Panel], number: int) -> Iterator[str]:
     """The choice of releases; the newest is chosen."""
     newest = max(range(len(found)), key=lambda place: _newest(found[place]))
-    yield '<fieldset class="releases"><legend>vLLM release</legend>\n'
+    yield f'<fieldset class="releases"><legend>vLLM release{_where(report)}</legend>\n'
     for place, panel in enumerate(found):
         checked = " checked" if place == newest else ""
         sign = words.OUTCOMES[panel.members[0].outcome]
@@ -199,7 +199,16 @@ def _newest(panel: Panel) -> tuple[tuple[int, ...], int, str]:
 
 
 def _places(report: Report, panel: Panel) -> str:
+    if _where(report):
+        known = (engine.version for engine in report.engines)
+        return _text(ranges.releases((engine.version for engine in panel.members), known))
     return _text(words.places(panel.members, report.engines))
+
+
+def _where(report: Report) -> str:
+    """The platform, where there is only one."""
+    platforms = {engine.platform for engine in report.engines}
+    return f" on {platforms.pop()}" if len(platforms) == 1 else ""
 
 
 # --- a panel -----------------------------------------------------------------
@@ -254,10 +263,7 @@ def _panel(report: Report, panel: Panel, place: int, numbers: _Numbers) -> Itera
 def _table(grid: Grid, name: str, numbers: _Numbers) -> Iterator[str]:
     kind = f"{_draft_width(len(grid.draft))}{' wide' if len(grid.trunk) > _WIDE else ''}"
     yield f'<table class="grid{kind}" role="grid" aria-readonly="true">\n'
-    yield (
-        f"<caption>{name}. Above: on disk. Below: what vLLM builds. "
-        "The small number: the entry that decided.</caption>\n<colgroup>"
-    )
+    yield f'<caption class="away">{name}</caption>\n<colgroup>'
     yield '<col class="name">'
     yield '<col class="d">' * len(grid.draft)
     yield f'<col class="gap">{"<col class=t>" * len(grid.trunk)}' if grid.trunk else ""
@@ -295,7 +301,7 @@ def _head(grid: Grid) -> Iterator[str]:
 
 
 def _line(row: Row, grid: Grid, numbers: _Numbers, *, first: bool) -> Iterator[str]:
-    yield f'<tr><th scope="row">{escape(row.name)}</th>'
+    yield f'<tr><th scope="row">{escape(row.name).replace(".", ".<wbr>")}</th>'
     cells = [*_cells(row.draft, len(grid.draft), numbers)]
     if grid.trunk:
         cells += ["<td></td>", *_cells(row.trunk, len(grid.trunk), numbers)]
@@ -343,11 +349,13 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     used = {f"d{half.shade}" for face in faces for half in (face.disk, face.built)}
     used |= {f"b{face.built.shade}" for face in faces}
     used |= {"x" for face in faces if face.verdict.mood == "bad"}
-    yield '<ul class="legend" aria-label="legend">\n'
+    yield (
+        "<p>Each cell: above, what is on disk; below, what vLLM builds, and the number of the "
+        'entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
+    )
     for kind, label, meaning in _KEYS:
         if kind in used:
-            key = f'<span class="key {kind}" aria-hidden="true">{label}</span>'
-            yield f"<li>{key} {label if kind[0] == 'd' else ''} {meaning}</li>\n"
+            yield f'<li><span class="key {kind}">{label}</span> {meaning}</li>\n'
     yield "</ul>\n"
     layers = {len(panel.grid.trunk) for panel in found}
     if (report.model.num_hidden_layers or 0) > max(layers):
