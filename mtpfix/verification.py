@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mtpfix import quant
+from mtpfix import quant, targets
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.precision import MISSING, split_name
-from mtpfix.checkpoint.source import LocalSource, Source
+from mtpfix.checkpoint.source import Source
 from mtpfix.engines.vllm import live, names, outcome, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Context, Policy
@@ -63,17 +65,29 @@ class Verification:
 
 
 def verify(
-    target: str | Path = ".", *, python: str | None = None, timeout: float = 600
+    target: str | Path = ".",
+    *,
+    python: str | None = None,
+    timeout: float = 600,
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Verification:
-    """Asks the vLLM of `python` (this interpreter by default) about a folder.
+    """Asks the vLLM of `python` (this interpreter by default) about a target.
 
     Nothing is loaded: modules are built on the meta device, in vLLM's own order.
 
+    Args:
+        target: a folder or a repo, as for `inspect`.
+        python: path of an interpreter that has vLLM.
+        timeout: seconds that vLLM may take to answer.
+        revision: as for `inspect`.
+        token: as for `inspect`; vLLM never sees it.
+
     Raises:
         UnknownError: there is no vLLM, it died, or mtpfix does not know the family.
-        MtpfixError: the folder cannot be read.
+        MtpfixError: the target cannot be read.
     """
-    source = LocalSource(target)
+    source = targets.opened(target, revision, token)
     found = listing(source)
     config = found.configs["config.json"].value
     family = policy.recognise(config) if isinstance(config, dict) else None
@@ -81,7 +95,8 @@ def verify(
     if family is None or place is None:
         what = "the architecture" if family is None else "the quantization metadata"
         raise UnknownError(f"nothing to compare: {what} is not known", "see `mtpfix families`")
-    answer = live.ask(Path(target), python=python, tolerant=True, timeout=timeout)
+    with _folder(found) as folder:
+        answer = live.ask(folder, python=python, tolerant=True, timeout=timeout)
     known = policy.policy(family)
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
@@ -101,6 +116,21 @@ def verify(
         patches=answer.patches,
         exit_code=3 if not rows else 1 if wrong else 0,
     )
+
+
+@contextmanager
+def _folder(found: Listing) -> Iterator[Path]:
+    """What vLLM is asked about: the folder itself, or one with the metadata files of a repo.
+
+    It is offline and builds without weights, so it needs no more than these.
+    """
+    if found.target.kind == "local":
+        yield Path(found.target.name)
+        return
+    with tempfile.TemporaryDirectory(prefix="mtpfix-") as made:
+        for name, file in found.configs.items():
+            (Path(made) / Path(name).name).write_bytes(file.raw)
+        yield Path(made)
 
 
 def _case(source: Source, found: Listing, known: Policy, context: Context) -> Case:

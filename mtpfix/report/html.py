@@ -350,8 +350,8 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     used |= {f"b{face.built.shade}" for face in faces}
     used |= {"x" for face in faces if face.verdict.mood == "bad"}
     yield (
-        "<p>Each cell: above, what is on disk; below, what vLLM builds, and the number of the "
-        'entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
+        '<p class="how">Each cell: above, what is on disk; below, what vLLM builds, and the number '
+        'of the entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
     )
     for kind, label, meaning in _KEYS:
         if kind in used:
