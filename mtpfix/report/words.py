@@ -252,7 +252,8 @@ def next_command(report: Report) -> tuple[str, str] | None:
     if fixable:
         leave = " --repair-trunk" if all(map(_needs_leave, fixable)) else ""
         return f"mtpfix rewrite{target}{leave}", "shows the repair as a diff"
-    if _unjudged(report):
+    unjudged = {finding.code for finding in _unjudged(report)}
+    if unjudged - {"MTP905"}:
         return "mtpfix families", "lists what is covered"
     grave = next((f for f in report.findings if f.severity != "info"), None)
     if grave is not None:

@@ -127,6 +127,7 @@ def test_several_targets_and_options(runner: Runner, folder: Folder) -> None:
     assert ran.outputs["exit-code"] == "2"
     assert "no such folder" in ran.out
     assert "`model`" in ran.summary
+    assert "`no such folder`" in ran.summary
 
 
 def test_what_cannot_be_read_fails_without_files(runner: Runner) -> None:
