@@ -26,9 +26,12 @@ class Verified:
     """One module: what the real vLLM built, what is on disk, what we predicted.
 
     Attributes:
-        module: construction-time name. part: draft or trunk.
+        module: construction-time name.
+        part: draft or trunk.
         disk: how it is stored.
-        built, scheme, error: what vLLM did.
+        built: what vLLM made of it.
+        scheme: the class that it picked.
+        error: the exception, where it raised.
         predicted: what mtpfix says for the same release; None if it knows no such module.
         agrees: whether vLLM's module can take what is on disk; None if nothing is there.
         foreseen: whether the prediction was right; None if mtpfix could not judge.
@@ -50,8 +53,10 @@ class Verification:
     """The answer of an installed vLLM.
 
     Attributes:
-        version: its release. draft_class: class of the draft it built.
-        modules: every module that asked. failures: exceptions that ended a phase.
+        version: its release.
+        draft_class: class of the draft it built.
+        modules: every module that asked.
+        failures: exceptions that ended a phase.
         patches: what had to be patched so that it runs here.
         exit_code: 0 all fits, 1 something differs, 3 vLLM gave no usable answer.
     """

@@ -9,9 +9,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
-from mtpfix.checkpoint.precision import MISSING, combine, precision, split_name
-from mtpfix.model import Checkpoint, Module, Precision, Tensor
+from mtpfix.checkpoint.precision import (
+    MISSING,
+    by_module,
+    combine,
+    joined_name,
+    named_precision,
+    precision,
+)
+from mtpfix.model import Checkpoint, Module, Precision, State, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a checkpoint holds for one module of an engine."""
+
+    members: tuple[str, ...]
+    """The modules on disk that are loaded into it, expert numbers written out."""
+    precision: Precision
+    """One precision for all of them."""
+    suffixes: frozenset[str]
+    """Suffixes of all their tensors."""
 
 
 class Inventory:
@@ -23,28 +45,27 @@ class Inventory:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._tensors: dict[str, list[tuple[str, str]]] = {}
-        self._known: dict[tuple[tuple[str, ...], int], tuple[tuple[str, ...], Precision]] = {}
-        for name in checkpoint.listing.shards:
-            module, suffix = split_name(name)
-            self._tensors.setdefault(module, []).append((suffix, name))
+        self._suffixes = by_module(checkpoint.listing.shards)
+        # Names are kept as suffixes, and modules without a header are judged by them alone: a
+        # large checkpoint has 280,000 tensors, and a few dozen ways to be stored.
+        self._opened = by_module(chain.from_iterable(checkpoint.headers.values())).keys()
+        self._known: dict[tuple[tuple[str, ...], int], Stored] = {}
 
     def __contains__(self, module: str) -> bool:
-        return module in self._tensors
+        return module in self._suffixes
 
     def modules(self) -> Iterable[str]:
         """Names of all modules that hold at least one tensor."""
-        return self._tensors.keys()
+        return self._suffixes.keys()
 
     def tensors(self, module: str) -> Mapping[str, Tensor | None]:
         """Suffix -> header entry of one module on disk; empty where there is none."""
-        return {
-            suffix: self._checkpoint.tensor(name) for suffix, name in self._tensors.get(module, ())
-        }
+        return {suffix: self._checkpoint.tensor(name) for suffix, name in self.tensor_names(module)}
 
     def tensor_names(self, module: str) -> tuple[tuple[str, str], ...]:
         """Suffix and full name of each tensor of one module on disk."""
-        return tuple(self._tensors.get(module, ()))
+        suffixes = self._suffixes.get(module, ())
+        return tuple((suffix, joined_name(module, suffix)) for suffix in suffixes)
 
     def load_order(self, name: str) -> tuple[tuple[object, ...], str]:
         """Key that sorts tensors as engines load them: by shard, numbers by value, then by name."""
@@ -52,32 +73,44 @@ class Inventory:
         parts = re.split(r"([0-9]+)", shard)
         return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
-    def members(self, module: Module) -> tuple[str, ...]:
-        """The modules on disk that are loaded into `module`, expert numbers written out."""
-        return self._stored(module)[0]
-
-    def of(self, module: Module) -> Precision:
-        """How `module` is stored: one precision for all its members."""
-        return self._stored(module)[1]
-
-    def _stored(self, module: Module) -> tuple[tuple[str, ...], Precision]:
-        """Members and precision; many releases ask about the same module."""
+    def stored(self, module: Module) -> Stored:
+        """What is on disk for `module`; many releases ask about the same one."""
         key = ((*module.members, *module.stacked), module.experts)
         if key not in self._known:
-            members = tuple(name for name in written_out(module) if name in self._tensors)
-            self._known[key] = members, combine(self.one(name) for name in members)
+            members = tuple([name for name in written_out(module) if name in self._suffixes])
+            suffixes = {self._suffixes[name] for name in members}
+            self._known[key] = Stored(
+                members, combine(self._ways(members)), frozenset().union(*suffixes)
+            )
         return self._known[key]
 
     def one(self, name: str) -> Precision:
         """How a single module on disk is stored."""
-        return precision(self.tensors(name)) if name in self._tensors else MISSING
+        return combine(self._ways([name])) if name in self._suffixes else MISSING
+
+    def _ways(self, members: Iterable[str]) -> set[Precision]:
+        """How some modules on disk are stored."""
+        named = {self._suffixes[name] for name in members if name not in self._opened}
+        opened = (name for name in members if name in self._opened)
+        return {*map(named_precision, named), *(precision(self.tensors(n)) for n in opened)}
+
+    @cached_property
+    def states(self) -> Mapping[str, frozenset[State]]:
+        """All modules on disk, the numbers of experts left out, and how they are stored."""
+        same: dict[str, list[str]] = {}
+        for name in self._suffixes:
+            same.setdefault(without_expert(name), []).append(name)
+        return {
+            name: frozenset(way.state for way in self._ways(names)) for name, names in same.items()
+        }
 
 
 def written_out(module: Module) -> Iterator[str]:
     """Every name on disk that `module` may be stored under."""
     for member in module.members:
-        if "*" in member:
-            yield from (member.replace("*", str(e), 1) for e in range(module.experts))
+        head, star, tail = member.partition("*")
+        if star:
+            yield from [f"{head}{expert}{tail}" for expert in range(module.experts)]
         else:
             yield member
     yield from module.stacked
@@ -85,4 +118,6 @@ def written_out(module: Module) -> Iterator[str]:
 
 def without_expert(name: str) -> str:
     """`name` with the number of an expert replaced by `*`: `experts.3.w1` -> `experts.*.w1`."""
-    return re.sub(r"(?<=experts)\.\d+(?=\.)", ".*", name, count=1)
+    head, found, rest = name.partition("experts.")
+    number, dot, tail = rest.partition(".")
+    return f"{head}{found}*.{tail}" if dot and number.isdecimal() else name

@@ -192,9 +192,9 @@ def _weight_map(source: Source, index: str) -> dict[str, str]:
     remedy = "Write the index anew from the headers of the shards."
     if type(table) is not dict or not table:
         _broken(index, "has no weight_map that names a tensor", remedy)
-    for tensor, shard in table.items():
-        if type(shard) is not str:
-            _broken(index, f"tensor {shown(tensor)} is mapped to no file name", remedy)
+    if set(map(type, table.values())) != {str}:
+        tensor = next(name for name, shard in table.items() if type(shard) is not str)
+        _broken(index, f"tensor {shown(tensor)} is mapped to no file name", remedy)
     for shard in sorted(set(table.values())):
         if climbs_out(shard) or "/" in shard or "\\" in shard or not shard.endswith(".safetensors"):
             what = "is not the plain name of a safetensors file in the same folder"

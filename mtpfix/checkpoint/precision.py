@@ -102,6 +102,27 @@ def combine(items: Iterable[Precision]) -> Precision:
     return Precision(states.pop(), "+".join(known) if len(known) == len(formats) else None)
 
 
+@lru_cache(maxsize=4096)
+def named_precision(suffixes: tuple[str, ...]) -> Precision:
+    """`precision` of a module of whose tensors only the suffixes are known."""
+    return _judge(frozenset((suffix, None) for suffix in suffixes))
+
+
+def by_module(tensor_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Module -> suffixes of its tensors, in the order of the names; see `split_name`."""
+    known = _formats().suffixes
+    found: dict[str, list[str]] = {}
+    for name in tensor_names:
+        module, _, suffix = name.rpartition(".")
+        if suffix not in known:
+            module, suffix = split_name(name)
+        if module in found:
+            found[module].append(suffix)
+        else:
+            found[module] = [suffix]
+    return {module: tuple(suffixes) for module, suffixes in found.items()}
+
+
 def split_name(tensor_name: str) -> tuple[str, str]:
     """Cuts a tensor name into the module and the suffix that `precision` understands.
 
@@ -121,6 +142,11 @@ def split_name(tensor_name: str) -> tuple[str, str]:
     if found and f"_{rest}" in known:
         return tensor_name[: -len(rest) - 1], f"_{rest}"
     return tensor_name, ""
+
+
+def joined_name(module: str, suffix: str) -> str:
+    """The tensor name that `split_name` cut."""
+    return f"{module}{suffix}" if suffix[:1] in ("", "_") else f"{module}.{suffix}"
 
 
 def grain(weight: Tensor, scale: Tensor) -> str | None:

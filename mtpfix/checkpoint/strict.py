@@ -11,7 +11,7 @@ from mtpfix.errors import BrokenFileError
 from mtpfix.model import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 MAX_DEPTH = 64
 """Levels of nesting that a file may have; real metadata stays below ten."""
@@ -70,14 +70,14 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
             infinite or endless number, half of a surrogate pair, or nested too deep.
     """
     text = _decode(raw, file)
+    # Pairs take twice the time, and the index of a large model has 30 MB. Without escapes, quotes
+    # stand only around strings: what the value lacks of them was a key that stood twice.
+    plain = hook is unique and "\\" not in text
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=hook,
-            parse_int=_whole,
-            parse_float=_finite,
-            parse_constant=_constant,
-        )
+        value = _parsed(text, None if plain else hook)
+        strings, levels = _census(value)
+        if plain and 2 * strings != text.count('"'):
+            value = _parsed(text, hook)
     except RecursionError:
         raise _broken(file, "is nested too deep") from None
     except json.JSONDecodeError as error:
@@ -86,9 +86,41 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
         raise _located(text, file) from None
     if _HALF_PAIR.search(text) and _find_fault(text):
         raise _located(text, file)
-    if _too_deep(value):
+    if levels > MAX_DEPTH:
         raise _broken(file, f"is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+def _parsed(text: str, hook: Callable[[Pairs], Json] | None) -> Json:
+    return json.loads(
+        text,
+        object_pairs_hook=hook,
+        parse_int=_whole,
+        parse_float=_finite,
+        parse_constant=_constant,
+    )
+
+
+def _census(value: Json) -> tuple[int, int]:
+    """How many strings a value holds, keys among them, and on how many levels; stops too deep."""
+    strings, levels, level = int(type(value) is str), 0, [value]
+    while level and levels <= MAX_DEPTH:
+        inner: list[Json] = []
+        for node in level:
+            if type(node) is dict:
+                strings += len(node)
+                children: Collection[Json] = node.values()
+            elif type(node) is list:
+                children = node
+            else:
+                continue
+            types = list(map(type, children))
+            strings += types.count(str)
+            if dict in types or list in types:
+                inner += [child for child in children if type(child) in (dict, list)]
+        level = inner
+        levels += bool(level)
+    return strings, levels
 
 
 def _decode(raw: bytes, file: str) -> str:
@@ -122,21 +154,6 @@ def _finite(digits: str) -> float:
 
 def _constant(_: str) -> NoReturn:
     raise _FaultError
-
-
-def _too_deep(value: Json) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            child
-            for node in level
-            if type(node) in (dict, list)
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) in (dict, list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _located(text: str, file: str) -> BrokenFileError:

@@ -37,7 +37,7 @@ class _Key(NamedTuple):
     many: bool = True
 
 
-_KEYS: Mapping[str, _Key] = {
+KEYS: Mapping[str, _Key] = {
     "vllm": _Key("vllm"),
     "platform": _Key("platform", PlatformChoice),
     "select": _Key("select"),
@@ -47,7 +47,7 @@ _KEYS: Mapping[str, _Key] = {
 }
 
 _JUDGING = ("vllm", "platform", "select", "ignore", "fail-on", "format")
-_COMMANDS: Mapping[str, Sequence[str]] = {
+COMMANDS: Mapping[str, Sequence[str]] = {
     "inspect": _JUDGING,
     "check": _JUDGING,
     "rewrite": _JUDGING,
@@ -86,12 +86,12 @@ def find(folder: Path) -> Found | None:
 def defaults(found: Found, command: str) -> dict[str, Any]:
     """Parameter -> value, for those settings that a command heeds."""
     chosen = {key: found.settings[key] for key in heeded(found, command)}
-    return {_KEYS[key].parameter: value for key, value in chosen.items()}
+    return {KEYS[key].parameter: value for key, value in chosen.items()}
 
 
 def heeded(found: Found, command: str) -> list[str]:
     """The settings of a file that a command heeds; a format that it lacks is none of them."""
-    keys = [key for key in _COMMANDS.get(command, ()) if key in found.settings]
+    keys = [key for key in COMMANDS.get(command, ()) if key in found.settings]
     known = [form.value for form in RepairFormat]
     if command == "rewrite" and found.settings.get("format", known[0]) not in known:
         keys.remove("format")
@@ -100,7 +100,7 @@ def heeded(found: Found, command: str) -> list[str]:
 
 def reads(command: str | None) -> bool:
     """Whether a command heeds settings at all."""
-    return command in _COMMANDS
+    return command in COMMANDS
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -129,7 +129,7 @@ def _checked(given: object, file: str) -> Settings:
 
 def _value(key: str, value: object, file: str) -> str | list[str]:
     """The value of one setting as options take it."""
-    known = _KEYS.get(key)
+    known = KEYS.get(key)
     if known is None:
         raise _refused(file, f"there is no setting `{inert(key)}`")
     given = value if isinstance(value, list) and known.many else [value]
@@ -140,7 +140,7 @@ def _value(key: str, value: object, file: str) -> str | list[str]:
 
 
 def _word(key: str, word: object, file: str) -> str:
-    known = _KEYS[key]
+    known = KEYS[key]
     if not isinstance(word, str) or not word:
         kind = "a string or a list of strings" if known.many else "a string"
         raise _refused(file, f"`{key}` is not {kind}")
@@ -153,5 +153,5 @@ def _word(key: str, word: object, file: str) -> str:
 def _refused(file: str, why: str) -> UsageError:
     where = "of mtpfix.toml" if file == OWN else "of [tool.mtpfix]"
     return UsageError(
-        f"{file}: {why}", f"the settings {where} are {', '.join(_KEYS)}; --isolated reads no file"
+        f"{file}: {why}", f"the settings {where} are {', '.join(KEYS)}; --isolated reads no file"
     )

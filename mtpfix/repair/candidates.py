@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from mtpfix.checkpoint.inventory import Inventory, without_expert
+from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
@@ -45,11 +45,12 @@ class Candidates:
         block = self._form.block
         if block is None:
             return
-        spoilt = {name for name in self._inventory.modules() if self._is_quantized(name)}
+        states = self._inventory.states
+        spoilt = {name for name, how in states.items() if State.QUANTIZED in how}
         spoilt |= self._trunk_on_disk
         case = self._cases[0]
         for root in disk_roots(case.policy, case.context):
-            found = [n for n in self._inventory.modules() if f"{n}.".startswith(root)]
+            found = [name for name in states if f"{name}.".startswith(root)]
             if found and not any(name.startswith(root) for name in spoilt):
                 alone = root.removesuffix(".")  # some modules of the block stand for themselves
                 yield (alone if found == [alone] else block(root),)
@@ -133,11 +134,7 @@ class Candidates:
     def _trunk_on_disk(self) -> set[str]:
         """Modules on disk outside the MTP block, expert numbers left out."""
         roots = disk_roots(self._cases[0].policy, self._cases[0].context)
-        outside = (n for n in self._inventory.modules() if not f"{n}.".startswith(roots))
-        return {without_expert(name) for name in outside}
-
-    def _is_quantized(self, name: str) -> bool:
-        return self._inventory.one(name).state is State.QUANTIZED
+        return {name for name in self._inventory.states if not f"{name}.".startswith(roots)}
 
 
 def _shortest_root(name: str, spoilt: set[str]) -> str | None:

@@ -8,11 +8,11 @@ these happens follows from the parameters that the built modules have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.vllm.methods.parameters import params
 from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
 from mtpfix.model import Consequence, Decision, Module, ModuleReport, Precision, State
@@ -115,8 +115,8 @@ def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleRep
         loader: how the model class of the module's part loads.
     """
     module = decision.module
-    members = inventory.members(module)
-    disk = inventory.of(module)
+    stored = inventory.stored(module)
+    disk, members = stored.precision, stored.members
     if decision.built == "error":
         return ModuleReport(decision, disk, members, False, "load_error", decision.error)
     if decision.built == "unknown":
@@ -125,8 +125,7 @@ def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleRep
         return ModuleReport(decision, disk, members, True)
     if disk.state is State.MISSING:
         return ModuleReport(decision, disk, members, None, _absent(module))
-    found = tuple(_tensors(inventory, members))
-    wrong = _misfit(decision, disk, found, loader)
+    wrong = _misfit(decision, stored, inventory, loader)
     # What becomes garbage silently is harmless where the trunk's own takes its place.
     if wrong is None or (module.optional and wrong.consequence == "silent_garbage"):
         return ModuleReport(decision, disk, members, True)
@@ -147,35 +146,37 @@ class _Found:
     name: str
 
 
-def _tensors(inventory: Inventory, members: Iterable[str]) -> Iterable[_Found]:
+def _tensors(inventory: Inventory, members: Iterable[str]) -> Iterator[_Found]:
     for member in members:
         for suffix, name in inventory.tensor_names(member):
             yield _Found(member, _SUFFIX_ALIASES.get(suffix, suffix), name)
 
 
 def _misfit(
-    decision: Decision, disk: Precision, found: Sequence[_Found], loader: Loader
+    decision: Decision, stored: Stored, inventory: Inventory, loader: Loader
 ) -> _Misfit | None:
-    """What goes wrong when `found` is loaded into the built module; None if nothing does."""
-    known = params(loader.method, decision.expects)
+    """What goes wrong when the tensors are loaded into the built module; None if nothing does."""
+    known, disk = params(loader.method, decision.expects), stored.precision
     same = (disk.state is State.UNQUANTIZED) == loads_plain(decision)
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
-    suffixes = {tensor.suffix for tensor in found}
+    suffixes = {_SUFFIX_ALIASES.get(suffix, suffix) for suffix in stored.suffixes}
     unknown = suffixes - known.needed - known.more - _IGNORED
     unknown -= _dropped(decision.module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
     if unknown | lost:
+        found = _tensors(inventory, stored.members)
         first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
         error = _lost(decision.module, first) if first.suffix in lost else None
         error = error or _refusal(decision.module, first, loader)
         return _Misfit("load_error", error, first.name)
     missing = known.needed - suffixes
-    whole = same and not missing and not _incomplete(decision.module, found)
+    whole = same and not missing and not _incomplete(decision.module, stored)
     if whole and disk.state is not State.MIXED:
-        fits = _formats_agree(decision, disk)
-        return None if fits else _Misfit("load_error", None, found[0].name)
+        if _formats_agree(decision, disk):
+            return None
+        return _Misfit("load_error", None, next(_tensors(inventory, stored.members)).name)
     if loader.strict and missing:
         return _Misfit("load_error", loader.unfilled, None)
     return _Misfit("silent_garbage", None, None)
@@ -186,13 +187,12 @@ def loads_plain(decision: Decision) -> bool:
     return decision.built == "unquantized" or decision.expects == "unquantized"
 
 
-def _incomplete(module: Module, found: Sequence[_Found]) -> bool:
+def _incomplete(module: Module, stored: Stored) -> bool:
     """Whether a member of a fused module, or an expert, has no weights on disk."""
-    there = {tensor.member for tensor in found}
-    if there & set(module.stacked):
+    if not set(module.stacked).isdisjoint(stored.members):
         return False
     expected = sum(module.experts if "*" in member else 1 for member in module.members)
-    return len(there) < expected
+    return len(stored.members) < expected
 
 
 def _formats_agree(decision: Decision, disk: Precision) -> bool:

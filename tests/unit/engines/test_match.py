@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,11 +252,9 @@ def test_an_invalid_pattern_is_an_error(text: str) -> None:
 
 
 def test_a_pattern_that_hangs_is_stopped() -> None:
-    begin = time.perf_counter()
-    with pytest.raises(PatternError) as caught:
+    with pytest.raises(PatternError) as caught:  # without a bound, this takes centuries
         hit("model.layers.43.ffn.shared_experts.gate_up_proj", HANGS)
     assert caught.value.hangs
-    assert time.perf_counter() - begin < 2
 
 
 def test_a_pattern_that_hangs_costs_two_seconds_at_most_for_61_layers() -> None:

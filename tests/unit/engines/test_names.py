@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -362,12 +361,10 @@ def test_roots_behind_a_trunk_of_no_number_are_unknown(value: Any) -> None:
         disk_roots(known(config), context(config))
 
 
-def test_roots_of_very_many_layers_are_refused_at_once() -> None:
+def test_roots_of_very_many_layers_are_refused() -> None:
     config = {**GLM, "num_nextn_predict_layers": 100_000}
-    begin = time.perf_counter()
     with pytest.raises(MtpfixError):
         disk_roots(known(config), context(config))
-    assert time.perf_counter() - begin < 0.2
 
 
 def test_a_row_that_is_picked_by_a_field_that_does_not_fit_is_unknown() -> None:

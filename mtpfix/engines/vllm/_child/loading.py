@@ -106,7 +106,7 @@ def finish(model: nn.Module, model_config: Any, config: Any) -> dict[str, str] |
     return None
 
 
-class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Trace(TorchDispatchMode):  # type: ignore[misc]
     """Notes which tensors are read and which parameters they are copied into.
 
     Args:
@@ -114,7 +114,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._before: dict[str, torch.Tensor] = {}
         self._owner: dict[int, str] = {}
         self._parameters = dict(model.named_parameters())
@@ -229,7 +229,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def address(tensor: torch.Tensor) -> int:
     """What tells the storage of a tensor from others."""
-    return tensor.untyped_storage().data_ptr()
+    return int(tensor.untyped_storage().data_ptr())
 
 
 def same(into: torch.Tensor, source: torch.Tensor) -> bool:
@@ -240,7 +240,7 @@ def same(into: torch.Tensor, source: torch.Tensor) -> bool:
     back = into.to(source.dtype)
     if back.numel() != source.numel():
         return source.numel() == 1 and bool((bits(back) == bits(source)).all())
-    return torch.equal(bits(back.reshape(source.shape)), bits(source))
+    return bool(torch.equal(bits(back.reshape(source.shape)), bits(source)))
 
 
 def cover(mask: torch.Tensor, part: torch.Tensor, whole: torch.Tensor, *, value: bool) -> None:

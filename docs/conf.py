@@ -1,0 +1,66 @@
+"""How Sphinx makes the site: `sphinx-build -W docs build/docs`, without a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mtpfix import __version__
+
+project = "mtpfix"
+author = "the mtpfix authors"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "tools.docs.extension",
+]
+source_suffix = {".md": "markdown"}
+root_doc = "index"
+nitpicky = True
+nitpick_ignore_regex = [
+    # The standard library and what a signature says in words; no inventory is fetched.
+    ("py:class", r"(collections|pathlib|enum|typing)\..*|Path|optional|Json"),
+    ("py:exc", r"(ValueError|OSError)"),
+]
+# `--option` is an option, not a dash.
+smartquotes = False
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+# Links into the tree, such as `tests/conformance`, are code, not links.
+myst_url_schemes = ["http", "https", "mailto"]
+
+# A backtick in a docstring is code.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_use_ivar = True
+add_module_names = False
+
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+copybutton_line_continuation_character = "\\"
+
+html_theme = "furo"
+html_title = f"mtpfix {__version__}"
+html_static_path = ["_static"]
+html_css_files = ["mtpfix.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+html_theme_options = {
+    "sidebar_hide_name": False,
+    "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
+    "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},
+}
+pygments_style = "friendly"
+pygments_dark_style = "monokai"

@@ -1,0 +1,42 @@
+"""The site is built without a network, with warnings as errors, and holds everything public."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mtpfix
+from mtpfix.report import codes
+from tests.docs.stage import ROOT
+from tests.docs.troupe import SITE
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, *SITE[:-1], str(site)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return site
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    page = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    public = [name for name in mtpfix.__all__ if name != "__version__"]
+    assert [name for name in public if f'id="mtpfix.{name}"' not in page] == []
+
+
+def test_every_finding_is_in_the_reference(site: Path) -> None:
+    page = (site / "reference" / "findings.html").read_text(encoding="utf-8")
+    assert [code for code in codes.explained() if f'id="{code.lower()}"' not in page] == []
+
+
+def test_nothing_is_fetched_by_a_reader(site: Path) -> None:
+    """Fonts, scripts and styles come with the site."""
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert 'src="http' not in text, page.name
+        assert 'rel="stylesheet" type="text/css" href="http' not in text, page.name

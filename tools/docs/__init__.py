@@ -1,0 +1,1 @@
+"""The documentation: pages made from the code, and the commands of all pages run."""

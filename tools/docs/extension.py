@@ -1,0 +1,51 @@
+"""The Sphinx extension: puts what is made from the code where a page says `<!-- made: NAME -->`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mtpfix import __version__
+from tools.docs import reference
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+_MARK = re.compile(r"^<!-- made: (\w+) -->$", re.MULTILINE)
+
+
+def filled(text: str) -> str:
+    """The text of a page with everything that is made."""
+    return _MARK.sub(lambda found: reference.PAGES[found[1]](), text)
+
+
+def _read(_app: Sphinx, _page: str, source: list[str]) -> None:
+    source[0] = filled(source[0])
+
+
+class _Attributes:
+    """Keeps docstrings of attributes from napoleon, which takes a colon for the end of a type."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] = []
+
+    def hide(
+        self, _app: Sphinx, what: str, _name: str, _of: object, _how: object, lines: list[str]
+    ) -> None:
+        if what == "attribute":
+            self._kept, lines[:] = [*lines], []
+
+    def show(
+        self, _app: Sphinx, what: str, _name: str, _of: object, _how: object, lines: list[str]
+    ) -> None:
+        if what == "attribute":
+            lines[:] = self._kept
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Called by Sphinx."""
+    attributes = _Attributes()
+    app.connect("source-read", _read)
+    app.connect("autodoc-process-docstring", attributes.hide, priority=400)
+    app.connect("autodoc-process-docstring", attributes.show, priority=600)
+    return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}
