@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import methods, names, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.errors import UnknownError
+from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import (
     Checkpoint,
-    Entry,
-    Group,
     Json,
     Listing,
     Module,
@@ -27,8 +26,10 @@ from mtpfix.model import (
     Target,
     Tensor,
 )
+from mtpfix.quant import Place
 from mtpfix.repair.plan import Options, plan
 
+DEFAULT = "compressed-tensors"
 _SHARD = "model.safetensors"
 
 
@@ -55,12 +56,18 @@ class Names:
             platforms part), and its modules.
         entries: ignore entries that exempt the whole block in all selected releases.
         assumed: the selected releases that are newer than all that is known.
+        method: the quantization method that the entries are for.
+        key: where they stand in its metadata, keys joined by dots.
+        value: what each of them is the key of; None: they are a list.
     """
 
     family: str
     groups: tuple[tuple[tuple[str, ...], tuple[Named, ...]], ...]
     entries: tuple[str, ...]
     assumed: tuple[str, ...] = ()
+    method: str = DEFAULT
+    key: str = "ignore"
+    value: Json = None
 
 
 def advise(
@@ -69,13 +76,16 @@ def advise(
     vllm: Iterable[str],
     platforms: Sequence[Platform],
     options: Options,
+    method: str = DEFAULT,
 ) -> Names:
     """The names and entries for one `config.json`.
 
     Raises:
+        UsageError: no entry of the method has an effect.
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
+    view = _view(method, config)
     family = policy.recognise(config)
     if family is None:
         raise UnknownError(
@@ -84,15 +94,24 @@ def advise(
         )
     known = policy.policy(family)
     places = policy.known_platforms(known, platforms)
-    cases = _cases(known, config, policy.known_releases(known, vllm), places)
+    releases = policy.known_releases(known, vllm)
+    cases = _cases(known, config, releases, places, view.method)
     if not cases[0].draft or not cases[0].context.fields["mtp_layers"]:
         raise UnknownError(
             f"{known.title}: config.json declares no MTP layers, so there is nothing to name",
             "restore the MTP layer count of the original model first",
         )
-    made = plan(cases, _view(), options)
+    made = plan(cases, view, options)
     newer = dict.fromkeys(c.context.release for c in cases if policy.is_newer(c.context.release))
-    return Names(family, tuple(_groups(cases)), made.added, tuple(newer))
+    return Names(
+        family=family,
+        groups=tuple(_groups(cases)),
+        entries=made.added,
+        assumed=tuple(newer),
+        method=method,
+        key=view.ignore_pointer.removeprefix(f"{view.pointer}/").replace("/", "."),
+        value=view.stub if view.keyed else None,
+    )
 
 
 def _cases(
@@ -100,8 +119,9 @@ def _cases(
     config: Mapping[str, Json],
     releases: Sequence[str],
     platforms: Sequence[Platform],
+    method: str,
 ) -> list[Case]:
-    contexts = [names.context(known, config, r, p) for r in releases for p in platforms]
+    contexts = [names.context(known, config, r, p, method) for r in releases for p in platforms]
     for context in contexts:
         names.counts(known, context)
     inventory = Inventory(_imagined(known, contexts[-1]))
@@ -112,9 +132,11 @@ def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
     """A checkpoint with a quantized trunk and an unquantized block, as headers only."""
     header: dict[str, Tensor] = {}
     for module in names.modules(known, context, "trunk"):
+        plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
         for name in written_out(module):
-            header[f"{name}.weight"] = Tensor("F8_E4M3", (1, 1), 0, 0)
-            header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
+            header[f"{name}.weight"] = Tensor("BF16" if plain else "F8_E4M3", (1, 1), 0, 0)
+            if not plain:
+                header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
     for module in names.modules(known, context, "draft"):
         for name in written_out(module):
             if f"{name}.weight" not in header:
@@ -124,20 +146,18 @@ def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
     return Checkpoint(listing, {_SHARD: header})
 
 
-def _view() -> QuantView:
-    pointer = "/quantization_config"
-    target = Entry("Linear", "config.json", f"{pointer}/config_groups/group_0/targets/0")
-    weights = {"num_bits": 8, "type": "float", "strategy": "tensor"}
-    inputs = {**weights, "dynamic": True}
-    return QuantView(
-        method="compressed-tensors",
-        file="config.json",
-        pointer=pointer,
-        ignore=(),
-        ignore_pointer=f"{pointer}/ignore",
-        groups=(Group("group_0", (target,), weights, inputs),),
-        format="float-quantized",
-    )
+def _view(method: str, config: Mapping[str, Json]) -> QuantView:
+    """The least metadata of a method that quantizes every layer.
+
+    Raises:
+        UsageError: no entry of the method has an effect, or there is no such method.
+    """
+    example = policy.method(method).get("example") if method in methods.names() else None
+    if example is None:
+        able = ", ".join(n for n in methods.names() if "example" in policy.method(n))
+        raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
+    model_type = str(config.get("model_type"))
+    return quant.read(Place("config.json", "/quantization_config", example, model_type))
 
 
 def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:

@@ -16,7 +16,7 @@ from mtpfix import judgement, quant, targets
 from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
-from mtpfix.errors import RefusedError, UnknownError, UsageError
+from mtpfix.errors import OverrideError, RefusedError, UsageError
 from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
 from mtpfix.repair import patch, write
@@ -172,10 +172,11 @@ def planned(
     """The repair of a target that has been read; see `plan`."""
     if opened.unknown is not None:
         raise opened.unknown
-    before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
     if opened.view is None or opened.policy is None:  # nothing to judge, so nothing to mend
+        before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
         return Repair(before, before, nothing(), {}, "")
     cases = judgement.cases(opened, opened.policy, releases, places)
+    before = judgement.report(opened, vllm=releases, platforms=places, fixes=False, selected=cases)
     made = make_plan(cases, opened.view, options)
     files = _files(opened, made)
     if not files:
@@ -228,6 +229,8 @@ def rewrite(
             f"{str(target)!r:.120}: a repo cannot be written to as a folder",
             "use --push-to-hub, or `hf download` and give the folder",
         )
+    if output is None:
+        write.tidy(Path(target))
     made = plan(target, vllm=vllm, platforms=platforms, options=options)
     granted(made)
     if output is not None:
@@ -281,6 +284,7 @@ def names_of(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    method: str = "compressed-tensors",
     revision: str | None = None,
     token: str | None = None,
 ) -> Names:
@@ -291,6 +295,7 @@ def names_of(
         vllm: the releases that the entries must be right for.
         platforms: the platforms that they must be right for.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
+        method: the quantization method that the recipe is for.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -303,7 +308,7 @@ def names_of(
     folder = path.parent if path.is_file() else target
     found = listing(targets.opened(folder, revision, token), need_weights=False)
     releases, places = listed(vllm), listed(platforms)
-    return advise(config_of(found), vllm=releases, platforms=places, options=options)
+    return advise(config_of(found), vllm=releases, platforms=places, options=options, method=method)
 
 
 def override(
@@ -317,8 +322,10 @@ def override(
 ) -> Override:
     """The repair as a value for vLLM's `--hf-overrides`.
 
-    vLLM replaces the whole `quantization_config` with what it is given, so the
-    complete, repaired one is returned.
+    vLLM puts what it is given in the place of the whole `quantization_config`, so the
+    complete, repaired one is returned. It stands at the top of the configuration, where
+    vLLM looks first, whatever key the file has it under: below another key vLLM would
+    merge it with the old one, and what is to go would stay.
 
     Args:
         target: as for `inspect`.
@@ -329,8 +336,8 @@ def override(
         token: as for `inspect`.
 
     Raises:
-        UnknownError: the metadata stands where an override has not been tried.
-        RefusedError: a selected release reads the draft's configuration past any override.
+        OverrideError: the repair is in a file, or read by a draft, that no override reaches.
+        RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
     opened = open_target(targets.opened(target, revision, token))
@@ -340,19 +347,23 @@ def override(
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:
         return Override("", made)
-    if made.plan.view.pointer != "/quantization_config":
-        raise UnknownError(
-            f"overriding {made.plan.view.pointer} has not been tried on a real vLLM",
-            "use `mtpfix rewrite --output DIR` and serve that folder",
-        )
     if deaf := _deaf(opened, releases, places):
-        raise RefusedError(
+        raise OverrideError(
             f"an override does not reach the draft of vLLM {deaf}, which reads config.json again",
-            "use `mtpfix rewrite --output DIR` and serve that folder",
+            _SERVE,
         )
-    _, new = made.files["config.json"]
-    value = strict.loads(new, "config.json")["quantization_config"]
-    return Override(json.dumps({"quantization_config": value}, ensure_ascii=True), made)
+    repaired = patched(opened, made.files).view
+    assert repaired is not None  # noqa: S101 - it was found before the repair
+    stated = quant.overriding(repaired)
+    if stated is None:
+        raise OverrideError(
+            f"an override does not reach {repaired.file}, from which vLLM reads the metadata",
+            _SERVE,
+        )
+    return Override(json.dumps({"quantization_config": dict(stated)}, ensure_ascii=True), made)
+
+
+_SERVE = "use `mtpfix rewrite --output DIR` and serve that folder"
 
 
 def _deaf(opened: Opened, releases: Sequence[str], places: Sequence[Platform]) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from mtpfix import rules
-from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
@@ -17,16 +16,21 @@ from mtpfix.model import (
     FAILED,
     EngineReport,
     Finding,
+    Fix,
     JsonFile,
     ModelInfo,
     Platform,
     QuantView,
     Report,
+    State,
+    Where,
 )
 from mtpfix.opened import Opened
+from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
-from mtpfix.rules.evidence import Evidence, LineOf
+from mtpfix.rules.evidence import Evidence, LineOf, some, told
+from mtpfix.rules.presence import unindexed
 
 
 def cases(
@@ -37,7 +41,6 @@ def cases(
     Raises:
         UnknownError: a release is not covered, or the configuration does not fit the policy.
     """
-    inventory = Inventory(opened.checkpoint)
     found: list[Case] = []
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
@@ -45,7 +48,7 @@ def cases(
             context = names.context(known, opened.config, release, platform, opened.dialect)
             context = names.drafting(known, context, opened.listing.shards)
             names.counts(known, context)
-            found.append(Case(known, context, inventory))
+            found.append(Case(known, context, opened.inventory))
     return tuple(found)
 
 
@@ -56,6 +59,7 @@ def report(
     platforms: Sequence[Platform],
     trunk: bool = False,
     fixes: bool = True,
+    selected: Sequence[Case] | None = None,
 ) -> Report:
     """The report on an opened target; what cannot be judged is a finding, not an exception.
 
@@ -65,6 +69,7 @@ def report(
         platforms: the platforms to judge for.
         trunk: whether every trunk module is shown, or only those that matter.
         fixes: whether findings are given the edits that mend them.
+        selected: the cases of these releases and platforms, where they have been made.
 
     Raises:
         UsageError: `vllm` holds something that is no release and no specifier.
@@ -78,7 +83,7 @@ def report(
     if opened.view is None or opened.policy is None:
         return _nothing_to_judge(opened)
     try:
-        selected = cases(opened, opened.policy, vllm, platforms)
+        selected = selected or cases(opened, opened.policy, vllm, platforms)
         evidence = _evidence(opened, opened.view, selected)
         info = _counted(_model(opened), selected[-1])
     except UnknownError as error:
@@ -102,6 +107,10 @@ def report(
 
 
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
+_BESIDE = (
+    "{file} is only read under `--quantization`: put what it says into config.json, as "
+    "quantization_config with its quant_method"
+)
 _NO_METADATA = (
     "config.json has no quantization_config: vLLM builds everything unquantized, "
     "there is nothing to judge"
@@ -179,7 +188,36 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
 
 
 def _nothing_to_judge(opened: Opened) -> Report:
-    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=(_NO_METADATA,))
+    """VLLM builds everything unquantized: right, unless the MTP block is stored quantized."""
+    found = tuple(_unannounced(opened))
+    beside = [name for name in BESIDE if name in opened.listing.configs]
+    notes: tuple[str, ...] = () if found else (_NO_METADATA,)
+    notes += (_BESIDE.format(file=beside[0]),) if beside else ()
+    code = exit_code(found, ())
+    return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
+
+
+def _unannounced(opened: Opened) -> Iterator[Finding]:
+    """What is stored quantized in an MTP block of which no metadata says so."""
+    if opened.policy is None:
+        return
+    with suppress(UnknownError):  # nothing is promised about such a model
+        context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
+        inventory = opened.inventory
+        modules = names.modules(opened.policy, context, "draft")
+        stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
+        if stored:
+            they_are, them = told(len(stored), "MTP module")
+            yield Finding(
+                code="MTP202",
+                severity="error",
+                confidence="read",
+                message=f"{they_are} quantized on disk, but config.json has no "
+                f"quantization_config: vLLM builds {them} unquantized: {some(stored)}.",
+                modules=tuple(stored),
+                where=Where("config.json", ""),
+                fix=Fix("restore the metadata that the quantizer wrote", "display"),
+            )
 
 
 def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
@@ -206,15 +244,26 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
 
 def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
     message = f"could not judge: {error.message}; {error.remedy}"
+    findings = (Finding(error.code, "error", "run", message), *_about_files(opened))
     return Report(
         target=opened.listing.target,
         model=_model(opened),
         method=opened.method,
         quant_files=() if opened.view is None else opened.view.files,
         engines=(),
-        findings=(Finding(error.code, "error", "run", message),),
+        findings=findings,
         exit_code=UnknownError.exit_code,
     )
+
+
+def _about_files(opened: Opened) -> Iterator[Finding]:
+    """What is wrong with the files, whatever the metadata says."""
+    if opened.policy is None:
+        return
+    with suppress(UnknownError):  # another thing is not known already
+        context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
+        roots = names.disk_roots(opened.policy, context)
+        yield from unindexed(opened.checkpoint.problems, roots)
 
 
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:

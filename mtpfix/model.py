@@ -123,6 +123,10 @@ class Precision:
 # --- what the metadata says --------------------------------------------------
 
 
+HEADERS = "safetensors headers"
+"""Stands for a file where an engine reads headers in the place of a list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of an ignore list or of a target list, and where it stands."""
@@ -140,6 +144,11 @@ class Entry:
     def spelling(self) -> str:
         """The entry as the file spells it."""
         return self.text if self.written is None else self.written
+
+    @property
+    def derived(self) -> bool:
+        """Whether the engine made it from tensor headers: no file of metadata holds it."""
+        return self.file == HEADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +172,22 @@ class Twin:
     pointer: str
     """Where its entries stand, or would stand."""
     ignore: tuple[Entry, ...]
+    null: bool = False
+    """Whether `null` stands in the place of the entries, or no object for keys to go into."""
+    otherwise: tuple[str, ...] = ()
+    """What else it says otherwise than the file that vLLM reads, each a noun."""
+    stated: Mapping[str, Json] | None = None
+    """The object, where the entries are keys of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Entries that stand where some releases do not look for them."""
+
+    releases: str
+    """The releases that do not, as a specifier."""
+    pointer: str
+    """Where all releases look first, and where nothing stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +212,12 @@ class QuantView:
     """Whether the entries are keys of an object."""
     stub: Json = None
     """The value of a new key."""
+    foremost: bool = False
+    """Whether new keys go before the others: the first that fits decides, not all exempt."""
     null: bool = False
     """Whether `null` stands in the place of the entries."""
     twins: tuple[Twin, ...] = ()
+    unread: Unread | None = None
 
 
 # --- what the engine builds --------------------------------------------------

@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 
 from mtpfix import quant
 from mtpfix.checkpoint import strict
+from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft, by_architecture, by_tensors
+from mtpfix.engines.vllm.methods.scan import reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView
+from mtpfix.quant import foreign
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Opened:
         view: the quantization metadata; None if there is none, or no dialect for it.
         method: the quantization method as the metadata names it.
         checkpoint: the listing and the headers of the shards that matter.
+        inventory: its tensors by module.
         unknown: why the target cannot be judged, or None.
         other: the draft that it holds in the place of an MTP block, or that it is; or None.
     """
@@ -36,6 +40,7 @@ class Opened:
     view: QuantView | None
     method: str | None
     checkpoint: Checkpoint
+    inventory: Inventory
     unknown: UnknownError | None = None
     other: OtherDraft | None = None
 
@@ -70,21 +75,25 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     view: QuantView | None = None
     method = quant.method_of(place) if place is not None else None
     if other is not None:
-        return Opened(config, known, None, method, Checkpoint(found, {}), other=other)
+        closed = Checkpoint(found, {})
+        return Opened(config, known, None, method, closed, Inventory(closed), other=other)
     if place is not None and known is None:
         unknown = unknown_family(config)
     elif place is not None:
         try:
-            view = quant.read(place)
+            view = quant.read(place, found.configs)
         except UnknownError as error:
-            unknown = error
+            unknown = error if method else foreign.unnamed(place)
+    else:
+        unknown = foreign.beside(found.files)
     wanted: Sequence[str] = ()
     try:
-        wanted = _wanted(found, known, config, trunk) if known is not None else ()
+        every = trunk or (view is not None and reads_headers(view))
+        wanted = _wanted(found, known, config, every) if known is not None else ()
     except UnknownError as error:
         unknown = unknown or (error if place is not None else None)
     checkpoint = open_shards(source, found, wanted)
-    return Opened(config, known, view, method, checkpoint, unknown)
+    return Opened(config, known, view, method, checkpoint, Inventory(checkpoint), unknown)
 
 
 def config_of(found: Listing) -> Mapping[str, Json]:
@@ -118,7 +127,7 @@ def _in_place_of_mtp(
     with suppress(UnknownError):  # comes to light where the names are needed
         context = names.context(known, config, policy.covered_releases()[-1], "cuda")
         roots = names.disk_roots(known, context)
-        return by_tensors(name for name in found.shards if name.startswith(roots))
+        return by_tensors([name for name in found.shards if name.startswith(roots)])
     return None
 
 
@@ -132,7 +141,7 @@ def _wanted(
     roots = names.disk_roots(known, context)
     draft = names.modules(known, context, "draft")
     lone = {f"{member}.weight" for m in draft for member in m.members if "*" not in member}
-    return tuple(name for name in found.shards if name.startswith(roots) or name in lone)
+    return [name for name in found.shards if name.startswith(roots) or name in lone]
 
 
 def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:
@@ -145,6 +154,6 @@ def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:
     return replace(
         opened,
         config=config_of(found),
-        view=quant.read(place) if place is not None else None,
+        view=quant.read(place, configs) if place is not None else None,
         checkpoint=replace(opened.checkpoint, listing=found),
     )

@@ -15,6 +15,7 @@ from mtpfix.checkpoint.precision import MISSING, split_name
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.vllm import live, names, outcome, policy
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError
@@ -100,16 +101,23 @@ def verify(
     if family is None or place is None:
         what = "the architecture" if family is None else "the quantization metadata"
         raise UnknownError(f"nothing to compare: {what} is not known", "see `mtpfix families`")
+    view = quant.read(place, found.configs)
+    if found.target.kind == "hub" and reads_headers(view):
+        raise UnknownError(
+            "under this metadata vLLM reads the weights' headers, which a repo's metadata lack",
+            f"hf download {found.target.name} --revision {found.target.revision} --local-dir DIR, "
+            "and give DIR",
+        )
     with _folder(found) as folder:
         answer = live.ask(folder, python=python, tolerant=True, timeout=timeout)
     known = policy.policy(family)
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    context = names.context(known, config, release, "cuda")
+    context = names.context(known, config, release, "cuda", view.method)
     context = names.drafting(known, context, found.shards)
-    case = _case(source, found, known, context)
-    view = quant.read(place)
-    predicted = predict(known, view, context, (*case.draft, *case.trunk))
+    case = _case(source, found, known, context, every=reads_headers(view))
+    seen = scanned(view, case.inventory)
+    predicted = predict(known, seen, context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
     failures = tuple(f"{failure.phase}: {failure}" for failure in answer.failures)
     wrong = failures or any(row.agrees is False for row in rows)
@@ -138,11 +146,11 @@ def _folder(found: Listing) -> Iterator[Path]:
         yield Path(made)
 
 
-def _case(source: Source, found: Listing, known: Policy, context: Context) -> Case:
-    """The checkpoint with the headers of the tensors that belong to the draft."""
+def _case(source: Source, found: Listing, known: Policy, context: Context, *, every: bool) -> Case:
+    """The checkpoint with every header, or with those of the tensors that belong to the draft."""
     draft = names.modules(known, context, "draft")
     members = {member for module in draft for member in written_out(module)}
-    wanted = [name for name in found.shards if split_name(name)[0] in members]
+    wanted = [name for name in found.shards if every or split_name(name)[0] in members]
     return Case(known, context, Inventory(open_shards(source, found, wanted)))
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtpfix import quant
+from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.mapper import in_force
+from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
-from mtpfix.model import Decision, JsonFile, Module, Part, Platform
-from tools import recording
+from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
+from tools import headers, recording
 from tools.recording import Case, Outcome, read
 
 PARTS: tuple[Part, ...] = ("trunk", "draft")
@@ -72,7 +74,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if place is None:
         yield f"no quantization found in {case.config}"
         return
-    view = quant.read(place)
+    view = _with_headers(quant.read(place), case)
     context = names.context(known, case.config, case.release, platform, view.method)
     modules = [
         module for part in PARTS for module in names.modules(known, context, part) if module.asks
@@ -91,6 +93,15 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     yield from _refused(case, decisions)
     yield from _refusal(case, unmet(known, context, view))
     yield from _decisions(case, decisions)
+
+
+def _with_headers(view: QuantView, case: Case) -> QuantView:
+    """The metadata, with the list from the headers where the case had such."""
+    stored = headers.wanted(case.ignore_name)
+    if stored is None:
+        return view
+    header = headers.tensors(case.family, case.variant, view.method, stored)
+    return scanned(view, Inventory(headers.checkpoint(header)))
 
 
 def _refused(case: Case, decisions: Iterable[Decision]) -> Iterator[str]:

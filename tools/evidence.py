@@ -17,7 +17,7 @@ from typing import Any
 from mtpfix import quant
 from mtpfix.engines.vllm import policy
 from mtpfix.model import JsonFile
-from tools import schemes
+from tools import schemes, tiny
 from tools.recording import files, read
 
 Table = dict[str, dict[str, list[str]]]
@@ -37,13 +37,14 @@ def recorded() -> tuple[Table, dict[str, int]]:
     found: Table = {}
     decisions: Counter[str] = Counter()
     for path in files(ROOT / "tests" / "conformance"):
-        methods: dict[str, str] = {}
+        methods: dict[tuple[str, str], str] = {}
         for case in read(path):
             if not case.scheme:
                 continue
-            if case.scheme not in methods:
-                methods[case.scheme] = method_of(case.config)
-            method = methods[case.scheme]
+            asked = (case.scheme, case.ignore_name)  # entries may name another algorithm
+            if asked not in methods:
+                methods[asked] = method_of(case.config)
+            method = methods[asked]
             decisions[method] += len(case.outcomes)
             family = policy.recognise(case.config) or ""
             releases = found.setdefault(method, {}).setdefault(family, [])
@@ -67,7 +68,8 @@ def proved() -> Table:
         r"^\| (\w+) \| (\S+) \|.*\| ([^|]*) \|$", page, re.MULTILINE
     ):
         if scheme in schemes.named() and after.startswith("clean"):
-            method = method_of({"quantization_config": schemes.quantization(scheme)})
+            config = {**tiny.config(family), "quantization_config": schemes.quantization(scheme)}
+            method = method_of(config)
             families = found.setdefault(method, {}).setdefault(scheme, [])
             if family not in families:
                 families.append(family)

@@ -42,8 +42,18 @@ COPIES = {
     ".output.weight": ("lm_head.weight",),
 }
 """Ends of names in the MTP block, and the tensors of the trunk that they repeat."""
-COARSE = ("ct-fp8-block", "fp8-block", "awq", "gptq", "gptq-blocks", "auto-round")
+COARSE = (
+    "ct-fp8-block",
+    "fp8-block",
+    "modelopt-fp8-block",
+    "awq",
+    "gptq",
+    "gptq-blocks",
+    "auto-round",
+)
 """Schemes whose blocks or words are larger than the smallest matrices, which are left out."""
+SCANNED = ("awq", "gptq")
+"""Schemes that need no list: the engine then reads the headers."""
 SCHEMES = (NONE, *schemes.named())
 
 
@@ -109,7 +119,8 @@ def forge(
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
     save(out, weights, block, shards)
-    listed = None if ignore is None and not kept else [*(ignore or ()), *kept]
+    absent = ignore is None and (not kept or scheme in SCANNED)
+    listed = None if absent else [*(ignore or ()), *kept]
     stated = None if scheme == NONE else quantization(scheme, quantized)
     config = with_quantization(config, stated, listed)
     for file, value in {"config.json": config, **schemes.companions(config)}.items():
@@ -136,7 +147,8 @@ def quantization(scheme: str, quantized: Mapping[str, str]) -> schemes.Quantizat
 def uncut(trunk: Iterable[Stored], config: tiny.Config, scheme: str) -> list[str]:
     """What is too small to be cut into blocks or words, and no recipe quantizes."""
     names = (stored.name.removesuffix(".weight") for stored in trunk)
-    small = [name for name in names if name.endswith((".in_proj_a", ".in_proj_b"))]
+    ends = (".in_proj_a", ".in_proj_b", *((".g_proj",) if scheme == "awq" else ()))
+    small = [name for name in names if name.endswith(ends)]
     vision = "vision_config" in config and schemes.dialect(scheme) == "compressed-tensors"
     return [*small, "re:.*visual.*"] if vision else small
 

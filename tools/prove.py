@@ -54,7 +54,15 @@ class Proof:
     faults: tuple[str, ...]
 
 
-def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf16") -> Proof:
+def prove(
+    server: Server,
+    family: str,
+    scheme: str,
+    folder: Path,
+    mtp: Mtp = "bf16",
+    *,
+    listed: bool = True,
+) -> Proof:
     """Makes one checkpoint in `folder` and proves its repair.
 
     Args:
@@ -63,8 +71,11 @@ def prove(server: Server, family: str, scheme: str, folder: Path, mtp: Mtp = "bf
         scheme: quantization of the trunk.
         mtp: how the MTP block is stored.
         folder: an empty folder; changed by the repair.
+        listed: whether the metadata has a list of what it leaves unquantized.
     """
-    forged = forge(family, folder, scheme, variant=tiny.variant(family, scheme), mtp=mtp)
+    ignore = ("lm_head",) if listed else None
+    variant = tiny.variant(family, scheme)
+    forged = forge(family, folder, scheme, variant=variant, mtp=mtp, ignore=ignore)
     release = server.about["vllm"].split("+")[0]
     # The CUDA classes are what the engine is made to build, on a CPU.
     report = api.inspect(folder, vllm=[release]).engines[0]
@@ -197,6 +208,7 @@ def main() -> int:
     parser.add_argument("--family", action="append", choices=tiny.families())
     parser.add_argument("--scheme", action="append")
     parser.add_argument("--mtp", default="bf16", choices=("bf16", "quantized", "mixed"))
+    parser.add_argument("--no-list", action="store_true", help="forge without a list")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     proofs: list[Proof] = []
@@ -213,7 +225,8 @@ def main() -> int:
                         file=sys.stderr,
                     )
                     continue
-                proof = prove(server, family, scheme, folder, args.mtp)
+                listed = not args.no_list
+                proof = prove(server, family, scheme, folder, args.mtp, listed=listed)
                 proofs.append(proof)
                 print(f"{family} {scheme}: {proof.before} -> {proof.after}", file=sys.stderr)
                 for fault in proof.faults:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtpfix.engines.vllm.live import Answer, Server
-from tools import disk, environments, recording, tiny
+from tools import disk, environments, headers, mixtures, recording, tiny
 from tools import schemes as recipes
 from tools.recording import Recorder, Unquantized, Variant, with_quantization, write_release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Json = Any
 
@@ -240,6 +240,20 @@ def wild(method: str, names: Names) -> dict[str, Unquantized]:
     return found
 
 
+def mixed(names: Names) -> dict[str, Unquantized]:
+    """The metadata that names what is quantized, by name."""
+    return {
+        **mixtures.questions(
+            trunk=names.trunk,
+            disk=names.disk,
+            shards=[shards(name, names) for name in names.linears],
+            fused=names.linears,
+            experts=names.experts,
+            weights=names.expert_weights,
+        )
+    }
+
+
 def questions(family: str, variant: str, method: str) -> Iterator[Question]:
     """What to ask about one variant of a family."""
     if method != recording.MAIN:
@@ -269,7 +283,29 @@ def _of_method(family: str, variant: str, method: str) -> Iterator[Question]:
         return
     own = (name for name in recipes.wild(method) if recipes.fits(name, family))
     yield from (Question(main, name) for name in (*SPELLED, *EXPERTS, *own))
-    yield from (Question(scheme, name) for scheme in others for name in TELLING)
+    for scheme in others:
+        layered = "quantized_layers" in schemes(method)[scheme]
+        yield from (Question(scheme, name) for name in (mixtures.NAMES if layered else TELLING))
+
+
+LEAN = frozenset(
+    (
+        *(*TELLING, "block", "bare_star", "flat_excluded", "nested", *mixtures.NAMES),
+        *("fused", "expert_1", "root", "whole_layers", "null", "lm_head", "lm_head_too"),
+        *("headers:bf16", "headers:mixed", "headers:quantized"),
+        *("plus_wins", "minus_first", "blocks_half", "blocks_trunk", "blocks_empty"),
+        *("act_order", "act_order_channel", "asymmetric"),
+    )
+)
+"""What is left of the lists where a recording is to be lean."""
+
+
+def lean(asked: Iterable[Question], variant: str, method: str) -> Iterator[Question]:
+    """The questions that tell releases apart: no variants, few lists."""
+    main = next(iter(schemes(method)))
+    for scheme, name in asked if variant == tiny.BASE else ():
+        if name in LEAN and (scheme == main or name not in TELLING[2:]):
+            yield Question(scheme, name)
 
 
 LISTS = tuple(ignores(Names((), (), {}, (), (), ("", "", ""), 1)))
@@ -285,35 +321,39 @@ def ask(server: Server, folder: Path, config: tiny.Config) -> Answer:
     return server.ask(folder, tolerant=True)
 
 
-def record(server: Server, family: str, method: str, command: str) -> Recorder:
-    """Asks everything about one family under one method."""
+def record(
+    server: Server, family: str, method: str, command: str, *, brief: bool = False
+) -> Recorder:
+    """Asks everything about one family under one method, or in brief what tells most."""
     own = command if method != recording.MAIN else ""
     recorder = Recorder(family, schemes(method), command=own)
     with tempfile.TemporaryDirectory() as scratch:
         for variant in tiny.variants(family):
-            if next(questions(family, variant, method), None) is None:
+            asked = list(questions(family, variant, method))
+            asked = list(lean(asked, variant, method)) if brief else asked
+            if not asked:
                 continue
-            record_variant(server, recorder, variant, method, Path(scratch))
+            record_variant(server, recorder, variant, asked, Path(scratch))
             if recorder.refused == set(recorder.schemes):
                 break  # whatever the variant
     return recorder
 
 
 def record_variant(
-    server: Server, recorder: Recorder, variant: str, method: str, scratch: Path
+    server: Server, recorder: Recorder, variant: str, asked: list[Question], scratch: Path
 ) -> None:
-    """Asks everything about one variant of a family; once what vLLM refuses to read."""
+    """Asks about one variant of a family; once what vLLM refuses to read."""
     family, known = recorder.family, recorder.schemes
+    method = next(iter(known.values()))["quant_method"]
     config = tiny.config(family, variant)
     main = schemes(recording.MAIN)[MAIN]
     first = ask(server, scratch, with_quantization(config, main, ["lm_head"]))
     recorder.patches = [patch for patch in first.patches if patch not in server.patches]
     names = names_of(family, variant, first)
-    asked = list(questions(family, variant, method))
     if any(failure.phase == "config" for failure in first.failures):
         asked = [question for question in asked if question.scheme][:1]
     wanted = {question.ignore for question in asked}
-    lists = {**ignores(names), **wild(method, names)}
+    lists = {**ignores(names), **wild(method, names), **mixed(names)}
     table = Variant(config, {name: found for name, found in lists.items() if name in wanted})
     recorder.variants[variant] = table
     for question in asked:
@@ -321,9 +361,13 @@ def record_variant(
             continue
         scheme = known[question.scheme] if question.scheme else None
         changed = with_quantization(config, scheme, table.ignores[question.ignore])
+        stored = headers.wanted(question.ignore)
+        made = None if stored is None else headers.tensors(family, variant, method, stored)
+        headers.place(scratch, made)
         answer = ask(server, scratch, changed)
         recorder.add(variant, *question, answer)
-        if question.scheme and any(failure.phase == "config" for failure in answer.failures):
+        refused = any(failure.phase == "config" for failure in answer.failures)
+        if question.scheme and refused and not question.ignore.startswith("config:"):
             recorder.refused.add(question.scheme)  # whatever its list says
     told = {row["ignore"] for row in recorder.rows(variant)}
     table.ignores = {name: found for name, found in table.ignores.items() if name in told}
@@ -337,6 +381,7 @@ def record_release(
     *,
     timeout: float,
     method: str = recording.MAIN,
+    brief: bool = False,
 ) -> None:
     """Asks a release about families, and writes the answers into a folder.
 
@@ -352,10 +397,10 @@ def record_release(
             made = {"command": command, **server.about, "patches": server.patches}
             write_release(folder, release, made, schemes(method))
         else:
-            command += f" --method {method}"
+            command += f" --method {method}" + (" --lean" if brief else "")
         for family in families:
             begin = time.monotonic()
-            recorder = record(server, family, method, command)
+            recorder = record(server, family, method, command, brief=brief)
             recorder.write(folder / recording.name_of(family, method))
             seconds = time.monotonic() - begin
             print(f"{release} {family}: {recorder.summary()}, {seconds:.0f} s", flush=True)
@@ -368,7 +413,13 @@ def main() -> None:
     families = options.family or list(tiny.families())
     folder = options.out / release
     record_release(
-        release, options.home, folder, families, timeout=options.timeout, method=options.method
+        release,
+        options.home,
+        folder,
+        families,
+        timeout=options.timeout,
+        method=options.method,
+        brief=options.lean,
     )
 
 
@@ -378,6 +429,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--release", required=True, choices=environments.releases())
     parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
     parser.add_argument("--method", default=recording.MAIN, choices=recipes.dialects())
+    parser.add_argument("--lean", action="store_true", help="ask only what tells most")
     parser.add_argument("--home", type=Path, default=environments.HOME, help="see environments.py")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--timeout", type=float, default=300)

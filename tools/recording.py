@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tools.headers import wanted
 from tools.schemes import unquantized
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ RELEASE = "release.json"
 MAIN = "compressed-tensors"
 """The method that every family is recorded with."""
 ABSENT, UNQUANTIZED, ERROR = "-", ".", "!"
+_ABOUT_IT = ("quantiz", "awq", "gptq")
+"""Words of messages that are about the quantization metadata."""
 FIXED = {ABSENT: "not asked", UNQUANTIZED: "unquantized", ERROR: "error"}
 
 
@@ -85,10 +88,8 @@ class Case:
     def refused(self) -> str | None:
         """The exception by which vLLM refuses the quantization metadata as a whole, if it does."""
         found = (f for f in self.failures if f["phase"] == "config")
-        return next(
-            (f"{f['type']}: {f['message']}" for f in found if "quantiz" in f["message"].lower()),
-            None,
-        )
+        told = (f for f in found if any(word in f["message"].lower() for word in _ABOUT_IT))
+        return next((f"{f['type']}: {f['message']}" for f in told), None)
 
     @property
     def id(self) -> str:
@@ -172,7 +173,7 @@ def _case(data: Json, row: Json) -> Case:
             if letter != ABSENT
         ),
         packed=row.get("packed", variant["packed"]),
-        ignore=row.get("ignore_after", listed(ignore)),
+        ignore=row.get("ignore_after", None if wanted(row["ignore"]) else listed(ignore)),
         targets=row.get("targets_after") or given + row.get("added", variant["added"]),
         shared=row.get("shared", variant["shared"]),
         failures=tuple(row.get("failures", ())),
@@ -207,7 +208,7 @@ def listed(ignore: Unquantized) -> list[str]:
 def targets(quantization: dict[str, Json]) -> list[str]:
     """Every target of a configuration, in order."""
     groups = quantization.get("config_groups", {}).values()
-    return [target for group in groups for target in group["targets"]]
+    return [target for group in groups for target in group.get("targets", ())]
 
 
 @dataclass
@@ -306,7 +307,8 @@ class Recorder:
             rows = [{"param": u.param, "cls": u.cls, "kind": u.kind} for u in answer.unasked]
             table.defaults = {**said, **after, "unasked": rows}
         rest: dict[str, Json] = {**said, **after}
-        if list(answer.ignore or ()) != listed(table.ignores.get(ignore)):
+        unlike = list(answer.ignore or ()) != listed(table.ignores.get(ignore))
+        if unlike and wanted(ignore) is None:  # what comes from headers is a set
             rest["ignore_after"] = None if answer.ignore is None else list(answer.ignore)
         if answer.failures:
             rest["failures"] = [

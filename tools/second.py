@@ -154,7 +154,10 @@ class _Check:
                     yield {**base, **dict(some)}
 
     def _mapper(self) -> Iterator[str]:
-        """Rules that drop or stack weights do not touch the quantization config."""
+        """Rules that drop or stack weights touch no name, but the mapper runs all the same."""
+        mapped = {self._has_mapper(target) for target in self._seen.targets}
+        if mapped and any(self._fits(row) for row in self._known.rows("mappers")) not in mapped:
+            yield f"mapper: the sources have {'one' if True in mapped else 'none'}"
         theirs = [m for m in map(self._rules, self._seen.targets) if m is not None]
         ours = {
             (kind, old, new)
@@ -202,17 +205,20 @@ class _Check:
         """The rules of a target's mapper; None where they are not literals."""
         value: Any = attributes.inherited(self._read, target, "mapper")
         if value is None:
-            written = any(
-                "mapper" in attributes.class_values(cls.node)
-                for cls in self._read.bases(target)
-                if isinstance(cls.node, ast.ClassDef)
-            )
-            return None if written else set()
+            return None if self._has_mapper(target) else set()
         tables = {kind: value.get(f"orig_to_new_{kind}", {}) for kind in _KINDS}
         if not all(isinstance(table, dict) for table in tables.values()):
             return None
         rules = ((kind, old, new) for kind, t in tables.items() for old, new in t.items())
         return {rule for rule in rules if rule[2] is not None}
+
+    def _has_mapper(self, target: Defined) -> bool:
+        """Whether the class of a target, or a base of it, sets a mapper."""
+        return any(
+            "mapper" in attributes.class_values(cls.node)
+            for cls in self._read.bases(target)
+            if isinstance(cls.node, ast.ClassDef)
+        )
 
     def _fits(self, row: Any) -> bool:
         in_release = in_releases(row.get("releases", ">=0"), self._release)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 from mtpfix.checkpoint.precision import (
     MISSING,
@@ -34,6 +35,24 @@ class Stored:
     """One precision for all of them."""
     suffixes: frozenset[str]
     """Suffixes of all their tensors."""
+
+
+_FLOATS = frozenset({"BF16", "F16", "F32"})
+"""Dtypes of tensors that are not quantized."""
+_OTHER_EXPERT = re.compile(r"\.experts\.(?!0\.)\d+\.")
+_INTEGERS = frozenset({"qweight", "qzeros", "g_idx"})
+
+
+class Parent(NamedTuple):
+    """What some tensors stand below.
+
+    Attributes:
+        plain: none of them is quantized, as vLLM's scan of headers has it.
+        matrix: one of them has more than one dimension.
+    """
+
+    plain: bool
+    matrix: bool
 
 
 class Inventory:
@@ -66,6 +85,25 @@ class Inventory:
         """Suffix and full name of each tensor of one module on disk."""
         suffixes = self._suffixes.get(module, ())
         return tuple((suffix, joined_name(module, suffix)) for suffix in suffixes)
+
+    @cached_property
+    def parents(self) -> Mapping[str, Parent]:
+        """What names of tensors have before their last part, in the order of the listing.
+
+        Of routed experts, expert 0 stands for all. A tensor whose header was not read is known
+        by its name.
+        """
+        found: dict[str, Parent] = {}
+        for name in self._checkpoint.listing.shards:
+            parent, _, last = name.rpartition(".")
+            if "experts." in parent and _OTHER_EXPERT.search(parent):
+                continue
+            before = found.get(parent or name, Parent(plain=True, matrix=False))
+            tensor = self._checkpoint.tensor(name)
+            plain = last not in _INTEGERS if tensor is None else tensor.dtype in _FLOATS
+            matrix = last == "weight" if tensor is None else len(tensor.shape) > 1
+            found[parent or name] = Parent(before.plain and plain, before.matrix or matrix)
+        return found
 
     def load_order(self, name: str) -> tuple[tuple[object, ...], str]:
         """Key that sorts tensors as engines load them: by shard, numbers by value, then by name."""

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
       (?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<key>\s*:)?
     | (?P<open>[{\[]) | (?P<close>[}\]])
     | (?P<constant>-?Infinity|NaN)
-    | (?P<number>-?[0-9][0-9.eE+-]*)
+    | (?P<number>-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
     """,
     re.DOTALL | re.VERBOSE,
 )
@@ -162,22 +162,23 @@ def _located(text: str, file: str) -> BrokenFileError:
 
 
 def _find_fault(text: str) -> tuple[str, int] | None:
-    """What is wrong in a text whose JSON syntax is right, and the offset where it stands.
+    """The first fault of a text, and the offset where it stands.
 
     Slow and exact: it runs only when the parser gave up, or where a surrogate might be halved.
+    The syntax is right up to the fault; what comes behind it, the parser has not seen.
     """
     seen: list[set[str]] = []
     for token in _TOKEN.finditer(text):
         kind, word = token.lastgroup, token.group()
         if kind == "open":
             seen.append(set())
-        elif kind == "close":
+        elif kind == "close" and seen:
             seen.pop()
         elif kind in ("text", "key"):
             key = _unescaped(token["text"])
             if key is None:
                 return "holds half of a surrogate pair", token.start()
-            if kind == "key":
+            if kind == "key" and seen:
                 if key in seen[-1]:
                     return f"has the key {shown(key)} twice in one object", token.start()
                 seen[-1].add(key)
@@ -192,7 +193,10 @@ def _unescaped(literal: str) -> str | None:
     """The text that a string literal of JSON stands for; None where it is no Unicode text."""
     if "\\" not in literal:
         return literal[1:-1]
-    text: str = json.loads(literal)
+    try:
+        text: str = json.loads(literal, strict=False)
+    except ValueError:  # behind the fault
+        return literal
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -23,6 +23,12 @@ def names(
     platform: options.PlatformAll = None,
     *,
     engine_names_only: options.EngineNamesOnly = False,
+    method: Annotated[
+        str,
+        options.option(
+            "--method", metavar="NAME", help="Quantization method that the entries are for."
+        ),
+    ] = "compressed-tensors",
     revision: options.Revision = None,
     token: options.Token = None,
     output_format: options.NamesFormatOption = NamesFormat.text,
@@ -43,6 +49,7 @@ def names(
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform, PLATFORMS),
             options=Options(engine_names_only=engine_names_only),
+            method=method,
             revision=revision,
             token=token,
         )

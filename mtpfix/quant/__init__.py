@@ -10,10 +10,11 @@ in which vLLM looks for it (`ModelConfig` and `get_quant_config` of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
+from dataclasses import replace
+from types import MappingProxyType, ModuleType
 
 from mtpfix.errors import BrokenFileError, UnknownError
-from mtpfix.model import JsonFile, QuantView
+from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import (
     auto_round,
     awq,
@@ -23,26 +24,33 @@ from mtpfix.quant import (
     fp8,
     gptq,
     modelopt,
+    moe_wna16,
     mxfp4,
     quark,
 )
+from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
-__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "read"]
+__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "overriding", "read"]
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
-    "awq": awq,
+    **dict.fromkeys(awq.METHODS, awq),
     "compressed-tensors": compressed_tensors,
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
-    "gptq": gptq,
+    fp8.DEEPSEEK_V4: fp8,
+    **dict.fromkeys(gptq.METHODS, gptq),
+    "moe_wna16": moe_wna16,
     "mxfp4": mxfp4,
     **dict.fromkeys(modelopt.METHODS, modelopt),
     "quark": quark,
 }
+
+_TWINNED = (awq, gptq)
+"""Dialects that state the same in several files."""
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
 
@@ -54,20 +62,36 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
         value = config.value if config is not None else None
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            return Place("config.json", pointer, value)
+        if config is not None and isinstance(value, Mapping):
+            place = Place("config.json", pointer, value, str(config.value.get("model_type")))
+            return modelopt.elsewhere(place, configs) or place
         if value is not None:
             raise BrokenFileError(
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
+        if pointer == _PLACES[0] and (beside := modelopt.alone(configs)) is not None:
+            return beside
     return None
+
+
+def overriding(view: QuantView) -> Mapping[str, Json] | None:
+    """What vLLM must be given in the place of `quantization_config` to read what `view` says.
+
+    None: what stands in another file is read all the same.
+    """
+    if view.file == "config.json":
+        return view.raw
+    return modelopt.overriding(view) if _DIALECTS[view.method] is modelopt else None
 
 
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
-    method = place.value.get("quant_method")
-    return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
+    stated = place.value.get("quant_method")
+    if stated is None and modelopt.made(place.value):
+        return modelopt.METHOD
+    method = stated.lower().replace("_tensors", "-tensors") if isinstance(stated, str) else ""
+    return fp8.method(place) if method == fp8.METHOD else method
 
 
 def known(method: str) -> bool:
@@ -75,8 +99,12 @@ def known(method: str) -> bool:
     return method in _DIALECTS
 
 
-def read(place: Place) -> QuantView:
+def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -> QuantView:
     """The metadata, read by its dialect.
+
+    Args:
+        place: the metadata.
+        configs: the files among which it was found, for those that say the same.
 
     Raises:
         UnknownError: mtpfix has no dialect for the method.
@@ -89,5 +117,8 @@ def read(place: Place) -> QuantView:
             f"covered: {', '.join(sorted(_DIALECTS))}",
             code="MTP902",
         )
-    view: QuantView = _DIALECTS[method].read(place)
-    return view
+    dialect = _DIALECTS[method]
+    view: QuantView = dialect.read(place)
+    if dialect is modelopt:
+        return modelopt.with_twin(view, configs)
+    return replace(view, twins=twins(view, configs)) if dialect in _TWINNED else view

@@ -28,13 +28,15 @@ def read(place: Place) -> QuantView:
         BrokenFileError: a part has another type than the format allows.
     """
     where = place.at(KEY)
+    bits = place.value.get("bits")
+    if bits is not None and not _is_number(bits):
+        raise _without_bits(place.file, place.at("bits"))
     extra = mapping(place.file, where, place.value.get(KEY)) or {}
     found = keys(place.file, where, place.value.get(KEY))
     for entry in found:
         said = mapping(place.file, entry.pointer, extra[entry.text])
         if said is None or not _is_number(said.get("bits", 16)):
-            hint = 'write {"bits": 16} for a layer that is not quantized'
-            raise BrokenFileError(f"{place.file}: {entry.pointer} has no number of bits", hint)
+            raise _without_bits(place.file, entry.pointer)
     return QuantView(
         method=METHOD,
         file=place.file,
@@ -61,6 +63,11 @@ def _blocks(place: Place) -> tuple[Group, ...]:
     else:
         names = entries(place.file, where, value)
     return (Group(key, names, None, None),) if names else ()
+
+
+def _without_bits(file: str, pointer: str) -> BrokenFileError:
+    hint = 'write "bits": 4, or as many as a weight has; 16 where none is quantized'
+    return BrokenFileError(f"{file}: {pointer} has no number of bits", hint)
 
 
 def _is_number(value: Json) -> bool:

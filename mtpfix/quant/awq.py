@@ -10,6 +10,8 @@ from mtpfix.model import QuantView
 from mtpfix.quant.place import Place, entries
 
 METHOD = "awq"
+METHODS = ("awq", "awq_marlin", "auto_awq")
+"""Names that vLLM takes for it."""
 KEY = "modules_to_not_convert"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mtpfix.model import Edit, Entry, Json, QuantView, Twin
@@ -28,14 +28,29 @@ def edit(view: QuantView, change: Change) -> tuple[Edit, ...]:
 
 def _own_edits(view: QuantView, change: Change) -> Iterator[Edit]:
     pointer = view.ignore_pointer
+    if view.unread is not None:  # releases that read the new place do not read the old one too
+        texts = [entry.text for entry in changed(view, change).ignore]
+        yield Edit(view.file, view.unread.pointer, "add", texts)
+        return
     there = _below(view.raw, _path(view)) is not None
     if view.null or (view.keyed and not there):  # nothing to append to
         value = dict.fromkeys(change.add, view.stub) if view.keyed else list(change.add)
         yield Edit(view.file, pointer, "replace" if view.null else "add", value)
         return
+    if view.foremost and change.add:
+        gone = {view.ignore[index].text for index in change.remove}
+        old = _below(view.raw, _path(view))
+        yield Edit(view.file, pointer, "replace", _put_first(view, gone, change.add, old))
+        return
     for index in sorted(set(change.remove)):
         yield Edit(view.file, view.ignore[index].pointer, "remove")
     yield from _additions(view.file, pointer, change.add, view)
+
+
+def _put_first(view: QuantView, gone: Collection[str], add: Iterable[str], old: Json) -> Json:
+    """The whole object anew: the order of its keys counts, and no edit of JSON puts one first."""
+    kept = {key: value for key, value in (old or {}).items() if key not in gone}
+    return {**dict.fromkeys(add, view.stub), **kept}
 
 
 def _additions(file: str, pointer: str, add: Iterable[str], view: QuantView) -> Iterator[Edit]:
@@ -48,6 +63,15 @@ def _additions(file: str, pointer: str, add: Iterable[str], view: QuantView) -> 
 
 def _twin_edits(view: QuantView, twin: Twin, gone: set[str], add: Iterable[str]) -> Iterator[Edit]:
     """What another file needs to say the same: by text, for its order may differ."""
+    value: Json
+    if twin.null:
+        value = dict.fromkeys(add, view.stub) if view.keyed else list(add)
+        yield Edit(twin.file, twin.pointer, "add" if view.keyed else "replace", value)
+        return
+    if view.foremost and twin.stated:
+        value = _put_first(view, gone, add, twin.stated)
+        yield Edit(twin.file, twin.pointer, "replace", value)
+        return
     there = {entry.text for entry in twin.ignore}
     for entry in twin.ignore:
         if entry.text in gone:
@@ -60,9 +84,11 @@ def changed(view: QuantView, change: Change) -> QuantView:
     """The view as it would be read after `change`, without going through JSON."""
     if change == Change():
         return view
+    if view.unread is not None:
+        view = replace(view, ignore_pointer=view.unread.pointer, unread=None)
     gone = set(change.remove)
     texts = [entry.text for index, entry in enumerate(view.ignore) if index not in gone]
-    texts += change.add
+    texts = [*change.add, *texts] if view.foremost else [*texts, *change.add]
     found = tuple(_entry(view, index, text) for index, text in enumerate(texts))
     path = _path(view)
     old = _below(view.raw, path)

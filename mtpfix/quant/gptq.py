@@ -11,6 +11,8 @@ from mtpfix.model import Entry, Group, QuantView
 from mtpfix.quant.place import Place, entries, keys
 
 METHOD = "gptq"
+METHODS = ("gptq", "gptq_marlin", "auto_gptq")
+"""Names that vLLM takes for it."""
 RULES = "dynamic"
 BLOCKS = "modules_in_block_to_quantize"
 
@@ -23,11 +25,12 @@ def read(place: Place) -> QuantView:
             strings and lists of strings.
     """
     where = place.at(RULES)
+    rules = keys(place.file, where, place.value.get(RULES))
     return QuantView(
         method=METHOD,
         file=place.file,
         pointer=place.pointer,
-        ignore=keys(place.file, where, place.value.get(RULES)),
+        ignore=rules,
         ignore_pointer=where,
         groups=(Group("", _blocks(place), None, None),),
         format="gptq" if _is_marlin(place) else "gptq-plain",
@@ -35,6 +38,7 @@ def read(place: Place) -> QuantView:
         raw=place.value,
         keyed=True,
         stub={},
+        foremost=not all(rule.text.startswith("-:") for rule in rules),
         null=RULES in place.value and place.value[RULES] is None,
     )
 

@@ -2,18 +2,23 @@
 
 Read as `ModelOptQuantConfigBase.from_config` reads it
 (vLLM, `model_executor/layers/quantization/modelopt.py`): the flat form of `config.json`
-has the list `ignore`, the nested form of `hf_quant_config.json` has `exclude_modules` below
-`quantization`. Which of four methods is taken follows from `quant_algo`
-(`override_quantization_method` of each configuration class).
+has the list `ignore`, from 0.33 on also `exclude_modules` where there is no `ignore`; the
+nested form of `hf_quant_config.json` has `exclude_modules` below `quantization`. Which of
+four methods is taken follows from `quant_algo` (`override_quantization_method` of each
+configuration class).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from mtpfix.errors import BrokenFileError
-from mtpfix.model import Group, Json, QuantView
+from mtpfix.model import Group, Json, JsonFile, QuantView, Twin, Unread
 from mtpfix.quant.place import Place, entries, keys, mapping
+
+BESIDE = "hf_quant_config.json"
+"""The file that ModelOpt writes beside `config.json`, in the nested form."""
 
 METHOD = "modelopt"
 METHODS = ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
@@ -21,6 +26,9 @@ METHODS = ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
 
 NESTED = "quantization"
 """The key below which `hf_quant_config.json` has everything."""
+
+_FLAT = "/quantization_config"
+"""Where the flat form stands in `config.json`."""
 
 LAYERS = "quantized_layers"
 """Which layer has which algorithm, where `quant_algo` is MIXED_PRECISION."""
@@ -44,21 +52,121 @@ def read(place: Place) -> QuantView:
         BrokenFileError: a part has another type than the format allows.
     """
     stated, here = _stated(place)
-    key = "exclude_modules" if here else "ignore"
-    where = place.at(*here, key)
     algo = algorithm(stated)
+    method = _method(place.value.get("quant_method"), algo)
+    unnamed = method == "modelopt_mxfp8" and not algo and not here
+    key, unread = _key(place, unnamed=unnamed, nested=bool(here))
+    where = place.at(*here, key)
     return QuantView(
-        method=_method(place.value.get("quant_method"), algo),
+        method=method,
         file=place.file,
         pointer=place.pointer,
         ignore=entries(place.file, where, stated.get(key)),
         ignore_pointer=where,
         groups=tuple(_groups(place, stated, here)),
-        format=_format(algo, place.value),
+        format="mxfp8" if unnamed else _format(algo, place.value),
         files=(f"{place.file}#{place.pointer}",),
         raw=place.value,
-        null=key in stated and stated[key] is None,
+        null=key in stated and stated[key] is None and not unnamed,
+        unread=unread,
     )
+
+
+def _key(place: Place, *, unnamed: bool, nested: bool) -> tuple[str, Unread | None]:
+    """The key of the entries, and which releases do not look there.
+
+    Args:
+        place: the metadata.
+        unnamed: MXFP8 that names no algorithm has a key of its own.
+        nested: in the form of `hf_quant_config.json`.
+    """
+    if nested or unnamed:
+        return ("exclude_modules" if nested else "ignored_layers"), None
+    if "ignore" in place.value or place.value.get("exclude_modules") is None:
+        return "ignore", None
+    return "exclude_modules", Unread("<0.33", place.at("ignore"))
+
+
+def elsewhere(place: Place, configs: Mapping[str, JsonFile]) -> Place | None:
+    """The file that is read in the place of `config.json`, or None.
+
+    So it is where `config.json` gives each layer an algorithm without naming the layers
+    (`get_quant_config`).
+    """
+    other = _beside(configs)
+    algo = algorithm(place.value) or algorithm(_nested(place.value))
+    named = str(place.value.get("quant_method", "")).lower()
+    mixed = named in METHODS and algo == "MIXED_PRECISION"
+    return other if mixed and LAYERS not in place.value else None
+
+
+def overriding(view: QuantView) -> Mapping[str, Json] | None:
+    """What must stand in the place of `quantization_config`, so that it is read; None: cannot be.
+
+    As it is where the file was read alone. Where `config.json` sends vLLM to the other file,
+    only layers that are named in the flat form keep it from there.
+    """
+    if view.file != BESIDE or not view.twins:
+        return view.raw
+    nested = _nested(view.raw)
+    if nested.get("kv_cache_quant_algo") is not None:
+        return None  # the flat form says that in other words
+    names = [entry.text for entry in view.ignore]
+    flat = {key: value for key, value in nested.items() if key != "exclude_modules"}
+    return {"quant_method": METHOD, **flat, "ignore": names}
+
+
+def made(value: Mapping[str, Json]) -> bool:
+    """Whether metadata that names no method is by ModelOpt."""
+    producer = value.get("producer")
+    named = producer.get("name") if isinstance(producer, Mapping) else None
+    return named == "modelopt" or "modelopt_quant_config" in _nested(value)
+
+
+def alone(configs: Mapping[str, JsonFile]) -> Place | None:
+    """The file beside a `config.json` that says nothing of quantization, or None."""
+    return _beside(configs)
+
+
+def _beside(configs: Mapping[str, JsonFile]) -> Place | None:
+    file = configs.get(BESIDE)
+    return Place(BESIDE, "", file.value) if file and isinstance(file.value, Mapping) else None
+
+
+def _nested(value: Mapping[str, Json]) -> Mapping[str, Json]:
+    found = value.get(NESTED)
+    return found if isinstance(found, Mapping) else {}
+
+
+def with_twin(view: QuantView, configs: Mapping[str, JsonFile]) -> QuantView:
+    """The view with the other file, and what that says of the same.
+
+    Raises:
+        BrokenFileError: a part of it has another type than the format allows.
+    """
+    other = _beside(configs) if view.file != BESIDE else _flat(configs)
+    if other is None:
+        return view
+    said = read(other)
+    ours, theirs = _said(view), _said(said)
+    differ = tuple(key for key in ours if ours[key] != theirs[key])
+    twin = Twin(said.file, said.ignore_pointer, said.ignore, said.null, differ)
+    return replace(view, twins=(twin,), files=(*view.files, *said.files))
+
+
+def _flat(configs: Mapping[str, JsonFile]) -> Place | None:
+    """What `config.json` says, where another file is read."""
+    file = configs.get("config.json")
+    value = file.value.get("quantization_config") if file else None
+    return Place("config.json", _FLAT, value) if isinstance(value, Mapping) else None
+
+
+def _said(view: QuantView) -> Mapping[str, Json]:
+    """What two files must say alike besides the entries."""
+    stated: Mapping[str, Json] = view.raw.get(NESTED, view.raw)
+    named = layers(view.raw)
+    rows = {key: algorithm(row) for key, row in named.items() if isinstance(row, Mapping)}
+    return {"quant_algo": algorithm(stated), LAYERS: rows}
 
 
 def _stated(place: Place) -> tuple[Mapping[str, Json], tuple[str, ...]]:

@@ -38,7 +38,14 @@ class Candidates:
     def blocks(self) -> Iterator[tuple[str, ...]]:
         """One entry for each wholly unquantized block, by construction-time name."""
         block = self._form.block
-        return ((block(root),) for root in self._roots) if block else iter(())
+        if block is None:
+            return
+        for root in self._roots:
+            yield (block(root),)
+            if self._form.unmapped_block is not None:
+                yield (self._form.unmapped_block(root),)
+            if self._form.anywhere:  # mappers look for beginnings
+                yield from ((block(rest),) for rest in _shorter(root))
 
     def disk_blocks(self) -> Iterator[tuple[str, ...]]:
         """The same by the names on disk."""
@@ -53,7 +60,7 @@ class Candidates:
             found = [name for name in states if f"{name}.".startswith(root)]
             if found and not any(name.startswith(root) for name in spoilt):
                 alone = root.removesuffix(".")  # some modules of the block stand for themselves
-                yield (alone if found == [alone] else block(root),)
+                yield (self._form.name(alone) if found == [alone] else block(root),)
 
     def modules(self, *, by_disk: bool) -> Iterator[tuple[str, ...]]:
         """Entries for single modules that no block covers: on disk, fused, shard by shard."""
@@ -109,7 +116,7 @@ class Candidates:
         for name in wanted:
             if roots and name.startswith(tuple(roots)):
                 continue
-            root = _shortest_root(name, spoilt)
+            root = _shortest_root(name, spoilt, anywhere=self._form.anywhere)
             if root is not None and sum(other.startswith(root) for other in wanted) > 1:
                 roots[root] = None
         return list(roots)
@@ -137,25 +144,36 @@ class Candidates:
         return {name for name in self._inventory.states if not f"{name}.".startswith(roots)}
 
 
-def _shortest_root(name: str, spoilt: set[str]) -> str | None:
-    """The shortest dotted prefix of `name` that no spoilt name lies below."""
+def _shortest_root(name: str, spoilt: set[str], *, anywhere: bool) -> str | None:
+    """The shortest dotted prefix of `name` that no spoilt name lies below, or holds anywhere."""
     parts = name.split(".")
     for end in range(1, len(parts)):
         root = ".".join(parts[:end]) + "."
-        if not any(f"{other}.".startswith(root) for other in spoilt):
+        hits = (root in f"{o}." if anywhere else f"{o}.".startswith(root) for o in spoilt)
+        if not any(hits):
             return root
     return None
 
 
-def narrowed(text: str, spared: Iterable[str]) -> str:
+def _shorter(root: str) -> Iterator[str]:
+    """A dotted beginning without its first parts, as long as a name and a number are left."""
+    parts = root.split(".")
+    for start in range(1, len(parts) - 1):
+        rest = parts[start:]
+        if rest[0].isidentifier() and (len(rest) > 2 or rest[0].startswith("mtp")):  # noqa: PLR2004
+            yield ".".join(rest)
+
+
+def narrowed(text: str, spared: Iterable[str], mark: str) -> str:
     """A pattern, kept from matching some names: a look-ahead before its old body.
 
     Args:
-        text: an entry that starts with `re:`.
+        text: an entry that starts with `mark`.
         spared: names; one that ends in a dot stands for everything below it.
+        mark: what makes an entry a pattern, such as `re:`.
     """
     parts = (re.escape(n) if n.endswith(".") else f"{re.escape(n)}$" for n in sorted(spared))
-    body = text[len("re:") :]
+    body = text[len(mark) :]
     flags = re.match(r"(\(\?[aiLmsux]+\))*", body)  # must stand first
     start = flags[0] if flags else ""
-    return f"re:{start}(?!{'|'.join(parts)})(?:{body[len(start) :]})"
+    return f"{mark}{start}(?!{'|'.join(parts)})(?:{body[len(start) :]})"

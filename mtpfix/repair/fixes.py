@@ -48,9 +48,10 @@ def _fixed(finding: Finding, safe: Plan | None, trunk: Plan | None) -> Finding:
 
 
 def _touches(made: Plan, finding: Finding) -> bool:
-    """Whether a plan edits the very entry that a finding blames."""
-    return finding.where is not None and any(
-        (edit.file, edit.pointer) == (finding.where.file, finding.where.pointer)
+    """Whether a plan edits the very entry that a finding blames, or the list that is not there."""
+    where = finding.where
+    return where is not None and any(
+        edit.file == where.file and edit.pointer in (where.pointer, f"{where.pointer}/-")
         for edit in made.edits
     )
 

@@ -24,12 +24,18 @@ class Form:
         block: for everything below a prefix; None where the method has no such entry.
         unmapped: for one module, in a spelling that no name mapper touches; None where
             there is none.
+        mark: what patterns begin with; None where there are none, or none that can be told.
+        unmapped_block: the same for a block, where `block` is touched.
+        anywhere: an entry fits every name that holds it, at any place.
     """
 
     name: Spell
     experts: Spell
     block: Spell | None = None
     unmapped: Spell | None = None
+    mark: str | None = None
+    unmapped_block: Spell | None = None
+    anywhere: bool = False
 
 
 def form(method: str) -> Form:
@@ -45,16 +51,29 @@ def _below(name: str) -> str:
     return rf"re:^{re.escape(name)}\..*"
 
 
-_MODELOPT = Form(name=_as_it_is, experts=_as_it_is, block=lambda root: f"{root}*")
+def _set_apart(name: str) -> str:
+    """A wildcard that fits the name alone, and that does not begin as the name does."""
+    return f"[{name[0]}]{name[1:]}" if name else name
+
+
+_MODELOPT = Form(
+    name=_as_it_is,
+    experts=_as_it_is,
+    block=lambda root: f"{root}*",
+    unmapped=_set_apart,
+    unmapped_block=lambda root: f"{_set_apart(root)}*",
+)
 
 _FORMS: Mapping[str, Form] = {
-    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
+    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
+        mark="re:",
     ),
+    "deepseek_v4_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
@@ -62,7 +81,9 @@ _FORMS: Mapping[str, Form] = {
         name=lambda name: f"-:^{re.escape(name)}$",
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
+        mark="-:",
     ),
+    "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,
@@ -79,5 +100,6 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
+        mark="re:",
     ),
 }

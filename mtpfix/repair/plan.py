@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
+from mtpfix.model import Edit, Entry, Module, ModuleReport, QuantView, State
 from mtpfix.quant import Change
 from mtpfix.repair.candidates import Candidates, narrowed
+from mtpfix.repair.forms import form
+from mtpfix.repair.headers import stand_ins
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Plan:
         added: new entries. removed: entries that go.
         unresolved: modules that no entry can mend, with the reason.
         refused: why no edit is offered although something is wrong, or None.
+        headers: new entries that say what the engine read in tensor headers before.
     """
 
     view: QuantView
@@ -61,6 +66,7 @@ class Plan:
     removed: tuple[str, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     refused: str | None = None
+    headers: tuple[str, ...] = ()
 
 
 def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
@@ -72,8 +78,37 @@ def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -
         options: what may be changed.
     """
     distinct = {case.fingerprint(view): case for case in reversed(cases)}
-    planner = _Planner(tuple(reversed(distinct.values())), view, options)
-    none = Change()
+    different = tuple(reversed(distinct.values()))
+    if view.method == EXEMPTS and reads_headers(view):
+        return _instead_of_headers(different, view, options)
+    return _with_list(different, view, options)
+
+
+def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Options) -> Plan:
+    """The plan where a first entry stops the engine from reading headers: the list says it all."""
+    planner, none = _Planner(cases, view, options), Change()
+    hidden = planner.hidden()
+    if not planner.wrong(none) and not hidden:
+        return Plan(view, unresolved=planner.unresolved(none))
+    refused = None
+    for base in stand_ins(cases[0], view, hidden):
+        made = _with_list(cases, quant.changed(view, Change(add=base)), options)
+        whole = Change(add=tuple(entry.text for entry in made.view.ignore))
+        refused = made.refused or _refusal(planner, whole)
+        if refused is None and planner.helps(whole):
+            return Plan(
+                view=quant.changed(view, whole),
+                edits=quant.edit(view, whole),
+                added=whole.add,
+                unresolved=made.unresolved,
+                headers=base,
+            )
+    return Plan(view, unresolved=planner.unresolved(none), refused=refused)
+
+
+def _with_list(cases: tuple[Case, ...], view: QuantView, options: Options) -> Plan:
+    """The plan where nothing but the entries of the metadata counts."""
+    planner, none = _Planner(cases, view, options), Change()
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
         return Plan(view, unresolved=planner.unresolved(none))
@@ -131,6 +166,21 @@ def _paired(
         yield old, same.get(module) or holder[module.members[0]]
 
 
+class _Moves(NamedTuple):
+    """Names of trunk modules whose decision a change alters."""
+
+    away: list[str]
+    """From what is on disk, or from one fault to another."""
+    healed: list[str]
+    """To what is on disk."""
+
+
+def _asked(case: Case, module: Module) -> tuple[str, ...]:
+    """The names that vLLM asks about in order to decide about `module`."""
+    packed = packed_mapping(case.policy, case.context, module.part)
+    return asked_names(module, packed, case.context.method)
+
+
 class _Planner:
     """Tries changes of one ignore list against all cases."""
 
@@ -138,8 +188,13 @@ class _Planner:
         self._cases = cases
         self._view = view
         self._options = options
-        self._trunk = [case.judged(view, case.trunk) for case in cases]
-        self._judged: dict[Change, list[tuple[ModuleReport, ...]]] = {}
+        self._trunk = [case.part(view, "trunk") for case in cases]
+        self._asked = [
+            [_asked(case, report.decision.module) for report in reports]
+            for case, reports in zip(cases, self._trunk, strict=True)
+        ]
+        self._judged = {Change(): [case.part(view, "draft") for case in cases]}
+        self._moves: dict[Change, _Moves] = {}
         self._candidates = Candidates(cases, self._draft(Change()))
 
     # --- judging a change ----------------------------------------------------
@@ -168,42 +223,45 @@ class _Planner:
 
     def moved(self, change: Change) -> list[str]:
         """Trunk modules whose decision `change` alters, unless the user lets it mend them."""
-        moved = self._moved(change, healed=False)
-        return moved if self._options.repair_trunk else moved + self._moved(change, healed=True)
+        moves = self._moved(change)
+        return moves.away if self._options.repair_trunk else moves.away + moves.healed
 
-    def _moved(self, change: Change, *, healed: bool) -> list[str]:
-        """Trunk modules that `change` moves, to what is on disk (`healed`) or elsewhere."""
+    def _moved(self, change: Change) -> _Moves:
+        """Trunk modules that `change` moves, to what is on disk or elsewhere."""
+        if change in self._moves:
+            return self._moves[change]
         view = quant.changed(self._view, change)
-        found: dict[str, None] = {}
-        unreadable = self._view.null  # then vLLM builds no layer at all
-        for case, before in zip(self._cases, self._trunk, strict=True):
-            touched = self._touched(case, before, change)
-            for old, new in _paired(case, view, touched):
+        away: dict[str, None] = {}
+        healed: dict[str, None] = {}
+        # Then vLLM builds no layer at all, or all of them as if there were no entries.
+        unreadable, unread = self._view.null, self._view.unread is not None
+        for number, case in enumerate(self._cases):
+            for old, new in _paired(case, view, self._touched(number, change)):
                 right = old.agrees is False and new.agrees is True
-                revived = right and unreadable and old.decision.built == "error"
-                if not _same(old, new) and right == healed and not revived:
-                    found[old.decision.module.name] = None
-        return list(found)
+                revived = right and (unread or (unreadable and old.decision.built == "error"))
+                if not _same(old, new) and not revived:
+                    (healed if right else away)[old.decision.module.name] = None
+        self._moves[change] = _Moves(list(away), list(healed))
+        return self._moves[change]
 
-    def _touched(
-        self, case: Case, reports: Sequence[ModuleReport], change: Change
-    ) -> list[ModuleReport]:
+    def _touched(self, number: int, change: Change) -> list[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
+        if reads_headers(self._view) != reads_headers(quant.changed(self._view, change)):
+            return list(self._trunk[number])
+        case = self._cases[number]
         gone = [self._view.ignore[index] for index in change.remove]
+        if self._view.unread is not None and change != Change():
+            gone = list(self._view.ignore)
         new = [Entry(text, "", "") for text in change.add]
-        view = replace(self._view, ignore=(*gone, *new), groups=())
+        view = replace(self._view, ignore=(*gone, *new), groups=(), unread=None)
         after = mapped(view, case.policy, case.context)
         entries = methods.valid(view.method, after.ignore, case.context.release)
-        packed = packed_mapping(case.policy, case.context, "trunk")
         broken = view.null or any(e.text.startswith("re:") for e in gone)
         return [
             report
-            for report in reports
+            for report, asked in zip(self._trunk[number], self._asked[number], strict=True)
             if (broken and report.decision.built in ("error", "unknown"))
-            or any(
-                entries.first(n)
-                for n in asked_names(report.decision.module, packed, case.context.method)
-            )
+            or any(map(entries.first, asked))
         ]
 
     def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
@@ -234,8 +292,9 @@ class _Planner:
         if not spared:
             return [gone]
         everything = set().union(*spared.values())
-        patterns = dict.fromkeys(e.text for e in spared if e.text.startswith("re:"))
-        narrow = tuple(narrowed(text, everything) for text in patterns)
+        mark = form(self._view.method).mark
+        patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
+        narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
         return [gone, Change(gone.remove, narrow)] if narrow else [gone]
 
     def _spared(self, change: Change) -> dict[Entry, set[str]]:
@@ -244,30 +303,40 @@ class _Planner:
         for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
             if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
-                packed = packed_mapping(case.policy, case.context, module.part)
-                experts = module.kind == "experts"
-                asked = asked_names(module, packed, case.context.method)
-                hit = {f"{module.name}."} if experts else asked
+                asked = _asked(case, module)
+                probed = module.kind == "experts" and module.name not in asked
+                hit = {f"{module.name}."} if probed else asked
                 spared.setdefault(self._written(entry, change), set()).update(hit)
         return spared
+
+    def hidden(self) -> frozenset[str]:
+        """Names in headers that take the scheme from quantized trunk modules, if they may not."""
+        if not self._options.repair_trunk:
+            return frozenset()
+        victims = (
+            r.decision.because for reports in self._trunk for r in reports if _lost_scheme(r)
+        )
+        return frozenset(e.spelling for e in victims if e is not None and e.derived)
 
     def helps(self, change: Change) -> bool:
         """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""
         if self.wrong(change) < self.wrong(Change()):
             return True
-        return self._options.repair_trunk and bool(self._moved(change, healed=True))
+        return self._options.repair_trunk and bool(self._moved(change).healed)
 
     def _victims(self, change: Change) -> Iterator[tuple[Case, ModuleReport]]:
         view = quant.changed(self._view, change)
         groups = [self._draft(change)]
         if self._options.repair_trunk:
-            groups.append([case.judged(view, case.trunk) for case in self._cases])
+            groups.append([case.part(view, "trunk") for case in self._cases])
         for reports in groups:
             for case, group in zip(self._cases, reports, strict=True):
                 yield from ((case, report) for report in group if _lost_scheme(report))
 
     def _written(self, entry: Entry, change: Change) -> Entry:
         """The entry of the file that an entry of the changed list was."""
+        if self._view.keyed:
+            return next(e for e in self._view.ignore if e.pointer == entry.pointer)
         index = int(entry.pointer.rpartition("/")[2])
         kept = [e for i, e in enumerate(self._view.ignore) if i not in change.remove]
         return kept[index]

@@ -19,21 +19,19 @@ import itertools
 import os
 import shutil
 import stat
-import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mtpfix.errors import ConflictError, UsageError, WriteError
+from mtpfix.repair.locking import LOCK, locked, released, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-LOCK, BACKUP = ".mtpfix.lock", ".bak-mtpfix"
+BACKUP = ".bak-mtpfix"
 TEMPORARY = ".mtpfix-tmp"  # ends the names of what is being made; they begin with a dot
-_PATIENCE = 5.0  # seconds to wait for another mtpfix that writes into the same folder
 _ELSEWHERE = "use `--output DIR` for a folder elsewhere"
 _REMEDIES = {
     errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
@@ -69,10 +67,11 @@ def write(
 ) -> Written:
     """Replaces files in `folder`, all of them or none.
 
-    The mode of a file is kept, and its owner and group where that is permitted.
-    Its old bytes stay in `NAME.bak-mtpfix`; where that holds something else, in
-    `NAME.bak-mtpfix.1`, and so on: no backup is ever overwritten, and none is
-    made twice. A file whose new bytes are the old ones is left alone.
+    The mode of a file is kept, and its owner and group where that is permitted; its
+    times are those of the write. Its old bytes, with their times, stay in
+    `NAME.bak-mtpfix`; where that holds something else, in `NAME.bak-mtpfix.1`, and so
+    on: no backup is ever overwritten, and none is made twice. A file whose new bytes
+    are the old ones is left alone.
 
     Args:
         folder: an existing folder.
@@ -90,16 +89,32 @@ def write(
         if name in {"", ".", ".."} or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a file in the folder")
     if not changed:
+        tidy(folder)
         return Written((), {})
     with _explained(f"cannot write into {folder}"):
         for name in changed:  # before locking: nothing of ours enters a Hub cache
             _refuse_link(folder / name)
-        with _locked(folder):
+        with locked(folder):
             _sweep(folder)
             # Also files that stay: the new bytes of the others were judged beside them.
             for name, (old, _) in files.items():
                 _refuse_moved(folder / name, old)
             return _Transaction(folder, changed).run(backup=backup)
+
+
+def tidy(folder: Path) -> None:
+    """Clears away what a killed run left in `folder`, unless another one is at work there.
+
+    A folder without such traces is not touched, and one that cannot be cleared is no error:
+    what is left stands in nobody's way.
+    """
+    with contextlib.suppress(OSError):
+        if not (os.path.lexists(folder / LOCK) or any(folder.glob(f".*{TEMPORARY}"))):
+            return
+        handle = take(folder / LOCK)
+        if handle is not None:
+            with released(folder / LOCK, handle):
+                _sweep(folder)
 
 
 def overlay(
@@ -137,7 +152,8 @@ def overlay(
             raise UsageError(f"{path!r} is not a path inside the folder")
     with _explained(f"cannot make {output}"):
         _check_places(source, output)
-        with _locked(output.parent):
+        with locked(output.parent):
+            _sweep(output.parent)
             for path, old in (read or {}).items():
                 _refuse_moved(source / path, old)
             return Overlay(output, tuple(sorted(files)), _build(source, output, files))
@@ -178,7 +194,10 @@ class _Transaction:
         return self._folder / f".{name}.{what}{TEMPORARY}"
 
     def _stage(self, name: str, what: str, data: bytes) -> None:
-        _create(self._temporary(name, what), data, like=(self._folder / name).stat())
+        like = (self._folder / name).stat()
+        _create(self._temporary(name, what), data, like)
+        if what != "new":  # a copy of the old file is as old as that
+            os.utime(self._temporary(name, what), ns=(like.st_atime_ns, like.st_mtime_ns))
 
     def _backup(self, name: str, old: bytes) -> str:
         """Makes sure that some backup holds `old`; returns its name."""
@@ -249,8 +268,6 @@ def _check_places(source: Path, output: Path) -> None:
 def _build(source: Path, output: Path, files: Mapping[str, bytes]) -> dict[str, str]:
     """Makes the new folder beside its place and renames it; returns how files came in."""
     made = output.parent / f".{output.name}{TEMPORARY}"
-    if made.exists():  # of a killed run: we hold the lock
-        shutil.rmtree(made)
     made.mkdir()
     links: dict[str, str] = {}
     try:
@@ -319,60 +336,6 @@ def _explained(what: str) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, _ELSEWHERE)
         raise WriteError(f"{what}: {error.strerror or error}", remedy) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder against other mtpfix runs.
-
-    The kernel holds the lock for as long as the process lives, so a lock file
-    that a killed run left is free at once.
-    """
-    path = folder / LOCK
-    deadline = time.monotonic() + _PATIENCE
-    while (handle := _take(path)) is None:
-        if time.monotonic() > deadline:
-            raise ConflictError(f"another mtpfix is writing into {folder}", "wait, then run again")
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps open files; an idle lock does no harm
-            path.unlink()
-        os.close(handle)
-
-
-def _take(path: Path) -> int | None:
-    """Opens and locks the lock file; None while another holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    mine = False
-    try:
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            _lock(handle)
-            # Whoever held it last may have removed the very file that was opened here.
-            mine = os.path.samestat(os.fstat(handle), path.lstat())
-    except OSError:
-        path.unlink(missing_ok=True)  # without locks nobody can hold it
-        raise
-    finally:
-        if not mine:
-            os.close(handle)
-    return handle if mine else None
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError from error
-else:
-    import fcntl
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _create(path: Path, data: bytes, like: os.stat_result | None = None) -> None:

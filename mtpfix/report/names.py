@@ -56,9 +56,16 @@ def _places(labels: Iterable[str], known: Iterable[ranges.Place]) -> str:
 
 
 def yaml(found: Names) -> str:
-    """The entries as a YAML list, under the key `ignore`."""
-    quoted = ("'" + inert(entry).replace("'", "''") + "'" for entry in found.entries)
-    return "ignore:\n" + "".join(f"  - {entry}\n" for entry in quoted)
+    """The entries as YAML, under the key that the quantization method has for them."""
+    quoted = ["'" + inert(entry).replace("'", "''") + "'" for entry in found.entries]
+    *above, key = found.key.split(".")
+    lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate([*above, key])]
+    indent = "  " * len(lines)
+    if found.value is None:
+        lines += [f"{indent}- {entry}" for entry in quoted]
+    else:
+        lines += [f"{indent}{entry}: {dumps(found.value)}" for entry in quoted]
+    return "\n".join(lines) + "\n"
 
 
 def json(found: Names) -> str:
@@ -71,6 +78,8 @@ def json(found: Names) -> str:
             {"releases": releases, "modules": [_view(one) for one in named]}
             for releases, named in found.groups
         ],
+        "method": found.method,
+        "key": found.key,
         "entries": found.entries,
         "assumed": found.assumed,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from mtpfix.model import Finding, Severity
+from mtpfix.model import GRADES, Finding, Grade, Severity
 from mtpfix.rules import coverage, naming, packaging, precision, presence, reach
 from mtpfix.rules.evidence import Evidence, Rule
 
@@ -26,16 +26,26 @@ _SEVERITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
 def run(evidence: Sequence[Evidence]) -> tuple[Finding, ...]:
-    """Findings of all releases, the gravest first, each with the releases that share it."""
+    """Findings of all releases, the gravest first, each with the releases that share it.
+
+    What is known of one of them less well than of the others is known so of the finding.
+    """
     merged: dict[Finding, list[str]] = {}
+    known: dict[Finding, Grade] = {}
     for item in evidence:
         label = _label(item, evidence)
         for rule in RULES:
-            for finding in map(item.graded, rule(item)):
+            for graded in map(item.graded, rule(item)):
+                finding = replace(graded, confidence="run")
                 releases = merged.setdefault(finding, [])
                 if label not in releases:
                     releases.append(label)
-    findings = [replace(found, releases=tuple(releases)) for found, releases in merged.items()]
+                grade = known.get(finding, "run")
+                known[finding] = max(grade, graded.confidence, key=GRADES.index)
+    findings = [
+        replace(found, releases=tuple(releases), confidence=known[found])
+        for found, releases in merged.items()
+    ]
     return tuple(sorted(findings, key=lambda f: (_SEVERITY[f.severity], f.code)))
 
 

@@ -82,9 +82,11 @@ class Evidence:
         return (r for r in self.report.modules if r.decision.module.part == part)
 
     def where(self, entry: Entry | None) -> Where | None:
-        """The place of an entry, with its line."""
+        """The place of an entry, with its line; of one from headers, where the list would stand."""
         if entry is None:
             return None
+        if entry.derived:
+            return self.at(self.view.file, self.view.ignore_pointer)
         return Where(entry.file, entry.pointer, self.line_of(entry.file, entry.pointer))
 
     def at(self, file: str, pointer: str) -> Where:

@@ -86,7 +86,7 @@ def _parts(whole: Iterable[str]) -> Iterator[str]:
 
 def dead_entries(evidence: Evidence) -> Iterator[Finding]:
     """MTP101, MTP104: entries that are meant for the MTP block and that vLLM never matches."""
-    if evidence.report.outcome == "no_mtp":
+    if evidence.report.outcome == "no_mtp" or _too_many(evidence):
         return
     draft = _draft_names(evidence)
     groups: dict[str, tuple[_Why, list[Entry]]] = {}
@@ -105,6 +105,15 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
             message=f"{some([e.spelling for e in entries])} never match{_s(entries)}: {why.text}",
             where=evidence.where(entries[0]),
         )
+
+
+def _too_many(evidence: Evidence) -> bool:
+    """Whether the list cannot be compared as a whole: MTP404 says so, once for all of it."""
+    try:
+        methods.of(evidence.view.method).listed(evidence.view.ignore, evidence.case.context.release)
+    except PatternError as error:
+        return error.hangs
+    return False
 
 
 def _dead(

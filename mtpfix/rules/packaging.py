@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Entry, Finding, Fix
 from mtpfix.rules.evidence import Evidence, Rule, some
+
+
+def files_disagree(evidence: Evidence) -> Iterator[Finding]:
+    """MTP401: another file says otherwise than the one that vLLM reads."""
+    view = evidence.view
+    ours = {entry.text: entry for entry in view.ignore}
+    for twin in view.twins:
+        theirs = {entry.text: entry for entry in twin.ignore}
+        alone = [entry for text, entry in ours.items() if text not in theirs]
+        other = [entry for text, entry in theirs.items() if text not in ours]
+        said = [
+            *(f"`{key}` is another" for key in twin.otherwise),
+            *([f"{some(e.text for e in alone)} {_is(alone)} missing"] if alone else ()),
+            *([f"{some(e.text for e in other)} {_is(other)} there alone"] if other else ()),
+        ]
+        if said:
+            yield Finding(
+                code="MTP401",
+                severity="warning",
+                confidence="run",
+                message=f"{twin.file} disagrees with {view.file}, which vLLM reads: "
+                f"{'; '.join(said)}",
+                where=evidence.where(other[0]) if other else evidence.at(twin.file, twin.pointer),
+                fix=Fix("let both files say the same", "display"),
+            )
+
+
+def _is(entries: Sequence[Entry]) -> str:
+    return "is" if len(entries) == 1 else "are"
 
 
 def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
@@ -44,4 +73,4 @@ def hanging_pattern(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (header_disagrees, hanging_pattern)
+RULES: tuple[Rule, ...] = (files_disagree, header_disagrees, hanging_pattern)

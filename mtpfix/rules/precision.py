@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import unmet
+from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
 from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
+from mtpfix.quant.gptq import BLOCKS
 from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some, told
 
 
@@ -62,11 +66,14 @@ def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
 
 def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP202: quantized on disk, built unquantized."""
+    unlisted = evidence.view.method == NAMES and reads_headers(evidence.view)
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
         they_are, them = told(len(reports), "MTP module")
-        cause = (
-            f"no target covers {them}" if entry is None else f"`{entry.spelling}` exempts {them}"
-        )
+        cause = _cause(entry, them)
+        fix = None
+        if entry is None and unlisted:
+            cause = f"vLLM takes its list from the tensor headers, which name {them} otherwise"
+            fix = _list_of_parts(evidence)
         yield Finding(
             code="MTP202",
             severity="error",
@@ -75,7 +82,34 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
             f"{some(names(reports))}. {_outcome(evidence, reports)}",
             modules=names(reports),
             where=evidence.where(entry),
+            fix=fix,
         )
+
+
+def _list_of_parts(evidence: Evidence) -> Fix:
+    """The list of GPTQ, by parts of names that are the same on disk and in the engine if it can."""
+    parents = evidence.case.inventory.parents
+    behind = re.compile(r"^(?:[^.\d][^.]*\.)*\d+\.")
+    tails = {
+        behind.sub("", name): None
+        for name, parent in parents.items()
+        if not parent.plain and ".experts." not in name
+    }
+    plain = [name for name, parent in parents.items() if parent.plain and parent.matrix]
+    if not tails or any(tail in name for name in plain for tail in tails):
+        return Fix(
+            f"list in `{BLOCKS}` all that is quantized, the draft by vLLM's names", "display"
+        )
+    return Fix(f"give the list: `{json.dumps({BLOCKS: list(tails)})[1:-1]}`", "display")
+
+
+def _cause(entry: Entry | None, them: str) -> str:
+    """Why modules are exempt."""
+    if entry is None:
+        return f"no target covers {them}"
+    if entry.derived:
+        return f"no list is given, and `{entry.spelling}` in the tensor headers exempts {them}"
+    return f"`{entry.spelling}` exempts {them}"
 
 
 def schemes_differ(evidence: Evidence) -> Iterator[Finding]:
@@ -116,8 +150,11 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
         error = decision.error or ""
         unread = report.limit is not None and report.limit.phase == "config"  # MTP304
         if decision.built == "error" and not decision.halved and not unread:
-            groups.setdefault((decision.because, error), []).append(report)
-    for (entry, error), reports in groups.items():
+            name = decision.module.name
+            worded = error.replace(name, "{name}") if name else error
+            groups.setdefault((decision.because, worded), []).append(report)
+    for (entry, worded), reports in groups.items():
+        error = worded.replace("{name}", reports[0].decision.module.name)
         yield Finding(
             code="MTP205",
             severity="error",

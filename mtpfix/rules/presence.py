@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import absent_layers
 from mtpfix.engines.vllm.names import disk_roots
-from mtpfix.model import Finding, Fix, ModuleReport, State
+from mtpfix.model import Finding, Fix, ModuleReport, Problem, State, Where
 from mtpfix.rules.evidence import Evidence, Rule, some
 
 _GRAFT = "copy the MTP tensors over from the original model, or set the count to 0"
@@ -109,7 +109,17 @@ def _lacks_weights(report: ModuleReport) -> bool:
 def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
     """MTP004, MTP005: MTP tensors in files that the index does not name."""
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    for problem in evidence.checkpoint.problems:
+    yield from unindexed(evidence.checkpoint.problems, roots)
+
+
+def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[Finding]:
+    """The same of a checkpoint whose metadata is not known.
+
+    Args:
+        problems: those of the files.
+        roots: what names of MTP tensors begin with.
+    """
+    for problem in problems:
         lost = [name for name in problem.tensors if name.startswith(roots)]
         if problem.kind in ("not_in_index", "shadowed_index") and lost:
             yield Finding(
@@ -118,7 +128,7 @@ def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
                 confidence="run",
                 message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the index "
                 "names it: vLLM does not read it.",
-                where=evidence.at(problem.file, ""),
+                where=Where(problem.file, ""),
                 fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
             )
         if problem.kind == "shadowed_index":
@@ -128,7 +138,7 @@ def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
                 confidence="read",
                 message="model.safetensors lies beside an index that does not name it: vLLM reads "
                 "the index, other tools (huggingface_hub, compressed-tensors) the single file.",
-                where=evidence.at(problem.file, ""),
+                where=Where(problem.file, ""),
                 fix=Fix("rename or remove model.safetensors, or name it in the index", "display"),
             )
 

@@ -1,15 +1,16 @@
 """Public cases: each is a checkpoint as people met it, judged and repaired as `expected.json` says.
 
-`expected.json` of a case holds what it is (`repo`, `method`, `says`, `sources`; `note` where real
-vLLM speaks against it) and, for each of its checkpoints, what `judged` must come to, release by
-release, and what the `repair` must be.
+`expected.json` of a case holds what it is (`repo`, `method`, `says`, `sources`), whether vLLM
+`agrees` with that, `differs`, or the case is about an engine or tool `elsewhere` (`agreement`,
+with a `note` on what vLLM does instead), and, for each of its checkpoints, what `judged` must
+come to, release by release, and what the `repair` must be. `tools.cases` writes it anew.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from mtpfix import api
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import RefusedError
 from mtpfix.judgement import exit_code
-from mtpfix.model import EngineReport, Finding, Report
+from mtpfix.model import EngineReport, Report
 from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise, spelled_out
+from tools.cases import PAGE, codes, draft, page
 
 NUMBER = 49
 """How many public cases there are."""
+AGREEMENTS = ("agrees", "differs", "elsewhere")
 CHECKPOINTS = [
     pytest.param(case, name, id=f"{case.name}/{name}".removesuffix("/."))
     for case in sorted(path.parent for path in CASES.glob("*/expected.json"))
@@ -56,13 +59,15 @@ def judged(report: Report, rows: list[dict[str, Any]]) -> None:
     """Asserts the verdict of every release, and what is on disk and built for each module."""
     spoken_of = [engine.version for row in rows for engine in of(report, row["vllm"])]
     assert sorted(spoken_of) == sorted(engine.version for engine in report.engines)
+    built: Mapping[str, str] = {}
     for row in rows:
+        built = row.get("draft", built)
         for engine in of(report, row["vllm"]):
             said = [f for f in report.findings if not f.releases or engine.version in f.releases]
             assert codes(said) == row["codes"], engine.version
             assert exit_code(said, [engine]) == row["exit_code"], engine.version
             assert (engine.outcome, engine.error) == (row["outcome"], row.get("error"))
-            assert draft(engine) == spelled(row["draft"]), engine.version
+            assert draft(engine) == spelled(built), engine.version
 
 
 def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
@@ -95,13 +100,15 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
 def test_every_public_case_is_here() -> None:
     listed = (CASES / "public.txt").read_text(encoding="utf-8").split()
     assert len(set(listed)) == NUMBER
-    assert {path.parent.name for path in CASES.glob("*/expected.json")} <= set(listed)
+    assert {path.parent.name for path in CASES.glob("*/expected.json")} == set(listed)
 
 
 @pytest.mark.parametrize("case", sorted(CASES.glob("*/expected.json")), ids=lambda p: p.parent.name)
 def test_a_case_asserts_something(case: Path) -> None:
     stated = expected(case.parent)
-    assert {"repo", "method", "says", "sources", "checkpoints"} <= stated.keys()
+    assert {"repo", "method", "says", "sources", "agreement", "checkpoints"} <= stated.keys()
+    assert stated["agreement"] in AGREEMENTS
+    assert stated["agreement"] == "agrees" or stated["note"]
     folders = {
         p.parent.relative_to(case.parent).as_posix() for p in case.parent.rglob("headers.json")
     }
@@ -110,11 +117,11 @@ def test_a_case_asserts_something(case: Path) -> None:
         assert "unjudged" in checkpoint or (checkpoint["judged"] and "repair" in checkpoint)
 
 
+def test_the_page_is_made_from_the_cases() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tools.cases --page"
+
+
 # --- what is compared -----------------------------------------------------------
-
-
-def codes(findings: Iterable[Finding]) -> list[str]:
-    return sorted({finding.code for finding in findings})
 
 
 def ends(report: Report) -> list[str]:
@@ -127,21 +134,6 @@ def of(report: Report, vllm: str) -> list[EngineReport]:
     """The reports on the releases that a specifier means."""
     wanted = policy.select_releases([vllm])
     return [engine for engine in report.engines if engine.version in wanted]
-
-
-def draft(engine: EngineReport) -> dict[str, str]:
-    """Module -> how it is on disk, and what is built; those of one name are alike."""
-    found = {}
-    for module in engine.modules:
-        asked = module.decision.module
-        if asked.part == "draft" and asked.asks:
-            found[asked.name] = f"{module.disk.format or module.disk.state.value} > {built(module)}"
-    return found
-
-
-def built(module: Any) -> str:
-    decision = module.decision
-    return str(decision.scheme if decision.built == "quantized" else decision.built)
 
 
 def spelled(stated: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from mtpfix import api
 from mtpfix.advice import Names, advise
 from mtpfix.errors import MtpfixError, UnknownError, UsageError
 from mtpfix.repair.plan import Options
+from mtpfix.report import names as renderer
 from tests.unit.engines.small import (
     ALL,
     DEEPSEEK,
@@ -25,6 +26,7 @@ from tests.unit.engines.small import (
     with_list,
     write,
 )
+from tools import tiny
 
 ENGINE_ONLY = Options(engine_names_only=True)
 
@@ -126,3 +128,48 @@ def test_a_configuration_of_another_name_is_not_mistaken_for_its_neighbour(tmp_p
 def test_what_exempts_the_imagined_block_exempts_the_real_one(tmp_path: Path) -> None:
     config = with_list(GLM, advice(GLM).entries)
     assert api.check(write(tmp_path / "model", config, tensors(config)), vllm=ALL).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "entries"),
+    [
+        ("awq", ("model.layers.2.", "model.mtp_layers.0.")),
+        ("gptq", (r"-:^model\.layers\.2\..*", r"-:^model\.mtp_layers\.0\..*")),
+        ("modelopt", ("model.layers.2.*", "model.mtp_layers.0.*")),
+    ],
+)
+def test_entries_are_spelled_for_the_method(method: str, entries: tuple[str, ...]) -> None:
+    found = advise(MIMO, vllm=("all",), platforms=("cuda",), options=Options(), method=method)
+    assert found.entries == entries
+
+
+def test_a_method_without_a_list_has_no_entries() -> None:
+    with pytest.raises(UsageError, match="no entries can be named for 'mxfp4'"):
+        advise(GLM, vllm=("all",), platforms=("cuda",), options=Options(), method="mxfp4")
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_every_family_with_a_draft_that_asks_has_entries(method: str) -> None:
+    bare = []
+    for family in tiny.families():
+        config = tiny.config(family)
+        if not advise(
+            config, vllm=("newest",), platforms=("cuda",), options=ENGINE_ONLY, method=method
+        ).entries:
+            bare.append(family)
+    assert bare == ["nemotron_parse"]  # builds its draft without a quantization configuration
+
+
+def test_keyed_entries_are_written_with_their_value() -> None:
+    found = advise(GLM, vllm=("newest",), platforms=("cuda",), options=ENGINE_ONLY, method="gptq")
+    assert renderer.yaml(found) == "dynamic:\n  '-:^model\\.layers\\.2\\..*': {}\n"
+
+
+def test_deepseek_v4_is_named_under_fp8_with_the_empty_name_of_old_releases() -> None:
+    old, new = (
+        advise(DEEPSEEK_V4, vllm=vllm, platforms=("cuda",), options=ENGINE_ONLY, method="fp8")
+        for vllm in (("0.23.0",), ("newest",))
+    )
+    assert ("" in old.entries, "" in new.entries) == (True, False)
+    assert "model.layers.2.e_proj" in new.entries
+    assert new.key == "ignored_layers"

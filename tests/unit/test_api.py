@@ -14,6 +14,7 @@ from mtpfix import api
 from mtpfix.errors import (
     BrokenFileError,
     ConflictError,
+    OverrideError,
     RefusedError,
     TargetError,
     UnknownError,
@@ -121,6 +122,40 @@ def test_a_model_without_metadata_has_nothing_to_judge(tmp_path: Path) -> None:
     report = api.check(folder(tmp_path, GLM))
     assert (report.exit_code, report.engines, report.findings) == (0, (), ())
     assert "no quantization_config" in report.notes[0]
+
+
+def test_quantized_weights_without_metadata_are_not_passed_over(tmp_path: Path) -> None:
+    made = write(tmp_path / "model", GLM, tensors(with_list(GLM), quantized=["o_proj"]))
+    report = api.check(made)
+    (finding,) = report.findings
+    assert (report.exit_code, finding.code) == (1, "MTP202")
+    assert "1 MTP module is quantized on disk, but config.json has no quantization_config" in (
+        finding.message
+    )
+
+
+def test_metadata_of_another_engine_is_could_not_judge(tmp_path: Path) -> None:
+    made = folder(tmp_path, GLM)
+    (made / "quant_model_description.json").write_text('{"model_quant_type": "W8A8"}')
+    report = api.check(made)
+    assert (report.exit_code, report.findings[0].code) == (3, "MTP902")
+    assert "ModelSlim" in report.findings[0].message
+    with pytest.raises(UnknownError, match="vLLM-Ascend alone"):
+        api.rewrite(made)
+
+
+def test_metadata_without_a_method_is_told_and_so_is_a_file_outside_the_index(
+    tmp_path: Path,
+) -> None:
+    mlx = {**GLM, "quantization_config": {"bits": 4, "group_size": 64}}
+    stored = tensors(with_list(GLM))
+    made = write(tmp_path / "model", mlx, stored)
+    index = {"weight_map": dict.fromkeys(stored, "model.safetensors")}
+    (made / "model.safetensors.index.json").write_text(json.dumps(index))
+    sample.write_shard(made / "mtp.safetensors", {"model.layers.2.new.weight": ("BF16", (8, 8))})
+    report = api.check(made)
+    assert (report.exit_code, [f.code for f in report.findings]) == (3, ["MTP902", "MTP004"])
+    assert "looks like that of MLX" in report.findings[0].message
 
 
 def test_a_model_without_mtp_layers_has_no_draft(tmp_path: Path) -> None:
@@ -411,16 +446,25 @@ def test_there_is_no_override_where_nothing_is_wrong(tmp_path: Path) -> None:
 
 def test_an_override_does_not_reach_a_draft_with_its_own_configuration(tmp_path: Path) -> None:
     path = folder(tmp_path, with_list(STEP, ("lm_head",)))
-    with pytest.raises(RefusedError, match=r"vLLM 0\.32\.0, which reads"):
+    with pytest.raises(OverrideError, match=r"vLLM 0\.32\.0, which reads") as caught:
         api.override(path, vllm=["0.31.0", "0.32.0"])
+    assert caught.value.exit_code == 3
+    assert "--output" in caught.value.remedy
     assert api.override(path, vllm=["0.31.0"]).value
 
 
-def test_an_override_of_a_nested_configuration_has_not_been_tried(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [["compression_config"], ["text_config", "quantization_config"]])
+def test_the_override_stands_at_the_top_whatever_key_the_file_has(
+    keys: list[str], tmp_path: Path
+) -> None:
     config = with_list(GLM, ("lm_head",))
-    config["compression_config"] = config.pop("quantization_config")
-    with pytest.raises(UnknownError):
-        api.override(folder(tmp_path, config))
+    stated = config.pop("quantization_config")
+    value: Any = stated
+    for key in reversed(keys):
+        value = {key: value}
+    made = api.override(folder(tmp_path, {**config, **value}), options=ENGINE_ONLY)
+    expected = {**stated, "ignore": ["lm_head", BLOCK]}
+    assert json.loads(made.value) == {"quantization_config": expected}
 
 
 # --- what is imported --------------------------------------------------------
@@ -470,3 +514,12 @@ def test_a_file_that_changed_meanwhile_is_not_made_into_a_new_folder(
     with pytest.raises(ConflictError):
         api.rewrite(model, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_that_only_the_command_line_has_read_is_told(tmp_path: Path) -> None:
+    write(tmp_path, GLM, tensors(GLM))
+    config = {key: value for key, value in GLM.items() if key != "quantization_config"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "quantize_config.json").write_text('{"bits": 4}')
+    notes = api.inspect(tmp_path).notes
+    assert any("quantize_config.json is only read under `--quantization`" in n for n in notes)

@@ -20,6 +20,25 @@ def nvfp4(module: str, weight: Tensor) -> Stored:
     }
 
 
+def nvfp4_weights(module: str, weight: Tensor) -> Stored:
+    """The same without a scale for activations."""
+    stored = nvfp4(module, weight)
+    del stored[f"{module}.input_scale"]
+    return stored
+
+
+def fp8_channel(module: str, weight: Tensor) -> Stored:
+    """FP8 with a scale for each row; activations find theirs at run time."""
+    values, scale = rounding.fp8_by_row(weight)
+    return {f"{module}.weight": values, f"{module}.weight_scale": scale.squeeze(1)}
+
+
+def fp8_block(module: str, weight: Tensor) -> Stored:
+    """FP8 in blocks of 128 by 128, whose scales have a dimension for each side of a block."""
+    values, scale = rounding.fp8_by_block(weight)
+    return {f"{module}.weight": values, f"{module}.weight_scale": scale[:, None, :, None]}
+
+
 def mxfp8(module: str, weight: Tensor) -> Stored:
     """FP8 in groups of 32 with powers of two as scales."""
     values, scale = rounding.mxfp8(weight)

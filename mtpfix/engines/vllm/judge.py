@@ -9,6 +9,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
@@ -52,7 +53,8 @@ class Case:
 
     def loader_of(self, module: Module) -> outcome.Loader:
         """The loader that `module` is loaded by."""
-        return self.loader if module.part == "draft" else outcome.trunk_loader(self.context)
+        draft = module.part == "draft"
+        return self.loader if draft else outcome.trunk_loader(self.loader, self.context)
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
@@ -73,13 +75,25 @@ class Case:
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
-        decisions = predict(self.policy, view, self.context, modules)
+        seen = scanned(view, self.inventory)
+        decisions = predict(self.policy, seen, self.context, modules)
         reports = (
             outcome.judge(d, self.inventory, self.loader_of(d.module))
             for d in decisions
             if d.module.members
         )
         return tuple(self._limited(report) for report in reports)
+
+    def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
+        """`judged` for all modules of a part; many ask for the same view."""
+        if part not in self._parts or self._parts[part][0] is not view:
+            modules = self.draft if part == "draft" else self.trunk
+            self._parts[part] = view, self.judged(view, modules)
+        return self._parts[part][1]
+
+    @cached_property
+    def _parts(self) -> dict[Part, tuple[QuantView, tuple[ModuleReport, ...]]]:
+        return {}
 
     def _limits(self) -> Iterable[Row]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
@@ -134,6 +148,8 @@ def _hits(row: Row, report: ModuleReport) -> bool:
         return False
     if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
         return False
+    if decision.scheme not in row.get("schemes", [decision.scheme]):
+        return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (
         report.decision.module.name.endswith(tuple(row.get("modules", [""])))
@@ -157,8 +173,7 @@ def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
 
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
-    draft = case.judged(view, case.draft)
-    trunk = case.judged(view, case.trunk)
+    draft, trunk = case.part(view, "draft"), case.part(view, "trunk")
     verdict, error = _verdict(case, draft, trunk, unmet(case.policy, case.context, view))
     return EngineReport(
         engine="vllm",

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.expr import evaluate
-from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, fitting
+from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, fitting, in_releases
 from mtpfix.model import Entry, Part, QuantView
 
 
@@ -42,6 +42,8 @@ def _shifted(name: str, shift: Row) -> str:
 
 def in_force(view: QuantView, policy: Policy, context: Context, part: Part) -> QuantView:
     """The view as it is in force while one part is built: a draft may read it anew."""
+    if view.unread is not None and in_releases(view.unread.releases, context.release):
+        view = replace(view, ignore=())
     own = part == "draft" and policy.pick("own_config", context) is not None
     after = view if own else _renamed(view, policy, context)
     after = mapped_for_draft(after, policy, context) if part == "draft" else after

@@ -149,11 +149,16 @@ def method(name: str) -> Row:
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
       the metadata has one of them; `expects`: the format on disk that is loaded, `{format}`
       that of the metadata; `error`: the exception instead of a class. From `get_quant_method`.
+    - `activation_schemes`: the values of the key `activation_scheme`, without which vLLM refuses.
     - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
       the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
-      and those that have a default or that only some configurations have (`more`). From
-      `create_weights`.
+      and those that have a default or that only some configurations have (`more`); `packed`
+      where `weight` holds several values in one; the format on disk (`stored`), if it has
+      another name. From `create_weights`.
+    - `algorithms`: those that a release reads, where the metadata names one.
+    - `example`: the least metadata that quantizes every layer, for `mtpfix names`; left out where
+      no entry has an effect.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
       a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
     """

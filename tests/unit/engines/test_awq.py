@@ -8,7 +8,7 @@ import pytest
 
 from mtpfix.engines.vllm import names
 from mtpfix.engines.vllm.predict import predict
-from mtpfix.model import Decision
+from mtpfix.model import Decision, Platform
 from tests.unit.engines.small import GLM, NEWEST, Config, known, modules, view_of
 
 ATTN = "model.layers.2.self_attn"
@@ -83,3 +83,40 @@ def test_one_expert_exempts_none() -> None:
 def test_heads_are_asked_where_the_metadata_says_so() -> None:
     assert decisions(lm_head=True)["model.layers.2.head"].built == "quantized"
     assert decisions("head", lm_head=True)["model.layers.2.head"].built == "unquantized"
+
+
+@pytest.mark.parametrize(
+    ("release", "more", "says"),
+    [
+        (NEWEST, {"bits": 8}, "Unsupported num_bits = 8"),
+        ("0.23.0", {"bits": 8}, "only 4-bit weight quantization"),
+        (NEWEST, {"w_bit": 4, "bits": 8}, None),
+        ("0.20.2", {"quant_method": "awq_marlin"}, None),
+    ],
+)
+def test_what_cannot_be_read_is_refused_as_a_whole(
+    release: str, more: Config, says: str | None
+) -> None:
+    found = {made.error for made in decisions(release=release, **more).values()} - {None}
+    assert (says is None and not found) or all(says and says in str(error) for error in found)
+    assert bool(found) == (says is not None)
+
+
+@pytest.mark.parametrize(
+    ("release", "platform", "config", "scheme"),
+    [
+        (NEWEST, "cuda", {"moe_intermediate_size": 192}, "MoeWNA16Method"),
+        (NEWEST, "cuda", {"hidden_size": 192}, "MoeWNA16Method"),
+        (NEWEST, "cuda", {"moe_intermediate_size": 1408}, "AutoAWQMoEMethod"),
+        (NEWEST, "rocm", {"moe_intermediate_size": 1408}, "MoeWNA16Method"),
+        ("0.26.0", "cuda", {"moe_intermediate_size": 1408}, "AutoAWQMoEMethod"),
+    ],
+)
+def test_experts_that_marlin_does_not_take_fall_back(
+    release: str, platform: Platform, config: Config, scheme: str
+) -> None:
+    whole = awq({**GLM, **config}, modules_to_not_convert=["visual"])
+    context = names.context(known(whole), whole, release, platform, "awq")
+    found = names.modules(known(whole), context, "draft")
+    made = predict(known(whole), view_of(whole), context, found)
+    assert {m.scheme for m in made if m.module.kind == "experts"} == {scheme}

@@ -282,6 +282,31 @@ def test_a_pattern_of_many_pages_is_not_compiled() -> None:
         entries("re:" + "|".join(f"abc{i}" for i in range(8_000)))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a{1000000000}",
+        "(?:a{1000}){1000}",
+        "(((a{100}){100}){100}){100}",
+        "a{1000000,}",
+        "(?x)a{ 100000 0 }",
+        "(?x)a{1#,\n000000}",
+        "a{" + "9" * 5000 + "}",
+    ],
+)
+def test_a_pattern_that_fills_the_memory_is_not_compiled(body: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        entries(f"re:{body}")
+    assert caught.value.hangs
+
+
+@pytest.mark.parametrize(
+    "body", ["a{0,1000000000}", r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", r"l\.\d{1,2}\..*"]
+)
+def test_repeats_that_are_honest_are_compiled(body: str) -> None:
+    entries(f"re:{body}")
+
+
 def test_a_hang_makes_the_verdict_unknown() -> None:
     config = with_list({**DEEPSEEK, "num_hidden_layers": 0, "n_routed_experts": None}, (HANGS,))
     small = case(config, {"model.layers.0.self_attn.o_proj.weight": ("BF16", (8, 8))})

@@ -8,10 +8,11 @@ import pytest
 
 from mtpfix.engines.vllm import names
 from mtpfix.engines.vllm.methods.base import PatternError, ShardsDifferError
+from mtpfix.engines.vllm.methods.modelopt import renamed
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Entry
-from tests.unit.engines.small import ALL, GLM, NEWEST, Config, known, view_of
+from tests.unit.engines.small import ALL, GLM, MIMO, NEWEST, Config, known, view_of
 
 ATTN = "model.layers.2.self_attn"
 MLP = "model.layers.2.mlp"
@@ -22,8 +23,12 @@ def excluded(*texts: str) -> Excluded:
     return Excluded(Entry(text, "config.json", "") for text in texts)
 
 
-def decisions(release: str = NEWEST, *, algo: str = "NVFP4", **more: Any) -> dict[str, Decision]:
-    stated = {"quant_method": "modelopt", "quant_algo": algo, **more}
+def decisions(
+    release: str = NEWEST, *, algo: str | None = "NVFP4", **more: Any
+) -> dict[str, Decision]:
+    stated = {"quant_method": "modelopt", **more}
+    if algo is not None:
+        stated["quant_algo"] = algo
     config: Config = {**GLM, "quantization_config": stated}
     view, policy = view_of(config), known(config)
     context = names.context(policy, config, release, "cuda", view.method)
@@ -127,8 +132,70 @@ def test_each_algorithm_had_a_class_up_to_0_29(release: str, algo: str, scheme: 
     assert decisions(release, algo=algo)[f"{ATTN}.o_proj"].scheme == scheme
 
 
-def test_null_in_the_place_of_the_list_is_an_error() -> None:
-    assert decisions(ignore=None)[f"{ATTN}.o_proj"].built == "error"
+NESTED: Config = {"quant_algo": "NVFP4", "group_size": 16, "kv_cache_quant_algo": None,
+                  "exclude_modules": []}  # fmt: skip
+MADE: Config = {"name": "modelopt"}
+
+
+def refused(release: str = NEWEST, **fields: Any) -> str:
+    error = decisions(release, **fields)[f"{ATTN}.o_proj"].error or ""
+    return error.partition("Value error, ")[2]
+
+
+@pytest.mark.parametrize(
+    ("release", "fields", "words"),
+    [
+        (NEWEST, {"ignore": None}, "exclude_modules must be a list"),
+        (NEWEST, {"algo": None}, "Missing 'quant_algo'"),
+        (NEWEST, {"algo": "W4A16_AWQ"}, "ModelOpt currently only supports"),
+        ("0.20.2", {"algo": "W4A16_NVFP4"}, "ModelOpt currently only supports"),
+        ("0.21.0", {"algo": "W4A16_NVFP4"}, ""),
+        (NEWEST, {"quant_method": "modelopt_fp4", "algo": "FP8_PB_WO"}, "Unsupported ModelOpt"),
+        (NEWEST, {"quantization": NESTED}, ""),
+        (NEWEST, {"quantization": {"quant_algo": "NVFP4"}}, "NVFP4 quantization requires"),
+        (NEWEST, {"quantization": {"quant_algo": "MXFP8"}}, "MXFP8 quantization requires"),
+        (NEWEST, {"quantization": {"quant_algo": "FP8"}, "producer": MADE}, ""),
+        (NEWEST, {"quantization": {**NESTED, "quant_algo": "MXFP8"}, "producer": MADE},
+         "Unknown ModelOpt quant algo: MXFP8"),
+        ("0.32.0", {"quantization": {"quant_algo": "MIXED_PRECISION"}, "producer": MADE},
+         "Unknown ModelOpt quant algo: MIXED_PRECISION"),
+        ("0.33.0", {"quantization": {"quant_algo": "MIXED_PRECISION"}, "producer": MADE},
+         "MIXED_PRECISION quant_algo requires"),
+        ("0.23.0", {"quant_method": "modelopt_mxfp8", "algo": None}, "Missing 'quant_algo'"),
+        ("0.25.1", {"quant_method": "modelopt_mxfp8", "algo": None}, ""),
+        ("0.24.0", {"algo": "MXFP8"}, "Quantization method mxfp8 is an override"),
+    ],
+)  # fmt: skip
+def test_metadata_that_vllm_refuses_while_it_reads_it(
+    release: str, fields: Config, words: str
+) -> None:
+    if words.startswith("Quantization"):
+        found = decisions(release, **fields)[f"{ATTN}.o_proj"].error or ""
+        assert words in found
+    elif words:
+        assert refused(release, **fields).startswith(words)
+    else:
+        assert decisions(release, **fields)[f"{ATTN}.o_proj"].built == "quantized"
+
+
+def test_mxfp8_without_an_algorithm_has_a_key_of_its_own() -> None:
+    named = {"quant_method": "modelopt_mxfp8", "algo": None}
+    found = decisions(**named, ignored_layers=[f"{ATTN}.o_proj"], ignore=["*"])
+    assert found[f"{ATTN}.o_proj"].built == "unquantized"
+    assert found[f"{ATTN}.qkv_proj"].built == "quantized"
+    assert decisions(**named, ignored_layers=None)[f"{ATTN}.o_proj"].built == "quantized"
+
+
+@pytest.mark.parametrize(("release", "built"), [("0.24.0", "quantized"), ("0.25.1", "unquantized")])
+def test_a_mapper_that_renames_nothing_takes_stars_apart_all_the_same(
+    release: str, built: str
+) -> None:
+    stated = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["odel.layers.2*"]}
+    config: Config = {**MIMO, "quantization_config": stated}
+    view, policy = view_of(config), known(config)
+    context = names.context(policy, config, release, "cuda", view.method)
+    found = predict(policy, view, context, names.modules(policy, context, "draft"))
+    assert {d.built for d in found if d.module.name == f"{ATTN}.o_proj"} == {built}
 
 
 # --- an algorithm a layer ----------------------------------------------------
@@ -174,4 +241,11 @@ def test_an_algorithm_that_is_not_known_leaves_a_layer_plain() -> None:
 
 def test_there_must_be_layers() -> None:
     error = mixed()[f"{ATTN}.o_proj"].error or ""
-    assert error.startswith("ValueError: MIXED_PRECISION quant_algo requires a non-empty")
+    assert error.startswith("ValidationError: ")
+    assert "MIXED_PRECISION quant_algo requires a non-empty" in error
+
+
+def test_a_mapper_leaves_the_names_of_layers_whole() -> None:
+    places = ("/quantization_config/ignore/0", "/quantization_config/quantized_layers/a*")
+    entries = [Entry("a*", "config.json", place) for place in places]
+    assert [entry.text for entry in renamed(entries, lambda entry: entry)] == ["a", "a.*", "a*"]

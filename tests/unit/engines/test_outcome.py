@@ -62,6 +62,57 @@ def all_of(module: Module, store: Any = fp8) -> Tensors:
     return {name: entry for n in names for name, entry in store(n).items()}
 
 
+def nvfp4(module: str) -> Tensors:
+    return {
+        f"{module}.weight": ("U8", (8, 8)),
+        f"{module}.weight_scale": ("F8_E4M3", (8, 1)),
+        f"{module}.weight_scale_2": ("F32", ()),
+        f"{module}.input_scale": ("F32", ()),
+    }
+
+
+# --- a weight of another shape ---------------------------------------------------
+
+NVFP4 = Loader("dict", method="modelopt_fp4")
+
+
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [(O_PROJ, "AssertionError: "), (QKV, "AssertionError: "), (EXPERTS, "RuntimeError: The size"),
+     (HEAD, "RuntimeError: The size")],
+)  # fmt: skip
+@pytest.mark.parametrize("expects", ["modelopt-nvfp4", "modelopt-w4a16"])
+def test_a_plain_weight_does_not_fit_where_values_are_packed(
+    module: Module, error: str, expects: str
+) -> None:
+    report = judged(module, "quantized", all_of(module, bf16), NVFP4, expects=expects)
+    assert (report.agrees, report.consequence) == (False, "load_error")
+    assert (report.detail or "").startswith(error)
+
+
+def test_a_packed_weight_does_not_fit_a_plain_layer_whose_scales_are_dropped() -> None:
+    drops = Loader("dict", drops=True, method="modelopt_fp4")
+    report = judged(O_PROJ, "unquantized", nvfp4("a.o_proj"), drops)
+    assert (report.consequence, report.detail) == ("load_error", "AssertionError: ")
+
+
+def test_the_loader_of_a_trunk_foretells_no_exception() -> None:
+    how = Loader("unknown", method="modelopt_fp4")
+    report = judged(O_PROJ, "quantized", bf16("a.o_proj"), how, expects="modelopt-nvfp4")
+    assert (report.consequence, report.detail) == ("load_error", None)
+
+
+def test_weights_alone_need_no_scale_for_activations() -> None:
+    found = nvfp4("a.o_proj")
+    report = judged(O_PROJ, "quantized", found, NVFP4, expects="modelopt-w4a16")
+    assert report.agrees is True
+    del found["a.o_proj.input_scale"]
+    report = judged(O_PROJ, "quantized", found, NVFP4, expects="modelopt-w4a16")
+    assert report.agrees is True
+    report = judged(O_PROJ, "quantized", found, NVFP4, expects="modelopt-nvfp4")
+    assert report.consequence == "silent_garbage"
+
+
 # --- nothing wrong -----------------------------------------------------------
 
 
@@ -114,10 +165,10 @@ def test_a_lenient_module_takes_both() -> None:
         ),
         (QKV, AUTO, "AttributeError: 'QKVParallelLinear' object has no attribute 'data'"),
         (EXPERTS, AUTO, "AttributeError: Layer a.experts has no parameter 'w2_weight_scale'"),
-        (O_PROJ, trunk_loader(Context("0.32.0", "cuda", {})), None),
+        (O_PROJ, trunk_loader(DICT, Context("0.32.0", "cuda", {})), None),
         (
             O_PROJ,
-            Loader("dict", renames=((".weight_scale", ".weight_scale_inv"),)),
+            Loader("dict", renames=(("weight_scale", "weight_scale_inv"),)),
             "KeyError: 'model.o.weight_scale_inv'",
         ),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtpfix.engines.vllm import methods, policy
+from mtpfix.engines.vllm.mapper import map_name
 from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.model import Entry
 from mtpfix.repair.forms import form
@@ -42,3 +43,16 @@ def test_no_entry_of_an_unread_list_reaches_anything(method: str, release: str) 
     entries = [Entry(form(method).name(f"{ROOT}{name}"), "", "") for name in BELOW]
     listed = methods.of(method).listed(entries, release)
     assert not any(listed.first(f"{ROOT}{name}") for name in BELOW)
+
+
+@pytest.mark.parametrize("method", [name for name in methods.names() if form(name).unmapped_block])
+def test_a_spelling_that_no_mapper_touches_reaches_the_same(method: str) -> None:
+    spell, own = form(method).unmapped_block, form(method).unmapped
+    assert spell is not None
+    assert own is not None
+    assert map_name(spell(ROOT), {"prefix": {"model.": "x."}}) == spell(ROOT)
+    assert own("") == ""
+    for entry, names in ((spell(ROOT), BELOW), (own(f"{ROOT}head"), ("head",))):
+        listed = methods.of(method).listed([Entry(entry, "", "")], RELEASES[-1])
+        assert all(listed.first(ROOT + name) for name in names)
+        assert not any(listed.first(name) for name in (*OTHERS, f"x.{ROOT}head"))

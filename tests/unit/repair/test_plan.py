@@ -274,13 +274,13 @@ def test_every_entry_that_hits_quantized_modules_is_taken_off(ignore: tuple[str,
     ],
 )
 def test_a_narrowed_pattern_spares_names(text: str, name: str, hits: bool) -> None:
-    pattern = narrowed(text, {"a.q_proj", "b.experts."})
+    pattern = narrowed(text, {"a.q_proj", "b.experts."}, "re:")
     assert (re.match(pattern.removeprefix("re:"), name) is not None) is hits
 
 
 def test_a_narrowed_pattern_with_flags_is_valid_in_python_s_re_too() -> None:
     """compressed-tensors matches with `re`; vLLM's `regex` is more lenient."""
-    re.compile(narrowed("re:(?i)mtp.*", {"mtp.fc"}).removeprefix("re:"))
+    re.compile(narrowed("re:(?i)mtp.*", {"mtp.fc"}, "re:").removeprefix("re:"))
 
 
 # --- the trunk ---------------------------------------------------------------

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mtpfix.errors import ConflictError, UsageError, WriteError
+from mtpfix.repair import locking
 from mtpfix.repair import write as edge
-from mtpfix.repair.write import LOCK, TEMPORARY, overlay, write
+from mtpfix.repair.locking import LOCK
+from mtpfix.repair.write import TEMPORARY, overlay, tidy, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +94,14 @@ def test_an_owner_that_cannot_be_kept_does_no_harm(folder: Path, monkeypatch: An
     monkeypatch.setattr(os, "chown", failing(errno.EPERM))
     write(folder, {"config.json": (OLD, NEW)}, backup=False)
     assert (folder / "config.json").read_bytes() == NEW
+
+
+@posix
+def test_the_backup_is_as_old_as_the_old_file_and_the_new_file_is_new(folder: Path):
+    os.utime(folder / "config.json", ns=(10**18, 10**18))
+    write(folder, {"config.json": (OLD, NEW)})
+    assert (folder / "config.json.bak-mtpfix").stat().st_mtime_ns == 10**18
+    assert (folder / "config.json").stat().st_mtime_ns > 10**18
 
 
 @posix
@@ -318,10 +328,33 @@ def test_traces_of_a_killed_run_are_cleared_away(folder: Path):
     assert content(folder) == {"config.json": NEW, "hf_quant_config.json": OLD}
 
 
+@pytest.mark.parametrize("trace", [LOCK, f".config.json.old{TEMPORARY}"])
+def test_traces_are_cleared_away_where_nothing_is_to_be_written(folder: Path, trace: str):
+    (folder / trace).touch()
+    tidy(folder)
+    assert content(folder) == {"config.json": OLD, "hf_quant_config.json": OLD}
+
+
+def test_traces_of_a_living_run_are_left_alone(folder: Path):
+    with locking.locked(folder):
+        (folder / f".config.json.new{TEMPORARY}").touch()
+        tidy(folder)
+        assert f".config.json.new{TEMPORARY}" in content(folder)
+    tidy(folder)
+    assert content(folder) == {"config.json": OLD, "hf_quant_config.json": OLD}
+
+
+def test_a_folder_without_traces_is_not_touched(folder: Path, tmp_path: Path):
+    before = folder.stat().st_mtime_ns
+    tidy(folder)
+    assert folder.stat().st_mtime_ns == before
+    tidy(tmp_path / "no such folder")
+
+
 @posix
 def test_a_lock_dies_with_its_process(folder: Path):
-    code = "import sys; from mtpfix.repair.write import _take; import os, pathlib; "
-    code += "_take(pathlib.Path(sys.argv[1])); os._exit(9)"
+    code = "import sys; from mtpfix.repair.locking import take; import os, pathlib; "
+    code += "take(pathlib.Path(sys.argv[1])); os._exit(9)"
     root = str(Path(edge.__file__).parents[2])
     command = [sys.executable, "-c", code, str(folder / LOCK)]
     subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": root})
@@ -331,8 +364,8 @@ def test_a_lock_dies_with_its_process(folder: Path):
 
 
 def test_a_run_that_finds_the_folder_locked_gives_up_in_the_end(folder: Path, monkeypatch: Any):
-    monkeypatch.setattr(edge, "_PATIENCE", 0.1)
-    with edge._locked(folder), pytest.raises(ConflictError, match="another mtpfix"):
+    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    with locking.locked(folder), pytest.raises(ConflictError, match="another mtpfix"):
         write(folder, both())
     write(folder, both())
 

@@ -406,6 +406,15 @@ def test_mtp205_a_scheme_that_the_engine_lacks() -> None:
     assert any("NotImplementedError: No compressed-tensors" in f.message for f in found)
 
 
+def test_mtp205_errors_that_differ_in_the_name_alone_are_one_finding() -> None:
+    unmatched = {"group_0": {"targets": ["re:nothing"], **FP8}}
+    config = with_list(GLM, (), config_groups=unmatched)
+    found = of_code("MTP205", config, release="0.20.2")
+    told = [f for f in found if "Unable to find matching target" in f.message]
+    assert len(told) == len(("linear layers", "experts"))
+    assert all(len(finding.modules) > 1 for finding in told)
+
+
 @pytest.mark.parametrize("entry", ["model.layers.0.self_attn.o_proj", "re:model.layers.0.*"])
 def test_mtp206_an_entry_that_takes_the_scheme_from_the_trunk_alone(entry: str) -> None:
     config = with_list(DEEPSEEK, (BLOCK, entry))
@@ -540,6 +549,13 @@ def test_findings_of_several_releases_are_one() -> None:
     config = with_list(GLM, ("lm_head",))
     found = rules.run([evidence(config, None, release) for release in ("0.32.0", "0.33.0")])
     assert {finding.releases for finding in found} == {("0.32.0", "0.33.0")}
+
+
+def test_a_finding_is_known_as_well_as_in_its_least_known_release() -> None:
+    config = with_list(GLM, ("lm_head",))
+    found = rules.run([evidence(config, None, release) for release in ("0.32.0", "0.31.0")])
+    apart = rules.run([evidence(config, None, "0.31.0")])
+    assert {f.confidence for f in found} == {f.confidence for f in apart}
 
 
 def test_findings_of_several_platforms_name_them() -> None:

@@ -40,7 +40,10 @@ PADDED = ("attn_sink",)
 """Ends of the names of parameters that are larger than what is stored."""
 REMARKS = ("weight_shape",)
 """Ends of the names of tensors that vLLM reads and does not use."""
-PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)
+LOSSLESS = (
+    {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64},
+    {torch.int8, torch.uint8},  # of packed values: the bits stay
+)
 """Dtypes that need no scale: a cast between them keeps the meaning of a weight."""
 
 
@@ -118,6 +121,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         self._before: dict[str, torch.Tensor] = {}
         self._owner: dict[int, str] = {}
         self._parameters = dict(model.named_parameters())
+        self._unread = tuple(unread(model))
         self._read: dict[str, torch.Tensor] = {}
         self._name: dict[int, str] = {}
         self._used: set[str] = set()
@@ -180,7 +184,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         never, partial = {}, {}
         for name, parameter in self._parameters.items():
             left = self._left(name)
-            if parameter.numel() == 0:
+            if parameter.numel() == 0 or name in self._unread:
                 continue
             if bool(left.all()) and name not in SHARED and not name.endswith(OPTIONAL):
                 never[name] = list(parameter.shape)
@@ -216,7 +220,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         for copies in self._copies.values():
             for into, source in copies:
                 kinds = into.dtype, source.dtype
-                if into.dtype != source.dtype and not all(kind in PLAIN for kind in kinds):
+                if into.dtype != source.dtype and not any(set(kinds) <= s for s in LOSSLESS):
                     names = (str(kind).removeprefix("torch.") for kind in reversed(kinds))
                     yield f"{self._owner[address(into)]}: {'->'.join(names)}"
 
@@ -225,6 +229,16 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         for name, parameter in self._parameters.items():
             left = self._left(name)
             bits(parameter.data)[left] = bits(self._before[name])[left]
+
+
+def unread(model: nn.Module) -> Iterator[str]:
+    """Scales of activations that a method has a place for, and throws away: it quantizes none."""
+    for name, layer in model.named_modules():
+        method = getattr(layer, "quant_method", None)
+        spec = getattr(method, "spec", None)
+        alone = spec is not None and getattr(spec, "activation", spec) is None
+        if alone or getattr(method, "use_a16", False) or "W4A16" in type(method).__name__:
+            yield from (f"{name}.{part}input_scale" for part in ("", "w13_", "w2_"))
 
 
 def address(tensor: torch.Tensor) -> int:

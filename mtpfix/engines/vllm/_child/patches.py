@@ -13,6 +13,8 @@ import importlib
 import pkgutil
 import sys
 import types
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import MagicMock
 
@@ -262,6 +264,14 @@ def linear_kernels() -> None:
         and (name.startswith("choose_") or (name.startswith("init_") and name.endswith("kernel")))
     }
     substitute(replacements)
+
+
+@patch(since=(0, 21), until=(0, 32))
+def weight_only_fp4() -> None:
+    """Marlin takes FP4 weights, as on CUDA: some layers make its kernel and look no further."""
+    holder = module("vllm.model_executor.kernels.linear.nvfp4.marlin")
+    if holder is not None:
+        holder.MarlinNvFp4LinearKernel.is_supported = classmethod(always((True, None)))
 
 
 def with_dummy(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -543,6 +553,18 @@ def deepseek_v4_for_cuda() -> None:
             holder, "compute_fp8_einsum_recipe"
         ):
             vars(holder)["compute_fp8_einsum_recipe"] = always(((1, 128, 128), False))
+
+
+@patch(since=(0, 33), only=("deepseek_v4",))
+def deepseek_v4_quantization_for_cuda() -> None:
+    """DeepSeek-V4 gets the quantization class of CUDA, that of V4.1: a CPU gets an older one."""
+    package = module("vllm.models.deepseek_v4")
+    file = Path(package.__file__).parents[1] / "deepseek_v41" / "quant_config.py"
+    name = "vllm.models.deepseek_v41.quant_config"
+    loader = SourceFileLoader(name, str(file))
+    holder = types.ModuleType(name)
+    loader.exec_module(holder)
+    package.DeepseekV4FP8Config = holder.DeepseekV4FP8Config
 
 
 @patch(only=("qwen4_exp", "qwen4_exp_text"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.methods.base import PatternError
-from mtpfix.engines.vllm.methods.match import MOST, found_in
+from mtpfix.engines.vllm.methods.match import bounded, found_in
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 
@@ -27,10 +27,7 @@ class Keys:
 
     def __init__(self, entries: Iterable[Entry], release: str) -> None:
         self._all = {entry.text: entry for entry in entries}
-        self._patterns = [e for e in self._all.values() if not SPECIAL.isdisjoint(e.text)]
-        if len(self._patterns) > MOST:
-            reason = f"more than {MOST:,} patterns take too long"
-            raise PatternError(self._patterns[MOST], reason, hangs=True)
+        self._patterns = [e for e in bounded(self._all.values(), _special) if _special(e)]
         self._suffixes: bool = rules("auto_round_suffixes", release)
 
     def __bool__(self) -> bool:
@@ -66,6 +63,10 @@ class Keys:
 
     def _found(self, name: str) -> Iterator[Entry]:
         return (entry for entry in self._patterns if _fits(entry, name))
+
+
+def _special(entry: Entry) -> bool:
+    return not SPECIAL.isdisjoint(entry.text)
 
 
 def _fits(entry: Entry, name: str) -> bool:

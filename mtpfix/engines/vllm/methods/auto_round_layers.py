@@ -28,8 +28,8 @@ class Said(NamedTuple):
 
     @property
     def quantized(self) -> bool:
-        """Whether it has fewer bits than a plain weight."""
-        return bool(self.bits < WHOLE)
+        """Whether it has fewer bits than a plain weight; without any, vLLM refuses it anyway."""
+        return self.bits is not None and bool(self.bits < WHOLE)
 
     def agrees(self, other: Said) -> bool:
         """Whether the same is said, whoever says it."""

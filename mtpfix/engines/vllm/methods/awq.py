@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.skipped import skipped
 from mtpfix.engines.vllm.methods.substrings import Parts
+from mtpfix.engines.vllm.methods.wna16 import exempting, fallback, falls_back
+from mtpfix.engines.vllm.methods.words_refused import refusal
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Entry, Module, QuantView
 
@@ -22,6 +24,9 @@ def decider(setting: Setting) -> Decide:
         RaisesError: the engine refuses the metadata as a whole.
     """
     view, context = setting.view, setting.context
+    refused = refusal(view, context)
+    if refused is not None:
+        raise RaisesError(refused)
     parts = Parts(view.ignore)
     heads = bool(view.raw.get("lm_head"))
 
@@ -31,6 +36,9 @@ def decider(setting: Setting) -> Decide:
         # Experts are asked about without the packed mapping.
         packed = {} if module.kind == "experts" else setting.packed
         entry = skipped(module.name, parts, packed, context.release)
+        if entry is None and module.kind == "experts" and falls_back(view, context):
+            entry = exempting(module, view)
+            return fallback(module, view) if entry is None else plain(module, entry)
         return plain(module, entry) if entry is not None else quantized(module, view, context)
 
     return decide
@@ -60,5 +68,5 @@ def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
 
 
 def traits(view: QuantView, context: Context) -> Hashable:
-    """Every platform decides alike."""
-    return None
+    """Whether experts fall back, as on ROCm they always do."""
+    return falls_back(view, context)

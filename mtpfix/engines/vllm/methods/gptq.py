@@ -19,9 +19,10 @@ from mtpfix.engines.vllm.methods.base import (
 )
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.dynamic import Rule, Rules, check
-from mtpfix.engines.vllm.methods.gptq_refusal import refusal
 from mtpfix.engines.vllm.methods.skipped import HALF
 from mtpfix.engines.vllm.methods.substrings import Parts
+from mtpfix.engines.vllm.methods.wna16 import fallback, falls_back
+from mtpfix.engines.vllm.methods.words_refused import refusal
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Module, QuantView
 from mtpfix.quant.gptq import BLOCKS
@@ -33,7 +34,7 @@ def decider(setting: Setting) -> Decide:
     Raises:
         RaisesError: the engine refuses the metadata as a whole.
     """
-    refused = refusal(setting.view, setting.context.release)
+    refused = refusal(setting.view, setting.context)
     if refused is not None:
         raise RaisesError(refused)
     return _Decider(setting)
@@ -59,12 +60,15 @@ def probes(module: Module) -> tuple[str, ...]:
 
 def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
     """Mappers see the list of what is quantized, and not the rules."""
-    return tuple(rename(entry) if f"/{BLOCKS}/" in entry.pointer else entry for entry in entries)
+    return tuple(
+        rename(entry) if entry.derived or f"/{BLOCKS}/" in entry.pointer else entry
+        for entry in entries
+    )
 
 
 def traits(view: QuantView, context: Context) -> Hashable:
-    """Every platform decides alike."""
-    return None
+    """Whether experts fall back, as on ROCm they always do."""
+    return falls_back(view, context)
 
 
 class _Decider:
@@ -74,11 +78,14 @@ class _Decider:
         values = setting.view.raw.get("dynamic") or {}
         self._rules = Rules(setting.view.ignore, values)
         self._targets = Parts(entry for group in setting.view.groups for entry in group.targets)
+        self._falls_back = falls_back(setting.view, setting.context)
         self._heads = bool(setting.view.raw.get("lm_head"))
 
     def __call__(self, module: Module) -> Decision:
         if module.kind == "embedding" or (module.kind == "lm_head" and not self._heads):
             return plain(module)
+        if module.kind == "experts" and self._falls_back:
+            return fallback(module, self._view)
         listed = module.kind == "experts" or self._listed(module.name)
         rule = self._rules.rule(module.name)
         if rule is not None and rule.skips:

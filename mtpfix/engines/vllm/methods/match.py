@@ -9,8 +9,9 @@ bounded in time.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,6 +29,12 @@ LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
 MOST = 5_000
 """More patterns than any list has: each is compiled, and asked about every module."""
+UNROLLED = 200_000
+"""Parts that a pattern may come to: `regex` builds what must repeat as often as it must."""
+
+_REPEATS = re.compile(r"\{([^{}]*)\}")
+_DIGITS = 7
+"""Digits of a number of repeats that needs no reckoning: it is too large."""
 
 
 class _Watched:
@@ -94,12 +101,9 @@ class Entries:
         self._exact: dict[str, tuple[int, Entry]] = {}
         self._patterns: list[_Pattern] = []
         self._all: list[Entry] = []
-        for position, entry in enumerate(entries):
+        for position, entry in enumerate(bounded(entries, is_pattern)):
             self._all.append(entry)
-            if entry.text.startswith("re:"):
-                if len(self._patterns) == MOST:
-                    reason = f"more than {MOST:,} patterns take too long"
-                    raise PatternError(entry, reason, hangs=True)
+            if is_pattern(entry):
                 self._patterns.append(_Pattern(position, entry))
                 if eager:
                     _compile(entry)
@@ -132,6 +136,42 @@ class Entries:
         return None
 
 
+def is_pattern(entry: Entry) -> bool:
+    """Whether compressed-tensors takes an entry for a pattern."""
+    return entry.text.startswith("re:")
+
+
+def bounded(entries: Iterable[Entry], is_one: Callable[[Entry], bool]) -> list[Entry]:
+    """The entries, none of them compiled yet.
+
+    Args:
+        entries: of a list.
+        is_one: whether an entry is a pattern.
+
+    Raises:
+        PatternError: too many of them are patterns.
+    """
+    found = list(entries)
+    patterns = [entry for entry in found if is_one(entry)]
+    if len(patterns) > MOST:
+        reason = f"more than {MOST:,} patterns take too long"
+        raise PatternError(patterns[MOST], reason, hangs=True)
+    return found
+
+
+def _unrolled(text: str) -> int:
+    """The most parts that a pattern can come to; more than allowed counts as twice that."""
+    parts = max(1, len(text))
+    for found in _REPEATS.findall(text):
+        # With `(?x)` there may be blanks and comments between the digits.
+        least = found if "#" in found else found.partition(",")[0]
+        digits = "".join(filter(str.isdecimal, least)).lstrip("0")
+        if len(digits) > _DIGITS:
+            return 2 * UNROLLED
+        parts *= int(digits or 1)
+    return parts
+
+
 def found_in(entry: Entry, name: str) -> bool:
     """Whether an entry, which is a pattern without a mark, fits anywhere in `name`.
 
@@ -157,6 +197,8 @@ def _compiled(entry: Entry, text: str, *, anywhere: bool = False) -> _Watched:
     if len(text) > LONGEST:
         reason = f"a pattern of {len(text)} characters takes too long to compile"
         raise PatternError(entry, reason, hangs=True)
+    if _unrolled(text) > UNROLLED:
+        raise PatternError(entry, "its repeats fill the memory when it is compiled", hangs=True)
     try:
         return _watched(text, anywhere=anywhere)
     except (regex.error, OverflowError, RecursionError, ValueError) as error:

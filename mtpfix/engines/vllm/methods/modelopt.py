@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
 from mtpfix.engines.vllm.methods.built import quantized
+from mtpfix.engines.vllm.methods.modelopt_refusal import refusal
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.quant.modelopt import LAYERS
 
 
 def decider(setting: Setting) -> Decide:
@@ -42,8 +44,9 @@ def excluded_by(setting: Setting) -> Callable[[str], Entry | None]:
     Raises:
         RaisesError, PatternError: the engine refuses the list.
     """
-    if setting.view.null:
-        raise RaisesError("ValueError: exclude_modules must be a list, got <class 'NoneType'>")
+    refused = refusal(setting.view, setting.context)
+    if refused is not None:
+        raise RaisesError(refused)
     excluded = Excluded(setting.view.ignore)
     return lambda name: excluded.exempts(name, setting.packed, setting.context.release)
 
@@ -83,8 +86,9 @@ def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
 
 
 def _parts(entry: Entry) -> Iterator[Entry]:
+    """The parts of an entry; the name of a layer that has an algorithm is whole."""
     texts = spread(entry.text)
-    if len(texts) == 1:
+    if len(texts) == 1 or f"/{LAYERS}/" in entry.pointer:
         yield entry
     else:
         yield from (replace(entry, text=text, written=entry.spelling) for text in texts)

@@ -27,10 +27,6 @@ from mtpfix.quant.modelopt import algorithm, format_of, layers
 
 __all__ = ["COMPARES", "decider", "exact", "listed", "probes", "renamed", "traits"]
 
-_EMPTY = (
-    "ValueError: MIXED_PRECISION quant_algo requires a non-empty 'quantized_layers' mapping "
-    "in the quantization config."
-)
 _DIFFER = (
     "ValueError: Mixed quant_algo within fused layer {name}: {algos}. "
     "All shards must use the same quantization."
@@ -77,19 +73,13 @@ class _Layer(NamedTuple):
 
 
 class _Algorithms:
-    """The algorithms of one release for one part.
-
-    Raises:
-        RaisesError: there are no layers.
-    """
+    """The algorithms of one release for one part."""
 
     def __init__(
         self, groups: Iterable[Group], raw: Mapping[str, Json], packed: Packed, release: str
     ) -> None:
         entries = (entry for group in groups for entry in group.targets)
         self._layers = {e.text: _Layer(e, algorithm(raw[e.spelling])) for e in entries}
-        if not self._layers:
-            raise RaisesError(_EMPTY)
         self._packed = packed
         self._release = release
 

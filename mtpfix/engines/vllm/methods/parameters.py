@@ -15,6 +15,10 @@ class Params:
     """Those that must be on disk, or stay uninitialised."""
     more: frozenset[str]
     """Those that have a default, or that only some configurations have."""
+    packed: bool = False
+    """Whether `weight` holds several values in one, so that its shape is another."""
+    stored: str | None = None
+    """The format on disk, where the built module has a name of its own."""
 
 
 def params(method: str, expects: str | None) -> Params | None:
@@ -22,7 +26,14 @@ def params(method: str, expects: str | None) -> Params | None:
     if expects == "unquantized":
         return _UNQUANTIZED
     row = policy.method(method)["parameters"].get(expects)
-    return None if row is None else Params(frozenset(row["needed"]), frozenset(row["more"]))
+    if row is None:
+        return None
+    return Params(
+        frozenset(row["needed"]),
+        frozenset(row["more"]),
+        row.get("packed", False),
+        row.get("stored"),
+    )
 
 
 _UNQUANTIZED = Params(frozenset({"weight"}), frozenset())

@@ -1,0 +1,184 @@
+"""What is fuzzed: bytes in, and nothing but a declared error may come out.
+
+Each target is a function of some bytes. It returns whether they were read, and raises where a
+promise is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import regex
+from safetensors import SafetensorError, deserialize
+
+from mtpfix import judgement
+from mtpfix.api import planned
+from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
+from mtpfix.checkpoint.load import listing
+from mtpfix.checkpoint.strict import loads
+from mtpfix.engines.vllm.methods.match import BUDGET, Entries, PatternError
+from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
+from mtpfix.model import Entry, Target
+from mtpfix.opened import open_target
+from mtpfix.repair.plan import Options
+from mtpfix.report import github, markdown, text
+from tests.unit.cli.conftest import CONFIG
+from tests.unit.cli.conftest import header as tiny_header
+from tests.unit.cli.conftest import safetensors as written
+
+NAMES = (
+    "lm_head",
+    "model.layers.2.self_attn.qkv_proj",
+    "model.layers.61.mlp.shared_experts.gate_up_proj",
+    "model.layers.43.mtp_block.ffn.experts.0.gate_proj",
+    "ParallelLMHead",
+    "",
+)
+"""Names that a pattern is compared with."""
+CONFIG_BYTES = 1 << 14
+"""Bytes of the longest configuration that is tried."""
+
+
+LONGEST_LINE = 4000
+DATA_BYTES = 1 << 12
+"""Bytes of data that are put to a header, at most."""
+_NUMBER = re.compile(rb"\d{1,9}")
+
+
+class Memory:
+    """A folder that is none: the source of a target that is fuzzed."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+
+    def target(self) -> Target:  # noqa: D102 - see `mtpfix.checkpoint.source.Source`
+        return Target("local", "fuzz")
+
+    def list(self) -> tuple[str, ...]:  # noqa: D102
+        return tuple(sorted(self._files))
+
+    def expect(  # noqa: D102
+        self, files: Iterable[str], headers: Mapping[str, int] | None = None
+    ) -> None:
+        pass
+
+    def read(self, path: str, *, limit: int = 0) -> bytes:  # noqa: ARG002, D102
+        if path not in self._files:
+            raise TargetError(f"{path!r}: no such file")
+        return self._files[path]
+
+    def read_header(self, path: str) -> tuple[bytes, int]:  # noqa: D102
+        raw = self.read(path)
+        length = header_length(raw[:PREFIX], len(raw), file=path)
+        return raw[PREFIX : PREFIX + length], len(raw) - PREFIX - length
+
+
+def in_one_line(error: MtpfixError) -> None:
+    """Whether an error is what a user may be shown."""
+    if not error.message or not error.message.isprintable() or len(error.message) > LONGEST_LINE:
+        raise AssertionError(f"not one printable line: {error.message[:300]!r}")
+
+
+def header(data: bytes) -> bool:
+    """A whole safetensors file: read only if safetensors reads it, and as safetensors does.
+
+    Bytes that begin with `{` are a header alone: its length and the data are put to it.
+    """
+    if data.startswith(b"{"):
+        ends = [int(digits) for digits in _NUMBER.findall(data)]
+        size = max((end for end in ends if end < DATA_BYTES), default=0)
+        data = len(data).to_bytes(PREFIX, "little") + data + bytes(size)
+    try:
+        length = header_length(data[:PREFIX], len(data), file="fuzz")
+        raw = data[PREFIX : PREFIX + length]
+        table = parse_header(raw, data_size=len(data) - PREFIX - length, file="fuzz")
+    except BrokenFileError as error:
+        in_one_line(error)
+        return False
+    try:
+        theirs = {name: entry["shape"] for name, entry in deserialize(data)}
+    except SafetensorError as error:
+        raise AssertionError(f"safetensors refuses it: {error}") from error
+    ours = {name: list(tensor.shape) for name, tensor in table.items()}
+    if ours != theirs:
+        raise AssertionError(f"safetensors reads {theirs}, not {ours}")
+    return True
+
+
+def index(data: bytes) -> bool:
+    """An index beside a good shard: read only if it names nothing outside of the folder."""
+    files = {
+        "config.json": json.dumps(CONFIG).encode(),
+        "model.safetensors.index.json": data,
+        "model.safetensors": _SHARD,
+        "model-00002.safetensors": _SHARD,
+    }
+    try:
+        found = listing(Memory(files))
+    except MtpfixError as error:
+        in_one_line(error)
+        return False
+    if not set(found.shards.values()) <= set(files):
+        raise AssertionError(f"shards {set(found.shards.values())}")
+    return True
+
+
+def config(data: bytes) -> bool:
+    """A whole `config.json`: judged and repaired, or refused."""
+    if len(data) > CONFIG_BYTES:
+        return False
+    try:
+        opened = open_target(Memory({"config.json": data, "model.safetensors": _SHARD}))
+        report = judgement.report(opened, vllm=["0.32.0"], platforms=["cuda"])
+        made = planned(opened, ["0.32.0"], ["cuda"], Options())
+    except MtpfixError as error:
+        in_one_line(error)
+        return False
+    for rendered in (text.render(report, width=80), github.render(report), markdown.render(report)):
+        if not rendered.replace("\n", "").isprintable():
+            raise AssertionError("a live character in a report")
+    for name, (_, new) in made.files.items():
+        loads(new, name)
+    return True
+
+
+def pattern(data: bytes) -> bool:
+    """A pattern: refused, or it fits what the `regex` module says, and never hangs."""
+    body = data.decode("utf-8", "replace")
+    begin = time.monotonic()
+    found = _first(Entry(f"re:{body}", "config.json", "/0"))
+    if time.monotonic() - begin > 10 * BUDGET:
+        raise AssertionError("it hangs")
+    if found is None:
+        return False
+    for name in NAMES:
+        try:
+            theirs = regex.match(body, name, timeout=5) is not None
+        except TimeoutError:
+            continue
+        if found[name] != theirs:
+            raise AssertionError(f"{body!r} fits {name!r}: {theirs}")
+    return True
+
+
+def _first(entry: Entry) -> dict[str, bool] | None:
+    try:
+        entries = Entries([entry])
+        return {name: entries.first(name) is not None for name in NAMES}
+    except PatternError as error:
+        if not error.reason:
+            raise AssertionError("a refusal without a reason") from None
+        return None
+
+
+_SHARD = written(tiny_header())
+TARGETS: Mapping[str, Callable[[bytes], Any]] = {
+    "header": header,
+    "index": index,
+    "config": config,
+    "pattern": pattern,
+}

@@ -1,0 +1,37 @@
+"""What AWQ and GPTQ quantizers write beside `config.json`, in the same words.
+
+vLLM opens `quantize_config.json` (or `quant_config.json`) only where `config.json` says nothing
+of quantization and the method comes from the command line; quantizers and other engines open it
+first. So it must say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtpfix.model import JsonFile, QuantView, Twin
+from mtpfix.quant.place import entries, keys
+
+FILES = ("quantize_config.json", "quant_config.json")
+
+
+def twins(view: QuantView, configs: Mapping[str, JsonFile]) -> tuple[Twin, ...]:
+    """The files beside it, with what they say of the same modules.
+
+    Raises:
+        BrokenFileError: something else than such entries stands there.
+    """
+    return tuple(
+        _twin(name, configs[name].value, view)
+        for name in FILES
+        if name in configs and isinstance(configs[name].value, Mapping)
+    )
+
+
+def _twin(name: str, stated: Mapping[str, object], view: QuantView) -> Twin:
+    key = view.ignore_pointer.rpartition("/")[2]
+    where, value = f"/{key}", stated.get(key)
+    found = keys(name, where, value) if view.keyed else entries(name, where, value)
+    null = value is None and (key in stated or view.keyed)
+    stated_here = value if isinstance(value, Mapping) else None
+    return Twin(name, where, found, null, stated=stated_here)

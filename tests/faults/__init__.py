@@ -1,0 +1,1 @@
+"""Faults planted on purpose: kills, refused system calls, hostile files."""
