@@ -41,6 +41,7 @@ _DIALECTS: Mapping[str, ModuleType] = {
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    fp8.DEEPSEEK_V4: fp8,
     **dict.fromkeys(gptq.METHODS, gptq),
     "moe_wna16": moe_wna16,
     "mxfp4": mxfp4,
@@ -61,8 +62,8 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
         value = config.value if config is not None else None
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            place = Place("config.json", pointer, value)
+        if config is not None and isinstance(value, Mapping):
+            place = Place("config.json", pointer, value, str(config.value.get("model_type")))
             return modelopt.elsewhere(place, configs) or place
         if value is not None:
             raise BrokenFileError(
@@ -86,10 +87,11 @@ def overriding(view: QuantView) -> Mapping[str, Json] | None:
 
 def method_of(place: Place) -> str:
     """The quantization method as vLLM names it; empty where the metadata has none."""
-    method = place.value.get("quant_method")
-    if method is None and modelopt.made(place.value):
+    stated = place.value.get("quant_method")
+    if stated is None and modelopt.made(place.value):
         return modelopt.METHOD
-    return method.lower().replace("_tensors", "-tensors") if isinstance(method, str) else ""
+    method = stated.lower().replace("_tensors", "-tensors") if isinstance(stated, str) else ""
+    return fp8.method(place) if method == fp8.METHOD else method
 
 
 def known(method: str) -> bool:

@@ -192,3 +192,13 @@ def test_a_layer_without_an_algorithm_needs_no_entry() -> None:
     )
     assert found.entries == ()
     assert yaml(found) == "ignore: []\n"
+
+
+def test_deepseek_v4_is_named_under_fp8_with_the_empty_name_of_old_releases() -> None:
+    old, new = (
+        advise(DEEPSEEK_V4, vllm=vllm, platforms=("cuda",), options=ENGINE_ONLY, method="fp8")
+        for vllm in (("0.23.0",), ("newest",))
+    )
+    assert ("" in old.entries, "" in new.entries) == (True, False)
+    assert "model.layers.2.e_proj" in new.entries
+    assert new.key == "ignored_layers"

@@ -53,7 +53,8 @@ class Case:
 
     def loader_of(self, module: Module) -> outcome.Loader:
         """The loader that `module` is loaded by."""
-        return self.loader if module.part == "draft" else outcome.trunk_loader(self.context)
+        draft = module.part == "draft"
+        return self.loader if draft else outcome.trunk_loader(self.loader, self.context)
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""

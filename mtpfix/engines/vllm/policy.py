@@ -149,6 +149,7 @@ def method(name: str) -> Row:
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
       the metadata has one of them; `expects`: the format on disk that is loaded, `{format}`
       that of the metadata; `error`: the exception instead of a class. From `get_quant_method`.
+    - `activation_schemes`: the values of the key `activation_scheme`, without which vLLM refuses.
     - `refused`: where vLLM takes the method for no draft at all (`releases`, `platforms`), with
       the `error`, the `reason`, and the first good release or a `remedy`.
     - `parameters`: by format, those that must be on disk (`needed`), or stay uninitialised,
