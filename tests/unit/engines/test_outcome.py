@@ -109,7 +109,7 @@ def test_a_packed_weight_does_not_fit_a_plain_layer_whose_scales_are_dropped(
 
 def test_the_loader_of_a_trunk_foretells_no_exception() -> None:
     how = Loader("unknown", method="modelopt_fp4")
-    report = judged(O_PROJ, "quantized", bf16("a.o_proj"), how, expects="modelopt-nvfp4")
+    report = judged(QKV, "quantized", all_of(QKV, bf16), how, expects="modelopt-nvfp4")
     assert (report.consequence, report.detail) == ("load_error", None)
 
 
