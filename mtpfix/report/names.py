@@ -61,7 +61,9 @@ def yaml(found: Names) -> str:
     *above, key = found.key.split(".")
     lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate([*above, key])]
     indent = "  " * len(lines)
-    if found.value is None:
+    if not quoted:
+        lines[-1] += " []" if found.value is None else " {}"
+    elif found.value is None:
         lines += [f"{indent}- {entry}" for entry in quoted]
     else:
         lines += [f"{indent}{entry}: {dumps(found.value)}" for entry in quoted]

@@ -60,7 +60,7 @@ def test_an_override_names_the_layers_that_the_other_file_names(
     edited(tmp_path / "config.json", quantized_layers=None)
     beside = json.loads((tmp_path / HF_QUANT_CONFIG).read_text(encoding="utf-8"))
     named = beside["quantization"]["quantized_layers"]
-    named["model.layers.2.self_attn.o_proj"] = {"quant_algo": "NVFP4"}
+    named["model.layers.2.self_attn.o_proj"] = {"quant_algo": "NVFP4"}  # cut, and no error
     (tmp_path / HF_QUANT_CONFIG).write_text(json.dumps(beside), encoding="utf-8")
     overridden(server, tmp_path, forged.mtp)
 
@@ -69,7 +69,8 @@ def overridden(server: Server, folder: Path, tensors: tuple[str, ...]) -> None:
     """Broken before, clean under the override, the files untouched."""
     files = {path: path.read_bytes() for path in folder.glob("*.json")}
     made = api.override(folder, vllm=["0.32.0"], platforms=["cuda"])
-    assert outcome(server.ask(folder, load=True)).startswith("load_error")
+    foreseen = made.repair.before.engines[0].outcome
+    assert outcome(server.ask(folder, load=True)).partition(":")[0] == foreseen != "clean"
     answer = server.ask(folder, load=True, overrides=json.loads(made.value))
     assert loading_faults(answer, FAMILY, tensors) == []
     assert {path: path.read_bytes() for path in folder.glob("*.json")} == files

@@ -13,6 +13,7 @@ from mtpfix.advice import Names, advise
 from mtpfix.errors import MtpfixError, UnknownError, UsageError
 from mtpfix.repair.plan import Options
 from mtpfix.report import names as renderer
+from mtpfix.report.names import yaml
 from tests.unit.engines.small import (
     ALL,
     DEEPSEEK,
@@ -163,6 +164,34 @@ def test_every_family_with_a_draft_that_asks_has_entries(method: str) -> None:
 def test_keyed_entries_are_written_with_their_value() -> None:
     found = advise(GLM, vllm=("newest",), platforms=("cuda",), options=ENGINE_ONLY, method="gptq")
     assert renderer.yaml(found) == "dynamic:\n  '-:^model\\.layers\\.2\\..*': {}\n"
+
+
+MODELOPT = ("modelopt", "modelopt_fp4", "modelopt_mxfp8")
+WITHOUT_A_BLOCK = ("nemotron_parse",)
+"""Families whose draft asks for nothing but its head."""
+
+
+@pytest.mark.parametrize("method", MODELOPT)
+def test_every_family_has_entries_under_modelopt(method: str) -> None:
+    for family in set(tiny.families()) - set(WITHOUT_A_BLOCK):
+        found = advise(
+            tiny.config(family),
+            vllm=("all",),
+            platforms=("cuda",),
+            options=Options(),
+            method=method,
+        )
+        assert found.entries, family
+        for entry in found.entries:
+            assert not entry.endswith("*") or entry.endswith(".*")  # 61 is no beginning of 610
+
+
+def test_a_layer_without_an_algorithm_needs_no_entry() -> None:
+    found = advise(
+        GLM, vllm=("all",), platforms=("cuda",), options=ENGINE_ONLY, method="modelopt_mixed"
+    )
+    assert found.entries == ()
+    assert yaml(found) == "ignore: []\n"
 
 
 def test_deepseek_v4_is_named_under_fp8_with_the_empty_name_of_old_releases() -> None:

@@ -47,6 +47,10 @@ _SHAPE = (
     "at non-singleton dimension 1"
 )
 
+_CUTS = "RowParallelLinear"
+"""The class whose loader cuts a weight to the columns of its parameter, before it compares."""
+_SHORT = "RuntimeError: start (0) + length (…) exceeds dimension size (…)."
+
 _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
 
@@ -231,7 +235,8 @@ def _strange(
         error = _lost(module, first) if first.suffix in lost else None
         error = error or _refusal(module, first, loader)
         return _Misfit("load_error", error, first.name)
-    if _unequal(known.packed, stored.precision, loader):
+    cut = known.packed and module.cls == _CUTS  # to the size of the parameter: what fits goes in
+    if not cut and _unequal(known.packed, stored.precision, loader):
         weights = (tensor for tensor in found if tensor.suffix == "weight")
         first = min(weights, key=lambda tensor: tensor.name)
         return _Misfit("load_error", _mismatch(module, loader), first.name)
@@ -254,6 +259,8 @@ def _mismatch(module: Module, loader: Loader) -> str | None:
     """What is raised for a weight of another shape; linear layers print nothing of use."""
     if loader.style == "unknown":
         return None
+    if module.cls == _CUTS:
+        return _SHORT
     return "AssertionError: " if module.kind == "linear" else _SHAPE
 
 

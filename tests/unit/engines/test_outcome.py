@@ -78,7 +78,7 @@ NVFP4 = Loader("dict", method="modelopt_fp4")
 
 @pytest.mark.parametrize(
     ("module", "error"),
-    [(O_PROJ, "AssertionError: "), (QKV, "AssertionError: "), (EXPERTS, "RuntimeError: The size"),
+    [(QKV, "AssertionError: "), (EXPERTS, "RuntimeError: The size"),
      (HEAD, "RuntimeError: The size")],
 )  # fmt: skip
 @pytest.mark.parametrize("expects", ["modelopt-nvfp4", "modelopt-w4a16"])
@@ -90,15 +90,26 @@ def test_a_plain_weight_does_not_fit_where_values_are_packed(
     assert (report.detail or "").startswith(error)
 
 
-def test_a_packed_weight_does_not_fit_a_plain_layer_whose_scales_are_dropped() -> None:
+def test_a_plain_weight_is_cut_where_rows_are_parallel() -> None:
+    report = judged(O_PROJ, "quantized", bf16("a.o_proj"), NVFP4, expects="modelopt-nvfp4")
+    assert (report.agrees, report.consequence, report.detail) == (False, "silent_garbage", None)
+
+
+@pytest.mark.parametrize(
+    ("module", "error"), [(QKV, "AssertionError: "), (O_PROJ, "RuntimeError: start (0)")]
+)
+def test_a_packed_weight_does_not_fit_a_plain_layer_whose_scales_are_dropped(
+    module: Module, error: str
+) -> None:
     drops = Loader("dict", drops=True, method="modelopt_fp4")
-    report = judged(O_PROJ, "unquantized", nvfp4("a.o_proj"), drops)
-    assert (report.consequence, report.detail) == ("load_error", "AssertionError: ")
+    report = judged(module, "unquantized", all_of(module, nvfp4), drops)
+    assert report.consequence == "load_error"
+    assert (report.detail or "").startswith(error)
 
 
 def test_the_loader_of_a_trunk_foretells_no_exception() -> None:
     how = Loader("unknown", method="modelopt_fp4")
-    report = judged(O_PROJ, "quantized", bf16("a.o_proj"), how, expects="modelopt-nvfp4")
+    report = judged(QKV, "quantized", all_of(QKV, bf16), how, expects="modelopt-nvfp4")
     assert (report.consequence, report.detail) == ("load_error", None)
 
 
