@@ -249,7 +249,12 @@ def _suffixes(stored: Stored, kind: Kind, loader: Loader) -> set[str]:
 
 
 def _unequal(packed: bool, disk: Precision, loader: Loader) -> bool:
-    """Whether a weight on disk has another shape than the built one, since one is packed."""
+    """Whether a weight on disk has another shape than the built one, since one is packed.
+
+    Of quantized weights whose headers were not read it is not known.
+    """
+    if disk.state is State.QUANTIZED and disk.format is None:
+        return False
     known = (params(loader.method, each) for each in loader.formats(disk))
     stored = any(each is not None and each.packed for each in known)
     return packed != stored or (packed and disk.state is State.MIXED)
