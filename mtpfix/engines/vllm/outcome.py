@@ -82,6 +82,8 @@ class Loader:
     """Name of the submodule that holds the weights of routed experts."""
     method: str = "compressed-tensors"
     """The quantization method whose classes hold the parameters."""
+    gone: frozenset[str] = frozenset()
+    """Suffixes that are no parameters of any module in this release."""
 
 
 def loader(policy: Policy, context: Context) -> Loader:
@@ -103,6 +105,8 @@ def loader(policy: Policy, context: Context) -> Loader:
         missing_layer=row.get("missing_layer"),
         experts=rules("experts_param", context.release),
         method=context.method if own is None else own["method"],
+        # What an automatic loader makes of them hangs on the class that holds it.
+        gone=frozenset(rules("gone", context.release) if row["style"] == "dict" else ()),
     )
 
 
@@ -186,7 +190,7 @@ def _strange(
 ) -> _Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
     suffixes = _suffixes(stored)
-    unknown = suffixes - known.needed - known.more - _IGNORED
+    unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
     unknown -= _dropped(module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
     if unknown | lost:
