@@ -85,7 +85,7 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
-    view = _view(method)
+    view = _view(method, config)
     family = policy.recognise(config)
     if family is None:
         raise UnknownError(
@@ -146,7 +146,7 @@ def _imagined(known: Policy, context: policy.Context) -> Checkpoint:
     return Checkpoint(listing, {_SHARD: header})
 
 
-def _view(method: str) -> QuantView:
+def _view(method: str, config: Mapping[str, Json]) -> QuantView:
     """The least metadata of a method that quantizes every layer.
 
     Raises:
@@ -156,7 +156,8 @@ def _view(method: str) -> QuantView:
     if example is None:
         able = ", ".join(n for n in methods.names() if "example" in policy.method(n))
         raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
-    return quant.read(Place("config.json", "/quantization_config", example))
+    model_type = str(config.get("model_type"))
+    return quant.read(Place("config.json", "/quantization_config", example, model_type))
 
 
 def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:

@@ -16,7 +16,7 @@ from mtpfix import judgement, quant, targets
 from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
-from mtpfix.errors import RefusedError, UnknownError, UsageError
+from mtpfix.errors import OverrideError, RefusedError, UsageError
 from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
 from mtpfix.repair import patch, write
@@ -286,12 +286,14 @@ def override(
 ) -> Override:
     """The repair as a value for vLLM's `--hf-overrides`.
 
-    vLLM replaces the whole `quantization_config` with what it is given, so the
-    complete, repaired one is returned.
+    vLLM puts what it is given in the place of the whole `quantization_config`, so the
+    complete, repaired one is returned. It stands at the top of the configuration, where
+    vLLM looks first, whatever key the file has it under: below another key vLLM would
+    merge it with the old one, and what is to go would stay.
 
     Raises:
-        UnknownError: the metadata stands where an override has not been tried.
-        RefusedError: a selected release reads the draft's configuration past any override.
+        OverrideError: the repair is in a file, or read by a draft, that no override reaches.
+        RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
     opened = open_target(targets.opened(target, revision, token))
@@ -301,19 +303,23 @@ def override(
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:
         return Override("", made)
-    if made.plan.view.pointer != "/quantization_config":
-        raise UnknownError(
-            f"overriding {made.plan.view.pointer} has not been tried on a real vLLM",
-            "use `mtpfix rewrite --output DIR` and serve that folder",
-        )
     if deaf := _deaf(opened, releases, places):
-        raise RefusedError(
+        raise OverrideError(
             f"an override does not reach the draft of vLLM {deaf}, which reads config.json again",
-            "use `mtpfix rewrite --output DIR` and serve that folder",
+            _SERVE,
         )
-    _, new = made.files["config.json"]
-    value = strict.loads(new, "config.json")["quantization_config"]
-    return Override(json.dumps({"quantization_config": value}, ensure_ascii=True), made)
+    repaired = patched(opened, made.files).view
+    assert repaired is not None  # noqa: S101 - it was found before the repair
+    stated = quant.overriding(repaired)
+    if stated is None:
+        raise OverrideError(
+            f"an override does not reach {repaired.file}, from which vLLM reads the metadata",
+            _SERVE,
+        )
+    return Override(json.dumps({"quantization_config": dict(stated)}, ensure_ascii=True), made)
+
+
+_SERVE = "use `mtpfix rewrite --output DIR` and serve that folder"
 
 
 def _deaf(opened: Opened, releases: Sequence[str], places: Sequence[Platform]) -> str:

@@ -61,3 +61,9 @@ class RefusedError(MtpfixError):
     """A repair exists only at a price that mtpfix does not pay unasked."""
 
     exit_code = 1
+
+
+class OverrideError(MtpfixError):
+    """There is a repair, and no `--hf-overrides` that would bring it to the draft."""
+
+    exit_code = 3

@@ -17,7 +17,7 @@ from typing import Any
 from mtpfix import quant
 from mtpfix.engines.vllm import policy
 from mtpfix.model import JsonFile
-from tools import schemes
+from tools import schemes, tiny
 from tools.recording import files, read
 
 Table = dict[str, dict[str, list[str]]]
@@ -68,7 +68,8 @@ def proved() -> Table:
         r"^\| (\w+) \| (\S+) \|.*\| ([^|]*) \|$", page, re.MULTILINE
     ):
         if scheme in schemes.named() and after.startswith("clean"):
-            method = method_of({"quantization_config": schemes.quantization(scheme)})
+            config = {**tiny.config(family), "quantization_config": schemes.quantization(scheme)}
+            method = method_of(config)
             families = found.setdefault(method, {}).setdefault(scheme, [])
             if family not in families:
                 families.append(family)

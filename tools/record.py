@@ -291,7 +291,7 @@ def _of_method(family: str, variant: str, method: str) -> Iterator[Question]:
 LEAN = frozenset(
     (
         *(*TELLING, "block", "bare_star", "flat_excluded", "nested", *mixtures.NAMES),
-        *("fused", "root", "whole_layers", "null", "lm_head", "lm_head_too"),
+        *("fused", "expert_1", "root", "whole_layers", "null", "lm_head", "lm_head_too"),
         *("headers:bf16", "headers:mixed", "headers:quantized"),
         *("plus_wins", "minus_first", "blocks_half", "blocks_trunk", "blocks_empty"),
         *("act_order", "act_order_channel", "asymmetric"),
@@ -388,7 +388,7 @@ def record_release(
     Raises:
         SystemExit: the environment holds another release.
     """
-    python, pythonpath = environments.Home(home).place(release)
+    python, pythonpath = environments.Home(home).make_for(release, method)
     with Server(python=python, pythonpath=pythonpath, timeout=timeout) as server:
         if server.about["vllm"].split("+")[0] != release:
             raise SystemExit(f"asked for {release}, found {server.about['vllm']}")

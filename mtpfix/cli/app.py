@@ -26,9 +26,10 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 clean, 1 findings or a diff that would change something, 2 usage or "
-    "an unreadable target, 3 could not judge, 4 the files changed meanwhile. Every option of a "
-    "command can be set by the environment: MTPFIX_VLLM, MTPFIX_FAIL_ON, ... Defaults are read "
-    "from mtpfix.toml, or [tool.mtpfix] of pyproject.toml, in the working directory.",
+    "an unreadable target, 3 could not judge (or no override can say it), 4 the files changed "
+    "meanwhile. Every option of a command can be set by the environment: MTPFIX_VLLM, "
+    "MTPFIX_FAIL_ON, ... Defaults are read from mtpfix.toml, or [tool.mtpfix] of pyproject.toml, "
+    "in the working directory.",
 )
 
 

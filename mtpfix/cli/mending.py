@@ -225,7 +225,8 @@ def override(
 ) -> None:
     """Show the same repair as serve-time flags, for a repository that you cannot edit.
 
-    Text is quoted for a shell; json is the value of --hf-overrides alone.
+    Text is quoted for a shell; json is the value of --hf-overrides alone. Where no override
+    can reach the draft, it says so and exits 3.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options

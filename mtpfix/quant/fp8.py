@@ -1,7 +1,9 @@
 """fp8: one scheme for every layer, but for `ignored_layers` or `modules_to_not_convert`.
 
 Read as `Fp8Config.from_config` reads it: the first of the two lists that is not empty.
-(vLLM, `model_executor/layers/quantization/fp8.py`).
+(vLLM, `model_executor/layers/quantization/fp8.py`). In a DeepSeek-V4 the same metadata
+selects a method of its own, which chooses the format of routed experts by `expert_dtype`
+of `config.json` (`DeepseekV4FP8Config.override_quantization_method`).
 """
 
 from __future__ import annotations
@@ -10,7 +12,15 @@ from mtpfix.model import QuantView
 from mtpfix.quant.place import Place, entries
 
 METHOD = "fp8"
+DEEPSEEK_V4 = "deepseek_v4_fp8"
 LISTS = ("ignored_layers", "modules_to_not_convert")
+
+
+def method(place: Place) -> str:
+    """The method that metadata of this dialect selects."""
+    own = place.model_type == "deepseek_v4"
+    stated = str(place.value.get("quant_method")).lower()
+    return DEEPSEEK_V4 if own or stated == DEEPSEEK_V4 else METHOD
 
 
 def read(place: Place) -> QuantView:
@@ -23,7 +33,7 @@ def read(place: Place) -> QuantView:
     present = [key for key in LISTS if key in place.value]
     key = next((key for key in LISTS if found[key]), (*present, *LISTS)[0])
     return QuantView(
-        method=METHOD,
+        method=method(place),
         file=place.file,
         pointer=place.pointer,
         ignore=found[key],

@@ -100,6 +100,22 @@ def elsewhere(place: Place, configs: Mapping[str, JsonFile]) -> Place | None:
     return other if mixed and LAYERS not in place.value else None
 
 
+def overriding(view: QuantView) -> Mapping[str, Json] | None:
+    """What must stand in the place of `quantization_config`, so that it is read; None: cannot be.
+
+    As it is where the file was read alone. Where `config.json` sends vLLM to the other file,
+    only layers that are named in the flat form keep it from there.
+    """
+    if view.file != BESIDE or not view.twins:
+        return view.raw
+    nested = _nested(view.raw)
+    if nested.get("kv_cache_quant_algo") is not None:
+        return None  # the flat form says that in other words
+    names = [entry.text for entry in view.ignore]
+    flat = {key: value for key, value in nested.items() if key != "exclude_modules"}
+    return {"quant_method": METHOD, **flat, "ignore": names}
+
+
 def made(value: Mapping[str, Json]) -> bool:
     """Whether metadata that names no method is by ModelOpt."""
     producer = value.get("producer")

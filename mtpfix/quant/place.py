@@ -13,11 +13,12 @@ _REMEDY = "see the documentation of the quantization method for what stands here
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where quantization metadata was found."""
+    """Where quantization metadata was found, and for a model of which type."""
 
     file: str
     pointer: str
     value: Mapping[str, Json]
+    model_type: str = ""
 
     def at(self, *keys: str) -> str:
         """The JSON pointer of what stands below some keys."""

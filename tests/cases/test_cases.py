@@ -24,7 +24,7 @@ from mtpfix.judgement import exit_code
 from mtpfix.model import EngineReport, Report
 from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise, spelled_out
-from tools.cases import codes, draft
+from tools.cases import PAGE, codes, draft, page
 
 NUMBER = 49
 """How many public cases there are."""
@@ -100,7 +100,7 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
 def test_every_public_case_is_here() -> None:
     listed = (CASES / "public.txt").read_text(encoding="utf-8").split()
     assert len(set(listed)) == NUMBER
-    assert {path.parent.name for path in CASES.glob("*/expected.json")} <= set(listed)
+    assert {path.parent.name for path in CASES.glob("*/expected.json")} == set(listed)
 
 
 @pytest.mark.parametrize("case", sorted(CASES.glob("*/expected.json")), ids=lambda p: p.parent.name)
@@ -115,6 +115,10 @@ def test_a_case_asserts_something(case: Path) -> None:
     assert folders == set(stated["checkpoints"])
     for checkpoint in stated["checkpoints"].values():
         assert "unjudged" in checkpoint or (checkpoint["judged"] and "repair" in checkpoint)
+
+
+def test_the_page_is_made_from_the_cases() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tools.cases --page"
 
 
 # --- what is compared -----------------------------------------------------------

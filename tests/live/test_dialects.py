@@ -15,8 +15,12 @@ from tools.prove import prove
 pytestmark = pytest.mark.live
 
 CASES = {
+    "auto-round": ("qwen3_5",),
+    "quark-fp8": ("glm4_moe",),
     "fp8-block": ("mimo", "step3p5", "longcat_flash"),
     "fp8-tensor": ("qwen3_next",),
+    "deepseek-v4-fp8": ("deepseek_v4",),
+    "deepseek-v4-fp4": ("deepseek_v4",),
     "modelopt-nvfp4": ("mimo", "glm4_moe"),
     "modelopt-w4a16": ("mimo",),
     "modelopt-fp8": ("mimo",),

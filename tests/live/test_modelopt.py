@@ -45,6 +45,36 @@ def test_the_other_file_is_read_where_config_json_says_nothing(
     repaired(server, tmp_path, forged.mtp)
 
 
+def test_an_override_goes_before_the_other_file(server: Server, tmp_path: Path) -> None:
+    forged = forge(FAMILY, tmp_path, SCHEME)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    del config["quantization_config"]
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    overridden(server, tmp_path, forged.mtp)
+
+
+def test_an_override_names_the_layers_that_the_other_file_names(
+    server: Server, tmp_path: Path
+) -> None:
+    forged = forge(FAMILY, tmp_path, "modelopt-mixed")
+    edited(tmp_path / "config.json", quantized_layers=None)
+    beside = json.loads((tmp_path / HF_QUANT_CONFIG).read_text(encoding="utf-8"))
+    named = beside["quantization"]["quantized_layers"]
+    named["model.layers.2.self_attn.o_proj"] = {"quant_algo": "NVFP4"}
+    (tmp_path / HF_QUANT_CONFIG).write_text(json.dumps(beside), encoding="utf-8")
+    overridden(server, tmp_path, forged.mtp)
+
+
+def overridden(server: Server, folder: Path, tensors: tuple[str, ...]) -> None:
+    """Broken before, clean under the override, the files untouched."""
+    files = {path: path.read_bytes() for path in folder.glob("*.json")}
+    made = api.override(folder, vllm=["0.32.0"], platforms=["cuda"])
+    assert outcome(server.ask(folder, load=True)).startswith("load_error")
+    answer = server.ask(folder, load=True, overrides=json.loads(made.value))
+    assert loading_faults(answer, FAMILY, tensors) == []
+    assert {path: path.read_bytes() for path in folder.glob("*.json")} == files
+
+
 def test_config_json_is_read_where_it_says_anything(server: Server, tmp_path: Path) -> None:
     forged = forge(FAMILY, tmp_path, SCHEME)
     beside = json.loads((tmp_path / HF_QUANT_CONFIG).read_text(encoding="utf-8"))

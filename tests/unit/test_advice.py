@@ -163,3 +163,13 @@ def test_every_family_with_a_draft_that_asks_has_entries(method: str) -> None:
 def test_keyed_entries_are_written_with_their_value() -> None:
     found = advise(GLM, vllm=("newest",), platforms=("cuda",), options=ENGINE_ONLY, method="gptq")
     assert renderer.yaml(found) == "dynamic:\n  '-:^model\\.layers\\.2\\..*': {}\n"
+
+
+def test_deepseek_v4_is_named_under_fp8_with_the_empty_name_of_old_releases() -> None:
+    old, new = (
+        advise(DEEPSEEK_V4, vllm=vllm, platforms=("cuda",), options=ENGINE_ONLY, method="fp8")
+        for vllm in (("0.23.0",), ("newest",))
+    )
+    assert ("" in old.entries, "" in new.entries) == (True, False)
+    assert "model.layers.2.e_proj" in new.entries
+    assert new.key == "ignored_layers"

@@ -14,6 +14,7 @@ from mtpfix import api
 from mtpfix.errors import (
     BrokenFileError,
     ConflictError,
+    OverrideError,
     RefusedError,
     TargetError,
     UnknownError,
@@ -445,16 +446,25 @@ def test_there_is_no_override_where_nothing_is_wrong(tmp_path: Path) -> None:
 
 def test_an_override_does_not_reach_a_draft_with_its_own_configuration(tmp_path: Path) -> None:
     path = folder(tmp_path, with_list(STEP, ("lm_head",)))
-    with pytest.raises(RefusedError, match=r"vLLM 0\.32\.0, which reads"):
+    with pytest.raises(OverrideError, match=r"vLLM 0\.32\.0, which reads") as caught:
         api.override(path, vllm=["0.31.0", "0.32.0"])
+    assert caught.value.exit_code == 3
+    assert "--output" in caught.value.remedy
     assert api.override(path, vllm=["0.31.0"]).value
 
 
-def test_an_override_of_a_nested_configuration_has_not_been_tried(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [["compression_config"], ["text_config", "quantization_config"]])
+def test_the_override_stands_at_the_top_whatever_key_the_file_has(
+    keys: list[str], tmp_path: Path
+) -> None:
     config = with_list(GLM, ("lm_head",))
-    config["compression_config"] = config.pop("quantization_config")
-    with pytest.raises(UnknownError):
-        api.override(folder(tmp_path, config))
+    stated = config.pop("quantization_config")
+    value: Any = stated
+    for key in reversed(keys):
+        value = {key: value}
+    made = api.override(folder(tmp_path, {**config, **value}), options=ENGINE_ONLY)
+    expected = {**stated, "ignore": ["lm_head", BLOCK]}
+    assert json.loads(made.value) == {"quantization_config": expected}
 
 
 # --- what is imported --------------------------------------------------------

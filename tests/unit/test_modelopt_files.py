@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mtpfix import api
-from mtpfix.errors import BrokenFileError
+from mtpfix.errors import BrokenFileError, OverrideError
 from mtpfix.model import Finding
 from mtpfix.repair.plan import Options
 from tests.unit.engines.small import GLM, NEWEST, Config, tensors, with_list, write
@@ -190,3 +190,36 @@ def test_a_list_that_some_releases_do_not_read_is_written_whole_where_all_do(
     api.rewrite(made)
     assert ignored(made) == ["lm_head", BLOCK]
     assert {outcome(made, release) for release in ("0.24.0", "0.32.0", "0.33.0")} == {"clean"}
+
+
+# --- at serve time -----------------------------------------------------------
+
+
+def overridden(path: Path) -> Any:
+    return json.loads(api.override(path, vllm=["0.32.0"]).value)["quantization_config"]
+
+
+def test_an_override_of_the_other_file_alone_is_that_file_repaired(tmp_path: Path) -> None:
+    made = folder(tmp_path, None, nested("lm_head"))
+    assert overridden(made) == nested("lm_head", BLOCK)
+    assert excluded(made) == ["lm_head"]
+
+
+def mixed(path: Path, **more: Any) -> Path:
+    """A checkpoint whose layers are named in the other file, one of them wrongly."""
+    flat = {**FLAT, "quant_algo": "MIXED_PRECISION"}
+    named = {**LAYERS, "model.layers.2.self_attn.o_proj": {"quant_algo": "FP8"}}
+    return folder(path, flat, nested(quant_algo="MIXED_PRECISION", quantized_layers=named, **more))
+
+
+def test_an_override_names_the_layers_that_the_other_file_names(tmp_path: Path) -> None:
+    value = overridden(mixed(tmp_path))
+    assert value["quant_method"] == "modelopt"
+    assert value["ignore"] == [BLOCK]
+    assert "model.layers.0.self_attn.o_proj" in value["quantized_layers"]
+    assert "exclude_modules" not in value
+
+
+def test_an_override_is_refused_where_it_would_lose_the_cache_s_format(tmp_path: Path) -> None:
+    with pytest.raises(OverrideError):
+        overridden(mixed(tmp_path, kv_cache_quant_algo="FP8"))

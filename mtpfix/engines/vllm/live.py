@@ -230,8 +230,22 @@ class Server:
         self.patches = tuple(ready.pop("patches"))
         self.about = ready
 
-    def ask(self, folder: Path, *, load: bool = False, tolerant: bool = False) -> Answer:
-        """Asks about one folder; see `ask`."""
+    def ask(
+        self,
+        folder: Path,
+        *,
+        load: bool = False,
+        tolerant: bool = False,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Asks about one folder; see `ask`.
+
+        Args:
+            folder: as for `ask`.
+            load: as for `ask`.
+            tolerant: as for `ask`.
+            overrides: what vLLM is given as `--hf-overrides`.
+        """
         check(folder)
         process, scratch = self._running()
         self._count += 1
@@ -241,6 +255,7 @@ class Server:
             "folder": str(folder.resolve()),
             "load": load,
             "tolerant": tolerant,
+            "overrides": dict(overrides or {}),
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }

@@ -8,14 +8,14 @@ these happens follows from the parameters that the built modules have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.vllm.methods.parameters import Params, params
-from mtpfix.engines.vllm.policy import Context, Policy, Row, rules
-from mtpfix.model import Consequence, Decision, Module, ModuleReport, Precision, State
+from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, rules
+from mtpfix.model import Consequence, Decision, Kind, Module, ModuleReport, Precision, State
 
 
 class _Misfit(NamedTuple):
@@ -51,6 +51,9 @@ _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
 
 
+_Pairs = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Loader:
     """How the draft class of one release treats what does not fit."""
@@ -75,7 +78,12 @@ class Loader:
     """Whether those of routed experts are dropped too."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; empty: it knows no such list."""
-    renames: tuple[tuple[str, str], ...] = ()
+    renames: _Pairs = ()
+    """Suffixes on disk that are loaded as others, for all modules but routed experts."""
+    expert_renames: _Pairs = ()
+    """The same for routed experts."""
+    same_formats: _Pairs = ()
+    """Formats on disk that such names alone tell from others, and those others."""
     missing_layer: str | None = None
     """What is raised when an MTP layer has no tensors; None: it stays uninitialised."""
     experts: str = ""
@@ -84,6 +92,16 @@ class Loader:
     """The quantization method whose classes hold the parameters."""
     gone: frozenset[str] = frozenset()
     """Suffixes that are no parameters of any module in this release."""
+
+    def suffix(self, stored: str, kind: Kind) -> str:
+        """The end of a parameter's name, for a suffix on disk of a module of some kind."""
+        suffix = _SUFFIX_ALIASES.get(stored, stored)
+        return dict(self.expert_renames if kind == "experts" else self.renames).get(suffix, suffix)
+
+    def formats(self, disk: Precision) -> set[str]:
+        """The formats of a module, as they are loaded; none where they are not known."""
+        same = dict(self.same_formats)
+        return {same.get(each, each) for each in (disk.format or "").split("+") if each}
 
 
 def loader(policy: Policy, context: Context) -> Loader:
@@ -101,7 +119,9 @@ def loader(policy: Policy, context: Context) -> Loader:
         drops=row.get("drops", False),
         drops_experts=row.get("drops_experts", False),
         takes=tuple(row.get("takes", ())),
-        renames=tuple(row.get("renames", {}).items()),
+        renames=_filled(row.get("renames", {}), context),
+        expert_renames=_filled(row.get("expert_renames", {}), context),
+        same_formats=tuple(row.get("same_formats", {}).items()),
         missing_layer=row.get("missing_layer"),
         experts=rules("experts_param", context.release),
         method=context.method if own is None else own["method"],
@@ -110,9 +130,21 @@ def loader(policy: Policy, context: Context) -> Loader:
     )
 
 
-def trunk_loader(context: Context) -> Loader:
-    """The loaders of target classes are many, and not modelled: no exception is foretold."""
-    return Loader("unknown", method=context.method)
+def _filled(names: Mapping[str, str], context: Context) -> _Pairs:
+    return tuple((old, filled(new, context)) for old, new in names.items())
+
+
+def trunk_loader(draft: Loader, context: Context) -> Loader:
+    """The loaders of target classes are many, and not modelled: no exception is foretold.
+
+    What the loader of the draft renames, that of the target renames too.
+    """
+    return replace(
+        Loader("unknown", method=context.method),
+        renames=draft.renames,
+        expert_renames=draft.expert_renames,
+        same_formats=draft.same_formats,
+    )
 
 
 def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleReport:
@@ -152,13 +184,16 @@ class _Found:
 
     member: str
     suffix: str
+    """As the loader has it."""
     name: str
 
 
-def _tensors(inventory: Inventory, members: Iterable[str]) -> Iterator[_Found]:
+def _tensors(
+    inventory: Inventory, members: Iterable[str], kind: Kind, loader: Loader
+) -> Iterator[_Found]:
     for member in members:
         for suffix, name in inventory.tensor_names(member):
-            yield _Found(member, _SUFFIX_ALIASES.get(suffix, suffix), name)
+            yield _Found(member, loader.suffix(suffix, kind), name)
 
 
 def _misfit(
@@ -173,13 +208,14 @@ def _misfit(
     strange = _strange(decision.module, known, stored, inventory, loader)
     if strange is not None:
         return strange
-    suffixes = _suffixes(stored)
-    missing = known.needed - suffixes
+    kind = decision.module.kind
+    missing = known.needed - _suffixes(stored, kind, loader)
     whole = same and not missing and not _incomplete(decision.module, stored)
     if whole and disk.state is not State.MIXED:
-        if _formats_agree(decision, known, disk):
+        if _formats_agree(decision, known, loader.formats(disk)):
             return None
-        return _Misfit("load_error", None, next(_tensors(inventory, stored.members)).name)
+        found = _tensors(inventory, stored.members, kind, loader)
+        return _Misfit("load_error", None, next(found).name)
     if loader.strict and missing:
         return _Misfit("load_error", loader.unfilled, None)
     return _Misfit("silent_garbage", None, None)
@@ -189,32 +225,36 @@ def _strange(
     module: Module, known: Params, stored: Stored, inventory: Inventory, loader: Loader
 ) -> _Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
+<<<<<<< HEAD
     suffixes = _suffixes(stored)
     unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
+=======
+    suffixes = _suffixes(stored, module.kind, loader)
+    found = _tensors(inventory, stored.members, module.kind, loader)
+    unknown = suffixes - known.needed - known.more - _IGNORED
+>>>>>>> main
     unknown -= _dropped(module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
     if unknown | lost:
-        found = _tensors(inventory, stored.members)
         first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
         error = _lost(module, first) if first.suffix in lost else None
         error = error or _refusal(module, first, loader)
         return _Misfit("load_error", error, first.name)
     if _unequal(known.packed, stored.precision, loader):
-        weights = (t for t in _tensors(inventory, stored.members) if t.suffix == "weight")
+        weights = (tensor for tensor in found if tensor.suffix == "weight")
         first = min(weights, key=lambda tensor: tensor.name)
         return _Misfit("load_error", _mismatch(module, loader), first.name)
     return None
 
 
-def _suffixes(stored: Stored) -> set[str]:
-    """The suffixes of what is stored, as other modules call them."""
-    return {_SUFFIX_ALIASES.get(suffix, suffix) for suffix in stored.suffixes}
+def _suffixes(stored: Stored, kind: Kind, loader: Loader) -> set[str]:
+    """The suffixes of what is stored, as they are loaded."""
+    return {loader.suffix(suffix, kind) for suffix in stored.suffixes}
 
 
 def _unequal(packed: bool, disk: Precision, loader: Loader) -> bool:
     """Whether a weight on disk has another shape than the built one, since one is packed."""
-    formats = () if disk.format is None else disk.format.split("+")
-    known = (params(loader.method, each) for each in formats)
+    known = (params(loader.method, each) for each in loader.formats(disk))
     stored = any(each is not None and each.packed for each in known)
     return packed != stored or (packed and disk.state is State.MIXED)
 
@@ -239,11 +279,11 @@ def _incomplete(module: Module, stored: Stored) -> bool:
     return len(stored.members) < expected
 
 
-def _formats_agree(decision: Decision, known: Params, disk: Precision) -> bool:
+def _formats_agree(decision: Decision, known: Params, disk: set[str]) -> bool:
     """Whether the format on disk is the one that the built module reads, as far as is known."""
-    if loads_plain(decision) or disk.format is None or decision.expects is None:
+    if loads_plain(decision) or not disk or decision.expects is None:
         return True
-    return set(disk.format.split("+")) == {known.stored or decision.expects}
+    return disk == {known.stored or decision.expects}
 
 
 def _dropped(module: Module, unknown: set[str], loader: Loader) -> set[str]:
@@ -292,7 +332,4 @@ def _shard_of(module: Module, member: str) -> str:
 def _path(module: Module, suffix: str, loader: Loader, shard: str = "") -> str:
     """The path of a parameter as the loader prints it."""
     name = f"{module.param}{loader.experts if module.kind == 'experts' else ''}.{shard}{suffix}"
-    for old, new in loader.renames:
-        if name.endswith(old):
-            name = name.removesuffix(old) + new
     return name.removeprefix(loader.root)

@@ -101,6 +101,45 @@ def test_mla_has_shards_of_other_names() -> None:
     assert found[f"{ATTN}.{fused}"].built == "unquantized"
 
 
+@pytest.mark.parametrize(
+    ("keys", "error"),
+    [
+        ({"activation_scheme": "x"}, "Unsupported activation scheme x"),
+        ({"activation_scheme": None}, "Unsupported activation scheme None"),
+        ({"weight_block_size": [128]}, "The quantization block size of weight must have 2"),
+        ({"weight_block_size": []}, "The quantization block size of weight must have 2"),
+        ({"activation_scheme": "static"}, "The block-wise quantization only supports dynamic"),
+    ],
+)
+def test_metadata_that_is_refused_is_an_error_of_every_module(
+    keys: dict[str, Any], error: str
+) -> None:
+    made = decisions(GLM, f"{ATTN}.o_proj", **keys).values()
+    errors = {d.error or "" for d in made if d.module.asks}
+    assert all(said.partition("…Value error, ")[2].startswith(error) for said in errors)
+
+
+def test_a_block_size_that_is_no_list_is_refused_in_other_words() -> None:
+    found = decisions(GLM, weight_block_size=128)[f"{ATTN}.o_proj"]
+    assert found.error == "TypeError: object of type 'int' has no len()"
+
+
+def test_without_an_activation_scheme_the_metadata_is_refused() -> None:
+    config = with_fp8(GLM)
+    del config["quantization_config"]["activation_scheme"]
+    made = predict(known(config), view_of(config), context(config), modules(config))
+    assert {d.built for d in made if d.module.asks} == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("release", "scheme"), [("0.23.0", "Fp8MoEMethod"), ("0.24.0", "Mxfp4MoEMethod")]
+)
+def test_experts_may_be_stored_in_mxfp4_from_0_24(release: str, scheme: str) -> None:
+    found = decisions(GLM, release=release, store_dtype="mxfp4")
+    assert found[f"{MLP}.experts"].scheme == scheme
+    assert found[f"{ATTN}.o_proj"].scheme == "Fp8LinearMethod"
+
+
 # --- model classes that change the rules -------------------------------------------
 
 LING: Config = {

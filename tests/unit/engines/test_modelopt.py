@@ -8,6 +8,7 @@ import pytest
 
 from mtpfix.engines.vllm import names
 from mtpfix.engines.vllm.methods.base import PatternError, ShardsDifferError
+from mtpfix.engines.vllm.methods.modelopt import renamed
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Entry
@@ -242,3 +243,9 @@ def test_there_must_be_layers() -> None:
     error = mixed()[f"{ATTN}.o_proj"].error or ""
     assert error.startswith("ValidationError: ")
     assert "MIXED_PRECISION quant_algo requires a non-empty" in error
+
+
+def test_a_mapper_leaves_the_names_of_layers_whole() -> None:
+    places = ("/quantization_config/ignore/0", "/quantization_config/quantized_layers/a*")
+    entries = [Entry("a*", "config.json", place) for place in places]
+    assert [entry.text for entry in renamed(entries, lambda entry: entry)] == ["a", "a.*", "a*"]

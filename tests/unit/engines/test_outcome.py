@@ -165,10 +165,10 @@ def test_a_lenient_module_takes_both() -> None:
         ),
         (QKV, AUTO, "AttributeError: 'QKVParallelLinear' object has no attribute 'data'"),
         (EXPERTS, AUTO, "AttributeError: Layer a.experts has no parameter 'w2_weight_scale'"),
-        (O_PROJ, trunk_loader(Context("0.32.0", "cuda", {})), None),
+        (O_PROJ, trunk_loader(DICT, Context("0.32.0", "cuda", {})), None),
         (
             O_PROJ,
-            Loader("dict", renames=((".weight_scale", ".weight_scale_inv"),)),
+            Loader("dict", renames=(("weight_scale", "weight_scale_inv"),)),
             "KeyError: 'model.o.weight_scale_inv'",
         ),
     ],

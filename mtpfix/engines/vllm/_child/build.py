@@ -81,15 +81,16 @@ def warm() -> None:
             methods.get_quantization_config(name)
 
 
-def answer(folder: str, *, load: bool, tolerant: bool) -> dict[str, Any]:
+def answer(folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any]) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
     Args:
         folder: a folder with `config.json`, and with weights where they are to be loaded.
         load: really load the draft.
         tolerant: go on after a decision that raises.
+        overrides: what `--hf-overrides` is given.
     """
-    build = Build(folder, load=load, tolerant=tolerant)
+    build = Build(folder, load=load, tolerant=tolerant, overrides=overrides)
     build.run()
     return build.answer
 
@@ -101,8 +102,11 @@ class Build:
         answer: what is known so far, as plain values.
     """
 
-    def __init__(self, folder: str, *, load: bool, tolerant: bool) -> None:
+    def __init__(
+        self, folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any]
+    ) -> None:
         self.folder = folder
+        self.overrides = overrides
         self.load = load
         self.witness = Witness(tolerant=tolerant)
         self.model: Any = None
@@ -147,7 +151,9 @@ class Build:
         from vllm.model_executor.model_loader.utils import get_model_cls
 
         target = stand_in(self.folder) if self.alone else self.folder
-        arguments = engine_arguments(target, draft=self.folder, load=self.load)
+        arguments = engine_arguments(
+            target, draft=self.folder, load=self.load, overrides=self.overrides
+        )
         self.config = arguments.create_engine_config()
         self.target = self.config.model_config
         self.draft = self.config.speculative_config.draft_model_config
@@ -212,7 +218,7 @@ def stand_in(folder: str) -> str:
     return str(made)
 
 
-def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
+def engine_arguments(folder: str, *, draft: str, load: bool, overrides: dict[str, Any]) -> Any:
     """Arguments for the smallest engine that builds the target and its MTP draft.
 
     Methods that a release calls deprecated are let in, as `--allow-deprecated-quantization` does.
@@ -221,6 +227,7 @@ def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
         folder: the target.
         draft: the folder of the draft; mostly that of the target.
         load: whether weights are to be loaded.
+        overrides: what `--hf-overrides` is given.
     """
     from vllm.engine.arg_utils import EngineArgs
 
@@ -231,6 +238,7 @@ def engine_arguments(folder: str, *, draft: str, load: bool) -> Any:
         skip_tokenizer_init=True,
         trust_remote_code=False,
         dtype="bfloat16",
+        hf_overrides=overrides,
         load_format="safetensors" if load else "dummy",
         speculative_config={"method": "mtp", "num_speculative_tokens": 1, **own},
         language_model_only=True,

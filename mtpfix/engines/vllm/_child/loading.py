@@ -40,7 +40,10 @@ PADDED = ("attn_sink",)
 """Ends of the names of parameters that are larger than what is stored."""
 REMARKS = ("weight_shape",)
 """Ends of the names of tensors that vLLM reads and does not use."""
-PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)
+LOSSLESS = (
+    {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64},
+    {torch.int8, torch.uint8},  # of packed values: the bits stay
+)
 """Dtypes that need no scale: a cast between them keeps the meaning of a weight."""
 
 
@@ -217,7 +220,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         for copies in self._copies.values():
             for into, source in copies:
                 kinds = into.dtype, source.dtype
-                if into.dtype != source.dtype and not all(kind in PLAIN for kind in kinds):
+                if into.dtype != source.dtype and not any(set(kinds) <= s for s in LOSSLESS):
                     names = (str(kind).removeprefix("torch.") for kind in reversed(kinds))
                     yield f"{self._owner[address(into)]}: {'->'.join(names)}"
 

@@ -13,6 +13,8 @@ import importlib
 import pkgutil
 import sys
 import types
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import MagicMock
 
@@ -551,6 +553,18 @@ def deepseek_v4_for_cuda() -> None:
             holder, "compute_fp8_einsum_recipe"
         ):
             vars(holder)["compute_fp8_einsum_recipe"] = always(((1, 128, 128), False))
+
+
+@patch(since=(0, 33), only=("deepseek_v4",))
+def deepseek_v4_quantization_for_cuda() -> None:
+    """DeepSeek-V4 gets the quantization class of CUDA, that of V4.1: a CPU gets an older one."""
+    package = module("vllm.models.deepseek_v4")
+    file = Path(package.__file__).parents[1] / "deepseek_v41" / "quant_config.py"
+    name = "vllm.models.deepseek_v41.quant_config"
+    loader = SourceFileLoader(name, str(file))
+    holder = types.ModuleType(name)
+    loader.exec_module(holder)
+    package.DeepseekV4FP8Config = holder.DeepseekV4FP8Config
 
 
 @patch(only=("qwen4_exp", "qwen4_exp_text"))

@@ -15,6 +15,7 @@ from mtpfix.engines.vllm.methods.modelopt_refusal import refusal
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.quant.modelopt import LAYERS
 
 
 def decider(setting: Setting) -> Decide:
@@ -85,8 +86,9 @@ def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
 
 
 def _parts(entry: Entry) -> Iterator[Entry]:
+    """The parts of an entry; the name of a layer that has an algorithm is whole."""
     texts = spread(entry.text)
-    if len(texts) == 1:
+    if len(texts) == 1 or f"/{LAYERS}/" in entry.pointer:
         yield entry
     else:
         yield from (replace(entry, text=text, written=entry.spelling) for text in texts)
