@@ -225,14 +225,9 @@ def _strange(
     module: Module, known: Params, stored: Stored, inventory: Inventory, loader: Loader
 ) -> _Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
-<<<<<<< HEAD
-    suffixes = _suffixes(stored)
-    unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
-=======
     suffixes = _suffixes(stored, module.kind, loader)
     found = _tensors(inventory, stored.members, module.kind, loader)
-    unknown = suffixes - known.needed - known.more - _IGNORED
->>>>>>> main
+    unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
     unknown -= _dropped(module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
     if unknown | lost:
