@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mtpfix.advice import Names
-    from mtpfix.api import Repair, check, inspect, names_of, override, plan, rewrite
+    from mtpfix.api import Override, Repair, check, inspect, names_of, override, plan, rewrite
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
@@ -54,6 +54,7 @@ __all__ = [
     "MtpfixError",
     "Names",
     "Options",
+    "Override",
     "OverrideError",
     "Plan",
     "Platform",
@@ -81,7 +82,16 @@ __all__ = [
 
 _HOMES = {
     "mtpfix.advice": ("Names",),
-    "mtpfix.api": ("Repair", "check", "inspect", "names_of", "override", "plan", "rewrite"),
+    "mtpfix.api": (
+        "Override",
+        "Repair",
+        "check",
+        "inspect",
+        "names_of",
+        "override",
+        "plan",
+        "rewrite",
+    ),
     "mtpfix.errors": (
         "BrokenFileError",
         "ConflictError",

@@ -86,6 +86,8 @@ def inspect(
 ) -> Report:
     """What is on disk, what vLLM builds, and where they part.
 
+    Nothing is written and no weight is read: configuration, index and safetensors headers are.
+
     Args:
         target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
         vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`.
@@ -95,7 +97,11 @@ def inspect(
         token: what to log in to the Hub with; None: what the environment or
             `hf auth login` says.
 
+    Returns:
+        The report; what could not be judged is a finding in it (MTP9xx), not an exception.
+
     Raises:
+        UsageError: `vllm` or `platforms` is empty, or names what is no release.
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
     opened = open_target(targets.opened(target, revision, token), trunk=trunk)
@@ -110,7 +116,22 @@ def check(
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
-    """The gate: as `inspect`; `Report.exit_code` says whether the target may pass."""
+    """The gate: as `inspect`; `Report.exit_code` says whether the target may pass.
+
+    Args:
+        target: as for `inspect`.
+        vllm: the releases that it must be right for.
+        platforms: the platforms that it must be right for.
+        revision: as for `inspect`.
+        token: as for `inspect`.
+
+    Returns:
+        The report. Its `exit_code` is 0 if all is well, 1 if something is wrong, and 3 if
+        something could not be judged, which is no pass.
+
+    Raises:
+        MtpfixError: as for `inspect`.
+    """
     return inspect(target, vllm=vllm, platforms=platforms, revision=revision, token=token)
 
 
@@ -124,6 +145,18 @@ def plan(
     token: str | None = None,
 ) -> Repair:
     """The fewest edits that are right for every selected release, and the proof.
+
+    Args:
+        target: as for `inspect`.
+        vllm: the releases that the repair must be right for.
+        platforms: the platforms that it must be right for.
+        options: what may be changed.
+        revision: as for `inspect`.
+        token: as for `inspect`.
+
+    Returns:
+        The repair, of which nothing is written. It is right where `after.exit_code` is 0;
+        `plan.refused` and `plan.unresolved` say what it could not do.
 
     Raises:
         UnknownError: the family, the method or a release is not covered.
@@ -181,6 +214,9 @@ def rewrite(
         options: what may be changed.
         output: where to make a new folder of links with the repaired JSON; None: in place.
         backup: keep the old file beside the new one.
+
+    Returns:
+        What was written; `files` is empty where the target was right already.
 
     Raises:
         RefusedError: something is wrong and every repair would do harm.
@@ -290,6 +326,14 @@ def override(
     complete, repaired one is returned. It stands at the top of the configuration, where
     vLLM looks first, whatever key the file has it under: below another key vLLM would
     merge it with the old one, and what is to go would stay.
+
+    Args:
+        target: as for `inspect`.
+        vllm: the releases that the value must be right for.
+        platforms: the platforms that it must be right for.
+        options: what may be changed.
+        revision: as for `inspect`.
+        token: as for `inspect`.
 
     Raises:
         OverrideError: the repair is in a file, or read by a draft, that no override reaches.

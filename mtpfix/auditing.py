@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtpfix import targets as named
 from mtpfix.api import NEWEST, check, listed
 from mtpfix.errors import MtpfixError, TargetError, UsageError
-from mtpfix.model import Platform, Report
+from mtpfix.model import Finding, ModelInfo, Platform, Report, Target
 
 JOBS = 8
 """Targets that are read side by side."""
@@ -33,6 +34,29 @@ class Audited:
         if self.report is not None:
             return self.report.exit_code
         return TargetError.exit_code if self.error is None else self.error.exit_code
+
+    @property
+    def told(self) -> Report:
+        """The report, or one that says nothing but why there is none."""
+        if self.report is not None:
+            return self.report
+        said = f"{self.error.message}; {self.error.remedy}" if self.error else "cannot be read"
+        return Report(
+            target=Target("hub" if _is_repo(self.target) else "local", self.target),
+            model=ModelInfo(None, None, ()),
+            method=None,
+            quant_files=(),
+            engines=(),
+            findings=(Finding("MTP905", "error", "run", said),),
+            exit_code=self.exit_code,
+        )
+
+
+def _is_repo(target: str) -> bool:
+    try:
+        return named.place(target).path is None
+    except UsageError:
+        return False
 
 
 def audit(

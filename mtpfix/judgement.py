@@ -244,7 +244,8 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
 
 def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
     message = f"could not judge: {error.message}; {error.remedy}"
-    findings = (Finding(error.code, "error", "run", message), *_about_files(opened))
+    about_files = tuple(_about_files(opened))
+    findings = (Finding(error.code, "error", "run", message), *about_files)
     return Report(
         target=opened.listing.target,
         model=_model(opened),
@@ -252,7 +253,7 @@ def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
         quant_files=() if opened.view is None else opened.view.files,
         engines=(),
         findings=findings,
-        exit_code=UnknownError.exit_code,
+        exit_code=exit_code(about_files, ()) or UnknownError.exit_code,
     )
 
 

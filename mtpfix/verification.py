@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mtpfix import quant
+from mtpfix import quant, targets
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.precision import MISSING, split_name
@@ -17,7 +19,7 @@ from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError
-from mtpfix.model import Built, Decision, Listing, Part, Precision
+from mtpfix.model import Built, Decision, Listing, Part, Precision, QuantView
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +71,39 @@ class Verification:
 
 
 def verify(
-    target: str | Path = ".", *, python: str | None = None, timeout: float = 600
+    target: str | Path = ".",
+    *,
+    python: str | None = None,
+    timeout: float = 600,
+    revision: str | None = None,
+    token: str | None = None,
 ) -> Verification:
-    """Asks the vLLM of `python` (this interpreter by default) about a folder.
+    """Asks the vLLM of `python` (this interpreter by default) about a target.
 
     Nothing is loaded: modules are built on the meta device, in vLLM's own order.
 
+    Args:
+        target: a folder or a repo, as for `inspect`.
+        python: path of an interpreter that has vLLM.
+        timeout: seconds that vLLM may take to answer.
+        revision: as for `inspect`.
+        token: as for `inspect`; vLLM never sees it.
+
     Raises:
         UnknownError: there is no vLLM, it died, or mtpfix does not know the family.
-        MtpfixError: the folder cannot be read.
+        MtpfixError: the target cannot be read.
     """
-    source = LocalSource(target)
+    source = targets.opened(target, revision, token)
     found = listing(source)
     known = _known(found)
-    answer = live.ask(Path(target), python=python, tolerant=True, timeout=timeout)
+    if found.target.kind == "hub" and reads_headers(_view(found)):
+        raise UnknownError(
+            "under this metadata vLLM reads the weights' headers, which a repo's metadata lack",
+            f"hf download {found.target.name} --revision {found.target.revision} --local-dir DIR, "
+            "and give DIR",
+        )
+    with _folder(found) as folder:
+        answer = live.ask(folder, python=python, tolerant=True, timeout=timeout)
     return _compared(source, found, known, answer)
 
 
@@ -108,12 +129,16 @@ def _known(found: Listing) -> Policy:
     return policy.policy(family)
 
 
-def _compared(source: Source, found: Listing, known: Policy, answer: live.Answer) -> Verification:
-    config, place = found.configs["config.json"].value, quant.find(found.configs)
+def _view(found: Listing) -> QuantView:
+    place = quant.find(found.configs)
     assert place is not None  # noqa: S101 - `_known` looked
+    return quant.read(place, found.configs)
+
+
+def _compared(source: Source, found: Listing, known: Policy, answer: live.Answer) -> Verification:
+    config, view = found.configs["config.json"].value, _view(found)
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    view = quant.read(place, found.configs)
     context = names.context(known, config, release, "cuda", view.method)
     context = names.drafting(known, context, found.shards)
     case = _case(source, found, known, context, every=reads_headers(view))
@@ -130,6 +155,21 @@ def _compared(source: Source, found: Listing, known: Policy, answer: live.Answer
         patches=answer.patches,
         exit_code=3 if not rows else 1 if wrong else 0,
     )
+
+
+@contextmanager
+def _folder(found: Listing) -> Iterator[Path]:
+    """What vLLM is asked about: the folder itself, or one with the metadata files of a repo.
+
+    It is offline and builds without weights, so it needs no more than these.
+    """
+    if found.target.kind == "local":
+        yield Path(found.target.name)
+        return
+    with tempfile.TemporaryDirectory(prefix="mtpfix-") as made:
+        for name, file in found.configs.items():
+            (Path(made) / Path(name).name).write_bytes(file.raw)
+        yield Path(made)
 
 
 def _case(source: Source, found: Listing, known: Policy, context: Context, *, every: bool) -> Case:

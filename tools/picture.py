@@ -1,6 +1,7 @@
-"""Draws the picture in README.md: the output of `mtpfix inspect` on the sample, as SVG.
+"""Draws the pictures of the docs: what `mtpfix inspect` shows of the sample.
 
-python -m tools.picture docs/inspect.svg
+python -m tools.picture docs/inspect.svg     # in a terminal
+python -m tools.picture docs/report.png      # as a page; needs a Chromium on the path
 """
 
 from __future__ import annotations
@@ -8,17 +9,22 @@ from __future__ import annotations
 import argparse
 import io
 import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from mtpfix import api
-from mtpfix.report import text
+from mtpfix.report import html, text
 
 SAMPLE = "examples/deepseek-v4-like"
 COMMAND = f"$ mtpfix inspect {SAMPLE}\n"
 WIDTH = 88
+PAGE = "1280,980"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """Fonts that a viewer would have to fetch; without them it takes its own."""
 
@@ -33,11 +39,30 @@ def draw() -> str:
     return FONTS.sub("", picture).replace("<text ", '<text xml:space="preserve" ')
 
 
+def photograph(file: Path) -> None:
+    """The page of all releases, as a browser shows it."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise SystemExit(f"none of {', '.join(BROWSERS)} is on the path")
+    with tempfile.TemporaryDirectory() as made:
+        page = Path(made) / "report.html"
+        shown = html.render(api.inspect(SAMPLE, vllm=["all"], trunk=True))
+        page.write_text(shown, encoding="utf-8")
+        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        options += [f"--user-data-dir={made}/profile", f"--window-size={PAGE}"]
+        command = [browser, *options, f"--screenshot={file.resolve()}", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.parse_args().file.write_text(draw(), encoding="utf-8")
+    file: Path = parser.parse_args().file
+    if file.suffix == ".png":
+        photograph(file)
+    else:
+        file.write_text(draw(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -295,6 +295,9 @@ LEAN = frozenset(
         *("headers:bf16", "headers:mixed", "headers:quantized"),
         *("plus_wins", "minus_first", "blocks_half", "blocks_trunk", "blocks_empty"),
         *("act_order", "act_order_channel", "asymmetric"),
+        *("regex_shards", "regex_experts", "suffixes", "blocks_and_keys", "shard_regex"),
+        *("experts_child", "layer_reversed", "layer_shards", "experts_module", "spellings"),
+        *("stem", "parts", "by_name", "by_pattern", "eight_bits"),
     )
 )
 """What is left of the lists where a recording is to be lean."""

@@ -276,7 +276,7 @@ def _compare(
         for name in sorted(extra):
             shards.setdefault(name, shard)
         if extra:
-            what = "holds tensors that the index does not map to it"
+            what = "holds tensors that the index does not map to it, and whole files are loaded"
             problems.append(_disagrees(shard, what, extra))
     return problems, shards
 

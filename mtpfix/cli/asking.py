@@ -67,7 +67,7 @@ def names(
 
 
 def verify(
-    target: options.FolderArg = ".",
+    target: options.TargetArg = ".",
     *,
     python: Annotated[
         str | None,
@@ -81,6 +81,8 @@ def verify(
             "--timeout", metavar="SECONDS", min=1, help="How long vLLM may take to answer."
         ),
     ] = 600,
+    revision: options.Revision = None,
+    token: options.Token = None,
     output_format: options.FormatOption = Format.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
@@ -93,11 +95,10 @@ def verify(
     from mtpfix.report import verify as renderer
     from mtpfix.verification import verify as ask
 
-    folder = options.folder(target)
     with output.working("asking vLLM, which takes some seconds"):
-        answer = ask(folder, python=python, timeout=timeout)
+        answer = ask(target, python=python, timeout=timeout, revision=revision, token=token)
     if output_format is Format.json:
-        text = renderer.json(answer, folder)
+        text = renderer.json(answer, target)
     else:
         screen = output.result_screen(color.value, output_file)
         text = renderer.text(

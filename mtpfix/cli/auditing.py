@@ -99,6 +99,6 @@ def _rendered(rows: Sequence[Audited], form: ReportFormat, screen: output.Screen
         return audit.text(rows, screen.width, color=screen.color, ascii=screen.ascii)
     if form is ReportFormat.json:
         return audit.json(rows)
-    reports = [row.report for row in rows if row.report is not None]
+    reports = (row.told for row in rows)
     shown: str = import_module(f"mtpfix.report.{form.value}").render(*reports)
     return shown

@@ -48,6 +48,7 @@ def inspect(
     """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
+    trunk = trunk or output_format is ReportFormat.html
     report = _judged(target, Login(revision, token), vllm, platform, wish, trunk=trunk)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)

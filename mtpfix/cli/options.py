@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mtpfix.errors import UsageError
 from mtpfix.model import PLATFORMS, Platform
 
 
@@ -43,6 +42,7 @@ class ReportFormat(str, Enum):
     sarif = "sarif"
     junit = "junit"
     markdown = "markdown"
+    html = "html"
 
 
 class RepairFormat(str, Enum):
@@ -112,7 +112,6 @@ TargetsArg = Annotated[
         metavar="TARGET...", help="Checkpoint folders, or org/name[@revision].  [default: .]"
     ),
 ]
-FolderArg = Annotated[str, typer.Argument(metavar="FOLDER", help="Checkpoint folder.")]
 FromFile = Annotated[
     Path | None,
     option("--from-file", metavar="FILE", help="Also the targets in this file, one a line."),
@@ -166,7 +165,8 @@ ReportFormatOption = Annotated[
     option(
         "--format",
         metavar="FORMAT",
-        help="text, json, github (annotations), sarif (exits 0 on findings), junit, or markdown.",
+        help="text, json, github (annotations), sarif (exits 0 on findings), junit, markdown, or "
+        "html (a page with all modules, those of the trunk too).",
     ),
 ]
 Also = Annotated[
@@ -250,21 +250,3 @@ def platforms(
     if not chosen:
         return tuple(default)
     return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)
-
-
-def folder(target: str) -> str:
-    """The target, if it is a folder.
-
-    Raises:
-        UsageError: it is a repository of the Hub.
-    """
-    from mtpfix import targets  # noqa: PLC0415 - imports what reads files
-
-    there = targets.place(target)
-    if there.path is not None:
-        return target
-    pin = f" --revision {there.revision}" if there.revision else ""
-    raise UsageError(
-        f"{target}: vLLM is asked about a folder, not about a repo",
-        f"hf download {there.repo}{pin} --exclude '*.safetensors' --local-dir DIR",
-    )

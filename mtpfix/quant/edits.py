@@ -29,8 +29,8 @@ def edit(view: QuantView, change: Change) -> tuple[Edit, ...]:
 def _own_edits(view: QuantView, change: Change) -> Iterator[Edit]:
     pointer = view.ignore_pointer
     if view.unread is not None:  # releases that read the new place do not read the old one too
-        texts = [entry.text for entry in changed(view, change).ignore]
-        yield Edit(view.file, view.unread.pointer, "add", texts)
+        texts = dict.fromkeys(entry.text for entry in changed(view, change).ignore)
+        yield Edit(view.file, view.unread.pointer, "add", list(texts))
         return
     there = _below(view.raw, _path(view)) is not None
     if view.null or (view.keyed and not there):  # nothing to append to

@@ -30,16 +30,29 @@ def escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
+MAX_ENTRIES = 250_000
+"""Entries of the longest list that is read; one with an entry per expert has 100,000."""
+
+
+def _bounded(file: str, pointer: str, number: int) -> None:
+    if number > MAX_ENTRIES:
+        raise BrokenFileError(
+            f"{file}: {pointer} has {number:,} entries; {MAX_ENTRIES:,} at most are read",
+            "name blocks by patterns instead of listing each module",
+        )
+
+
 def entries(file: str, pointer: str, value: Json) -> tuple[Entry, ...]:
     """The strings of a list; none where the list is `null`.
 
     Raises:
-        BrokenFileError: it is no list, or holds something else.
+        BrokenFileError: it is no list, is too long, or holds something else.
     """
     if value is None:
         return ()
     if not isinstance(value, list):
         raise BrokenFileError(f"{file}: {pointer} is not a list", _REMEDY)
+    _bounded(file, pointer, len(value))
     for index, text in enumerate(value):
         if not isinstance(text, str):
             raise BrokenFileError(f"{file}: {pointer}/{index} is not a string", _REMEDY)
@@ -50,9 +63,10 @@ def keys(file: str, pointer: str, value: Json) -> tuple[Entry, ...]:
     """The keys of an object as entries; none where it is `null`.
 
     Raises:
-        BrokenFileError: it is no object.
+        BrokenFileError: it is no object, or has too many keys.
     """
     found = mapping(file, pointer, value) or {}
+    _bounded(file, pointer, len(found))
     return tuple(Entry(key, file, f"{pointer}/{escape(key)}") for key in found)
 
 

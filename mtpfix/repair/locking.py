@@ -45,7 +45,8 @@ def released(path: Path, handle: int) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):  # Windows keeps open files; an idle lock does no harm
             path.unlink()
-        os.close(handle)
+        with contextlib.suppress(OSError):  # all is written, whatever becomes of the lock
+            os.close(handle)
 
 
 def take(path: Path) -> int | None:

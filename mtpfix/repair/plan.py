@@ -15,6 +15,7 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.methods.base import PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Edit, Entry, Module, ModuleReport, QuantView, State
@@ -377,7 +378,10 @@ class _Planner:
         have = methods.valid(self._view.method, listed, release)
         new = methods.valid(self._view.method, (Entry(t, "", "") for t in entries), release)
         on_disk = self._candidates.names_on_disk()
-        return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
+        try:
+            return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
+        except PatternError:  # MTP404 says which entry is too slow
+            return False
 
     # --- fewest --------------------------------------------------------------
 

@@ -77,19 +77,19 @@ def sections(
     """The modules of one part as rows, in construction order, layers that are alike folded."""
     groups: dict[tuple[str, int | None], list[Row]] = {}
     for module in modules:
-        if module.decision.module.part != part or not _shown(module):
+        if module.decision.module.part != part or not is_shown(module):
             continue
-        root, number, rest = _split(_name(module))
+        root, number, rest = split(name_of(module))
         groups.setdefault((root, number), []).append(_row(module, rest, lines, verbose=verbose))
     return tuple(_folded(groups))
 
 
-def _shown(module: ModuleReport) -> bool:
+def is_shown(module: ModuleReport) -> bool:
     """A module that is built without asking is of interest only where that is wrong."""
     return module.decision.module.asks or module.agrees is False
 
 
-def _name(module: ModuleReport) -> str:
+def name_of(module: ModuleReport) -> str:
     """The name that the engine asks about; an empty one is told apart by its parameter."""
     made = module.decision.module
     if not made.asks:
@@ -97,7 +97,8 @@ def _name(module: ModuleReport) -> str:
     return made.name or f'"" ({made.param.rpartition(".")[2] or "the empty name"})'
 
 
-def _split(name: str) -> tuple[str, int | None, str]:
+def split(name: str) -> tuple[str, int | None, str]:
+    """A name as the prefix of its layers, the number of its layer, and the rest."""
     found = _LAYER.fullmatch(name)
     if found is None or len(found["number"]) > 9:  # noqa: PLR2004 - no layer has such a number
         return "", None, name
@@ -109,13 +110,14 @@ def _row(module: ModuleReport, name: str, lines: Lines, *, verbose: bool) -> Row
         name=inert(name),
         stored=(words.stored(module.disk), words.stored(module.disk, short=True)),
         built=(words.built(module.decision), words.built(module.decision, short=True)),
-        decider=_decider(module, lines),
+        decider=decided_by(module, lines),
         verdict=words.verdict(module),
         more=_more(module) if verbose else (),
     )
 
 
-def _decider(module: ModuleReport, lines: Lines) -> Decider | str:
+def decided_by(module: ModuleReport, lines: Lines) -> Decider | str:
+    """The entry that decided, or words for why there is none."""
     if not module.decision.module.asks:
         return "never asked"
     if module.limit is not None:

@@ -31,28 +31,8 @@ def _put_head(page: Page, report: Report) -> None:
     revision = report.target.revision
     at = f" @ {inert(revision, 40)}" if revision else ""
     page.line(together(mooded(inert(report.target.name), "strong"), mooded(at, "quiet")))
-    for label, text in _facts(report):
+    for label, text in words.facts(report):
         page.item(mooded(f"{label:<14}", "quiet"), mooded(text), 2)
-
-
-def _facts(report: Report) -> Iterator[tuple[str, str]]:
-    model = report.model
-    classes = ", ".join(inert(name) for name in model.architectures) or model.model_type
-    family = inert(model.family) if model.family else "not known to mtpfix"
-    yield "family", f"{family} ({inert(classes)})" if classes else family
-    if model.num_hidden_layers is not None or model.mtp_layers is not None:
-        yield "layers", _layers(report)
-    files = ", ".join(inert(file) for file in report.quant_files)
-    method = inert(report.method) if report.method else "none"
-    yield "quantization", f"{method} in {files}" if files else method
-
-
-def _layers(report: Report) -> str:
-    model = report.model
-    trunk = "? " if model.num_hidden_layers is None else f"{model.num_hidden_layers:,} "
-    mtp = "? MTP" if model.mtp_layers is None else f"{model.mtp_layers:,} MTP"
-    drafted = f", drafted by {inert(model.draft_class)}" if model.draft_class else ""
-    return f"{trunk}+ {mtp}{drafted}"
 
 
 # --- engines -----------------------------------------------------------------

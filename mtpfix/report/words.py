@@ -164,6 +164,27 @@ def reach(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
 # --- the whole report --------------------------------------------------------
 
 
+def facts(report: Report) -> Iterator[tuple[str, str]]:
+    """What the model is, and where its metadata stands: labels and texts."""
+    model = report.model
+    classes = ", ".join(inert(name) for name in model.architectures) or model.model_type
+    family = inert(model.family) if model.family else "not known to mtpfix"
+    yield "family", f"{family} ({inert(classes)})" if classes else family
+    if model.num_hidden_layers is not None or model.mtp_layers is not None:
+        yield "layers", _layers(report)
+    files = ", ".join(inert(file) for file in report.quant_files)
+    method = inert(report.method) if report.method else "none"
+    yield "quantization", f"{method} in {files}" if files else method
+
+
+def _layers(report: Report) -> str:
+    model = report.model
+    trunk = "? " if model.num_hidden_layers is None else f"{model.num_hidden_layers:,} "
+    mtp = "? MTP" if model.mtp_layers is None else f"{model.mtp_layers:,} MTP"
+    drafted = f", drafted by {inert(model.draft_class)}" if model.draft_class else ""
+    return f"{trunk}+ {mtp}{drafted}"
+
+
 def count(number: int, noun: str, nouns: str = "") -> str:
     """`1 error`, `2 errors`; `nouns` where an s is not enough."""
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
@@ -231,7 +252,8 @@ def next_command(report: Report) -> tuple[str, str] | None:
     if fixable:
         leave = " --repair-trunk" if all(map(_needs_leave, fixable)) else ""
         return f"mtpfix rewrite{target}{leave}", "shows the repair as a diff"
-    if _unjudged(report):
+    unjudged = {finding.code for finding in _unjudged(report)}
+    if unjudged - {"MTP905"}:
         return "mtpfix families", "lists what is covered"
     grave = next((f for f in report.findings if f.severity != "info"), None)
     if grave is not None:

@@ -51,7 +51,10 @@ def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
             confidence="run",
             message=problem.message,
             where=evidence.at(problem.file, ""),
-            fix=Fix("write model.safetensors.index.json anew from the shards", "display"),
+            fix=Fix(
+                "write the index anew from the shards, or take out what does not belong there",
+                "display",
+            ),
         )
 
 

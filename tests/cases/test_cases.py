@@ -97,6 +97,14 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
         assert set(trunk(written)) <= set(trunk(before))
 
 
+@pytest.mark.parametrize("case", ["derived-exclude-modules-key-version", "amd-glm47-mxfp4-missing"])
+def test_a_case_is_judged_alike_without_the_headers_of_the_trunk(case: str, tmp_path: Path) -> None:
+    folder = materialise(CASES / case, tmp_path / "model")
+    whole, brief = api.inspect(folder, trunk=True), api.inspect(folder)
+    assert codes(whole.findings) == codes(brief.findings)
+    assert whole.engines[0].outcome == brief.engines[0].outcome
+
+
 def test_every_public_case_is_here() -> None:
     listed = (CASES / "public.txt").read_text(encoding="utf-8").split()
     assert len(set(listed)) == NUMBER

@@ -1,10 +1,4 @@
-"""Checkpoints that mean harm, and what a user sees of each.
-
-    python -m tests.faults.hostile > docs/hostile.md
-
-runs `mtpfix check` on every one, and beside it what reads the same file elsewhere: safetensors
-for weights, huggingface_hub for weights and index, compressed-tensors for the metadata.
-"""
+"""Checkpoints that mean harm, and what a user sees of each; `peers.py` makes a table of it."""
 
 from __future__ import annotations
 
@@ -12,10 +6,12 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtpfix.cli import main
 from tests.unit.cli.conftest import Folder, header, safetensors
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
@@ -115,6 +111,11 @@ def grow(path: Path) -> None:
         file.write(b"x")
 
 
+def to_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 SAFE = "safetensors huggingface_hub"
 WEIGHT_CASES = (
     Case("header length 0", length(0), SAFE),
@@ -166,19 +167,28 @@ WEIGHT_CASES = (
     Case("folder as a shard", special(Path.mkdir), SAFE),
     Case("link to itself as a shard", special(lambda p: p.symlink_to(p.name)), SAFE),
     Case("link to nothing as a shard", special(lambda p: p.symlink_to("gone")), SAFE),
-    Case("shard that grows while it is read", lambda _: None, meanwhile=grow),
-    Case("shard that vanishes before it is read", lambda _: None, meanwhile=Path.unlink),
+    Case("shard that vanishes while it is read", lambda _: None, meanwhile=Path.unlink),
+    Case("shard that becomes a FIFO while it is read", lambda _: None, meanwhile=to_fifo),
 )
 
 # --- index -------------------------------------------------------------------
+
+
+SHARD = "model-00001-of-00001.safetensors"
+
+
+def indexed(folder: Folder) -> Folder:
+    """The same weights in a shard of another name, which only an index tells."""
+    (folder.path / WEIGHTS).rename(folder.path / SHARD)
+    return folder
 
 
 def mapped(shard: Any) -> Callable[[Folder], object]:
     """An index that maps a tensor to a strange place."""
 
     def spoil(folder: Folder) -> None:
-        index = {"weight_map": {**dict.fromkeys(header(), WEIGHTS), WEIGHT: shard}}
-        (folder.path / INDEX).write_text(json.dumps(index), encoding="utf-8")
+        index = {"weight_map": {**dict.fromkeys(header(), SHARD), WEIGHT: shard}}
+        (indexed(folder).path / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
     return spoil
 
@@ -194,6 +204,11 @@ def file(name: str, data: bytes, size: int | None = None) -> Callable[[Folder], 
     return spoil
 
 
+def index(data: bytes, size: int | None = None) -> Callable[[Folder], object]:
+    """An index with these bytes."""
+    return lambda folder: file(INDEX, data, size)(indexed(folder))
+
+
 HUB = "huggingface_hub"
 INDEX_CASES = (
     Case("weight_map leads to `../`", mapped("../outside.safetensors"), HUB),
@@ -205,18 +220,18 @@ INDEX_CASES = (
     Case("weight_map with an empty name", mapped(""), HUB),
     Case("weight_map with a number", mapped(7), HUB),
     Case("weight_map names a file that is not there", mapped("model-9.safetensors"), HUB),
-    Case("weight_map is a list", file(INDEX, b'{"weight_map": []}'), HUB),
-    Case("index without weight_map", file(INDEX, b"{}"), HUB),
-    Case("index that is a list", file(INDEX, b"[]"), HUB),
+    Case("weight_map is a list", index(b'{"weight_map": []}'), HUB),
+    Case("index without weight_map", index(b"{}"), HUB),
+    Case("index that is a list", index(b"[]"), HUB),
     Case(
         "tensor twice in the index",
-        file(INDEX, b'{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}'),
+        index(b'{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}'),
         HUB,
     ),
-    Case("index of 100 MB and a byte", file(INDEX, b"{", 10**8 + 1), HUB),
-    Case("index that is not UTF-8", file(INDEX, b'{"weight_map": {"\xff": "x"}}'), HUB),
-    Case("index nested 100,000 levels deep", file(INDEX, b"[" * 10**5), HUB),
-    Case("FIFO as an index", lambda f: os.mkfifo(f.path / INDEX)),
+    Case("index of 100 MB and a byte", index(b"{", 10**8 + 1), HUB),
+    Case("index that is not UTF-8", index(b'{"weight_map": {"\xff": "x"}}'), HUB),
+    Case("index nested 100,000 levels deep", index(b"[" * 10**5), HUB),
+    Case("FIFO as an index", lambda f: os.mkfifo(indexed(f).path / INDEX)),
 )
 
 # --- configuration -----------------------------------------------------------
@@ -232,6 +247,17 @@ def quantization(**changes: Any) -> Callable[[Folder], object]:
     def spoil(folder: Folder) -> None:
         folder.config["quantization_config"].update(changes)
         folder.save()
+
+    return spoil
+
+
+def entries(number: int) -> Callable[[Folder], object]:
+    """A list as long as the file may be, without blanks."""
+
+    def spoil(folder: Folder) -> None:
+        folder.config["quantization_config"]["ignore"] = [f"x{n}" for n in range(number)]
+        text = json.dumps(folder.config, separators=(",", ":"))
+        (folder.path / CONFIG).write_text(text, encoding="utf-8")
 
     return spoil
 
@@ -286,7 +312,7 @@ CONFIG_CASES = (
     Case("quant_method that is a list", quantization(quant_method=["a"]), CT),
     Case("ignore that is a text", quantization(ignore="lm_head"), CT),
     Case("ignore with a number", quantization(ignore=[1]), CT),
-    Case("a million ignore entries", quantization(ignore=["x" + str(n) for n in range(10**6)]), CT),
+    Case("a million ignore entries", entries(10**6), CT),
     Case(
         "ignore entries of 17 MB",
         quantization(ignore=["x" * 17 + str(n) for n in range(10**6)]),
@@ -314,22 +340,48 @@ CASES = {case.about: case for case in (*WEIGHT_CASES, *INDEX_CASES, *CONFIG_CASE
 
 @contextmanager
 def happening(case: Case) -> Iterator[None]:
-    """Lets happen what happens while a file is read."""
+    """Lets happen what happens to a weight file as soon as it has been looked at."""
     if case.meanwhile is None:
         yield
         return
-    real, meanwhile = os.open, case.meanwhile
+    real, meanwhile = Path.stat, case.meanwhile
 
-    def opened(path: Any, *rest: Any, **more: Any) -> int:
-        if str(path).endswith(WEIGHTS) and meanwhile is Path.unlink:
-            Path(path).unlink()
-        handle = real(path, *rest, **more)
-        if str(path).endswith(WEIGHTS):
-            meanwhile(Path(path))
-        return handle
+    def looked(path: Path, **options: Any) -> os.stat_result:
+        found = real(path, **options)
+        if path.name == WEIGHTS and not _HAPPENED.get(str(path)):
+            _HAPPENED[str(path)] = True
+            meanwhile(path)
+        return found
 
-    os.open = opened
+    _HAPPENED.clear()
+    Path.stat = looked
     try:
         yield
     finally:
-        os.open = real
+        Path.stat = real
+
+
+_HAPPENED: dict[str, bool] = {}
+
+
+class Seen(NamedTuple):
+    """What a user sees: the exit code, and the line that says what is wrong."""
+
+    code: int
+    line: str
+
+
+def judged(folder: Folder, case: Case) -> Seen:
+    """What `mtpfix check` says."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), happening(case):
+        code = main(["check", str(folder)])
+    line = next(iter((err.getvalue() + out.getvalue()).splitlines()), "")
+    return Seen(code, line.replace(str(folder), "FOLDER"))
+
+
+def made(case: Case, place: Path) -> Folder:
+    """The checkpoint of a case."""
+    folder = Folder(place / "model")
+    case.spoil(folder)
+    return folder

@@ -62,8 +62,22 @@ def test_other_formats_have_a_part_for_each(
 ) -> None:
     suites = tmp_path / "junit.xml"
     assert main(["check", *many, "--format", "sarif", "--also", f"junit={suites}"]) == 2
-    assert len(json.loads(capsys.readouterr().out)["runs"]) == 2
-    assert len(ET.parse(suites).getroot()) == 2
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [run["invocations"][0]["executionSuccessful"] for run in runs] == [0, 1, 1, 0]
+    assert runs[3]["results"][0]["ruleId"] == "MTP905"
+    root = ET.parse(suites).getroot()
+    assert [suite.get("name") for suite in root] == [name.removeprefix("hf://") for name in many]
+    assert [suite.get("errors") for suite in root] == ["1", "0", "0", "1"]
+
+
+@pytest.mark.parametrize("form", ["github", "markdown", "html"])
+def test_what_cannot_be_read_is_told_in_every_format(
+    many: list[str], form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *many, "--format", form]) == 2
+    shown = capsys.readouterr().out
+    assert shown.count("MTP905") >= 2
+    assert all(name in shown for name in many)
 
 
 def test_all_repos_of_an_owner(many: list[str], capsys: pytest.CaptureFixture[str]) -> None:

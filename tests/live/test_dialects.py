@@ -42,7 +42,11 @@ def test_an_unquantized_block_loads_after_the_repair(
     assert proof.after.startswith("clean")
 
 
-@pytest.mark.parametrize(("family", "scheme"), [(f[0], scheme) for scheme, f in CASES.items()])
+LEFT = [(f[0], scheme) for scheme, f in CASES.items() if scheme != "gptq"]
+"""GPTQ is left out: from 0.30 on most drafts have no place for the `g_idx` of experts."""
+
+
+@pytest.mark.parametrize(("family", "scheme"), LEFT)
 def test_a_quantized_block_is_left_alone(
     server: Server, family: str, scheme: str, tmp_path: Path
 ) -> None:

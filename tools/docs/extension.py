@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 _MARK = re.compile(r"^<!-- made: (\w+) -->$", re.MULTILINE)
 
 
+_OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./(?:tests|tools|bench|mtpfix)/[^)]*\)")
+"""A link to a folder of the repo: where the site is read, there is none."""
+
+
 def filled(text: str) -> str:
     """The text of a page with everything that is made."""
-    return _MARK.sub(lambda found: reference.PAGES[found[1]](), text)
+    return _MARK.sub(lambda found: reference.PAGES[found[1]](), _OUTSIDE.sub(r"\1", text))
 
 
 def _read(_app: Sphinx, _page: str, source: list[str]) -> None:

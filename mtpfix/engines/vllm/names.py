@@ -67,6 +67,8 @@ def context(
     for name, source in policy.raw.get("derived", {}).items():
         bare = bare.with_fields(**{name: evaluate(source, bare.fields)})
     bare = bare.with_fields(mtp_layers=evaluate(policy.raw["mtp_layers"], bare.fields))
+    row = policy.pick("rereads", bare)
+    bare = bare if row is None else replace(bare, method=row["method"])
     return replace(bare, grade=grade(policy, bare))
 
 

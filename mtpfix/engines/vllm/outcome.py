@@ -94,6 +94,8 @@ class Loader:
     """Name of the submodule that holds the weights of routed experts."""
     method: str = "compressed-tensors"
     """The quantization method whose classes hold the parameters."""
+    gone: frozenset[str] = frozenset()
+    """Suffixes that are no parameters of any module in this release."""
 
     def suffix(self, stored: str, kind: Kind) -> str:
         """The end of a parameter's name, for a suffix on disk of a module of some kind."""
@@ -127,6 +129,8 @@ def loader(policy: Policy, context: Context) -> Loader:
         missing_layer=row.get("missing_layer"),
         experts=rules("experts_param", context.release),
         method=context.method if own is None else own["method"],
+        # What an automatic loader makes of them hangs on the class that holds it.
+        gone=frozenset(rules("gone", context.release) if row["style"] == "dict" else ()),
     )
 
 
@@ -227,7 +231,7 @@ def _strange(
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
     suffixes = _suffixes(stored, module.kind, loader)
     found = _tensors(inventory, stored.members, module.kind, loader)
-    unknown = suffixes - known.needed - known.more - _IGNORED
+    unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
     unknown -= _dropped(module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
     if unknown | lost:
@@ -249,7 +253,12 @@ def _suffixes(stored: Stored, kind: Kind, loader: Loader) -> set[str]:
 
 
 def _unequal(packed: bool, disk: Precision, loader: Loader) -> bool:
-    """Whether a weight on disk has another shape than the built one, since one is packed."""
+    """Whether a weight on disk has another shape than the built one, since one is packed.
+
+    Of quantized weights whose headers were not read it is not known.
+    """
+    if disk.state is State.QUANTIZED and disk.format is None:
+        return False
     known = (params(loader.method, each) for each in loader.formats(disk))
     stored = any(each is not None and each.packed for each in known)
     return packed != stored or (packed and disk.state is State.MIXED)

@@ -39,6 +39,7 @@ class Predictor:
 
     def __init__(self, policy: Policy, view: QuantView, context: Context, part: Part) -> None:
         packed = packed_mapping(policy, context, part)
+        view = _reread(view, policy, context)
         setting = Setting(in_force(view, policy, context, part), context, part, packed)
         self._own_method = policy.pick("own_method", context) if part == "draft" else None
         self._spared = spared(policy, view, context) if part == "draft" else None
@@ -70,6 +71,21 @@ class Predictor:
         except PatternError as error:
             built: Built = "unknown" if error.hangs else "error"
             return Decision(module, built, because=error.entry, error=error.reason)
+
+
+def _reread(view: QuantView, policy: Policy, context: Context) -> QuantView:
+    """The metadata as another method reads it, where a release hands it on to that."""
+    row = policy.pick("rereads", replace(context, method=view.method))
+    if row is None:
+        return view
+    return replace(
+        view,
+        method=row["method"],
+        format=row["format"],
+        raw=row["metadata"],
+        groups=(),
+        null=False,
+    )
 
 
 def _by_kind(module: Module, row: Row) -> Decision:

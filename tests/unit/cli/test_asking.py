@@ -221,6 +221,6 @@ def test_this_interpreter_is_asked_by_default(
 
     monkeypatch.setattr(VERIFY, "verify", ask)
     assert run("verify", folder, "--timeout", "5").code == 3
-    assert asked == {"python": None, "timeout": 5.0}
+    assert (asked["python"], asked["timeout"]) == (None, 5.0)
     assert run("verify", folder, "--python", sys.executable).code == 3
     assert asked["python"] == sys.executable

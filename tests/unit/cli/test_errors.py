@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -132,19 +131,6 @@ def test_usage_errors_exit_2(run: Run, folder: Folder, arguments: list[str]) -> 
     assert (ran.code, ran.out) == (2, "")
     assert "rror: " in ran.err
     assert "Traceback" not in ran.err
-
-
-@pytest.mark.parametrize("target", ["org/name", "hf://org/name", "hf://org/name@v1"])
-def test_vllm_is_asked_about_folders(
-    run: Run, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran = run("verify", target)
-    assert ran.code == 2
-    assert "hf download org/name" in ran.err
-    assert ("--revision v1" in ran.err) is target.endswith("@v1")
-    (tmp_path / "org" / "name").mkdir(parents=True)
-    assert "hf download" not in run("verify", "org/name").err
 
 
 def test_the_default_target_is_this_folder(

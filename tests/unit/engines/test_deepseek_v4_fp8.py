@@ -167,3 +167,36 @@ def test_experts_in_another_format_have_a_remedy_or_a_release(
     assert found.agrees is (limit is None)
     said = "" if found.limit is None else f"{found.limit.remedy} {found.limit.good_from}"
     assert (limit or "") in said
+
+
+# --- quark in MXFP4, which some releases hand on ------------------------------------
+
+MX: Config = {"dtype": "fp4", "qscheme": "per_group", "group_size": 32, "scale_format": "e8m0"}
+
+
+@pytest.mark.parametrize(
+    ("release", "linear", "experts"),
+    [
+        ("0.26.0", "QuarkOCP_MX", "QuarkOCP_MX_MoEMethod"),
+        ("0.27.1", "Fp8LinearMethod", "Mxfp4MoEMethod"),
+        ("0.30.0", "Fp8LinearMethod", "Mxfp4MoEMethod"),
+        ("0.31.0", "QuarkOCP_MX", "QuarkOCP_MX_MoEMethod"),
+    ],
+)
+def test_quark_in_mxfp4_is_read_as_fp8_from_0_27_to_0_30(
+    release: str, linear: str, experts: str
+) -> None:
+    quark = {
+        "quant_method": "quark",
+        "export": {"kv_cache_group": [], "pack_method": "reorder"},
+        "layer_quant_config": {},
+        "layer_type_quant_config": {},
+        "global_quant_config": {"weight": MX, "input_tensors": None},
+        "exclude": ["model.layers.2.attn.wq_b", "re:.*wo_b"],
+    }
+    found = decisions({**DEEPSEEK_V4, "quantization_config": quark}, release)
+    names = ("model.layers.2.e_proj", EXPERTS)
+    assert tuple(found[name].scheme for name in names) == (linear, experts)
+    assert found["model.layers.2.attn.wq_b"].built == "unquantized"
+    handed_on = linear == "Fp8LinearMethod"  # no patterns then
+    assert (found[WO_B].built == "quantized") is handed_on

@@ -191,5 +191,15 @@ def test_a_rule_that_skips_what_is_quantized_goes_or_is_narrowed(
     made = planned(config, stored)
     assert made.removed == ((rule,) if removed else ())
     after = replace(view_of(config), ignore=made.view.ignore, raw=made.view.raw)
-    drafts = report(case(config, stored), after).modules
+    drafts = report(case(config, stored, "0.29.0"), after).modules
     assert all(r.agrees for r in drafts if r.decision.module.part == "draft" and r.members)
+
+
+@pytest.mark.parametrize(("release", "error"), [("0.29.0", None), ("0.30.0", "w2_g_idx'")])
+def test_the_order_of_activations_has_no_place_in_newer_releases(
+    release: str, error: str | None
+) -> None:
+    config = with_method(GLM, GPTQ)
+    found = report(case(config, packed(config, "_proj", gptq=True), release), view_of(config))
+    made = next(r for r in found.modules if r.decision.module.name == MOE)
+    assert (made.detail is None) if error is None else (made.detail or "").endswith(error)

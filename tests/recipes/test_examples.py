@@ -1,0 +1,103 @@
+"""The scripts in `examples/`: their own functions, on folders such as the libraries write."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import mtpfix
+from tests.hub.conftest import _hub, _repo  # noqa: F401 - fixtures
+from tests.hub.server import GOOD_TOKEN, Hub, Repo
+from tools.forge import forge
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    """A script, imported and not run."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def value(folder: Path, name: str = "config.json") -> Any:
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+# --- llm-compressor ----------------------------------------------------------
+
+
+@pytest.fixture(name="saved")
+def _saved(tmp_path: Path) -> Path:
+    """As `save_pretrained` leaves it: the recipe ignored the head, nobody thought of MTP."""
+    return forge("mimo", tmp_path / "saved", "ct-fp8-channel").folder
+
+
+def test_llm_compressor_saves_and_is_mended(saved: Path) -> None:
+    assert mtpfix.check(saved, vllm=["0.32.0"]).exit_code == 1
+    files = {path.name for path in saved.iterdir()}
+    report = example("after_llm_compressor").finish(saved)
+    assert report.exit_code == 0
+    assert {path.name for path in saved.iterdir()} == files
+    assert any("mtp_layers" in e for e in value(saved)["quantization_config"]["ignore"])
+
+
+def test_the_recipe_gets_the_names_that_need_no_repair(saved: Path, tmp_path: Path) -> None:
+    entries = example("after_llm_compressor").ignored(saved, "lm_head")
+    assert entries[0] == "lm_head"
+    made = forge("mimo", tmp_path / "right", "ct-fp8-channel", ignore=entries).folder
+    before = (made / "config.json").read_bytes()
+    assert example("after_llm_compressor").finish(made).exit_code == 0
+    assert (made / "config.json").read_bytes() == before
+
+
+def test_llm_compressor_ends_where_nothing_helps(tmp_path: Path) -> None:
+    made = forge("mimo", tmp_path / "mixed", "ct-fp8-channel", mtp="mixed").folder
+    config = value(made)
+    config["num_nextn_predict_layers"] = 2  # and only one is there
+    (made / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(SystemExit, match="MTP"):
+        example("after_llm_compressor").finish(made)
+
+
+# --- ModelOpt ----------------------------------------------------------------
+
+
+def test_modelopt_exports_and_is_mended(tmp_path: Path) -> None:
+    """As `export_hf_checkpoint` leaves it: nobody excluded the MTP block by vLLM's names."""
+    folder = forge("mimo", tmp_path / "exported", "modelopt-fp8").folder
+    diff = example("after_modelopt").finish(folder)
+    assert "+++ " in diff
+    assert mtpfix.check(folder, vllm=[">=0.28"]).exit_code == 0
+    assert example("after_modelopt").finish(folder) == ""
+
+
+# --- before upload_folder ----------------------------------------------------
+
+
+@pytest.fixture(name="login")
+def _login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", GOOD_TOKEN)
+
+
+def test_a_broken_folder_is_not_uploaded(hub: Hub, repo: Repo, login: None, saved: Path) -> None:
+    before = repo.branches["main"]
+    with pytest.raises(SystemExit, match=r"(?s)not uploaded: .*MTP201"):
+        example("check_before_upload").upload(saved, "org/v4")
+    assert repo.branches["main"] == before
+
+
+def test_a_right_folder_is_uploaded(hub: Hub, repo: Repo, login: None, saved: Path) -> None:
+    mtpfix.rewrite(saved, vllm=[">=0.28"], backup=False)
+    url = example("check_before_upload").upload(saved, "org/v4")
+    commit = repo.branches["main"]
+    assert url.endswith(f"/org/v4/commit/{commit}")
+    assert set(repo.commits[commit]) >= {path.name for path in saved.iterdir()}
