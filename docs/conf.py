@@ -50,6 +50,13 @@ copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 copybutton_line_continuation_character = "\\"
 
+
+def _colors(brand: str) -> dict[str, str]:
+    """The variables of the theme that have the colour of the brand."""
+    names = ("color-brand-primary", "color-brand-content", "color-api-name", "color-api-pre-name")
+    return dict.fromkeys(names, brand)
+
+
 html_theme = "furo"
 html_title = f"mtpfix {__version__}"
 html_static_path = ["_static"]
@@ -59,8 +66,8 @@ html_show_sourcelink = False
 html_show_copyright = False
 html_theme_options = {
     "sidebar_hide_name": False,
-    "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
-    "dark_css_variables": {"color-brand-primary": "#5fd3a8", "color-brand-content": "#5fd3a8"},
+    "light_css_variables": _colors("#0b6e4f"),
+    "dark_css_variables": _colors("#5fd3a8"),
 }
 pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_dark_style = "github-dark"

@@ -23,6 +23,7 @@ class Dialect:
         decisions: how many decisions of real releases are recorded, and all foreseen.
         families, releases: of those recordings, the releases oldest first.
         proved: recipe -> the families whose repaired checkpoints a real vLLM has loaded.
+        unproved: why no repair is loaded, where there is a reason; else empty.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Dialect:
     families: tuple[str, ...]
     releases: tuple[str, ...]
     proved: Mapping[str, tuple[str, ...]]
+    unproved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def _dialect(method: str) -> Dialect:
         families=tuple(recorded),
         releases=tuple(r for r in policy.covered_releases() if r in releases),
         proved={recipe: tuple(families) for recipe, families in proved.items()},
+        unproved=words.get("unproved", ""),
     )
 
 

@@ -81,14 +81,36 @@ def verify(
     """
     source = LocalSource(target)
     found = listing(source)
+    known = _known(found)
+    answer = live.ask(Path(target), python=python, tolerant=True, timeout=timeout)
+    return _compared(source, found, known, answer)
+
+
+def compared(target: str | Path, answer: live.Answer) -> Verification:
+    """Sets an answer about a folder, which a vLLM gave already, against disk and prediction.
+
+    Raises:
+        UnknownError: mtpfix does not know the family.
+        MtpfixError: the folder cannot be read.
+    """
+    source = LocalSource(target)
+    found = listing(source)
+    return _compared(source, found, _known(found), answer)
+
+
+def _known(found: Listing) -> Policy:
+    """The policy of a family, where there is metadata to compare too."""
     config = found.configs["config.json"].value
     family = policy.recognise(config) if isinstance(config, dict) else None
-    place = quant.find(found.configs)
-    if family is None or place is None:
+    if family is None or quant.find(found.configs) is None:
         what = "the architecture" if family is None else "the quantization metadata"
         raise UnknownError(f"nothing to compare: {what} is not known", "see `mtpfix families`")
-    answer = live.ask(Path(target), python=python, tolerant=True, timeout=timeout)
-    known = policy.policy(family)
+    return policy.policy(family)
+
+
+def _compared(source: Source, found: Listing, known: Policy, answer: live.Answer) -> Verification:
+    config, place = found.configs["config.json"].value, quant.find(found.configs)
+    assert place is not None  # noqa: S101 - `_known` looked
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
     view = quant.read(place, found.configs)

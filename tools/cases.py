@@ -182,6 +182,96 @@ def rewrite(case: Path) -> None:
     path.write_text(compact({**stated, "checkpoints": found}) + "\n", encoding="utf-8")
 
 
+# --- the page -------------------------------------------------------------------
+
+_HEAD = """\
+# Public cases
+
+Checkpoints that people had trouble with, in public threads, as fixtures below
+[tests/cases](../tests/cases): metadata and headers, with small matrices. A test holds what mtpfix
+says of each, release by release, and what it repairs. This page is made from the fixtures
+(`python -m tools.cases --page`). Where vLLM does otherwise than the case says, a note says what;
+a case that is about another engine or a tool is marked so.
+
+| case | what is wrong | mtpfix, by vLLM release | repair | vLLM and the case |
+|---|---|---|---|---|
+"""
+_AGREEMENTS = {
+    "agrees": "as the case says",
+    "differs": "otherwise",
+    "elsewhere": "about another engine or tool",
+}
+_SHOWN = 2
+"""Entries of a repair that are shown."""
+
+
+def page() -> str:
+    """The table of all cases."""
+    return _HEAD + "".join(_line(path) for path in sorted(CASES.glob("*/expected.json")))
+
+
+def _line(path: Path) -> str:
+    case: Row = json.loads(path.read_text(encoding="utf-8"))
+    links = [
+        f"[{number}]({source})" if source.startswith("http") else source
+        for number, source in enumerate(case["sources"], 1)
+    ]
+    said = f"{case['says']} {' '.join(links)}".rstrip()
+    note = case.get("note")
+    agreement = _AGREEMENTS[case["agreement"]] + (f": {note}" if note else "")
+    found = case["checkpoints"]
+    verdicts = (_named(name, _verdicts(found[name])) for name in found)
+    repairs = (_named(name, _repair(found[name])) for name in found)
+    first = f"`{path.parent.name}`<br>{case['method']}"
+    cells = (first, said, "<br>".join(verdicts), "<br>".join(repairs), agreement)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _named(name: str, text: str) -> str:
+    return text if name == "." else f"*{name}*: {text}"
+
+
+def _verdicts(checkpoint: Row) -> str:
+    """The outcomes, with the releases that share each, and the codes."""
+    if "unjudged" in checkpoint:
+        return _outcome("not judged", checkpoint["unjudged"]["codes"])
+    texts = []
+    merged = groupby(checkpoint["judged"], key=lambda row: (row["outcome"], row["codes"]))
+    for (outcome, found), group in merged:
+        said = [row["vllm"] for row in group]
+        texts.append(f"{_span(said)}: {_outcome(outcome, found)}")
+    return "; ".join(texts)
+
+
+def _outcome(outcome: str, found: Sequence[str]) -> str:
+    words = outcome.replace("_", " ")
+    return f"{words} ({', '.join(found)})" if found else words
+
+
+def _span(specifiers: Sequence[str]) -> str:
+    """One specifier for some that follow each other."""
+    low = next((p for p in specifiers[0].split(",") if p.startswith(">")), "")
+    high = next((p for p in specifiers[-1].split(",") if p.startswith("<")), "")
+    return ",".join(part for part in (low, high) if part) or "all"
+
+
+def _repair(checkpoint: Row) -> str:
+    """The entries that come and go, or why nothing is edited."""
+    made = checkpoint.get("repair")
+    if made is None or "refused" in made:
+        return "none: not judged" if made is None else "refused"
+    texts = [_entries("add", made["add"]), _entries("remove", made["remove"])]
+    texts += [f"left: {reason}" for reason in made.get("unresolved", ())]
+    return "; ".join(text for text in texts if text) or "nothing to edit"
+
+
+def _entries(verb: str, found: Sequence[str]) -> str:
+    if not found:
+        return ""
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f"{verb} {', '.join(f'`{entry}`' for entry in found[:_SHOWN])}{more}"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -193,6 +283,8 @@ def main() -> None:
     for case in chosen:
         rewrite(case)
         print(case.name, file=sys.stderr)
+    if options.page:
+        PAGE.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,10 +63,16 @@ class Home:
     def __init__(self, folder: Path = HOME) -> None:
         self.folder = folder.expanduser().absolute()
 
-    def place(self, release: str) -> Place:
-        """Where a release runs, whether or not it was made yet."""
+    def place(self, release: str, method: str = "") -> Place:
+        """Where a release runs, whether or not it was made yet.
+
+        Args:
+            release: the release.
+            method: a quantization method, with the packages that vLLM needs for it alone.
+        """
         spec = _data()["releases"][release]
-        front = [self._replacement(requirement) for requirement in spec.get("replace", ())]
+        wanted = (*_data()["methods"].get(method, ()), *spec.get("replace", ()))
+        front = [self._replacement(requirement) for requirement in wanted]
         if "wheel" in spec:
             front.append(self._wheel(release))
         python = self._python(spec["environment"])
@@ -85,11 +92,19 @@ class Home:
             self._make_environment(spec["environment"])
         if "wheel" in spec and not self._wheel(release).exists():
             self._make_wheel(release, spec)
-        for requirement in spec.get("replace", ()):
+        self._make_replacements(spec.get("replace", ()))
+        return self.place(release)
+
+    def make_for(self, release: str, method: str) -> Place:
+        """Makes what a release needs for a quantization method, and where the two run."""
+        self._make_replacements(_data()["methods"].get(method, ()))
+        return self.place(release, method)
+
+    def _make_replacements(self, requirements: Iterable[str]) -> None:
+        for requirement in requirements:
             if not self._replacement(requirement).exists():
                 target = str(self._replacement(requirement))
                 pip(sys.executable, "install", "--no-deps", "--target", target, requirement)
-        return self.place(release)
 
     def _python(self, environment: str) -> Path:
         return self.folder / "environments" / environment / "bin" / "python"

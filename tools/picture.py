@@ -18,7 +18,7 @@ from mtpfix.report import text
 
 SAMPLE = "examples/deepseek-v4-like"
 COMMAND = f"$ mtpfix inspect {SAMPLE}\n"
-WIDTH = 100
+WIDTH = 88
 FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 """Fonts that a viewer would have to fetch; without them it takes its own."""
 

@@ -388,7 +388,7 @@ def record_release(
     Raises:
         SystemExit: the environment holds another release.
     """
-    python, pythonpath = environments.Home(home).place(release)
+    python, pythonpath = environments.Home(home).make_for(release, method)
     with Server(python=python, pythonpath=pythonpath, timeout=timeout) as server:
         if server.about["vllm"].split("+")[0] != release:
             raise SystemExit(f"asked for {release}, found {server.about['vllm']}")

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mtpfix import quant
 from mtpfix.engines.vllm.policy import Policy, block, families, in_releases, policy
 from mtpfix.model import PLATFORMS, Platform
 from tools.drafting import leaves
@@ -55,6 +56,7 @@ def report(releases: Iterable[str], home: Path) -> str:
 
 def disagreements(release: str, read: Sources) -> Iterator[str]:
     """What policies and the sources of one release say differently."""
+    yield from _methods(read)
     for name in families():
         said: dict[str, list[Platform]] = {}
         for platform in PLATFORMS:
@@ -63,6 +65,17 @@ def disagreements(release: str, read: Sources) -> Iterator[str]:
         for line, platforms in said.items():
             where = "" if len(platforms) == len(PLATFORMS) else f" on {', '.join(platforms)}"
             yield f"{name}{where}: {line}"
+
+
+def _methods(read: Sources) -> Iterator[str]:
+    """The quantization methods of the release that no dialect reads, with no reason why."""
+    module = "vllm.model_executor.layers.quantization"
+    found = read.find(module, "QuantizationMethods")
+    strings = () if found is None else ast.walk(found.node)
+    named = {str(node.value) for node in strings if isinstance(node, ast.Constant)}
+    unread = [n for n in named if not quant.known(n) and n not in quant.UNJUDGED]
+    if unread:
+        yield f"quantization methods that no dialect reads: {_list(unread)}"
 
 
 def look(known: Policy, read: Sources) -> Seen:

@@ -18,15 +18,21 @@ from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import (
     auto_round,
     awq,
+    bitsandbytes,
     compressed_tensors,
     experts_int8,
     fbgemm_fp8,
     fp8,
+    fp_quant,
     gptq,
+    humming,
     modelopt,
     moe_wna16,
     mxfp4,
+    mxfp8,
+    online,
     quark,
+    torchao,
 )
 from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
@@ -36,33 +42,52 @@ __all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
+    "bitsandbytes": bitsandbytes,
     **dict.fromkeys(awq.METHODS, awq),
     "compressed-tensors": compressed_tensors,
     "experts_int8": experts_int8,
     "fbgemm_fp8": fbgemm_fp8,
     "fp8": fp8,
+    "fp_quant": fp_quant,
+    "humming": humming,
+    "inc": auto_round,
+    **dict.fromkeys(mxfp4.METHODS, mxfp4),
+    "mxfp8": mxfp8,
     fp8.DEEPSEEK_V4: fp8,
     **dict.fromkeys(gptq.METHODS, gptq),
     "moe_wna16": moe_wna16,
-    "mxfp4": mxfp4,
     **dict.fromkeys(modelopt.METHODS, modelopt),
+    **dict.fromkeys(online.METHODS, online),
     "quark": quark,
+    "torchao": torchao,
 }
+
+UNJUDGED: Mapping[str, str] = {
+    "cpu_awq": "vLLM has it up to 0.22, for CPUs alone",
+    "gguf": "its weights are in a .gguf file, which mtpfix does not read",
+}
+"""Methods of covered releases that no dialect reads, and why."""
 
 _TWINNED = (awq, gptq)
 """Dialects that state the same in several files."""
 
 _PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
+_HALF = "/text_config/compression_config"
+"""Where vLLM looks for the name of the method, and for nothing else."""
 
 
 def find(configs: Mapping[str, JsonFile]) -> Place | None:
-    """The quantization metadata that vLLM would use, or None if there is none."""
+    """The quantization metadata that vLLM would use, or None if there is none.
+
+    Raises:
+        BrokenFileError: it is no object, or stands where vLLM finds its name and not its content.
+    """
     config = configs.get("config.json")
-    for pointer in _PLACES if config is not None else ():
-        value = config.value if config is not None else None
-        for key in pointer.strip("/").split("/"):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if config is not None and isinstance(value, Mapping):
+    if config is None:
+        return None
+    for pointer in _PLACES:
+        value = _at(config.value, pointer)
+        if isinstance(value, Mapping):
             place = Place("config.json", pointer, value, str(config.value.get("model_type")))
             return modelopt.elsewhere(place, configs) or place
         if value is not None:
@@ -72,7 +97,18 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
             )
         if pointer == _PLACES[0] and (beside := modelopt.alone(configs)) is not None:
             return beside
+    if isinstance(_at(config.value, _HALF), Mapping):
+        raise BrokenFileError(
+            f"config.json: vLLM takes the method from {_HALF} and does not read what it says",
+            "move the object to the top, as quantization_config",
+        )
     return None
+
+
+def _at(value: Json, pointer: str) -> Json:
+    for key in pointer.strip("/").split("/"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def overriding(view: QuantView) -> Mapping[str, Json] | None:
@@ -112,8 +148,9 @@ def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -
     """
     method = method_of(place)
     if method not in _DIALECTS:
+        why = f": {UNJUDGED[method]}" if method in UNJUDGED else ""
         raise UnknownError(
-            f"{place.file}: quantization method {method!r:.60} is not covered yet",
+            f"{place.file}: quantization method {method!r:.60} is not covered yet{why}",
             f"covered: {', '.join(sorted(_DIALECTS))}",
             code="MTP902",
         )

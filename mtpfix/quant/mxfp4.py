@@ -12,6 +12,8 @@ from mtpfix.quant.place import Place
 from mtpfix.quant.single import view
 
 METHOD = "mxfp4"
+METHODS = (METHOD, "gpt_oss_mxfp4")
+"""The second is vLLM's own name for the first where the model is gpt-oss."""
 
 
 def read(place: Place) -> QuantView:
@@ -20,4 +22,5 @@ def read(place: Place) -> QuantView:
     Raises:
         BrokenFileError: the list is none, or holds something else than strings.
     """
-    return view(place, METHOD, "modules_to_not_convert", format="quark-mxfp4")
+    method = str(place.value["quant_method"]).lower()
+    return view(place, method, "modules_to_not_convert", format="quark-mxfp4")

@@ -65,6 +65,9 @@ _MODELOPT = Form(
 )
 
 _FORMS: Mapping[str, Form] = {
+    "bitsandbytes": Form(
+        name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")
+    ),
     "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
@@ -77,14 +80,18 @@ _FORMS: Mapping[str, Form] = {
     "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
     "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
     "fp8": Form(name=_as_it_is, experts=_as_it_is),
+    "fp_quant": Form(name=_as_it_is, experts=_as_it_is),
     "gptq": Form(
         name=lambda name: f"-:^{re.escape(name)}$",
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
         mark="-:",
     ),
+    "humming": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
+    "gpt_oss_mxfp4": Form(name=_as_it_is, experts=_as_it_is),
     "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
     "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
+    "mxfp8": _MODELOPT,
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,
     "modelopt_mxfp8": _MODELOPT,
@@ -95,6 +102,8 @@ _FORMS: Mapping[str, Form] = {
         block=lambda root: f"^{re.escape(root)}.*",
         unmapped=lambda name: f"^{re.escape(name)}$",
     ),
+    "online": Form(name=_as_it_is, experts=_as_it_is),
+    "torchao": Form(name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")),
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",

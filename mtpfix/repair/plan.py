@@ -151,6 +151,10 @@ _Key = tuple[str, str, str]
 """Release, platform and parameter path of a module."""
 
 
+def _key(case: Case, report: ModuleReport) -> _Key:
+    return case.context.release, case.context.platform, report.decision.module.param
+
+
 def _paired(
     case: Case, view: QuantView, before: Sequence[ModuleReport]
 ) -> Iterator[tuple[ModuleReport, ModuleReport]]:
@@ -196,6 +200,7 @@ class _Planner:
         ]
         self._judged = {Change(): [case.part(view, "draft") for case in cases]}
         self._moves: dict[Change, _Moves] = {}
+        self._shared: dict[_Key, str] = {}
         self._candidates = Candidates(cases, self._draft(Change()))
 
     # --- judging a change ----------------------------------------------------
@@ -218,9 +223,7 @@ class _Planner:
         for case, reports in zip(self._cases, self._draft(change), strict=True):
             for report in reports:
                 if report.agrees is False and report.limit is None:
-                    context = case.context
-                    key = (context.release, context.platform, report.decision.module.param)
-                    yield key, report
+                    yield _key(case, report), report
 
     def moved(self, change: Change) -> list[str]:
         """Trunk modules whose decision `change` alters, unless the user lets it mend them."""
@@ -271,7 +274,8 @@ class _Planner:
         for case, reports in zip(self._cases, self._draft(change), strict=True):
             for report in reports:
                 if report.agrees is False:
-                    key = (report.decision.module.name, _reason(report))
+                    reason = _reason(report, self._shared.get(_key(case, report)))
+                    key = (report.decision.module.name, reason)
                     releases.setdefault(key, {})[case.context.release] = None
         return tuple(Unresolved(name, tuple(rs), why) for (name, why), rs in releases.items())
 
@@ -349,7 +353,12 @@ class _Planner:
         for entries in self._offers():
             trial = Change(change.remove, tuple(dict.fromkeys((*change.add, *entries))))
             helps = self.wrong(trial) < self.wrong(change) or self._wanted(entries, change)
-            if helps and self.broken(trial) <= self.broken(change) and not self.moved(trial):
+            if not helps or not self.broken(trial) <= self.broken(change):
+                continue
+            if moved := self.moved(trial):
+                mended = self.wrong(change) - self.wrong(trial)
+                self._shared.update(dict.fromkeys(mended, moved[0]))
+            else:
                 change = trial
         return change
 
@@ -407,7 +416,13 @@ def _same(old: ModuleReport, new: ModuleReport) -> bool:
     return (old.decision.built, old.decision.scheme) == (new.decision.built, new.decision.scheme)
 
 
-def _reason(report: ModuleReport) -> str:
+def _reason(report: ModuleReport, shared: str | None = None) -> str:
+    """Why a module stays wrong.
+
+    Args:
+        report: the module.
+        shared: a trunk module that every entry which mends this one would move.
+    """
     if report.limit is not None:
         good = report.limit.good_from
         return report.limit.reason + (f"; good from vLLM {good}" if good else "")
@@ -415,4 +430,9 @@ def _reason(report: ModuleReport) -> str:
         return "its members are partly quantized on disk"
     if report.decision.built == "error":
         return report.decision.error or "vLLM raises while it builds the module"
+    if shared is not None:
+        return (
+            f"every entry that reaches it also reaches `{shared}` of the trunk; quantize it too, "
+            "or store the checkpoint by a method whose entries can be anchored"
+        )
     return "no entry of an ignore list gives it the scheme that is on disk"

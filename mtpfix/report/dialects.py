@@ -48,7 +48,7 @@ def _proved(row: Dialect) -> str:
         f"`{recipe}` in {words.count(len(families), 'family', 'families')}"
         for recipe, families in row.proved.items()
     )
-    return ", ".join(told) or "-"
+    return ", ".join(told) or row.unproved or "-"
 
 
 def markdown(rows: Sequence[Dialect]) -> str:
@@ -59,7 +59,7 @@ def markdown(rows: Sequence[Dialect]) -> str:
         "Made by `mtpfix families --dialects --format markdown`. *Predict*: the decisions of real "
         "releases that are recorded (`tests/conformance`) and all foreseen. *Proved*: "
         "in how many families a real vLLM loads the repaired checkpoint clean "
-        "([proof.md](proof.md)); a dash means that no repair has been loaded.",
+        "([proof.md](proof.md)); a dash means that no repair has been loaded yet.",
         "",
     ]
     cells = ([f"`{row.method}`", *_cells(row)] for row in rows)

@@ -24,7 +24,7 @@ from mtpfix.judgement import exit_code
 from mtpfix.model import EngineReport, Report
 from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise, spelled_out
-from tools.cases import codes, draft
+from tools.cases import PAGE, codes, draft, page
 
 NUMBER = 49
 """How many public cases there are."""
@@ -115,6 +115,10 @@ def test_a_case_asserts_something(case: Path) -> None:
     assert folders == set(stated["checkpoints"])
     for checkpoint in stated["checkpoints"].values():
         assert "unjudged" in checkpoint or (checkpoint["judged"] and "repair" in checkpoint)
+
+
+def test_the_page_is_made_from_the_cases() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tools.cases --page"
 
 
 # --- what is compared -----------------------------------------------------------

@@ -48,6 +48,13 @@ def pages() -> list[Path]:
     return sorted(page for page in found if "```" in page.read_text(encoding="utf-8"))
 
 
+class Came(NamedTuple):
+    """What a script printed, errors among it, and its exit code."""
+
+    lines: tuple[str, ...]
+    code: int
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A folder in which commands run as a reader would run them, at a terminal."""
@@ -56,15 +63,11 @@ class Stage:
     url: str
     environment: Mapping[str, str]
 
-    def run(self, script: str, *, strict: bool = False) -> tuple[str, ...]:
-        """The lines that a script prints, errors among them.
-
-        Raises:
-            AssertionError: it fails, where that is not allowed.
-        """
+    def run(self, script: str, before: int = 0) -> Came:
+        """What comes of a script whose `$?` begins as the exit code of the one before it."""
         ours, theirs = pty.openpty()
         with subprocess.Popen(
-            ["/bin/bash", "-c", f"set -e\n{script}" if strict else script],
+            ["/bin/bash", "-c", f"(exit {before})\n{script}"],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -74,10 +77,21 @@ class Stage:
             os.close(theirs)
             said = b"".join(_read(ours)).decode().replace(self.url, PUBLIC)
         os.close(ours)
-        assert not strict or running.returncode == 0, f"{script}\n{said}"
         # What was taken back by a carriage return is not there any more.
         lines = said.replace("\r\n", "\n").removesuffix("\n").split("\n") if said else []
-        return tuple(line.rpartition("\r")[2].rstrip() for line in lines)
+        shown = [line.rpartition("\r")[2].rstrip() for line in lines]
+        if shown and not shown[-1] and "\r" in lines[-1]:
+            shown.pop()
+        return Came(tuple(shown), running.returncode)
+
+    def must(self, script: str) -> None:
+        """Runs a script in which nothing may fail.
+
+        Raises:
+            AssertionError: something did.
+        """
+        came = self.run(f"set -e\n{script}")
+        assert came.code == 0, "\n".join([script, *came.lines])
 
 
 def _read(terminal: int) -> Iterator[bytes]:
@@ -174,26 +188,30 @@ _Kind = Callable[[Block, Stage], Iterable[Shown]]
 
 
 def _console(block: Block, stage: Stage) -> Iterator[Shown]:
+    code = 0
     for command in commands(block):
-        yield Shown(block, command.first, command.shown, stage.run(command.script))
+        assert not command.script.startswith(("cd ", "export ")), "each command has its own shell"
+        came = stage.run(command.script, code)
+        code = came.code
+        yield Shown(block, command.first, command.shown, came.lines)
 
 
 def _shell(block: Block, stage: Stage) -> tuple[Shown, ...]:
     if not block.caption:
-        stage.run(block.text, strict=True)
+        stage.must(block.text)
     return ()
 
 
 def _python(block: Block, stage: Stage) -> tuple[Shown, ...]:
     if not block.caption:
         (stage.folder / "block.py").write_text(block.text, encoding="utf-8")
-        stage.run("python block.py > block.out", strict=True)
+        stage.must("python block.py > block.out")
     return ()
 
 
 def _output(block: Block, stage: Stage) -> tuple[Shown, ...]:
     """What the Python block above it prints."""
-    return (Shown(block, block.first, block.lines, stage.run("cat block.out")),)
+    return (Shown(block, block.first, block.lines, stage.run("cat block.out").lines),)
 
 
 def _parsed(read: Callable[[str], object]) -> _Kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import mtpfix
 from mtpfix.report import codes
 from tests.docs.stage import ROOT
 from tests.docs.troupe import SITE
+from tools.picture import draw
 
 
 @pytest.fixture(name="site", scope="module")
@@ -40,3 +42,14 @@ def test_nothing_is_fetched_by_a_reader(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text, page.name
         assert 'rel="stylesheet" type="text/css" href="http' not in text, page.name
+
+
+def test_the_picture_shows_what_the_command_prints() -> None:
+    """What it says, not how: each release of rich draws in its own way."""
+    drawn, committed = draw(), (ROOT / "docs" / "inspect.svg").read_text(encoding="utf-8")
+    assert _words(committed) == _words(drawn), "python -m tools.picture docs/inspect.svg"
+
+
+def _words(picture: str) -> str:
+    texts = re.findall(r"<text [^>]*>([^<]*)</text>", picture)
+    return "".join("".join(texts).replace("&#160;", "").split())

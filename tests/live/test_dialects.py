@@ -15,6 +15,8 @@ from tools.prove import prove
 pytestmark = pytest.mark.live
 
 CASES = {
+    "auto-round": ("qwen3_5",),
+    "quark-fp8": ("glm4_moe",),
     "fp8-block": ("mimo", "step3p5", "longcat_flash"),
     "fp8-tensor": ("qwen3_next",),
     "deepseek-v4-fp8": ("deepseek_v4",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pygments.lexers.shell import BashSessionLexer
+
 from mtpfix import __version__
 from tools.docs import reference
 
@@ -23,6 +25,15 @@ def _read(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = filled(source[0])
 
 
+class _Console(BashSessionLexer):  # type: ignore[misc,unused-ignore]
+    """`console` blocks: only a dollar asks for input, since `#` begins a comment in output."""
+
+    _ps1rgx = re.compile(r"^(\$ )(.*\n?)")
+
+
+_VALUES = ("attribute", "property", "data")
+
+
 class _Attributes:
     """Keeps docstrings of attributes from napoleon, which takes a colon for the end of a type."""
 
@@ -32,19 +43,20 @@ class _Attributes:
     def hide(
         self, _app: Sphinx, what: str, _name: str, _of: object, _how: object, lines: list[str]
     ) -> None:
-        if what == "attribute":
+        if what in _VALUES:
             self._kept, lines[:] = [*lines], []
 
     def show(
         self, _app: Sphinx, what: str, _name: str, _of: object, _how: object, lines: list[str]
     ) -> None:
-        if what == "attribute":
+        if what in _VALUES:
             lines[:] = self._kept
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     """Called by Sphinx."""
     attributes = _Attributes()
+    app.add_lexer("console", _Console)
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", attributes.hide, priority=400)
     app.connect("autodoc-process-docstring", attributes.show, priority=600)

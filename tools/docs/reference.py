@@ -72,9 +72,8 @@ def _parameter(parameter: Parameter) -> Iterator[str]:
     else:
         flags = parameter.metavar
     yield f"::::{{option}} {flags}"
-    yield _prose(_help(parameter))
-    if isinstance(parameter.envvar, str):
-        yield f"\nEnvironment: `{parameter.envvar}`."
+    variable = f" Environment: `{parameter.envvar}`." if isinstance(parameter.envvar, str) else ""
+    yield f"{_prose(_help(parameter))}{variable}"
     yield "::::\n"
 
 

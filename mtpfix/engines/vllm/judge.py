@@ -10,7 +10,7 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import (
@@ -98,7 +98,9 @@ class Case:
     def _limits(self) -> Iterable[Row]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
         yield from self.policy.rows("limits")
-        yield from known_method(self.context.method).get("limits", ())
+        for row in known_method(self.context.method).get("limits", ()):
+            if self.policy.family not in row.get("but", ()):
+                yield row
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
@@ -106,6 +108,8 @@ class Case:
         if row is None:
             return report
         limit = _limit(row)
+        if "nameless" in row:
+            limit = replace(limit, good_from=self._named_from(report.decision.module))
         # What is built wrong fails in its own way before a limit of the load can show.
         early = limit.phase in ("config", "build")
         own = report if report.agrees is False and not early else None
@@ -116,6 +120,15 @@ class Case:
             detail=own.detail if own else limit.error,
             limit=limit,
         )
+
+    def _named_from(self, module: Module) -> str | None:
+        """The first later release that asks about `module` by a name, or None."""
+        for release in later_releases(self.context.release):
+            context = replace(self.context, release=release)
+            found = names.modules(self.policy, context, module.part)
+            if any(other.name and other.param == module.param for other in found):
+                return release
+        return None
 
     def _faults(self, report: ModuleReport) -> Iterator[Row]:
         """What may be amiss with a module whatever the metadata says."""
@@ -141,12 +154,15 @@ def _limit(row: Row) -> Limit:
 def _hits(row: Row, report: ModuleReport) -> bool:
     """Whether a limit speaks of a module: of its name and kind, and of how it is stored.
 
-    `online`: of one that the engine quantizes itself while it loads plain weights.
+    `online`: of one that the engine quantizes itself while it loads plain weights; `nameless`:
+    of one that it quantizes and asks about by an empty name.
     """
     decision = report.decision
     if decision.module.kind not in row.get("kinds", [decision.module.kind]):
         return False
     if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
+        return False
+    if "nameless" in row and (decision.module.name or report.agrees is not False):
         return False
     if decision.scheme not in row.get("schemes", [decision.scheme]):
         return False

@@ -143,7 +143,9 @@ def evidence() -> Row:
 def method(name: str) -> Row:
     """What is known about a quantization method.
 
-    - `reads`, `repair`: what is done with its metadata, in words.
+    - `like`: another method, whose fields hold where this one has none of its own.
+    - `reads`, `repair`: what is done with its metadata, in words; `unproved`: why no repair is
+      loaded on a real vLLM, where there is a reason.
     - `unread`: whether vLLM goes by no list at all.
     - `classes`: the class that it builds for each kind of module that no entry exempts. Rows
       are tried in order; kinds without a row stay unquantized. `formats`: the row holds where
@@ -160,10 +162,12 @@ def method(name: str) -> Row:
     - `example`: the least metadata that quantizes every layer, for `mtpfix names`; left out where
       no entry has an effect.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
-      a family, with `kinds` of modules, and `online` for those that the engine quantizes itself.
+      a family, with `kinds` of modules, `online` for those that the engine quantizes itself, and
+      `nameless` for those that it asks about by an empty name, whose first good release is found;
+      `but`: families that are free of it.
     """
     row: Row = _data(f"methods/{name}.json")
-    return row
+    return {**method(row["like"]), **row} if "like" in row else row
 
 
 @lru_cache(maxsize=1)
@@ -189,6 +193,12 @@ def _releases() -> Row:
 def covered_releases() -> tuple[str, ...]:
     """The releases that policies speak about, oldest first, one a minor version."""
     return tuple(_releases()["covered"])
+
+
+def later_releases(release: str) -> tuple[str, ...]:
+    """The covered releases of later minor versions, oldest first."""
+    minor = Version(release).release[:2]
+    return tuple(r for r in covered_releases() if Version(r).release[:2] > minor)
 
 
 def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:

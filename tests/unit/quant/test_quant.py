@@ -95,6 +95,18 @@ def test_a_method_without_a_dialect_is_unknown() -> None:
     assert caught.value.code == "MTP902"
 
 
+def test_a_method_that_vllm_has_and_we_cannot_judge_is_told_with_the_reason() -> None:
+    for method, why in quant.UNJUDGED.items():
+        with pytest.raises(UnknownError, match=why) as caught:
+            quant.read(Place("config.json", "/quantization_config", {"quant_method": method}))
+        assert caught.value.exit_code == 3
+
+
+def test_metadata_of_which_vllm_reads_the_name_alone_is_told() -> None:
+    with pytest.raises(BrokenFileError, match="takes the method from"):
+        find({"text_config": {"compression_config": CT}})
+
+
 # --- reading -----------------------------------------------------------------
 
 

@@ -7,14 +7,18 @@ from collections.abc import Iterable, Mapping
 from mtpfix.engines.vllm.methods import (
     auto_round,
     awq,
+    bitsandbytes,
     compressed_tensors,
     deepseek_v4,
     experts_only,
     fp8,
     gptq,
+    humming,
     modelopt,
     modelopt_mixed,
+    never,
     quark,
+    torchao,
 )
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
@@ -22,19 +26,26 @@ from mtpfix.model import Entry
 _METHODS: Mapping[str, Method] = {
     "auto-round": auto_round,
     "awq": awq,
+    "bitsandbytes": bitsandbytes,
     "compressed-tensors": compressed_tensors,
     "deepseek_v4_fp8": deepseek_v4,
     "experts_int8": experts_only,
     "fbgemm_fp8": fp8,
     "fp8": fp8,
+    "fp_quant": never,
     "gptq": gptq,
+    "humming": humming,
+    "gpt_oss_mxfp4": experts_only,
     "moe_wna16": experts_only,
     "mxfp4": experts_only,
+    "mxfp8": modelopt,
     "modelopt": modelopt,
     "modelopt_fp4": modelopt,
     "modelopt_mxfp8": modelopt,
     "modelopt_mixed": modelopt_mixed,
+    "online": never,
     "quark": quark,
+    "torchao": torchao,
 }
 
 

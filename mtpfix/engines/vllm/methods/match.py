@@ -181,6 +181,26 @@ def found_in(entry: Entry, name: str) -> bool:
     return _answer(entry, _compiled(entry, entry.text, anywhere=True), name)
 
 
+def fits_start(entry: Entry, pattern: str, name: str) -> bool:
+    """Whether a pattern, written in an entry, fits the start of `name`.
+
+    Raises:
+        PatternError: it is no valid pattern, or takes too long.
+    """
+    return _answer(entry, _compiled(entry, pattern), name)
+
+
+def fits_whole(entry: Entry, name: str) -> bool:
+    """Whether an entry that begins with `re:` fits all of `name`.
+
+    Raises:
+        PatternError: it is no valid pattern, or takes too long.
+    """
+    body = entry.text.removeprefix("re:")
+    _compiled(entry, body)  # what it is put into would make some valid that are not
+    return _answer(entry, _compiled(entry, rf"(?:{body})\Z"), name)
+
+
 def _answer(entry: Entry, watched: _Watched, name: str) -> bool:
     try:
         return watched.matches(name)

@@ -1,0 +1,93 @@
+"""humming: every Linear and expert that no part of a name and no `-:` rule spares. Pure.
+
+Source: `HummingConfig.get_quant_method` and `is_layer_skipped` of each release. What is plain
+on disk is loaded all the same: its linear layers fall back to plain ones, and experts are
+quantized while they are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
+
+from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.built import quantized
+from mtpfix.engines.vllm.methods.match import fits_start
+from mtpfix.engines.vllm.policy import Context, rules
+from mtpfix.model import Decision, Entry, Json, Module, QuantView
+from mtpfix.quant.humming import RULES
+from mtpfix.quant.place import escape
+
+_HEAD = "lm_head"
+"""A part of names that is always spared."""
+
+
+class Parts:
+    """Entries that are parts of names, or patterns from the release that knows them."""
+
+    def __init__(self, entries: Iterable[Entry], release: str) -> None:
+        self._entries = tuple(entries)
+        self._patterns: bool = rules("humming_patterns", release)
+
+    def first(self, name: str) -> Entry | None:
+        """The first entry that fits `name`."""
+        return next((entry for entry in self._entries if self._fits(entry, name)), None)
+
+    def _fits(self, entry: Entry, name: str) -> bool:
+        if self._patterns and entry.text.startswith("re:"):
+            return fits_start(entry, entry.text.removeprefix("re:"), name)
+        return entry.text in name
+
+
+def decider(setting: Setting) -> Decide:
+    """The decisions of one release for one part."""
+    view, context = setting.view, setting.context
+    spared, minus = Parts(view.ignore, context.release), tuple(_minus(view))
+
+    def decide(module: Module) -> Decision:
+        if module.kind not in ("linear", "experts"):
+            return plain(module)
+        entry = spared.first(module.name)
+        if entry is not None or _HEAD in module.name:
+            return plain(module, entry)
+        rule = next((rule for rule in minus if fits_start(rule, rule.text[2:], module.name)), None)
+        if rule is not None:
+            return plain(module, rule)
+        return quantized(replace(module, lenient=True), view, context)
+
+    return decide
+
+
+def _minus(view: QuantView) -> Iterable[Entry]:
+    """The rules that spare what they fit."""
+    found: Mapping[str, Json] = view.raw.get(RULES) or {}
+    where = f"{view.pointer}/{RULES}"
+    return (Entry(key, view.file, f"{where}/{escape(key)}") for key in found if key[:1] == "-")
+
+
+COMPARES = "an entry is any part of a name"
+
+
+def exact(entry: Entry) -> bool:
+    """Never: any entry may be a part of another name."""
+    return False
+
+
+def listed(entries: Iterable[Entry], release: str) -> Parts:
+    """The entries, as they are compared with names."""
+    return Parts(entries, release)
+
+
+def probes(module: Module) -> tuple[str, ...]:
+    """Experts are asked about by their own name."""
+    return (module.name,)
+
+
+def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+    """Mappers see every entry."""
+    return tuple(map(rename, entries))
+
+
+def traits(view: QuantView, context: Context) -> Hashable:
+    """Platforms decide alike."""
+    return ()
