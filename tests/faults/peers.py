@@ -23,16 +23,12 @@ SECONDS = 15
 _IMPORTS = {
     "safetensors": "from safetensors import safe_open",
     "huggingface_hub": "from huggingface_hub import get_local_safetensors_metadata",
-    "compressed-tensors": "from compressed_tensors.quantization import QuantizationConfig",
 }
 _CODE = {
     "safetensors": """
 with safe_open(folder + "/model.safetensors", "np") as file: list(file.keys())""",
     "huggingface_hub": """
 get_local_safetensors_metadata(folder)""",
-    "compressed-tensors": """
-with open(folder + "/config.json") as file: value = json.load(file)["quantization_config"]
-QuantizationConfig.model_validate(value)""",
 }
 _BEGIN = "import json, sys, warnings; warnings.simplefilter('ignore'); folder = sys.argv[1]\n"
 _READY = "\nprint(flush=True)\n"
