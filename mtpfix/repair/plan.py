@@ -113,7 +113,7 @@ def _with_list(cases: tuple[Case, ...], view: QuantView, options: Options) -> Pl
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
         return Plan(view, unresolved=planner.unresolved(none))
-    changes = [planner.reduced(planner.extended(start)) for start in starts]
+    changes = [planner.settled(planner.reduced(planner.extended(start))) for start in starts]
     refusals = [_refusal(planner, change) for change in changes]
     if all(refusals):
         return Plan(view, unresolved=planner.unresolved(none), refused=refusals[-1])
@@ -397,6 +397,25 @@ class _Planner:
             ):
                 change = smaller
         return change
+
+    # --- rules that would win ------------------------------------------------
+
+    def settled(self, change: Change) -> Change:
+        """Drops rules that only quantize what is unquantized: order alone would hold them off."""
+        if not self._view.foremost or not change.add:
+            return change
+        pointless: dict[Entry, bool] = {}
+        for reports in (*self._draft(Change()), *self._trunk):
+            for report in reports:
+                entry = report.decision.because
+                if entry is not None and report.decision.built != "unquantized":
+                    mtp = report.decision.module.part == "draft"
+                    plain = mtp and report.disk.state is State.UNQUANTIZED
+                    pointless[entry] = pointless.get(entry, True) and plain
+        gone = {i for i, entry in enumerate(self._view.ignore) if pointless.get(entry)}
+        trial = Change(tuple(sorted({*change.remove, *gone})), change.add)
+        harmless = self.broken(trial) <= self.broken(change) and not self.moved(trial)
+        return trial if harmless else change
 
 
 def _mendable(report: ModuleReport) -> bool:

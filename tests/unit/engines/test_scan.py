@@ -163,7 +163,7 @@ def test_such_a_draft_is_found_under_parts_that_both_have() -> None:
     assert all(r.agrees is not False for r in judged(whole, stored).values())
 
 
-@pytest.mark.parametrize("rule", ["+:.*", r"+:.*mlp.*", r".*layers\.2.*"])
+@pytest.mark.parametrize("rule", ["+:.*", r"+:.*mlp.*", r".*layers\.[12].*"])
 def test_a_rule_that_would_win_comes_after_the_new_one(rule: str) -> None:
     dynamic = {rule: {"bits": 8}}
     config = with_method(GLM, GPTQ, dynamic=dynamic, modules_in_block_to_quantize=["proj"])
@@ -203,3 +203,25 @@ def test_the_order_of_activations_has_no_place_in_newer_releases(
     found = report(case(config, packed(config, "_proj", gptq=True), release), view_of(config))
     made = next(r for r in found.modules if r.decision.module.name == MOE)
     assert (made.detail is None) if error is None else (made.detail or "").endswith(error)
+
+
+MTP_RULE, TRUNK_RULE = r"+:.*layers\.2\..*", r"+:.*layers\.[12]\..*"
+
+
+@pytest.mark.parametrize(("rule", "goes"), [(MTP_RULE, True), (TRUNK_RULE, False)])
+def test_a_rule_that_wins_goes_where_it_quantizes_nothing_but_the_block(
+    rule: str, goes: bool
+) -> None:
+    blocks = ["self_attn", "mlp"]
+    config = with_method(
+        GLM, GPTQ, modules_in_block_to_quantize=blocks, dynamic={rule: {"bits": 4}}
+    )
+    stored = packed(config, gptq=True)
+    found = planned(config, stored)
+    assert found.removed == ((rule,) if goes else ())
+    rules = found.view.raw["dynamic"]
+    assert next(iter(rules)).startswith("-:")
+    assert (rule in rules) is not goes
+    after = with_method(GLM, GPTQ, modules_in_block_to_quantize=blocks, dynamic=rules)
+    draft = [r for r in judged(after, stored).values() if r.decision.module.part == "draft"]
+    assert all(r.agrees is not False for r in draft)
