@@ -236,6 +236,7 @@ _KINDS: Mapping[str, _Kind] = {
     "{toctree}": _parsed(str),
     "{eval-rst}": _parsed(str),
     "{include}": _parsed(str),
+    "{literalinclude}": _parsed(str),
     "{image}": _parsed(str),
 }
 """Language -> what is done with such a block; a page may have no others."""

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mtpfix
 from mtpfix.report import codes
 from tests.docs.stage import ROOT
 from tests.docs.troupe import SITE
+from tools.docs.blocks import blocks
 from tools.picture import draw
 
 
@@ -42,6 +44,24 @@ def test_nothing_is_fetched_by_a_reader(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text, page.name
         assert 'rel="stylesheet" type="text/css" href="http' not in text, page.name
+
+
+def test_the_job_of_the_page_about_gates_fits_the_action() -> None:
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "howto" / "gate.md").read_text(encoding="utf-8")
+    job = next(b.text for b in blocks(page) if b.caption == ".github/workflows/mtpfix.yml")
+    steps = yaml.safe_load(job)["jobs"]["check"]["steps"]
+    (step,) = [step for step in steps if "/mtpfix@" in step["uses"]]
+    assert step["with"].keys() <= action["inputs"].keys()
+    asked = set(re.findall(rf"steps\.{step['id']}\.outputs\.([\w-]+)", job))
+    assert asked
+    assert asked <= action["outputs"].keys()
+
+
+def test_the_site_is_built_by_a_workflow_as_by_the_tests() -> None:
+    file = ROOT / ".github" / "workflows" / "docs.yml"
+    steps = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]["site"]["steps"]
+    assert " ".join(["python", *SITE]) in [step.get("run") for step in steps]
 
 
 def test_the_picture_shows_what_the_command_prints() -> None:
