@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.cli.conftest import Folder
 
+_TORCH = ("TORCHINDUCTOR_", "TRITON_")
 ROOT = Path(__file__).parents[2]
 WIRE = """
 import os, sys
@@ -51,7 +52,9 @@ def run(allowed: list[Path], *arguments: object) -> subprocess.CompletedProcess[
     """
     temporary = Path(tempfile.mkdtemp())
     command = [sys.executable, "-B", "-c", WIRE, os.pathsep.join(map(str, [*allowed, temporary]))]
-    env = {**os.environ, "TMPDIR": str(temporary)}
+    # A torch that was imported here has told its children where its cache is.
+    env = {key: value for key, value in os.environ.items() if not key.startswith(_TORCH)}
+    env["TMPDIR"] = str(temporary)
     words = [*command, *map(str, arguments)]
     return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,9 +132,11 @@ def echo(status: int) -> server.Fault:
 def test_no_error_of_the_hub_brings_it_back(
     hub: Hub,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
     status: int,
 ) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # huggingface_hub waits by itself, too
     for part in ("/api/", "/resolve/", "/commit/"):
         hub.faults.clear()
         hub.faults[part] = [echo(status)] * 20
