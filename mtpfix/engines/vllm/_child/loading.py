@@ -28,9 +28,11 @@ OPTIONAL = (
     *(f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point")),
     "_weight_g_idx",
     "_g_idx_sort_indices",
+    *(".w13_bias", ".w2_bias"),
 )
 """Ends of the names of parameters that may stay as they are: those of the KV cache have a good
-default, and the order of activations is read only where a checkpoint brings one."""
+default, the order of activations is read only where a checkpoint brings one, and GPTQ's biases of
+experts are zero, and thrown away after a load that did not fill them."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
 HEADS = (".lm_head.", ".shared_head.head.")
