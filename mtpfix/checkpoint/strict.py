@@ -58,7 +58,7 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
     """Parses a JSON file that nobody vouches for.
 
     Args:
-        raw: UTF-8 text; a byte order mark in front is skipped.
+        raw: UTF-8 text.
         file: path inside the repo, for messages.
         hook: makes the value of each object, and must call `unique`.
 
@@ -66,7 +66,7 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
         The value as `json.loads` gives it.
 
     Raises:
-        BrokenFileError: not UTF-8, not JSON, a key twice in one object, NaN or an
+        BrokenFileError: not UTF-8, a byte order mark, not JSON, a key twice in one object, NaN or an
             infinite or endless number, half of a surrogate pair, or nested too deep.
     """
     text = _decode(raw, file)
@@ -125,10 +125,16 @@ def _census(value: Json) -> tuple[int, int]:
 
 def _decode(raw: bytes, file: str) -> str:
     try:
-        return raw.decode("utf-8").removeprefix(_BOM)
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _broken(file, "is not UTF-8 text", line) from None
+    if text.startswith(_BOM):
+        raise BrokenFileError(
+            f"{shown(file)}: begins with a byte order mark, which vLLM cannot read",
+            "Save it as UTF-8 without one.",
+        )
+    return text
 
 
 def _broken(file: str, what: str, line: int = 0, column: int = 0) -> BrokenFileError:

@@ -75,7 +75,7 @@ def broken(call, *args):
 
 
 def test_config_is_kept_as_bytes_and_value(sharded):
-    raw = b'\xef\xbb\xbf{ "model_type" : "x" }\r\n'
+    raw = b'{ "model_type" : "x" }\r\n'
     sharded.write("config.json", raw)
     config = listing(sharded.source).configs["config.json"]
     assert (config.name, config.raw, config.value) == ("config.json", raw, {"model_type": "x"})

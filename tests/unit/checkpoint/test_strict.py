@@ -17,7 +17,7 @@ def test_any_text_is_read_or_refused(text):
         message = error.message
     else:
         message = ""
-        assert value == json.loads(raw.decode("utf-8-sig"))
+        assert value == json.loads(raw.decode("utf-8"))
     assert message.isprintable()
 
 
@@ -44,3 +44,9 @@ def test_numbers_of_64_bits_are_read(raw):
 def test_longer_numbers_are_refused():
     with pytest.raises(BrokenFileError, match="out of range"):
         loads(b"1" * 30, "f")
+
+
+def test_a_byte_order_mark_is_refused_as_vllm_refuses_it():
+    with pytest.raises(BrokenFileError, match="byte order mark") as caught:
+        loads(b"\xef\xbb\xbf{}", "config.json")
+    assert "UTF-8" in caught.value.remedy
