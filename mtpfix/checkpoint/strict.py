@@ -66,8 +66,8 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
         The value as `json.loads` gives it.
 
     Raises:
-        BrokenFileError: not UTF-8, a byte order mark, not JSON, a key twice in one object, NaN or an
-            infinite or endless number, half of a surrogate pair, or nested too deep.
+        BrokenFileError: not UTF-8, a byte order mark, not JSON, a key twice in one object, NaN
+            or an infinite or endless number, half of a surrogate pair, or nested too deep.
     """
     text = _decode(raw, file)
     # Pairs take twice the time, and the index of a large model has 30 MB. Without escapes, quotes
