@@ -14,7 +14,6 @@ from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.vllm import methods, names, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Policy
-from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import (
     Checkpoint,
@@ -164,9 +163,8 @@ def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Name
     """Releases that name the draft alike; the platform is said only where platforms differ."""
     places: dict[tuple[Named, ...], dict[str, list[Platform]]] = {}
     for case in cases:
-        packed = packed_mapping(case.policy, case.context, "draft")
         named = tuple(
-            Named(replace(module, grade="run"), asked_names(module, packed, case.context.method))
+            Named(replace(module, grade="run"), case.asked(module))
             for module in case.draft
             if module.members
         )

@@ -16,20 +16,19 @@ from mtpfix.model import (
     FAILED,
     EngineReport,
     Finding,
-    Fix,
     JsonFile,
     ModelInfo,
     Platform,
     QuantView,
     Report,
     State,
-    Where,
 )
 from mtpfix.opened import Opened
 from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
-from mtpfix.rules.evidence import Evidence, LineOf, some, told
+from mtpfix.rules.evidence import Evidence, LineOf
+from mtpfix.rules.precision import unannounced
 from mtpfix.rules.presence import unindexed
 
 
@@ -202,22 +201,12 @@ def _unannounced(opened: Opened) -> Iterator[Finding]:
     if opened.policy is None:
         return
     with suppress(UnknownError):  # nothing is promised about such a model
-        context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
+        context = names.newest(opened.policy, opened.config)
         inventory = opened.inventory
         modules = names.modules(opened.policy, context, "draft")
         stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
         if stored:
-            they_are, them = told(len(stored), "MTP module")
-            yield Finding(
-                code="MTP202",
-                severity="error",
-                confidence="read",
-                message=f"{they_are} quantized on disk, but config.json has no "
-                f"quantization_config: vLLM builds {them} unquantized: {some(stored)}.",
-                modules=tuple(stored),
-                where=Where("config.json", ""),
-                fix=Fix("restore the metadata that the quantizer wrote", "display"),
-            )
+            yield unannounced(stored)
 
 
 def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
@@ -262,7 +251,7 @@ def _about_files(opened: Opened) -> Iterator[Finding]:
     if opened.policy is None:
         return
     with suppress(UnknownError):  # another thing is not known already
-        context = names.context(opened.policy, opened.config, policy.covered_releases()[-1], "cuda")
+        context = names.newest(opened.policy, opened.config)
         roots = names.disk_roots(opened.policy, context)
         yield from unindexed(opened.checkpoint.problems, roots)
 

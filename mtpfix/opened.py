@@ -125,7 +125,7 @@ def _in_place_of_mtp(
 ) -> OtherDraft | None:
     """The draft of another kind that stands where the MTP block of the family belongs."""
     with suppress(UnknownError):  # comes to light where the names are needed
-        context = names.context(known, config, policy.covered_releases()[-1], "cuda")
+        context = names.newest(known, config)
         roots = names.disk_roots(known, context)
         return by_tensors([name for name in found.shards if name.startswith(roots)])
     return None
@@ -137,7 +137,7 @@ def _wanted(
     """Names of the tensors whose headers are needed: the MTP block's, or all of them."""
     if trunk:
         return tuple(found.shards)
-    context = names.context(known, config, policy.covered_releases()[-1], "cuda")
+    context = names.newest(known, config)
     roots = names.disk_roots(known, context)
     draft = names.modules(known, context, "draft")
     lone = {f"{member}.weight" for m in draft for member in m.members if "*" not in member}

@@ -95,8 +95,8 @@ def verify(
     """
     source = targets.opened(target, revision, token)
     found = listing(source)
-    known = _known(found)
-    if found.target.kind == "hub" and reads_headers(_view(found)):
+    known, view = _known(found)
+    if found.target.kind == "hub" and reads_headers(view):
         raise UnknownError(
             "under this metadata vLLM reads the weights' headers, which a repo's metadata lack",
             f"hf download {found.target.name} --revision {found.target.revision} --local-dir DIR, "
@@ -104,7 +104,7 @@ def verify(
         )
     with _folder(found) as folder:
         answer = live.ask(folder, python=python, tolerant=True, timeout=timeout)
-    return _compared(source, found, known, answer)
+    return _compared(source, found, known, view, answer)
 
 
 def compared(target: str | Path, answer: live.Answer) -> Verification:
@@ -116,27 +116,23 @@ def compared(target: str | Path, answer: live.Answer) -> Verification:
     """
     source = LocalSource(target)
     found = listing(source)
-    return _compared(source, found, _known(found), answer)
+    return _compared(source, found, *_known(found), answer)
 
 
-def _known(found: Listing) -> Policy:
-    """The policy of a family, where there is metadata to compare too."""
-    config = found.configs["config.json"].value
+def _known(found: Listing) -> tuple[Policy, QuantView]:
+    """The policy of a family and the metadata; both are needed in order to compare."""
+    config, place = found.configs["config.json"].value, quant.find(found.configs)
     family = policy.recognise(config) if isinstance(config, dict) else None
-    if family is None or quant.find(found.configs) is None:
+    if family is None or place is None:
         what = "the architecture" if family is None else "the quantization metadata"
         raise UnknownError(f"nothing to compare: {what} is not known", "see `mtpfix families`")
-    return policy.policy(family)
+    return policy.policy(family), quant.read(place, found.configs)
 
 
-def _view(found: Listing) -> QuantView:
-    place = quant.find(found.configs)
-    assert place is not None  # noqa: S101 - `_known` looked
-    return quant.read(place, found.configs)
-
-
-def _compared(source: Source, found: Listing, known: Policy, answer: live.Answer) -> Verification:
-    config, view = found.configs["config.json"].value, _view(found)
+def _compared(
+    source: Source, found: Listing, known: Policy, view: QuantView, answer: live.Answer
+) -> Verification:
+    config = found.configs["config.json"].value
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
     context = names.context(known, config, release, "cuda", view.method)

@@ -8,7 +8,7 @@ one or stacked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -64,11 +64,21 @@ class Inventory:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._suffixes = by_module(checkpoint.listing.shards)
-        # Names are kept as suffixes, and modules without a header are judged by them alone: a
-        # large checkpoint has 280,000 tensors, and a few dozen ways to be stored.
-        self._opened = by_module(chain.from_iterable(checkpoint.headers.values())).keys()
         self._known: dict[tuple[tuple[str, ...], int], Stored] = {}
+
+    @cached_property
+    def _suffixes(self) -> Mapping[str, tuple[str, ...]]:
+        """Module -> suffixes of its tensors.
+
+        Names are kept so, and modules without a header are judged by them alone: a large
+        checkpoint has 280,000 tensors, and a few dozen ways to be stored.
+        """
+        return by_module(self._checkpoint.listing.shards)
+
+    @cached_property
+    def _opened(self) -> Collection[str]:
+        """Modules of whose tensors some header was read."""
+        return by_module(chain.from_iterable(self._checkpoint.headers.values())).keys()
 
     def __contains__(self, module: str) -> bool:
         return module in self._suffixes

@@ -7,7 +7,8 @@ Read as `AutoAWQConfig.from_config` reads it, and `AWQMarlinConfig` before 0.24
 from __future__ import annotations
 
 from mtpfix.model import QuantView
-from mtpfix.quant.place import Place, entries
+from mtpfix.quant.place import Place
+from mtpfix.quant.single import view
 
 METHOD = "awq"
 METHODS = ("awq", "awq_marlin", "auto_awq")
@@ -21,16 +22,4 @@ def read(place: Place) -> QuantView:
     Raises:
         BrokenFileError: the list is none, or holds something else than strings.
     """
-    where = place.at(KEY)
-    return QuantView(
-        method=METHOD,
-        file=place.file,
-        pointer=place.pointer,
-        ignore=entries(place.file, where, place.value.get(KEY)),
-        ignore_pointer=where,
-        groups=(),
-        format="awq",
-        files=(f"{place.file}#{place.pointer}",),
-        raw=place.value,
-        null=KEY in place.value and place.value[KEY] is None,
-    )
+    return view(place, METHOD, KEY, format="awq")

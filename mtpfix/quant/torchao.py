@@ -7,9 +7,11 @@ Read as `TorchAOConfig.from_config` reads it
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mtpfix.model import Group, Json, QuantView
-from mtpfix.quant.place import Place, entries, keys, mapping
+from mtpfix.quant.place import Place, keys, mapping
+from mtpfix.quant.single import view
 
 METHOD = "torchao"
 KEY = "modules_to_not_convert"
@@ -27,19 +29,8 @@ def read(place: Place) -> QuantView:
     for depth in range(1, len(_DATA)):
         mapping(place.file, place.at(*_DATA[:depth]), _below(place.value, _DATA[:depth]))
     named = keys(place.file, place.at(*_DATA, BY_NAME), by_name(place.value) or None)
-    where = place.at(KEY)
-    return QuantView(
-        method=METHOD,
-        file=place.file,
-        pointer=place.pointer,
-        ignore=entries(place.file, where, place.value.get(KEY)),
-        ignore_pointer=where,
-        groups=(Group(BY_NAME, named, None, None),) if named else (),
-        format=None,
-        files=(f"{place.file}#{place.pointer}",),
-        raw=place.value,
-        null=KEY in place.value and place.value[KEY] is None,
-    )
+    groups = (Group(BY_NAME, named, None, None),) if named else ()
+    return replace(view(place, METHOD, KEY, format=None), groups=groups)
 
 
 def by_name(raw: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -14,8 +14,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
-from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.model import Module, ModuleReport, Part, State
+from mtpfix.model import Module, ModuleReport, State
 from mtpfix.repair.forms import form
 
 _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
@@ -72,7 +71,7 @@ class Candidates:
                 yield self._by_disk(module)
             yield self._by_engine(module)
             if module.kind != "experts":
-                asked = dict.fromkeys(self._asked(case, module) for case in self._cases)
+                asked = dict.fromkeys(case.asked(module) for case in self._cases)
                 yield from (tuple(map(self._form.name, names)) for names in asked)
                 if unmapped := self._form.unmapped:
                     yield from (tuple(map(unmapped, names)) for names in asked)
@@ -128,14 +127,8 @@ class Candidates:
             quantized = [r.decision.module for r in reports if r.disk.state not in _EXEMPTIBLE]
             for module in (*case.trunk, *quantized):
                 spoilt.add(module.name)
-                spoilt.update(self._asked(case, module))
+                spoilt.update(case.asked(module))
         return spoilt
-
-    @staticmethod
-    def _asked(case: Case, module: Module) -> tuple[str, ...]:
-        part: Part = module.part
-        packed = packed_mapping(case.policy, case.context, part)
-        return asked_names(module, packed, case.context.method)
 
     @cached_property
     def _trunk_on_disk(self) -> set[str]:

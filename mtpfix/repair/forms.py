@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Spell = Callable[[str], str]
 """From a name, or a prefix that ends in a dot, to an entry."""
@@ -56,19 +56,18 @@ def _set_apart(name: str) -> str:
     return f"[{name[0]}]{name[1:]}" if name else name
 
 
-_MODELOPT = Form(
-    name=_as_it_is,
-    experts=_as_it_is,
+_NAMES = Form(name=_as_it_is, experts=_as_it_is)
+_COMPONENTS = replace(_NAMES, block=lambda root: root.removesuffix("."))
+_MODELOPT = replace(
+    _NAMES,
     block=lambda root: f"{root}*",
     unmapped=_set_apart,
     unmapped_block=lambda root: f"{_set_apart(root)}*",
 )
 
 _FORMS: Mapping[str, Form] = {
-    "bitsandbytes": Form(
-        name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")
-    ),
-    "awq": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is, anywhere=True),
+    "bitsandbytes": _COMPONENTS,
+    "awq": replace(_NAMES, block=_as_it_is, anywhere=True),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
@@ -76,21 +75,21 @@ _FORMS: Mapping[str, Form] = {
         unmapped=lambda name: f"re:^{re.escape(name)}$",
         mark="re:",
     ),
-    "deepseek_v4_fp8": Form(name=_as_it_is, experts=_as_it_is),
-    "experts_int8": Form(name=_as_it_is, experts=_as_it_is),
-    "fbgemm_fp8": Form(name=_as_it_is, experts=_as_it_is),
-    "fp8": Form(name=_as_it_is, experts=_as_it_is),
-    "fp_quant": Form(name=_as_it_is, experts=_as_it_is),
+    "deepseek_v4_fp8": _NAMES,
+    "experts_int8": _NAMES,
+    "fbgemm_fp8": _NAMES,
+    "fp8": _NAMES,
+    "fp_quant": _NAMES,
     "gptq": Form(
         name=lambda name: f"-:^{re.escape(name)}$",
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
         mark="-:",
     ),
-    "humming": Form(name=_as_it_is, experts=_as_it_is, block=_as_it_is),
-    "gpt_oss_mxfp4": Form(name=_as_it_is, experts=_as_it_is),
-    "moe_wna16": Form(name=_as_it_is, experts=_as_it_is),
-    "mxfp4": Form(name=_as_it_is, experts=_as_it_is),
+    "humming": replace(_NAMES, block=_as_it_is),
+    "gpt_oss_mxfp4": _NAMES,
+    "moe_wna16": _NAMES,
+    "mxfp4": _NAMES,
     "mxfp8": _MODELOPT,
     "modelopt": _MODELOPT,
     "modelopt_fp4": _MODELOPT,
@@ -102,8 +101,8 @@ _FORMS: Mapping[str, Form] = {
         block=lambda root: f"^{re.escape(root)}.*",
         unmapped=lambda name: f"^{re.escape(name)}$",
     ),
-    "online": Form(name=_as_it_is, experts=_as_it_is),
-    "torchao": Form(name=_as_it_is, experts=_as_it_is, block=lambda root: root.removesuffix(".")),
+    "online": _NAMES,
+    "torchao": _COMPONENTS,
     "quark": Form(
         name=lambda name: name or "re:^$",
         experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",

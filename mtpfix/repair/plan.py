@@ -17,8 +17,7 @@ from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.methods.base import PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
-from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.model import Edit, Entry, Module, ModuleReport, QuantView, State
+from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.quant import Change
 from mtpfix.repair.candidates import Candidates, narrowed
 from mtpfix.repair.forms import form
@@ -180,12 +179,6 @@ class _Moves(NamedTuple):
     """To what is on disk."""
 
 
-def _asked(case: Case, module: Module) -> tuple[str, ...]:
-    """The names that vLLM asks about in order to decide about `module`."""
-    packed = packed_mapping(case.policy, case.context, module.part)
-    return asked_names(module, packed, case.context.method)
-
-
 class _Planner:
     """Tries changes of one ignore list against all cases."""
 
@@ -195,7 +188,7 @@ class _Planner:
         self._options = options
         self._trunk = [case.part(view, "trunk") for case in cases]
         self._asked = [
-            [_asked(case, report.decision.module) for report in reports]
+            [case.asked(report.decision.module) for report in reports]
             for case, reports in zip(cases, self._trunk, strict=True)
         ]
         self._judged = {Change(): [case.part(view, "draft") for case in cases]}
@@ -308,7 +301,7 @@ class _Planner:
         for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
             if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
-                asked = _asked(case, module)
+                asked = case.asked(module)
                 probed = module.kind == "experts" and module.name not in asked
                 hit = {f"{module.name}."} if probed else asked
                 spared.setdefault(self._written(entry, change), set()).update(hit)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
-from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
+from mtpfix.model import Entry, Finding, Fix, ModuleReport, State, Where
 from mtpfix.quant.gptq import BLOCKS
 from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some, told
 
@@ -84,6 +84,25 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
             where=evidence.where(entry),
             fix=fix,
         )
+
+
+def unannounced(stored: Sequence[str]) -> Finding:
+    """MTP202, where nothing is quantized because there is no metadata.
+
+    Args:
+        stored: names of the MTP modules that are quantized on disk.
+    """
+    they_are, them = told(len(stored), "MTP module")
+    return Finding(
+        code="MTP202",
+        severity="error",
+        confidence="read",
+        message=f"{they_are} quantized on disk, but config.json has no "
+        f"quantization_config: vLLM builds {them} unquantized: {some(stored)}.",
+        modules=tuple(stored),
+        where=Where("config.json", ""),
+        fix=Fix("restore the metadata that the quantizer wrote", "display"),
+    )
 
 
 def _list_of_parts(evidence: Evidence) -> Fix:

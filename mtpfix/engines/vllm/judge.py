@@ -12,7 +12,7 @@ from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
 from mtpfix.engines.vllm.policy import method as known_method
-from mtpfix.engines.vllm.predict import packed_mapping, predict
+from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
 from mtpfix.model import (
     Consequence,
     EngineReport,
@@ -83,6 +83,11 @@ class Case:
             if d.module.members
         )
         return tuple(self._limited(report) for report in reports)
+
+    def asked(self, module: Module) -> tuple[str, ...]:
+        """Every name that is compared with entries in order to decide about `module`."""
+        packed = packed_mapping(self.policy, self.context, module.part)
+        return asked_names(module, packed, self.context.method)
 
     def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
         """`judged` for all modules of a part; many ask for the same view."""

@@ -11,7 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
-from mtpfix.engines.vllm.policy import Context, Policy, Row, block, filled, fits, grade, rules
+from mtpfix.engines.vllm.policy import (
+    Context,
+    Policy,
+    Row,
+    block,
+    covered_releases,
+    filled,
+    fits,
+    grade,
+    rules,
+)
 from mtpfix.errors import UnknownError
 from mtpfix.model import Kind, Module, Part, Platform
 
@@ -70,6 +80,11 @@ def context(
     row = policy.pick("rereads", bare)
     bare = bare if row is None else replace(bare, method=row["method"])
     return replace(bare, grade=grade(policy, bare))
+
+
+def newest(policy: Policy, config: Mapping[str, Value]) -> Context:
+    """The context where no release is chosen: for what is on disk they hardly differ."""
+    return context(policy, config, covered_releases()[-1], "cuda")
 
 
 def counts(policy: Policy, context: Context) -> tuple[int, int]:

@@ -209,16 +209,17 @@ def _misfit(
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
-    strange = _strange(decision.module, known, stored, inventory, loader)
+    kind = decision.module.kind
+    suffixes = {loader.suffix(suffix, kind) for suffix in stored.suffixes}
+    found = _tensors(inventory, stored.members, kind, loader)
+    strange = _strange(decision.module, known, disk, suffixes=suffixes, found=found, loader=loader)
     if strange is not None:
         return strange
-    kind = decision.module.kind
-    missing = known.needed - _suffixes(stored, kind, loader)
+    missing = known.needed - suffixes
     whole = same and not missing and not _incomplete(decision.module, stored)
     if whole and disk.state is not State.MIXED:
         if _formats_agree(decision, known, loader.formats(disk)):
             return None
-        found = _tensors(inventory, stored.members, kind, loader)
         return _Misfit("load_error", None, next(found).name)
     if loader.strict and missing:
         return _Misfit("load_error", loader.unfilled, None)
@@ -226,11 +227,15 @@ def _misfit(
 
 
 def _strange(
-    module: Module, known: Params, stored: Stored, inventory: Inventory, loader: Loader
+    module: Module,
+    known: Params,
+    disk: Precision,
+    *,
+    suffixes: set[str],
+    found: Iterator[_Found],
+    loader: Loader,
 ) -> _Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
-    suffixes = _suffixes(stored, module.kind, loader)
-    found = _tensors(inventory, stored.members, module.kind, loader)
     unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
     unknown -= _dropped(module, unknown, loader)
     lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
@@ -240,16 +245,11 @@ def _strange(
         error = error or _refusal(module, first, loader)
         return _Misfit("load_error", error, first.name)
     cut = known.packed and module.cls == _CUTS  # to the size of the parameter: what fits goes in
-    if not cut and _unequal(known.packed, stored.precision, loader):
+    if not cut and _unequal(known.packed, disk, loader):
         weights = (tensor for tensor in found if tensor.suffix == "weight")
         first = min(weights, key=lambda tensor: tensor.name)
         return _Misfit("load_error", _mismatch(module, loader), first.name)
     return None
-
-
-def _suffixes(stored: Stored, kind: Kind, loader: Loader) -> set[str]:
-    """The suffixes of what is stored, as they are loaded."""
-    return {loader.suffix(suffix, kind) for suffix in stored.suffixes}
 
 
 def _unequal(packed: bool, disk: Precision, loader: Loader) -> bool:

@@ -7,23 +7,30 @@ from typing import Any
 
 import pytest
 
-from mtpfix import quant, rules
+from mtpfix import rules
 from mtpfix.engines.vllm.judge import Case, report
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.predict import predict
-from mtpfix.model import Decision, EngineReport, Finding, JsonFile, QuantView
+from mtpfix.model import Decision, EngineReport, Finding, QuantView
 from mtpfix.repair.plan import plan
 from mtpfix.rules.evidence import Evidence
-from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, checkpoint, known, tensors
+from tests.unit.engines.small import (
+    ALL,
+    GLM,
+    NEWEST,
+    Tensors,
+    case,
+    checkpoint,
+    known,
+    tensors,
+    view_of,
+)
 
 EXPERTS = "model.layers.2.mlp.experts"
 
 
 def view(**metadata: Any) -> QuantView:
-    config = {**GLM, "quantization_config": metadata}
-    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
-    assert place is not None
-    return quant.read(place)
+    return view_of({**GLM, "quantization_config": metadata})
 
 
 def made(method: str, release: str = NEWEST, stored: Tensors | None = None) -> Case:

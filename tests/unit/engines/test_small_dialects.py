@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api, quant
+from mtpfix import api
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case, report
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import BrokenFileError
-from mtpfix.model import Decision, EngineReport, Entry, JsonFile, QuantView
+from mtpfix.model import Decision, EngineReport, Entry, QuantView
 from mtpfix.quant.online import METHODS as ONLINE
 from mtpfix.repair.plan import plan
-from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, known, tensors
+from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, known, tensors, view_of
 from tools.forge import forge
 
 DRAFT = "model.layers.2"
@@ -27,10 +27,7 @@ INT8 = {"default": {"_type": "Int8WeightOnlyConfig", "_version": 2, "_data": {}}
 
 
 def view(**metadata: Any) -> QuantView:
-    config = {**GLM, "quantization_config": metadata}
-    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
-    assert place is not None
-    return quant.read(place)
+    return view_of({**GLM, "quantization_config": metadata})
 
 
 def made(method: str, release: str = NEWEST, stored: Tensors | None = None) -> Case:

@@ -28,11 +28,9 @@ OPTIONAL = (
     *(f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point")),
     "_weight_g_idx",
     "_g_idx_sort_indices",
-    *(".w13_bias", ".w2_bias"),
 )
 """Ends of the names of parameters that may stay as they are: those of the KV cache have a good
-default, the order of activations is read only where a checkpoint brings one, and GPTQ's biases of
-experts are zero, and thrown away after a load that did not fill them."""
+default, and the order of activations is read only where a checkpoint brings one."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
 HEADS = (".lm_head.", ".shared_head.head.")
@@ -40,6 +38,8 @@ HEADS = (".lm_head.", ".shared_head.head.")
 target's in their place, so that it does not matter what was loaded into them."""
 PADDED = ("attn_sink",)
 """Ends of the names of parameters that are larger than what is stored."""
+BIASED = ("AutoGPTQMoEMethod", "GPTQMarlinMoEMethod")
+"""Methods whose experts have biases of zero where a checkpoint has none."""
 REMARKS = ("weight_shape",)
 """Ends of the names of tensors that vLLM reads and does not use."""
 LOSSLESS = (
@@ -234,13 +234,19 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
 
 
 def unread(model: nn.Module) -> Iterator[str]:
-    """Scales of activations that a method has a place for, and throws away: it quantizes none."""
+    """Parameters that a method has a place for, and needs nothing in.
+
+    Scales of activations, where it quantizes none; and biases of experts, which no model of
+    ours has.
+    """
     for name, layer in model.named_modules():
         method = getattr(layer, "quant_method", None)
         spec = getattr(method, "spec", None)
         alone = spec is not None and getattr(spec, "activation", spec) is None
         if alone or getattr(method, "use_a16", False) or "W4A16" in type(method).__name__:
             yield from (f"{name}.{part}input_scale" for part in ("", "w13_", "w2_"))
+        if type(method).__name__ in BIASED:
+            yield from (f"{name}.{part}_bias" for part in ("w13", "w2"))
 
 
 def address(tensor: torch.Tensor) -> int:

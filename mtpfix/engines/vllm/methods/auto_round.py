@@ -10,7 +10,14 @@ from collections.abc import Hashable, Iterable, Mapping
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.auto_round_keys import Keys
 from mtpfix.engines.vllm.methods.auto_round_layers import Layers, Said
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    RaisesError,
+    Setting,
+    mapped,
+    own_name,
+    plain,
+)
 from mtpfix.engines.vllm.methods.built import made
 from mtpfix.engines.vllm.methods.schemes import is_one
 from mtpfix.engines.vllm.policy import Context, Row, fitting
@@ -49,6 +56,8 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "a key is a whole name, or a regex where it holds one of `*+?^$()[]{}|\\`"
+probes = own_name
+renamed = mapped
 
 
 def exact(entry: Entry) -> bool:
@@ -63,16 +72,6 @@ def listed(entries: Iterable[Entry], release: str) -> Keys:
         PatternError: there are too many patterns.
     """
     return Keys(entries, release)
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """Mappers see every key, patterns too."""
-    return tuple(map(rename, entries))
 
 
 def traits(view: QuantView, context: Context) -> Hashable:

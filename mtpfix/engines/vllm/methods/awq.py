@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    RaisesError,
+    Setting,
+    mapped,
+    own_name,
+    plain,
+)
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.skipped import skipped
 from mtpfix.engines.vllm.methods.substrings import Parts
@@ -45,6 +52,8 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "an entry fits every name that holds it as a part"
+probes = own_name
+renamed = mapped
 
 
 def exact(entry: Entry) -> bool:
@@ -55,16 +64,6 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Parts:
     """The entries, as they are compared with names."""
     return Parts(entries)
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """Mappers see every entry."""
-    return tuple(map(rename, entries))
 
 
 def traits(view: QuantView, context: Context) -> Hashable:

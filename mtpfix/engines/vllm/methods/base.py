@@ -43,6 +43,10 @@ class PatternError(Exception):
         self.hangs = hangs
 
 
+INVALID = "ValidationError: 1 validation error for VllmConfig…Value error, "
+"""What a ValueError of a method begins with that is raised while `VllmConfig` is validated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What is in force while one part of a checkpoint is built.
@@ -107,3 +111,26 @@ Rename = Callable[[Entry], Entry]
 def plain(module: Module, entry: Entry | None = None) -> Decision:
     """The decision to build a module unquantized."""
     return Decision(module, "unquantized", expects="unquantized", because=entry)
+
+
+# --- answers that several methods give -----------------------------------------
+
+
+def own_name(module: Module) -> tuple[str, ...]:
+    """`probes`, where routed experts are compared by their own name, if at all."""
+    return (module.name,)
+
+
+def mapped(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+    """`renamed`, where mappers see every entry, patterns too."""
+    return tuple(map(rename, entries))
+
+
+def unmapped(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+    """`renamed`, where no mapper sees them."""
+    return tuple(entries)
+
+
+def alike(view: QuantView, context: Context) -> Hashable:
+    """`traits`, where platforms decide alike."""
+    return ()

@@ -5,13 +5,19 @@ Source: `BitsAndBytesConfig.get_quant_method` of each release up to 0.27.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    Setting,
+    alike,
+    own_name,
+    plain,
+    unmapped,
+)
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.components import Leading
-from mtpfix.engines.vllm.policy import Context
-from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.model import Decision, Entry, Module
 
 
 def decider(setting: Setting) -> Decide:
@@ -30,6 +36,9 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "an entry is one component of a name, or all of them up to one"
+probes = own_name
+renamed = unmapped
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -40,18 +49,3 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Leading:
     """The entries, as they are compared with names."""
     return Leading(entries)
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are quantized whatever the list says."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """No mapper sees them."""
-    return tuple(entries)
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms decide alike."""
-    return ()

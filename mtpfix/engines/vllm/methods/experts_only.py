@@ -6,13 +6,19 @@ what the metadata holds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    Setting,
+    alike,
+    own_name,
+    plain,
+    unmapped,
+)
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.skipped import Names
-from mtpfix.engines.vllm.policy import Context
-from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.model import Decision, Entry, Module
 
 
 def decider(setting: Setting) -> Decide:
@@ -27,6 +33,9 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "no list has a say: routed experts are always quantized, everything else never is"
+probes = own_name
+renamed = unmapped
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -37,18 +46,3 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Names:
     """No entry is read, so none fits."""
     return Names(())
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """No mapper sees them."""
-    return tuple(entries)
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms decide alike."""
-    return ()

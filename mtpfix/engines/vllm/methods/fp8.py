@@ -5,25 +5,32 @@ Source: `Fp8Config.get_quant_method` of each release.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    INVALID,
+    Decide,
+    RaisesError,
+    Setting,
+    alike,
+    mapped,
+    own_name,
+    plain,
+)
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.skipped import Names, skipped
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
 
-_INVALID = "ValidationError: 1 validation error for VllmConfig…Value error, "
 _NO_SCHEME = (
-    f"{_INVALID}Cannot find any of ['activation_scheme'] in the model's quantization config."
+    f"{INVALID}Cannot find any of ['activation_scheme'] in the model's quantization config."
 )
 _NO_BLOCK = (
-    f"{_INVALID}The quantization block size of weight must have 2 dimensions, "
+    f"{INVALID}The quantization block size of weight must have 2 dimensions, "
     "but got {length} dimensions"
 )
 _NOT_DYNAMIC = (
-    f"{_INVALID}The block-wise quantization only supports dynamic activation scheme for now, "
+    f"{INVALID}The block-wise quantization only supports dynamic activation scheme for now, "
     "but got {scheme} activation scheme."
 )
 
@@ -60,7 +67,7 @@ def _refusal(view: QuantView) -> str | None:
         return _NO_SCHEME
     scheme = view.raw["activation_scheme"]
     if scheme not in known:
-        return f"{_INVALID}Unsupported activation scheme {scheme}"
+        return f"{INVALID}Unsupported activation scheme {scheme}"
     return _refused_block(view.raw.get("weight_block_size"), scheme)
 
 
@@ -76,6 +83,9 @@ def _refused_block(size: Json, scheme: str) -> str | None:
 
 
 COMPARES = "names are compared whole, without wildcards or patterns"
+probes = own_name
+renamed = mapped
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -86,18 +96,3 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Names:
     """The entries, as they are compared with names."""
     return Names(entries)
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """Mappers see every entry."""
-    return tuple(rename(entry) for entry in entries)
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms decide alike."""
-    return ()

@@ -15,6 +15,7 @@ from mtpfix.engines.vllm.methods.base import (
     Rename,
     Setting,
     ShardsDifferError,
+    own_name,
     plain,
 )
 from mtpfix.engines.vllm.methods.built import quantized
@@ -41,6 +42,7 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "keys of `dynamic` are patterns, compared from the start of a name"
+probes = own_name
 
 
 def exact(entry: Entry) -> bool:
@@ -51,11 +53,6 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Rules:
     """The keys of `dynamic`, as they are compared with names."""
     return Rules(entries, {})
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
 
 
 def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:

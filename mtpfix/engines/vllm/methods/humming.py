@@ -7,16 +7,16 @@ quantized while they are loaded.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import Decide, Setting, alike, mapped, own_name, plain
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.match import fits_start
-from mtpfix.engines.vllm.policy import Context, rules
-from mtpfix.model import Decision, Entry, Json, Module, QuantView
+from mtpfix.engines.vllm.policy import rules
+from mtpfix.model import Decision, Entry, Module, QuantView
 from mtpfix.quant.humming import RULES
-from mtpfix.quant.place import escape
+from mtpfix.quant.place import keys
 
 _HEAD = "lm_head"
 """A part of names that is always spared."""
@@ -60,12 +60,14 @@ def decider(setting: Setting) -> Decide:
 
 def _minus(view: QuantView) -> Iterable[Entry]:
     """The rules that spare what they fit."""
-    found: Mapping[str, Json] = view.raw.get(RULES) or {}
-    where = f"{view.pointer}/{RULES}"
-    return (Entry(key, view.file, f"{where}/{escape(key)}") for key in found if key[:1] == "-")
+    rules_of = keys(view.file, f"{view.pointer}/{RULES}", view.raw.get(RULES))
+    return (rule for rule in rules_of if rule.text.startswith("-"))
 
 
 COMPARES = "an entry is any part of a name"
+probes = own_name
+renamed = mapped
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -76,18 +78,3 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Parts:
     """The entries, as they are compared with names."""
     return Parts(entries, release)
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """Mappers see every entry."""
-    return tuple(map(rename, entries))
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms decide alike."""
-    return ()

@@ -6,15 +6,23 @@ Source: `ModelOptQuantConfigBase.get_quant_method` of each release. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    RaisesError,
+    Rename,
+    Setting,
+    alike,
+    own_name,
+    plain,
+)
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.modelopt_refusal import refusal
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
-from mtpfix.engines.vllm.policy import Context, rules
-from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.engines.vllm.policy import rules
+from mtpfix.model import Decision, Entry, Module
 from mtpfix.quant.modelopt import LAYERS
 
 
@@ -59,6 +67,8 @@ def _spared(module: Module) -> Decision:
 
 
 COMPARES = "names are compared whole, as parts of names, and with the wildcards of a shell"
+probes = own_name
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -75,11 +85,6 @@ def listed(entries: Iterable[Entry], release: str) -> Excluded:
     return Excluded(entries)
 
 
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
 def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
     """Mappers see every entry, and the parts of one that ends in a bare `*`."""
     return tuple(rename(part) for entry in entries for part in _parts(entry))
@@ -92,8 +97,3 @@ def _parts(entry: Entry) -> Iterator[Entry]:
         yield entry
     else:
         yield from (replace(entry, text=text, written=entry.spelling) for text in texts)
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms decide alike."""
-    return ()

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm.methods.base import INVALID
 from mtpfix.engines.vllm.policy import Context, fitting, in_releases
 from mtpfix.model import Json, QuantView
 from mtpfix.quant.modelopt import BESIDE, METHODS, NESTED, algorithm, layers, made
 
-_CONFIG = "ValidationError: 1 validation error for VllmConfig…Value error, "
 _MODEL = "ValidationError: 1 validation error for ModelConfig…Value error, "
 _LEGACY = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4")
 """The algorithms of the nested form, where ModelOpt says that it made it."""
@@ -36,22 +36,22 @@ def _errors(view: QuantView, context: Context) -> Iterator[str]:
     algo = algorithm(stated)
     other = view.file == BESIDE and bool(view.twins)  # then config.json names the method
     if other and not made(view.raw):
-        yield f"{_CONFIG}Unsupported quantization config"
+        yield f"{INVALID}Unsupported quantization config"
     mixed = algo == "MIXED_PRECISION" and in_releases(">=0.33", context.release)
     legacy = nested is not None and not other and made(view.raw)
     if legacy and algo and algo not in _LEGACY and not mixed:
         yield f"{_MODEL}Unknown ModelOpt quant algo: {stated['quant_algo']}"
     if not algo and (view.format is None or not in_releases(">=0.24", context.release)):
-        yield f"{_CONFIG}Missing 'quant_algo' in quantization config"
+        yield f"{INVALID}Missing 'quant_algo' in quantization config"
     if view.null:
-        yield f"{_CONFIG}exclude_modules must be a list, got <class 'NoneType'>"
+        yield f"{INVALID}exclude_modules must be a list, got <class 'NoneType'>"
     if algo and algo not in known(view.method, context):
         found = any(algo in known(method, context) for method in METHODS)
-        yield _CONFIG + ("Unsupported ModelOpt" if found else "ModelOpt currently only supports:")
+        yield INVALID + ("Unsupported ModelOpt" if found else "ModelOpt currently only supports:")
     if view.method == "modelopt_mixed" and not layers(view.raw):
-        yield f"{_CONFIG}MIXED_PRECISION quant_algo requires a non-empty 'quantized_layers'"
+        yield f"{INVALID}MIXED_PRECISION quant_algo requires a non-empty 'quantized_layers'"
     if nested is not None and not stated.keys() >= set(_NEEDED.get(view.method, ())):
-        yield f"{_CONFIG}{algo} quantization requires the following fields in"
+        yield f"{INVALID}{algo} quantization requires the following fields in"
 
 
 def known(method: str, context: Context) -> tuple[str, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import Decide, Setting, alike, plain, unmapped
 from mtpfix.engines.vllm.methods.skipped import Names
-from mtpfix.engines.vllm.policy import Context
-from mtpfix.model import Entry, Module, QuantView
+from mtpfix.model import Entry, Module
 
 
 def decider(setting: Setting) -> Decide:
@@ -16,6 +15,8 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "no list has a say: vLLM takes the method for no draft"
+renamed = unmapped
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -30,14 +31,4 @@ def listed(entries: Iterable[Entry], release: str) -> Names:
 
 def probes(module: Module) -> tuple[str, ...]:
     """No name is compared."""
-    return ()
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """No mapper sees them."""
-    return tuple(entries)
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms refuse alike."""
     return ()

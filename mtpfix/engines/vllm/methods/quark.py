@@ -12,7 +12,14 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    RaisesError,
+    Setting,
+    mapped,
+    own_name,
+    plain,
+)
 from mtpfix.engines.vllm.methods.built import chosen, quantized
 from mtpfix.engines.vllm.methods.quark_formats import format_of
 from mtpfix.engines.vllm.methods.quark_layers import Layers, cache_patterns
@@ -44,6 +51,8 @@ def decider(setting: Setting) -> Decide:
 
 
 COMPARES = "names are compared whole, without wildcards, unless they begin with `re:`"
+probes = own_name
+renamed = mapped
 
 
 def exact(entry: Entry) -> bool:
@@ -60,16 +69,6 @@ def listed(entries: Iterable[Entry], release: str) -> Excluded:
     found = Excluded(entries, release)
     found.demand_valid()
     return found
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are asked about by their own name."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """Mappers see every entry, patterns too."""
-    return tuple(rename(entry) for entry in entries)
 
 
 def traits(view: QuantView, context: Context) -> Hashable:

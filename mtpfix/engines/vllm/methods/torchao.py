@@ -5,13 +5,20 @@ Source: `TorchAOConfig.get_quant_method` of each release.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Rename, Setting, plain
+from mtpfix.engines.vllm.methods.base import (
+    Decide,
+    RaisesError,
+    Setting,
+    alike,
+    own_name,
+    plain,
+    unmapped,
+)
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.components import Anywhere
 from mtpfix.engines.vllm.methods.match import fits_whole
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Entry, Module, QuantView
 from mtpfix.quant.torchao import by_name, kind
 
@@ -80,6 +87,9 @@ def _configured(name: str, targets: Iterable[Entry]) -> Entry | None:
 
 
 COMPARES = "an entry is one or several components of a name, whole and in their order"
+probes = own_name
+renamed = unmapped
+traits = alike
 
 
 def exact(entry: Entry) -> bool:
@@ -90,18 +100,3 @@ def exact(entry: Entry) -> bool:
 def listed(entries: Iterable[Entry], release: str) -> Anywhere:
     """The entries, as they are compared with names."""
     return Anywhere(entries)
-
-
-def probes(module: Module) -> tuple[str, ...]:
-    """Experts are not asked about, whatever the list says."""
-    return (module.name,)
-
-
-def renamed(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """No mapper sees them."""
-    return tuple(entries)
-
-
-def traits(view: QuantView, context: Context) -> Hashable:
-    """Platforms decide alike."""
-    return ()
