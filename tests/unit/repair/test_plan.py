@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
-from mtpfix import quant
-from mtpfix.engines.vllm.judge import Case
 from mtpfix.model import QuantView
-from mtpfix.quant import Change
-from mtpfix.repair import patch
 from mtpfix.repair.candidates import narrowed
 from mtpfix.repair.fixes import title, with_fixes
 from mtpfix.repair.plan import Options, Plan, nothing, plan
@@ -30,7 +23,6 @@ from tests.unit.engines.small import (
     STEP5,
     Config,
     cases,
-    modules,
     tensors,
     view_of,
     with_list,
@@ -385,172 +377,7 @@ def test_without_metadata_there_is_nothing_to_plan() -> None:
     assert nothing() == Plan(QuantView("", "config.json", "", (), "", (), None))
 
 
-def test_no_entry_makes_a_module_raise_that_was_right() -> None:
-    """Qwen3-Next up to 0.24 takes `down_proj` for a shard of `gate_up_proj`."""
-    quantized = ("shared_expert.gate_proj", "shared_expert.up_proj")
-    config = with_list(QWEN_NEXT, ("lm_head",))
-    judged = cases(config, tensors(config, quantized), ("0.24.0",))
-    made = plan(judged, view_of(config))
-    assert newly_wrong(judged, view_of(config), made.view) == []
-
-
-# --- properties --------------------------------------------------------------
-
-RELEASES = ("0.22.1", "0.29.0", "0.33.0")
-BROAD = (
-    "re:.*mtp.*",
-    "re:.*",
-    "re:",
-    "",
-    "re:^$",
-    "re:model.layers.2.*",
-    r"re:model\.layers\..*",
-    "re:.*q_proj$",
-    "re:.*qkv_proj",
-    "re:.*gate_up_proj$",
-    "re:.*experts.*",
-    "re:.*mlp.*",
-    "re:.*self_attn.*",
-    "re:model.layers.1.*",
-    "re:.*layers.(1|2)\\..*o_proj",
-    "re:*",
-    "lm_head",
-)
-
-
-def names_of(config: Config) -> list[str]:
-    """Entries for single modules, in all spellings of all releases."""
-    found: dict[str, None] = dict.fromkeys(BROAD)
-    for release in RELEASES:
-        for part in ("trunk", "draft"):
-            for module in modules(config, part, release):
-                names = (module.name, module.param, *module.members)
-                found.update(dict.fromkeys(name.replace("*", "0") for name in names))
-    return list(found)
-
-
-@st.composite
-def states(draw: st.DrawFn) -> tuple[tuple[Case, ...], QuantView, Config]:
-    """A small checkpoint: some modules of the draft quantized, and any list."""
-    config = draw(st.sampled_from([GLM, MIMO, DEEPSEEK, DEEPSEEK_V4]))
-    ignore = draw(st.lists(st.sampled_from(names_of(config)), max_size=4))
-    able = [m for m in modules(config) if m.asks and m.kind != "lm_head"]
-    chosen = draw(st.sets(st.sampled_from(range(len(able)))))
-    quantized = [n.replace("*", e) for i in chosen for n in able[i].members for e in "01"]
-    config = with_list(config, tuple(ignore))
-    return cases(config, tensors(config, quantized), RELEASES), view_of(config), config
-
-
-OPTIONS = st.sampled_from([Options(), ENGINE_ONLY])
-fast = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def trunk_of(judged: Sequence[Case], view: QuantView) -> list[tuple[str, str, str | None, object]]:
-    return [
-        (r.decision.module.name, r.decision.built, r.decision.scheme, r.agrees)
-        for case in judged
-        for r in case.judged(view, case.trunk)
-    ]
-
-
-def newly_wrong(judged: Sequence[Case], old: QuantView, new: QuantView) -> list[str]:
-    return [
-        f"{case.context.release}: {before.decision.module.param}"
-        for case in judged
-        for before, after in zip(
-            case.judged(old, case.draft), case.judged(new, case.draft), strict=True
-        )
-        if before.agrees is True and after.agrees is not True
-    ]
-
-
-def still_wrong(judged: Sequence[Case], view: QuantView) -> set[tuple[str, str]]:
-    return {
-        (case.context.release, r.decision.module.param)
-        for case in judged
-        for r in case.judged(view, case.draft)
-        if r.agrees is False
-    }
-
-
-@fast
-@given(states(), OPTIONS)
-def test_no_trunk_module_ever_moves(
-    state: tuple[tuple[Case, ...], QuantView, Config], options: Options
-) -> None:
-    judged, view, _ = state
-    assert trunk_of(judged, plan(judged, view, options).view) == trunk_of(judged, view)
-
-
-@fast
-@given(states(), OPTIONS)
-def test_no_draft_module_that_was_right_becomes_wrong(
-    state: tuple[tuple[Case, ...], QuantView, Config], options: Options
-) -> None:
-    judged, view, _ = state
-    assert newly_wrong(judged, view, plan(judged, view, options).view) == []
-
-
-@fast
-@given(states(), OPTIONS)
-def test_the_edits_of_the_file_are_what_the_plan_says(
-    state: tuple[tuple[Case, ...], QuantView, Config], options: Options
-) -> None:
-    judged, view, config = state
-    made = plan(judged, view, options)
-    raw = json.dumps(config, indent=2).encode()
-    assert view_of(json.loads(patch.apply(raw, made.edits))).ignore == made.view.ignore
-
-
-@fast
-@given(states())
-def test_no_entry_is_added_that_nothing_depends_on(
-    state: tuple[tuple[Case, ...], QuantView, Config],
-) -> None:
-    judged, view, _ = state
-    made = plan(judged, view, ENGINE_ONLY)
-    for text in made.added:
-        rest = [index for index, e in enumerate(made.view.ignore) if e.text == text]
-        smaller = quant.changed(made.view, Change((rest[-1],)))
-        worse = still_wrong(judged, smaller) - still_wrong(judged, made.view)
-        assert worse or trunk_of(judged, smaller) != trunk_of(judged, view), text
-
-
-@fast
-@given(states())
-def test_a_trunk_that_is_mended_goes_from_wrong_to_right_only(
-    state: tuple[tuple[Case, ...], QuantView, Config],
-) -> None:
-    judged, view, _ = state
-    made = plan(judged, view, Options(repair_trunk=True))
-    for old, new in zip(trunk_of(judged, view), trunk_of(judged, made.view), strict=True):
-        assert old == new or (old[3], new[3]) == (False, True)
-
-
-@settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow],
-)
-@given(states(), OPTIONS)
-def test_a_second_plan_changes_nothing_of_any_list(
-    state: tuple[tuple[Case, ...], QuantView, Config], options: Options
-) -> None:
-    judged, view, _ = state
-    made = plan(judged, view, options)
-    again = plan(judged, made.view, options)
-    assert (again.added, again.removed) == ((), ())
-
-
-def test_a_second_plan_changes_nothing_where_entries_do_not_overlap() -> None:
-    for config in (GLM, MIMO, DEEPSEEK, DEEPSEEK_V4, QWEN_NEXT):
-        base = with_list(config, ("lm_head",))
-        judged = cases(base, tensors(base), RELEASES)
-        made = plan(judged, view_of(base))
-        assert plan(judged, made.view).edits == ()
+# --- again -------------------------------------------------------------------
 
 
 def test_a_second_plan_changes_nothing() -> None:
