@@ -2,8 +2,6 @@
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer
@@ -11,7 +9,6 @@ import typer
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, NamesFormat
 from mtpfix.errors import UnknownError
-from mtpfix.model import PLATFORMS
 
 
 def names(
@@ -47,7 +44,7 @@ def names(
         found = api.names_of(
             target,
             vllm=options.releases(vllm, "all"),
-            platforms=options.platforms(platform, PLATFORMS),
+            platforms=options.platforms(platform),
             options=Options(engine_names_only=engine_names_only),
             method=method,
             revision=revision,

@@ -49,7 +49,7 @@ def audited(
     found = auditing.audit(
         targets,
         vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, ("cuda",)),
+        platforms=options.platforms(platform, "cuda"),
         token=token,
         jobs=jobs,
     )

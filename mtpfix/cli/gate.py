@@ -1,14 +1,18 @@
 """The gate: which findings count, and what exit code they come to."""
 
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from mtpfix.cli import codes
 from mtpfix.errors import UnknownError, UsageError
-from mtpfix.model import FAILED, Finding, Report, Severity
+
+if TYPE_CHECKING:
+    from mtpfix.model import Finding, Report, Severity
 
 _FAILING: dict[str, tuple[Severity, ...]] = {
     "error": ("error",),
@@ -52,6 +56,8 @@ def wish(select: Iterable[str] | None, ignore: Iterable[str] | None, fail_on: st
 
 
 def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
+    from mtpfix.cli import codes
+
     found = [p.strip().upper() for text in given or () for p in re.split(r"[,\s]+", text) if p]
     for prefix in found:
         if not any(code.startswith(prefix) for code in codes.explained()):
@@ -86,6 +92,8 @@ def _exit_code(report: Report, kept: Sequence[Finding], wanted: Wish) -> int:
 
 def _unexplained(report: Report) -> bool:
     """Whether a load fails and no finding says why: then there is none to leave out either."""
+    from mtpfix.model import FAILED
+
     explained = any(finding.severity == "error" for finding in report.findings)
     return not explained and any(engine.outcome in FAILED for engine in report.engines)
 

@@ -2,11 +2,9 @@
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -14,8 +12,10 @@ from mtpfix.cli import auditing, gate, options, output, rendering
 from mtpfix.cli.options import Color, FailOn, PlatformChoice, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.errors import UsageError
-from mtpfix.model import Report
 from mtpfix.report.safe import inert
+
+if TYPE_CHECKING:
+    from mtpfix.model import Report
 
 
 class Login(NamedTuple):
@@ -106,7 +106,7 @@ def _judged(
     wish: gate.Wish,
     *,
     trunk: bool = False,
-) -> Report:
+) -> "Report":
     """The report on a target, with the findings that count."""
     from mtpfix import api
 
@@ -114,7 +114,7 @@ def _judged(
         report = api.inspect(
             target,
             vllm=options.releases(vllm, "newest"),
-            platforms=options.platforms(platform, ("cuda",)),
+            platforms=options.platforms(platform, "cuda"),
             trunk=trunk,
             revision=login.revision,
             token=login.token,
@@ -122,7 +122,7 @@ def _judged(
     return gate.gated(report, wish)
 
 
-def _text(report: Report, screen: Screen, *, verbose: bool) -> str:
+def _text(report: "Report", screen: Screen, *, verbose: bool) -> str:
     from mtpfix.report import text
 
     return text.render(
@@ -130,7 +130,7 @@ def _text(report: Report, screen: Screen, *, verbose: bool) -> str:
     )
 
 
-def _brief(report: Report, screen: Screen) -> str:
+def _brief(report: "Report", screen: Screen) -> str:
     """A line for each finding and note, then the verdict."""
     from mtpfix.report import findings
 

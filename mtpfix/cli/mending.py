@@ -2,8 +2,6 @@
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,10 +14,10 @@ import typer
 from mtpfix.cli import gate, options, output
 from mtpfix.cli.options import Color, FailOn, Format, RepairFormat
 from mtpfix.errors import RefusedError, UsageError
-from mtpfix.model import PLATFORMS, Platform
 
 if TYPE_CHECKING:
     from mtpfix.api import Repair
+    from mtpfix.model import Platform
     from mtpfix.pushing import Push, Pushed
     from mtpfix.repair.plan import Options
     from mtpfix.report.rewrite import Outcome
@@ -33,7 +31,7 @@ class _Way:
     output: Path | None
     backup: bool
     push: bool
-    wish: Push
+    wish: "Push"
 
 
 def rewrite(
@@ -95,7 +93,7 @@ def rewrite(
 
     chosen = _Chosen(
         vllm=options.releases(vllm, "all"),
-        platforms=options.platforms(platform, PLATFORMS),
+        platforms=options.platforms(platform),
         options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
         revision=revision,
         token=token,
@@ -103,7 +101,7 @@ def rewrite(
     wish = gate.wish(select, ignore, fail_on.value)
     command = _command(target, vllm, chosen["platforms"])
 
-    def describe(made: Repair) -> str:
+    def describe(made: "Repair") -> str:
         return change.render(_outcome(made, way, wish), command)
 
     how = Push(repo_id, create_pr, commit_message, describe, allow_partial, dry_run)
@@ -123,7 +121,9 @@ def rewrite(
     raise typer.Exit(outcome.exit_code)
 
 
-def _outcome(made: Repair, way: _Way, wish: gate.Wish, pushed: Pushed | None = None) -> Outcome:
+def _outcome(
+    made: "Repair", way: _Way, wish: gate.Wish, pushed: "Pushed | None" = None
+) -> "Outcome":
     """What is told of a repair, with the findings that count."""
     from mtpfix.report import rewrite as renderer
 
@@ -145,8 +145,8 @@ class _Chosen(TypedDict):
     """What all calls of the library take."""
 
     vllm: tuple[str, ...]
-    platforms: tuple[Platform, ...]
-    options: Options
+    platforms: tuple["Platform", ...]
+    options: "Options"
     revision: str | None
     token: str | None
 
@@ -165,7 +165,7 @@ def _refuse_contradictions(way: _Way) -> None:
         )
 
 
-def _made(target: str, way: _Way, chosen: _Chosen) -> tuple[Repair, Pushed | None]:
+def _made(target: str, way: _Way, chosen: _Chosen) -> tuple["Repair", "Pushed | None"]:
     """The repair, made where it was wanted."""
     from mtpfix import api, pushing, targets
 
@@ -186,16 +186,16 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> tuple[Repair, Pushed | Non
     return made, None
 
 
-def _command(target: str, vllm: Iterable[str] | None, places: Sequence[Platform]) -> str:
+def _command(target: str, vllm: Iterable[str] | None, places: Sequence["Platform"]) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
     words += [word for release in vllm or () for word in ("--vllm", release)]
-    if tuple(places) != PLATFORMS:
+    if tuple(places) != options.platforms(None):
         words += [word for platform in places for word in ("--platform", platform)]
     return shlex.join(words)
 
 
-def _show(outcome: Outcome, color: Color, file: Path | None, *, verbose: bool) -> None:
+def _show(outcome: "Outcome", color: Color, file: Path | None, *, verbose: bool) -> None:
     """The diff on stdout, what it means on stderr."""
     from mtpfix.report import rewrite as renderer
 
@@ -235,7 +235,7 @@ def override(
         made = api.override(
             target,
             vllm=options.releases(vllm, "all"),
-            platforms=options.platforms(platform, PLATFORMS),
+            platforms=options.platforms(platform),
             options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
             revision=revision,
             token=token,

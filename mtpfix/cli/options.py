@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtpfix.model import PLATFORMS, Platform
+if TYPE_CHECKING:
+    from mtpfix.model import Platform
 
 
 class PlatformChoice(str, Enum):
@@ -242,11 +243,9 @@ def releases(given: Sequence[str] | None, default: str) -> tuple[str, ...]:
     return tuple(re.sub(r",\s+", ",", "\n".join(given)).split("\n")) if given else (default,)
 
 
-def platforms(
-    given: Iterable[PlatformChoice] | None, default: Sequence[Platform]
-) -> tuple[Platform, ...]:
+def platforms(given: Iterable[PlatformChoice] | None, default: str = "all") -> tuple[Platform, ...]:
     """What `--platform` selects, in a fixed order."""
-    chosen = {choice.value for choice in given or ()}
-    if not chosen:
-        return tuple(default)
+    from mtpfix.model import PLATFORMS  # noqa: PLC0415 - not for every `--help`
+
+    chosen = {choice.value for choice in given or ()} or {default}
     return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from mtpfix.errors import MtpfixError, WriteError
-from mtpfix.report.safe import PROSE_LIMIT, inert
-from mtpfix.report.words import ASCII
+from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert
 
 ColorWish = Literal["auto", "always", "never"]
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mtpfix.cli import output
 from mtpfix.cli.options import Color, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.errors import UsageError
-from mtpfix.model import Report
 
-ForPerson = Callable[[Report, Screen], str]
+if TYPE_CHECKING:
+    from mtpfix.model import Report
+
+ForPerson = Callable[["Report", Screen], str]
 """Renders a report as text that suits a command."""
 
 

@@ -2,8 +2,6 @@
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,12 +11,14 @@ from typing import Annotated
 
 import typer
 
-from mtpfix.cli import codes, options, output
+from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, TableFormat
 
 
 def _codes(incomplete: str) -> list[tuple[str, str]]:
     """Codes and titles for the completion of a shell."""
+    from mtpfix.cli import codes
+
     found = codes.explained().items()
     return [(code, one.title) for code, one in found if code.startswith(incomplete.upper())]
 
@@ -38,6 +38,8 @@ def explain(
     color: options.ColorOption = Color.auto,
 ) -> None:
     """Tell what a finding means and what to do about it."""
+    from mtpfix.cli import codes
+
     chosen = [codes.explanation(code)] if code else list(codes.explained().values())
     if output_format is Format.json:
         rows = [asdict(one) for one in chosen]

@@ -11,7 +11,7 @@ from mtpfix.auditing import Audited, worst
 from mtpfix.report import grid, words
 from mtpfix.report.json import view
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.safe import inert, inert_json
+from mtpfix.report.safe import ASCII, inert, inert_json
 
 SCHEMA = "mtpfix.audit/1"
 _HEADS = ("target", "family", "method", "verdict", "findings")
@@ -30,7 +30,7 @@ def text(
     page.line()
     page.line(mooded(summary(rows), "strong"))
     shown = page.text()
-    return shown.translate(words.ASCII) if ascii else shown
+    return shown.translate(ASCII) if ascii else shown
 
 
 def summary(rows: Sequence[Audited]) -> str:

@@ -11,6 +11,7 @@ from mtpfix.coverage import Dialect
 from mtpfix.report import words
 from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
+from mtpfix.report.safe import ASCII
 
 SCHEMA = "mtpfix.dialects/1"
 _HEADS = ("dialect", "read", "predict", "repair", "proved")
@@ -30,7 +31,7 @@ def text(
         for label, said in zip(_HEADS[1:], _cells(row), strict=True):
             page.item(mooded(f"{label:<9}", "quiet"), mooded(said.replace("`", "")), 2)
     shown = page.text()
-    return shown.translate(words.ASCII) if ascii else shown
+    return shown.translate(ASCII) if ascii else shown
 
 
 def _predicted(row: Dialect) -> str:

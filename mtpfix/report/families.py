@@ -10,9 +10,10 @@ from mtpfix import __version__
 from mtpfix.coverage import METHODS, Covered
 from mtpfix.engines.vllm import policy
 from mtpfix.model import PLATFORMS, Grade, Platform
-from mtpfix.report import grid, words
+from mtpfix.report import grid
 from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
+from mtpfix.report.safe import ASCII
 
 SCHEMA = "mtpfix.families/1"
 
@@ -52,7 +53,7 @@ def text(
     ):
         page.item(mooded(f"{label:<11}", "quiet"), mooded(said), 2)
     shown = page.text()
-    return shown.translate(words.ASCII) if ascii else shown
+    return shown.translate(ASCII) if ascii else shown
 
 
 def _row(one: Covered, known: Sequence[str]) -> Sequence[grid.Cell]:

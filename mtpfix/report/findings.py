@@ -10,7 +10,7 @@ from rich.text import Text
 from mtpfix.model import Finding, Report
 from mtpfix.report import grid, rows, text, words
 from mtpfix.report.page import STYLES, Page, mooded
-from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert
 
 ENDLESS = 1_000_000
 """A width at which nothing is wrapped."""
@@ -105,4 +105,4 @@ def listed(
 
 
 def _plain(shown: str, *, ascii: bool) -> str:  # noqa: A002
-    return shown.translate(words.ASCII) if ascii else shown
+    return shown.translate(ASCII) if ascii else shown

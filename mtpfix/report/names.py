@@ -9,10 +9,10 @@ from rich.text import Text
 
 from mtpfix import __version__
 from mtpfix.advice import Named, Names
-from mtpfix.report import grid, ranges, words
+from mtpfix.report import grid, ranges
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.safe import inert, inert_json
+from mtpfix.report.safe import ASCII, inert, inert_json
 
 SCHEMA = "mtpfix.names/1"
 
@@ -42,7 +42,7 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     for line in yaml(found).splitlines():
         page.line(line)
     shown = page.text()
-    return shown.translate(words.ASCII) if ascii else shown
+    return shown.translate(ASCII) if ascii else shown
 
 
 def _age(group: Group) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
 from mtpfix.report.page import STYLES, Page, mooded
-from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
+from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert, inert_json
 
 SCHEMA = "mtpfix.rewrite/1"
 
@@ -96,7 +96,7 @@ def text(
     _put_reports(page, outcome)
     _put_left(page, outcome, verbose=verbose)
     _put_next(page, outcome)
-    return page.text().translate(words.ASCII) if ascii else page.text()
+    return page.text().translate(ASCII) if ascii else page.text()
 
 
 def _put_entries(page: Page, outcome: Outcome) -> None:

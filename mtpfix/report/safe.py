@@ -19,6 +19,9 @@ NAME_LIMIT = 200
 PROSE_LIMIT = 2000
 """Characters of a message that are shown."""
 
+ASCII = str.maketrans({"✓": "+", "✗": "x", "\N{EN DASH}": "-", "…": "~"})
+"""For where signs cannot be shown: one character for one, so that columns stay where they are."""
+
 _UNUSUAL = re.compile(r"[^ -~]")
 _UNUSUAL_IN_LINES = re.compile(r"[^\n -~]")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mtpfix.model import Report
 from mtpfix.report import words
-from mtpfix.report.safe import inert
+from mtpfix.report.safe import ASCII, inert
 
 
 def render(
@@ -44,4 +44,4 @@ def summary(report: Report, *, ascii: bool = False) -> str:  # noqa: A002 - as a
 
 
 def _plain(text: str) -> str:
-    return text.translate(words.ASCII).encode("ascii", "backslashreplace").decode("ascii")
+    return text.translate(ASCII).encode("ascii", "backslashreplace").decode("ascii")

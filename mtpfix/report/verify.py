@@ -12,7 +12,7 @@ from mtpfix import __version__
 from mtpfix.report import grid, words
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.page import Page, mooded, signed
-from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
+from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.words import Sign
 from mtpfix.verification import Verification, Verified
 
@@ -59,7 +59,7 @@ def text(
     titles += ["mtpfix predicted"] if any(not row.foreseen for row in shown) else []
     grid.put(page, titles, list(_blocks(shown, len(titles))))
     _put_rest(page, answer, shown, verbose=verbose)
-    return page.text().translate(words.ASCII) if ascii else page.text()
+    return page.text().translate(ASCII) if ascii else page.text()
 
 
 def _matters(row: Verified) -> bool:

@@ -28,9 +28,6 @@ from mtpfix.report.safe import PROSE_LIMIT, inert
 
 _DASH = "\N{EN DASH}"
 
-ASCII = str.maketrans({"✓": "+", "✗": "x", _DASH: "-", "…": "~"})
-"""One character for one, so that columns stay where they are."""
-
 
 class Sign(NamedTuple):
     """A state as a sign, a word, and a mood that a renderer may colour."""
