@@ -12,6 +12,9 @@ from statistics import median
 
 PYTHON = sys.executable
 
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""An installed package has its bytecode, and so must one that runs from its sources."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -53,7 +56,7 @@ def once(contender: Contender, env: Mapping[str, str] | None = None) -> Run:
         contender.command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
+        env={**_ENVIRONMENT, **(env or {})},
     )
     assert child.stderr is not None  # noqa: S101 - it is a pipe
     said = child.stderr.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -70,7 +70,8 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
     place = quant.find(found.configs)
-    other = by_architecture(config) if known is None else _in_place_of_mtp(found, known, config)
+    block = () if known is None else _block(found, known, config)
+    other = by_architecture(config) if known is None else by_tensors(block)
     unknown: UnknownError | None = None
     view: QuantView | None = None
     method = quant.method_of(place) if place is not None else None
@@ -89,7 +90,8 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     wanted: Sequence[str] = ()
     try:
         every = trunk or (view is not None and reads_headers(view))
-        wanted = _wanted(found, known, config, every) if known is not None else ()
+        if known is not None:
+            wanted = tuple(found.shards) if every else (*block, *_alone(known, config))
     except UnknownError as error:
         unknown = unknown or (error if place is not None else None)
     checkpoint = open_shards(source, found, wanted)
@@ -120,28 +122,22 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
     )
 
 
-def _in_place_of_mtp(
-    found: Listing, known: Policy, config: Mapping[str, Json]
-) -> OtherDraft | None:
-    """The draft of another kind that stands where the MTP block of the family belongs."""
-    with suppress(UnknownError):  # comes to light where the names are needed
-        context = names.newest(known, config)
-        roots = names.disk_roots(known, context)
-        return by_tensors([name for name in found.shards if name.startswith(roots)])
-    return None
+def _block(found: Listing, known: Policy, config: Mapping[str, Json]) -> tuple[str, ...]:
+    """Names of the tensors that stand where the MTP block of the family belongs."""
+    with suppress(UnknownError):  # comes to light in `_alone`
+        roots = names.disk_roots(known, names.newest(known, config))
+        return tuple([name for name in found.shards if name.startswith(roots)])
+    return ()
 
 
-def _wanted(
-    found: Listing, known: Policy, config: Mapping[str, Json], trunk: bool
-) -> Sequence[str]:
-    """Names of the tensors whose headers are needed: the MTP block's, or all of them."""
-    if trunk:
-        return tuple(found.shards)
-    context = names.newest(known, config)
-    roots = names.disk_roots(known, context)
-    draft = names.modules(known, context, "draft")
-    lone = {f"{member}.weight" for m in draft for member in m.members if "*" not in member}
-    return [name for name in found.shards if name.startswith(roots) or name in lone]
+def _alone(known: Policy, config: Mapping[str, Json]) -> Iterator[str]:
+    """Names of the weights that the draft may load from outside of its block.
+
+    Raises:
+        UnknownError: the configuration does not fit the policy.
+    """
+    for module in names.modules(known, names.newest(known, config), "draft"):
+        yield from (f"{member}.weight" for member in module.members if "*" not in member)
 
 
 def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:

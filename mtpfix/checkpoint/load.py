@@ -116,22 +116,22 @@ def open_shards(source: Source, listing: Listing, names: Collection[str]) -> Che
     """
     wanted = sorted({listing.shards[name] for name in names if name in listing.shards})
     unread = [shard for shard in wanted if shard not in listing.headers]
-    source.expect((), _lengths(listing.shards, unread))
+    mapped: dict[str, set[str]] = {shard: set() for shard in (*listing.headers, *unread)}
+    for name, shard in listing.shards.items():
+        if shard in mapped:
+            mapped[shard].add(name)
+    source.expect((), {shard: _length(mapped[shard]) for shard in unread})
     opened = {shard: _header(source, shard) for shard in unread}
     headers = {**listing.headers, **opened}
-    problems, shards = _compare(listing, headers)
+    problems, shards = _compare(listing, headers, mapped)
     if problems:
         listing = replace(listing, shards=shards)
     return Checkpoint(listing, headers, (*listing.problems, *problems))
 
 
-def _lengths(shards: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
-    """About how many bytes the headers of some shards have, by the names that they hold."""
-    lengths = dict.fromkeys(wanted, 1024)
-    for name, shard in shards.items():
-        if shard in lengths:
-            lengths[shard] += len(name) + _ENTRY
-    return lengths
+def _length(names: Collection[str]) -> int:
+    """About how many bytes a header has that holds these names."""
+    return 1024 + sum(map(len, names)) + _ENTRY * len(names)
 
 
 def _json(source: Source, name: str, limit: int) -> JsonFile:
@@ -254,16 +254,14 @@ def _stray(source: Source, shard: str, index: str | None, *, read: bool) -> Prob
 
 
 def _compare(
-    listing: Listing, headers: Mapping[str, Mapping[str, Tensor]]
+    listing: Listing,
+    headers: Mapping[str, Mapping[str, Tensor]],
+    mapped: Mapping[str, set[str]],
 ) -> tuple[list[Problem], dict[str, str]]:
     """Sets opened headers against the index; returns the problems and the corrected map."""
     if listing.layout != "index":
         return [], {}
     shards = dict(listing.shards)
-    mapped: dict[str, set[str]] = {shard: set() for shard in headers}
-    for name, shard in listing.shards.items():
-        if shard in mapped:
-            mapped[shard].add(name)
     problems = []
     for shard, names in mapped.items():
         lost = names - headers[shard].keys()

@@ -111,16 +111,18 @@ def named_precision(suffixes: tuple[str, ...]) -> Precision:
 def by_module(tensor_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Module -> suffixes of its tensors, in the order of the names; see `split_name`."""
     known = _formats().suffixes
-    found: dict[str, list[str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    # Modules are many, ways to be stored are few: each is made once, and shared.
+    longer: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
     for name in tensor_names:
         module, _, suffix = name.rpartition(".")
         if suffix not in known:
             module, suffix = split_name(name)
-        if module in found:
-            found[module].append(suffix)
-        else:
-            found[module] = [suffix]
-    return {module: tuple(suffixes) for module, suffixes in found.items()}
+        step = found.get(module, ()), suffix
+        if step not in longer:
+            longer[step] = (*step[0], suffix)
+        found[module] = longer[step]
+    return found
 
 
 def split_name(tensor_name: str) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import without_expert, written_out
@@ -70,18 +71,21 @@ def _draft_names(evidence: Evidence) -> _Names:
             shards = (f"{root}.{member.rpartition('.')[2]}" for member in module.members)
             found.shards.update(dict.fromkeys(shards, module.name))
     whole = {**found.asked, **found.disk, **found.tree}
-    found.parts.update(_parts(whole))
     of_trunk_too = {**trunk, **evidence.trunk_names}
-    found.parts.difference_update(of_trunk_too, _parts(of_trunk_too))
+    found.parts.update(_parts(tuple(whole)).difference(of_trunk_too, _parts(tuple(of_trunk_too))))
     return found
 
 
-def _parts(whole: Iterable[str]) -> Iterator[str]:
+@lru_cache(maxsize=8)  # a trunk has thousands of names, and the same ones in many releases
+def _parts(whole: tuple[str, ...]) -> frozenset[str]:
     """Every dotted beginning and end of some names."""
+    found: set[str] = set()
     for name in whole:
-        for at in (at for at, letter in enumerate(name) if letter == "."):
-            yield name[:at]
-            yield name[at + 1 :]
+        at = name.find(".")
+        while at >= 0:
+            found.update((name[:at], name[at + 1 :]))
+            at = name.find(".", at + 1)
+    return frozenset(found)
 
 
 def dead_entries(evidence: Evidence) -> Iterator[Finding]:

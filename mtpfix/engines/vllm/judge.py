@@ -51,10 +51,14 @@ class Case:
         """How the draft class treats what does not fit."""
         return outcome.loader(self.policy, self.context)
 
+    @cached_property
+    def trunk_loader(self) -> outcome.Loader:
+        """How the class of the target treats what does not fit."""
+        return outcome.trunk_loader(self.loader, self.context)
+
     def loader_of(self, module: Module) -> outcome.Loader:
         """The loader that `module` is loaded by."""
-        draft = module.part == "draft"
-        return self.loader if draft else outcome.trunk_loader(self.loader, self.context)
+        return self.loader if module.part == "draft" else self.trunk_loader
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import regex
 
@@ -77,13 +77,18 @@ class _Watched:
 _watched = lru_cache(maxsize=2 * MOST)(_Watched)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Pattern:
     position: int
     entry: Entry
 
+    @cached_property
+    def watched(self) -> _Watched:
+        """The compiled pattern; an error each time that it is asked for, if it is not valid."""
+        return _compiled(self.entry, self.entry.text[len("re:") :])
+
     def matches(self, name: str) -> bool:
-        return _answer(self.entry, _compile(self.entry), name)
+        return _answer(self.entry, self.watched, name)
 
 
 class Entries:
@@ -104,9 +109,10 @@ class Entries:
         for position, entry in enumerate(bounded(entries, is_pattern)):
             self._all.append(entry)
             if is_pattern(entry):
-                self._patterns.append(_Pattern(position, entry))
+                pattern = _Pattern(position, entry)
+                self._patterns.append(pattern)
                 if eager:
-                    _compile(entry)
+                    _ = pattern.watched
             else:
                 self._exact.setdefault(entry.text, (position, entry))
 
@@ -207,10 +213,6 @@ def _answer(entry: Entry, watched: _Watched, name: str) -> bool:
     except TimeoutError as error:
         reason = f"the pattern takes too long, as for {name!r:.120}"
         raise PatternError(entry, reason, hangs=True) from error
-
-
-def _compile(entry: Entry) -> _Watched:
-    return _compiled(entry, entry.text[len("re:") :])
 
 
 def _compiled(entry: Entry, text: str, *, anywhere: bool = False) -> _Watched:
