@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from mtpfix import quant
@@ -70,7 +69,13 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
     place = quant.find(found.configs)
-    block = () if known is None else _block(found, known, config)
+    block: Sequence[str] = ()
+    unclear: UnknownError | None = None
+    if known is not None:
+        try:
+            block = _block(found, known, config)
+        except UnknownError as error:
+            unclear = error
     other = by_architecture(config) if known is None else by_tensors(block)
     unknown: UnknownError | None = None
     view: QuantView | None = None
@@ -88,12 +93,15 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     else:
         unknown = foreign.beside(found.files)
     wanted: Sequence[str] = ()
-    try:
-        every = trunk or (view is not None and reads_headers(view))
-        if known is not None:
-            wanted = tuple(found.shards) if every else (*block, *_alone(known, config))
-    except UnknownError as error:
-        unknown = unknown or (error if place is not None else None)
+    if known is not None and (trunk or (view is not None and reads_headers(view))):
+        wanted, unclear = tuple(found.shards), None
+    elif known is not None and unclear is None:
+        try:
+            wanted = (*block, *_alone(known, config))
+        except UnknownError as error:
+            unclear = error
+    if place is not None:
+        unknown = unknown or unclear
     checkpoint = open_shards(source, found, wanted)
     return Opened(config, known, view, method, checkpoint, Inventory(checkpoint), unknown)
 
@@ -123,11 +131,13 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
 
 
 def _block(found: Listing, known: Policy, config: Mapping[str, Json]) -> tuple[str, ...]:
-    """Names of the tensors that stand where the MTP block of the family belongs."""
-    with suppress(UnknownError):  # comes to light in `_alone`
-        roots = names.disk_roots(known, names.newest(known, config))
-        return tuple([name for name in found.shards if name.startswith(roots)])
-    return ()
+    """Names of the tensors that stand where the MTP block of the family belongs.
+
+    Raises:
+        UnknownError: the configuration does not fit the policy.
+    """
+    roots = names.disk_roots(known, names.newest(known, config))
+    return tuple([name for name in found.shards if name.startswith(roots)])
 
 
 def _alone(known: Policy, config: Mapping[str, Json]) -> Iterator[str]:
