@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mtpfix import quant
 from mtpfix.checkpoint import strict
@@ -69,14 +70,8 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
     place = quant.find(found.configs)
-    block: Sequence[str] = ()
-    unclear: UnknownError | None = None
-    if known is not None:
-        try:
-            block = _block(found, known, config)
-        except UnknownError as error:
-            unclear = error
-    other = by_architecture(config) if known is None else by_tensors(block)
+    draft = _draft(found, known, config)
+    other = by_architecture(config) if known is None else by_tensors(draft.block)
     unknown: UnknownError | None = None
     view: QuantView | None = None
     method = quant.method_of(place) if place is not None else None
@@ -92,16 +87,10 @@ def open_target(source: Source, *, trunk: bool = False) -> Opened:
             unknown = error if method else foreign.unnamed(place)
     else:
         unknown = foreign.beside(found.files)
-    wanted: Sequence[str] = ()
-    if known is not None and (trunk or (view is not None and reads_headers(view))):
-        wanted, unclear = tuple(found.shards), None
-    elif known is not None and unclear is None:
-        try:
-            wanted = (*block, *_alone(known, config))
-        except UnknownError as error:
-            unclear = error
-    if place is not None:
-        unknown = unknown or unclear
+    every = trunk or (view is not None and reads_headers(view))
+    if place is not None and not every:
+        unknown = unknown or draft.unclear
+    wanted = found.shards.keys() if every and known is not None else draft.wanted()
     checkpoint = open_shards(source, found, wanted)
     return Opened(config, known, view, method, checkpoint, Inventory(checkpoint), unknown)
 
@@ -130,24 +119,37 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
     )
 
 
-def _block(found: Listing, known: Policy, config: Mapping[str, Json]) -> tuple[str, ...]:
-    """Names of the tensors that stand where the MTP block of the family belongs.
+class _Draft(NamedTuple):
+    """Tensors of which the headers are needed, as far as the configuration lets them be named.
 
-    Raises:
-        UnknownError: the configuration does not fit the policy.
+    Attributes:
+        block: what stands on disk where the MTP block of the family belongs.
+        alone: weights from elsewhere that the draft may load.
+        unclear: why not all of them could be named, or None.
     """
-    roots = names.disk_roots(known, names.newest(known, config))
-    return tuple([name for name in found.shards if name.startswith(roots)])
+
+    block: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    unclear: UnknownError | None = None
+
+    def wanted(self) -> tuple[str, ...]:
+        """All of them, or none where some could not be named."""
+        return () if self.unclear else (*self.block, *self.alone)
 
 
-def _alone(known: Policy, config: Mapping[str, Json]) -> Iterator[str]:
-    """Names of the weights that the draft may load from outside of its block.
-
-    Raises:
-        UnknownError: the configuration does not fit the policy.
-    """
-    for module in names.modules(known, names.newest(known, config), "draft"):
-        yield from (f"{member}.weight" for member in module.members if "*" not in member)
+def _draft(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> _Draft:
+    if known is None:
+        return _Draft()
+    block: tuple[str, ...] = ()
+    try:
+        context = names.newest(known, config)
+        roots = names.disk_roots(known, context)
+        block = tuple([name for name in found.shards if name.startswith(roots)])
+        modules = names.modules(known, context, "draft")
+    except UnknownError as error:
+        return _Draft(block, unclear=error)
+    members = (member for module in modules for member in module.members)
+    return _Draft(block, tuple([f"{member}.weight" for member in members if "*" not in member]))
 
 
 def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:
