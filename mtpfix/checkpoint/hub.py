@@ -44,20 +44,31 @@ class HubSource:
         repo: `org/name`.
         revision: branch, tag, commit or `refs/pr/N`; None: the main branch.
         token: what to log in with; None: what the environment or `hf auth login` says.
+        cache: folder of the Hub cache; None: where the Hub's own tools have it.
 
     Raises:
         TargetError: there is no such repo or revision, it may not be read, or the Hub
             cannot be reached.
     """
 
-    def __init__(self, repo: str, revision: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        repo: str,
+        revision: str | None = None,
+        token: str | None = None,
+        cache: str | None = None,
+    ) -> None:
         self._repo = repo
+        self._folder = cache
         self._headers = wire.headers(token)
         self._ready: dict[str, Callable[[], Any]] = {}
         self._cache: LocalSource | None = None
         with wire.explained(repo, revision):
             if constants.HF_HUB_OFFLINE:
-                folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
+                found = snapshot_download(
+                    repo, revision=revision, local_files_only=True, cache_dir=cache
+                )
+                folder = Path(found)
                 self._cache = LocalSource(folder)
                 self._commit, self._files = folder.name, self._cache.list()
                 return
@@ -134,7 +145,9 @@ class HubSource:
         """The folder of this machine that has the file at this commit, if one does."""
         if self._cache is not None:
             return self._cache
-        found = try_to_load_from_cache(self._repo, path, revision=self._commit)
+        found = try_to_load_from_cache(
+            self._repo, path, revision=self._commit, cache_dir=self._folder
+        )
         return LocalSource(Path(found).parents[path.count("/")]) if isinstance(found, str) else None
 
     def _get(self, path: str, begin: int, count: int, *, ranged: bool = True) -> wire.Part:

@@ -12,6 +12,7 @@ import typer
 from mtpfix import __version__
 from mtpfix.cli import asking, judging, mending, output, settings, telling
 from mtpfix.errors import MtpfixError, UsageError
+from mtpfix.serving import plugin
 
 INTERRUPTED = 130
 
@@ -103,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     output.open_closed_streams()
+    if os.environ.get(plugin.SWITCH) in (*plugin.WAYS, *plugin.OFF):
+        del os.environ[plugin.SWITCH]  # it speaks to a vLLM: no release has such a name
     command = typer.main.get_command(app)
     try:
         command.main(args=None if arguments is None else list(arguments), prog_name="mtpfix")

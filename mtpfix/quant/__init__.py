@@ -38,7 +38,19 @@ from mtpfix.quant.beside import twins
 from mtpfix.quant.edits import Change, changed, edit
 from mtpfix.quant.place import Place
 
-__all__ = ["Change", "Place", "changed", "edit", "find", "known", "method_of", "overriding", "read"]
+__all__ = [
+    "PLACES",
+    "Change",
+    "Place",
+    "akin",
+    "changed",
+    "edit",
+    "find",
+    "known",
+    "method_of",
+    "overriding",
+    "read",
+]
 
 _DIALECTS: Mapping[str, ModuleType] = {
     "auto-round": auto_round,
@@ -71,7 +83,8 @@ UNJUDGED: Mapping[str, str] = {
 _TWINNED = (awq, gptq)
 """Dialects that state the same in several files."""
 
-_PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
+PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")
+"""Where vLLM looks for metadata in `config.json`, first things first."""
 _HALF = "/text_config/compression_config"
 """Where vLLM looks for the name of the method, and for nothing else."""
 
@@ -85,7 +98,7 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
     config = configs.get("config.json")
     if config is None:
         return None
-    for pointer in _PLACES:
+    for pointer in PLACES:
         value = _at(config.value, pointer)
         if isinstance(value, Mapping):
             place = Place("config.json", pointer, value, str(config.value.get("model_type")))
@@ -95,7 +108,7 @@ def find(configs: Mapping[str, JsonFile]) -> Place | None:
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
-        if pointer == _PLACES[0] and (beside := modelopt.alone(configs)) is not None:
+        if pointer == PLACES[0] and (beside := modelopt.alone(configs)) is not None:
             return beside
     if isinstance(_at(config.value, _HALF), Mapping):
         raise BrokenFileError(
@@ -133,6 +146,11 @@ def method_of(place: Place) -> str:
 def known(method: str) -> bool:
     """Whether a dialect of mtpfix reads this method."""
     return method in _DIALECTS
+
+
+def akin(method: str, other: str) -> bool:
+    """Whether one dialect reads the metadata of both methods."""
+    return _DIALECTS.get(method) is _DIALECTS.get(other)
 
 
 def read(place: Place, configs: Mapping[str, JsonFile] = MappingProxyType({})) -> QuantView:

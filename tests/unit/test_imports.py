@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
     ("mtpfix.auditing",),
     ("mtpfix.report",),
+    ("mtpfix.serving",),
     ("mtpfix.cli", "mtpfix.__main__"),
 )
 """From the bottom to the top: nothing imports what stands above it."""
@@ -99,6 +100,24 @@ def test_the_library_calls_load_nothing_heavy() -> None:
     sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
     code = "import mtpfix; mtpfix.inspect(sys.argv[1]); mtpfix.check(sys.argv[1])"
     assert not loaded(code, str(sample)) & EDGES
+
+
+@pytest.mark.parametrize("value", [None, "", "0"])
+def test_a_plugin_that_is_off_imports_nothing(
+    value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MTPFIX_VLLM", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MTPFIX_VLLM", value)
+    code = "from importlib.metadata import EntryPoint\nbefore = set(sys.modules)\n"
+    entry = "EntryPoint('mtpfix', 'mtpfix.serving.plugin:register', 'vllm.general_plugins')"
+    code += f"{entry}.load()()\nsys.stderr.write(' '.join(set(sys.modules) - before))"
+    program = f"import sys\n{code}"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    new = {name for name in ran.stderr.split() if name not in sys.stdlib_module_names}
+    assert new == {"mtpfix", "mtpfix.serving", "mtpfix.serving.plugin"}
 
 
 def test_every_public_name_is_there() -> None:

@@ -353,8 +353,9 @@ def remedy() -> str:
 
 
 def environment(scratch: Path, pythonpath: str | None) -> dict[str, str]:
-    """The environment of the child: offline, its temporary files in `scratch`."""
-    env = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "PYTHONHOME")}
+    """The environment of the child: offline, its temporary files in `scratch`, vLLM as it is."""
+    without = ("HF_TOKEN", "PYTHONHOME", "MTPFIX_VLLM")
+    env = {key: value for key, value in os.environ.items() if key not in without}
     env.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TMPDIR=str(scratch))
     if pythonpath:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (pythonpath, env.get("PYTHONPATH"))))

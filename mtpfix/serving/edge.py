@@ -1,0 +1,91 @@
+"""Where mtpfix is hooked into vLLM, and what it says there.
+
+vLLM resolves the quantization configuration at one place, in `VllmConfig.__post_init__`, in the
+process that makes the engine's configuration. There, and nowhere else, main model, draft and
+speculation are known together; engine cores and workers are handed the result. An object that
+carries its resolved configuration already has been looked at, and is left alone.
+
+Source: vllm/config/vllm.py of 0.24 to 0.33. Whatever goes wrong in here ends as one warning.
+"""
+
+# ruff: noqa: PLC0415 - vLLM is imported where it runs, and what judges only where it judges
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mtpfix.serving.plugin import SWITCH, WAYS
+
+_LONGEST = 1000
+"""Characters of a foreign message."""
+_HOOK = "__post_init__"
+_MARK = "_mtpfix"
+
+
+def attach(way: str) -> None:
+    """Has vLLM's configuration looked at whenever it is made.
+
+    Args:
+        way: the value of `MTPFIX_VLLM`.
+    """
+    try:
+        from vllm.config import VllmConfig
+
+        hook = getattr(VllmConfig, _HOOK)
+        if way not in WAYS:
+            _log().warning(
+                "mtpfix: %s is %s, which asks vLLM for nothing: choose from %s. Nothing is done.",
+                *(SWITCH, ascii(way[:80]), ", ".join(WAYS)),
+            )
+        elif not hasattr(hook, _MARK):
+            setattr(VllmConfig, _HOOK, _looking(hook, way))
+    except Exception as error:  # noqa: BLE001 - vLLM must run, whatever it has become
+        _failed(error)
+
+
+def _looking(hook: Callable[..., None], way: str) -> Callable[..., None]:
+    """`VllmConfig.__post_init__`, with a look before it."""
+
+    @functools.wraps(hook)
+    def looking(config: Any, *arguments: Any, **named: Any) -> None:
+        look(config, way)
+        hook(config, *arguments, **named)
+
+    setattr(looking, _MARK, way)
+    return looking
+
+
+def look(config: Any, way: str) -> None:
+    """Looks at one configuration, and says in one line what came of it.
+
+    Args:
+        config: vLLM's own, whose quantization is not resolved yet.
+        way: the value of `MTPFIX_VLLM`.
+    """
+    try:
+        if config.model_config is not None and config.quant_config is None:
+            from mtpfix.serving import engine
+
+            say(engine.settled(config, way))
+    except Exception as error:  # noqa: BLE001 - serving must never be worse for it
+        _failed(error)
+
+
+@functools.cache
+def say(said: str) -> None:
+    """One line, once: vLLM makes several configurations of one model."""
+    _log().info("mtpfix: %s", said)
+
+
+def _failed(error: Exception) -> None:
+    """One line; nothing is imported for it, since that could fail too."""
+    said = ascii(f"{type(error).__name__}: {error}"[:_LONGEST])
+    _log().warning("mtpfix: failed, and has changed nothing: %s", said)
+
+
+def _log() -> logging.Logger:
+    """A logger below vLLM's own, whose handlers and level it has."""
+    return logging.getLogger("vllm.mtpfix")

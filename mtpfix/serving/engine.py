@@ -1,0 +1,162 @@
+"""vLLM's objects as records, and the one change that is made to them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from packaging.version import Version
+
+from mtpfix.errors import MtpfixError
+from mtpfix.model import PLATFORMS, Platform
+from mtpfix.quant import PLACES
+from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.serving.memory import Metadata, Running, Served, Verdict, judged, unjudged
+
+LOADED = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor")
+"""Load formats that read the safetensors files of a checkpoint."""
+
+NO_FORCE = "; MTPFIX_VLLM=force knows no other way for that either"
+"""Said where metadata does not help: no change of vLLM itself has been proved safe."""
+
+
+def settled(config: Any, way: str) -> str:
+    """Judges, and changes what is in memory where that helps.
+
+    Args:
+        config: a `VllmConfig` whose quantization is not resolved yet.
+        way: `report` changes nothing.
+
+    Returns:
+        What came of it, in one line that is safe to print.
+    """
+    speculation = config.speculative_config
+    if speculation is None:
+        return "speculation is off, so there is no draft to look at"
+    if speculation.method != "mtp":
+        return f"the draft is no MTP block but {inert(str(speculation.method))}: not looked at"
+    try:
+        verdict = _verdict(config, speculation)
+    except MtpfixError as error:
+        return f"could not judge: {inert(error.message, PROSE_LIMIT)}; {inert(error.remedy)}"
+    beyond = NO_FORCE if way == "force" and verdict.left else ""
+    if verdict.metadata is None:
+        return verdict.said + beyond
+    if way == "report":
+        return f"would repair in memory, and has changed nothing: {verdict.said}"
+    _apply(config, verdict, verdict.metadata)
+    return f"repaired in memory: {verdict.said}{beyond}"
+
+
+# --- from vLLM's objects to records ------------------------------------------------
+
+
+def _verdict(config: Any, speculation: Any) -> Verdict:
+    """What is to be said and done about target and draft."""
+    target, draft = config.model_config, speculation.draft_model_config
+    load = getattr(speculation, "draft_load_config", None) or config.load_config
+    for reason in _out_of_sight(target, draft, load):
+        raise unjudged(reason)
+    return judged(
+        _served(target, target.hf_overrides, load),
+        # What vLLM itself overrides in a draft makes its architecture that of a draft.
+        _served(draft, {}, load),
+        Running(_release(), platform()),
+    )
+
+
+def _out_of_sight(target: Any, draft: Any, load: Any) -> Iterator[str]:
+    """Why target and draft cannot be judged by the files of an artifact."""
+    from vllm import envs  # noqa: PLC0415 - it is there where this runs
+
+    if str(load.load_format) not in LOADED:
+        yield f"load format {inert(str(load.load_format))} reads no safetensors files"
+    if callable(target.hf_overrides):
+        yield "hf_overrides is a function, which may change anything"
+    if envs.VLLM_USE_MODELSCOPE:
+        yield "models come from ModelScope"
+    for model in (target, draft):
+        if str(model.config_format) not in ("auto", "hf"):
+            yield f"config format {inert(str(model.config_format))} is not that of config.json"
+        if model.hf_config_path not in (None, model.model):
+            yield "the configuration comes from elsewhere than the weights (hf_config_path)"
+        if getattr(model, "model_weights", "") not in ("", model.model):
+            yield "the weights are streamed from elsewhere than the configuration"
+        if getattr(model, "quantization_config", None) is not None:
+            yield "vLLM also quantizes while it loads (--quantization-config)"
+
+
+def _served(model: Any, overrides: Mapping[str, Any], load: Any) -> Served:
+    """One of vLLM's model configurations as a record."""
+    return Served(
+        name=model.model,
+        revision=model.revision,
+        method=model.quantization,
+        metadata=_metadata(model),
+        overrides=overrides,
+        token=model.hf_token if isinstance(model.hf_token, str) else None,
+        cache=load.download_dir,
+    )
+
+
+def _metadata(model: Any) -> Metadata | None:
+    """The quantization metadata that vLLM will find in memory."""
+    for pointer in PLACES:
+        *above, key = _keys(pointer)
+        value = getattr(_below(model, above), key, None)
+        if value is not None:
+            stated = value if isinstance(value, dict) else value.to_dict()
+            return Metadata(pointer, copy.deepcopy(stated))
+    return None
+
+
+def _below(model: Any, keys: list[str]) -> Any:
+    """The configuration, or a nested one; None where there is none."""
+    return functools.reduce(lambda at, key: getattr(at, key, None), keys, model.hf_config)
+
+
+def _keys(pointer: str) -> list[str]:
+    return pointer.strip("/").split("/")
+
+
+def _release() -> str:
+    """The release that runs: what was built before it, or for another platform, counts as it."""
+    import vllm  # noqa: PLC0415 - it is there where this runs
+
+    return Version(vllm.__version__).base_version
+
+
+def platform() -> Platform:
+    """The platform that vLLM builds for."""
+    from vllm.platforms import current_platform  # noqa: PLC0415 - it is there where this runs
+
+    found = (name for name in PLATFORMS if getattr(current_platform, f"is_{name}")())
+    if (name := next(found, None)) is None:
+        raise unjudged("vLLM runs on a platform that mtpfix does not know")
+    return name
+
+
+# --- the change --------------------------------------------------------------------
+
+
+def _apply(config: Any, verdict: Verdict, new: Metadata) -> None:
+    """Puts metadata in the place of the old, in each model of the artifact that has it.
+
+    vLLM's own class reads it first: what that refuses is never put anywhere.
+    """
+    from vllm.model_executor.layers.quantization import (  # noqa: PLC0415 - as above
+        get_quantization_config,
+    )
+
+    models = [config.speculative_config.draft_model_config]
+    if not verdict.draft_alone:
+        models.append(config.model_config)
+    models = [model for model in models if _metadata(model) == verdict.old]
+    value = dict(new.value)
+    for model in models:
+        get_quantization_config(model.quantization).from_config(copy.deepcopy(value))
+    *above, key = _keys(new.pointer)
+    for model in models:
+        setattr(_below(model, above), key, copy.deepcopy(value))

@@ -1,0 +1,347 @@
+"""What is wrong with the draft that a vLLM is about to build, and the metadata that mends it.
+
+The configuration in memory is judged, not the one on disk: `--hf-overrides` may have changed
+it. Everything else is the plan of `mtpfix rewrite`, for one release and one platform.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mtpfix import api, judgement, quant, targets
+from mtpfix.checkpoint import strict
+from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
+from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
+from mtpfix.engines.vllm import policy
+from mtpfix.errors import UnknownError
+from mtpfix.model import Json, ModuleReport, Platform, QuantView
+from mtpfix.opened import Opened, open_target, patched
+from mtpfix.quant.modelopt import BESIDE
+from mtpfix.repair.plan import Options
+from mtpfix.report import words
+from mtpfix.report.safe import PROSE_LIMIT, inert
+
+SHOWN = 3
+"""Entries that a line names."""
+
+TOP = "/quantization_config"
+"""Where vLLM looks first, and where it puts what it reads from another file."""
+
+_ADDED = ("total_num_heads", "total_num_kv_heads")
+"""Keys that vLLM itself writes into metadata of compressed-tensors."""
+
+_REMEDY = "see docs/howto/plugin.md for what the plugin can judge"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The vLLM that is running."""
+
+    release: str
+    platform: Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Quantization metadata in memory, and the JSON pointer under which vLLM found it."""
+
+    pointer: str
+    value: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One artifact as vLLM has it in memory.
+
+    Attributes:
+        name: a folder, or a repo of the Hub.
+        revision: the one of the repo; None: its main branch.
+        method: the quantization method that vLLM chose; None: it quantizes nothing.
+        metadata: what it goes by; None: there is none.
+        overrides: what `--hf-overrides` put into the configuration, key by key.
+        token: what vLLM was given to log in to the Hub with.
+        cache: where vLLM keeps what it downloads; None: where the Hub's own tools do.
+    """
+
+    name: str
+    revision: str | None = None
+    method: str | None = None
+    metadata: Metadata | None = None
+    overrides: Mapping[str, Json] = field(default_factory=dict)
+    token: str | None = None
+    cache: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder."""
+        return Path(self.name).is_dir()
+
+    @property
+    def where(self) -> tuple[str, str | None]:
+        """What tells one artifact from another; a folder has no revisions."""
+        return self.name, None if self.local else self.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What comes of one look.
+
+    Attributes:
+        said: the end of one line, safe to print.
+        metadata: what must stand in memory; None: nothing is to change.
+        old: what stands there now.
+        left: whether something stays wrong that no metadata can mend.
+        draft_alone: whether it is the draft's own artifact, and no matter of the target's.
+    """
+
+    said: str
+    metadata: Metadata | None = None
+    old: Metadata | None = None
+    left: bool = False
+    draft_alone: bool = False
+
+
+def unjudged(why: str) -> UnknownError:
+    """The error for what vLLM does otherwise than mtpfix can follow."""
+    return UnknownError(why, _REMEDY)
+
+
+def judged(target: Served, draft: Served, running: Running) -> Verdict:
+    """Judges the draft that vLLM would build, and repairs the metadata.
+
+    Args:
+        target: the main model.
+        draft: the model that the draft is loaded from; mostly the same.
+        running: for which release and platform.
+
+    Raises:
+        MtpfixError: it cannot be judged, or cannot be read.
+    """
+    if policy.is_newer(running.release):
+        covered = policy.covered_releases()[-1]
+        raise UnknownError(
+            f"vLLM {running.release} is newer than {covered}, the newest that mtpfix knows",
+            "install a newer mtpfix",
+        )
+    same = target.where == draft.where
+    served = target if same else draft
+    opened = open_target(_as_in_memory(served))
+    own = _reads_its_own(opened, running)
+    if not same and not own:
+        raise UnknownError(
+            f"the draft is loaded from {inert(draft.name)}, and built by the quantization "
+            f"configuration of {inert(target.name)}: no checkpoint of its own shows both",
+            "serve a checkpoint that holds the MTP block",
+        )
+    if same and own and draft.metadata != target.metadata:
+        raise UnknownError(
+            "the draft reads its own copy of the configuration, which differs in memory from the "
+            "target's",
+            "leave quantization_config out of --hf-overrides",
+        )
+    _same_method(opened, served)
+    made = api.planned(opened, [running.release], [running.platform], Options())
+    if not made.files or made.plan.refused is not None:
+        return Verdict(_unchanged(made), left=bool(made.plan.unresolved))
+    if made.before.exit_code == UnknownError.exit_code:
+        return Verdict(f"could not judge: {words.sentence(made.before)}")
+    api.granted(made)
+    repaired = patched(opened, made.files).view
+    assert repaired is not None  # noqa: S101 - it was found before the repair
+    said = f"{_mended(made)}{_left(made)}. {_for_good(served, running)}"
+    left = bool(made.plan.unresolved)
+    return Verdict(said, _stated(repaired), served.metadata, left, draft_alone=not same)
+
+
+def _reads_its_own(opened: Opened, running: Running) -> bool:
+    """Whether the draft resolves the quantization configuration of its own artifact."""
+    if opened.policy is None or opened.unknown is not None or opened.other is not None:
+        return False
+    found = judgement.cases(opened, opened.policy, [running.release], [running.platform])
+    return any(case.policy.pick("own_config", case.context) is not None for case in found)
+
+
+def _same_method(opened: Opened, served: Served) -> None:
+    """Refuses a method that `--quantization` put in the place of the one in the metadata."""
+    if opened.view is None and served.method is not None and opened.unknown is None:
+        raise UnknownError(
+            f"vLLM quantizes by {inert(served.method)}, of which no metadata says anything",
+            "leave --quantization out",
+        )
+    if opened.view is not None and not quant.akin(opened.view.method, served.method or ""):
+        raise UnknownError(
+            f"the metadata is of {inert(opened.view.method)}, and vLLM was told to read it as "
+            f"{inert(str(served.method))}",
+            "leave --quantization out",
+        )
+
+
+def _stated(view: QuantView) -> Metadata:
+    """The repaired metadata, and where it belongs in memory."""
+    if view.file == CONFIG:
+        return Metadata(view.pointer, view.raw)
+    stated = quant.overriding(view)
+    if stated is None:
+        raise UnknownError(
+            f"vLLM reads the metadata from {inert(view.file)}, whatever stands in memory",
+            "use `mtpfix rewrite --output DIR` and serve that folder",
+        )
+    return Metadata(TOP, stated)
+
+
+# --- one line --------------------------------------------------------------------
+
+
+def _unchanged(made: api.Repair) -> str:
+    """Why nothing changes."""
+    if made.plan.refused is not None:
+        return f"refused: {inert(made.plan.refused, PROSE_LIMIT)}"
+    sign = words.overall(made.before)
+    if sign.mood == "bad":
+        return f"no metadata can mend this: {words.sentence(made.before)}{_left(made)}"
+    if sign.mood == "unsure":
+        return f"could not judge: {words.sentence(made.before)}"
+    return f"nothing to change: {words.sentence(made.before)}"
+
+
+def _mended(made: api.Repair) -> str:
+    """How many modules are mended, and by which entries."""
+    better = _wrong(made.before.engines[0].modules) - _wrong(made.after.engines[0].modules)
+    changes = [
+        f"{words.count(len(entries), 'entry', 'entries')} {verb} ({_named(entries)})"
+        for entries, verb in ((made.plan.added, "added"), (made.plan.removed, "removed"))
+        if entries
+    ]
+    return f"{words.count(len(better), 'module')} mended, {' and '.join(changes)}"
+
+
+def _wrong(modules: Iterable[ModuleReport]) -> set[str]:
+    """Parameter paths of the draft's modules that cannot take what is on disk."""
+    draft = (m for m in modules if m.decision.module.part == "draft")
+    return {m.decision.module.param for m in draft if m.agrees is False}
+
+
+def _left(made: api.Repair) -> str:
+    """What stays wrong, and why."""
+    left = made.plan.unresolved
+    if not left:
+        return ""
+    first = f"{inert(left[0].module) or 'one without a name'}: {inert(left[0].reason, PROSE_LIMIT)}"
+    return f"; not mended: {words.count(len(left), 'module')} ({first})"
+
+
+def _named(entries: tuple[str, ...]) -> str:
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return ", ".join(inert(entry) for entry in entries[:SHOWN]) + more
+
+
+def _for_good(served: Served, running: Running) -> str:
+    """The command that makes the same repair in the artifact."""
+    command = ["mtpfix", "rewrite", served.name if served.local else f"hf://{served.name}"]
+    command += ["--vllm", running.release, "--platform", running.platform]
+    command += ["--write"] if served.local else ["--push-to-hub", "--create-pr"]
+    return f"To repair it for good: {inert(shlex.join(command), PROSE_LIMIT)}"
+
+
+# --- what is in memory -----------------------------------------------------------
+
+
+def _as_in_memory(served: Served) -> Source:
+    """The artifact, with a `config.json` that says what vLLM has in memory."""
+    if served.local:
+        return _Amended(LocalSource(served.name), served)
+    targets.place(f"hf://{served.name}")  # else it comes from somewhere that mtpfix cannot read
+    from mtpfix.checkpoint.hub import HubSource  # noqa: PLC0415 - only for a repo
+
+    return _Amended(HubSource(served.name, served.revision, served.token, served.cache), served)
+
+
+class _Amended:
+    """A source whose `config.json` says what is in memory; all else is as it is."""
+
+    def __init__(self, source: Source, served: Served) -> None:
+        self._source = source
+        self._served = served
+        self.target, self.list = source.target, source.list
+        self.expect, self.read_header = source.expect, source.read_header
+
+    def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
+        """All bytes of one file; see `Source.read`."""
+        raw = self._source.read(path, limit=limit)
+        if path != CONFIG:
+            return raw
+        config = strict.loads(raw, CONFIG)
+        beside = None
+        if isinstance(config, dict) and BESIDE in self.list():
+            beside = strict.loads(self._source.read(BESIDE, limit=CONFIG_LIMIT), BESIDE)
+        if not isinstance(config, dict):
+            return raw  # whoever reads it says so
+        in_memory = amended(config, beside, self._served)
+        return raw if in_memory == config else json.dumps(in_memory).encode()
+
+
+def amended(config: Mapping[str, Json], beside: Json, served: Served) -> Mapping[str, Json]:
+    """The `config.json` that says what is in memory.
+
+    Args:
+        config: as it is on disk.
+        beside: what `hf_quant_config.json` holds, which vLLM takes where `config.json` has nothing.
+        served: what is in memory.
+
+    Raises:
+        UnknownError: the files have metadata, and vLLM has none.
+    """
+    config = overridden(config, served.overrides)
+    stated, found = served.metadata, in_force(config)
+    if found is None and isinstance(beside, dict):
+        found = Metadata(TOP, beside)
+    if found == stated:
+        return config
+    if stated is None:
+        raise UnknownError("vLLM has dropped the quantization metadata of the files", _REMEDY)
+    if found is not None and found.pointer == stated.pointer:
+        own = {key: stated.value[key] for key in stated.value if _kept(key, found.value)}
+        if own == found.value:
+            return config
+    return _put(config, stated.pointer.strip("/").split("/"), stated.value)
+
+
+def _kept(key: str, value: Mapping[str, Json]) -> bool:
+    """Whether a key in memory counts: not one that vLLM itself has added."""
+    return key in value or key not in _ADDED
+
+
+def in_force(config: Mapping[str, Json]) -> Metadata | None:
+    """The metadata that vLLM finds first in a configuration."""
+    for pointer in quant.PLACES:
+        value: Json = config
+        for key in pointer.strip("/").split("/"):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            return Metadata(pointer, value)
+    return None
+
+
+def overridden(config: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
+    """A configuration after `--hf-overrides`: what is nested is merged, metadata is replaced."""
+    changed = dict(config)
+    for key, value in overrides.items():
+        nested = key.endswith("_config") and f"/{key}" not in quant.PLACES
+        changed[key] = _merged(changed.get(key), value) if nested else value
+    return changed
+
+
+def _merged(old: Json, new: Json) -> Json:
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+
+
+def _put(config: Mapping[str, Json], keys: Sequence[str], value: Json) -> Mapping[str, Json]:
+    """A configuration with another value below some keys."""
+    first, *rest = keys
+    return {**config, first: _put(config.get(first) or {}, rest, value) if rest else value}

@@ -1,0 +1,201 @@
+"""The plugin in a vLLM of a few lines: what it says, and what it changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mtpfix import api
+from mtpfix.cli import main
+from mtpfix.serving import engine, plugin
+from tests.unit.serving.conftest import Stage
+
+NEW = ["re:^model\\.layers\\.43\\..*", "re:^mtp\\.0\\..*"]
+
+
+def ignored(config: Any) -> list[str]:
+    found: list[str] = config.quant_config["ignore"]
+    return found
+
+
+@pytest.mark.parametrize("value", [None, "", "0"])
+def test_off_it_leaves_vllm_alone(stage: Stage, value: str | None) -> None:
+    hook = stage.vllm.__post_init__
+    stage.register(value)
+    assert (stage.vllm.__post_init__, stage.lines()) == (hook, [])
+
+
+@pytest.mark.parametrize("value", ["yes", "0.32.0", "\x1b[2J\n", "2" * 999])
+def test_another_value_is_one_warning(stage: Stage, value: str) -> None:
+    hook = stage.vllm.__post_init__
+    stage.register(value)
+    (line,) = stage.lines()
+    assert stage.vllm.__post_init__ is hook
+    assert line.startswith("WARNING")
+    assert "choose from 1, report, force" in line
+    assert line.isprintable()
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize("value", ["1", "force"])
+def test_it_repairs_in_memory_what_rewrite_repairs_on_disk(stage: Stage, value: str) -> None:
+    stage.register(value)
+    before = (stage.folder / "config.json").read_bytes()
+    made = stage.start()
+    (line,) = stage.lines()
+    assert (stage.folder / "config.json").read_bytes() == before
+    api.rewrite(stage.folder, vllm=["0.32.0"], platforms=["cuda"])
+    written = json.loads((stage.folder / "config.json").read_text())["quantization_config"]
+    assert made.quant_config == written
+    assert made.speculative_config.draft_model_config.hf_config.quantization_config == written
+    assert ignored(made)[-2:] == NEW
+    assert line == (
+        "INFO mtpfix: repaired in memory: 9 modules mended, 2 entries added "
+        f"({', '.join(NEW)}). To repair it for good: "
+        f"mtpfix rewrite {stage.folder} --vllm 0.32.0 --platform cuda --write"
+    )
+
+
+def test_report_changes_nothing(stage: Stage) -> None:
+    stage.register("report")
+    made = stage.start()
+    (line,) = stage.lines()
+    assert line.startswith("INFO mtpfix: would repair in memory, and has changed nothing: 9 modu")
+    assert not set(NEW) & set(ignored(made))
+
+
+def test_it_looks_once_and_changes_once(stage: Stage) -> None:
+    for _ in range(2):
+        stage.register("1")
+    first = stage.start()
+    first.__post_init__()  # it carries what was resolved, as every copy does
+    again = stage.vllm(first.model_config, first.speculative_config)
+    assert ignored(again) == ignored(first)
+    assert ignored(first).count(NEW[0]) == 1
+    assert [line.partition(":")[2][:18] for line in stage.lines()] == [
+        " repaired in memor", " nothing to change",
+    ]  # fmt: skip
+
+
+def test_nothing_wrong(stage: Stage) -> None:
+    api.rewrite(stage.folder, vllm=["0.32.0"], platforms=["cuda"])
+    stage.register("1")
+    target = stage.model()
+    old = target.hf_config.quantization_config
+    stage.vllm(target, stage.mtp())
+    assert target.hf_config.quantization_config is old
+    assert stage.lines() == [
+        "INFO mtpfix: nothing to change: the draft is clean on vLLM 0.32.0 (cuda)"
+    ]
+
+
+def test_speculation_off_or_of_another_kind(stage: Stage) -> None:
+    stage.register("1")
+    stage.vllm(None)
+    stage.vllm(stage.model())
+    stage.vllm(stage.model(), stage.mtp("eagle3"))
+    assert stage.lines() == [
+        "INFO mtpfix: speculation is off, so there is no draft to look at",
+        "INFO mtpfix: the draft is no MTP block but eagle3: not looked at",
+    ]
+
+
+CANNOT = {
+    "a function": ({"hf_overrides": lambda config: config}, {}, "hf_overrides is a function"),
+    "another format": ({"config_format": "mistral"}, {}, "config format mistral"),
+    "elsewhere": ({"hf_config_path": "other"}, {}, "hf_config_path"),
+    "streamed": ({"model_weights": "s3://bucket/model"}, {}, "streamed"),
+    "online": ({"quantization_config": {}}, {}, "--quantization-config"),
+    "another method": ({"quantization": "moe_wna16"}, {}, "read it as moe_wna16"),
+    "dummy": ({}, {"load": "dummy"}, "load format dummy"),
+    "no such place": ({"model": "s3://x\x1b[2J"}, {}, "could not judge"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT)
+def test_it_could_not_judge(stage: Stage, case: str) -> None:
+    fields, how, said = CANNOT[case]
+    stage.register("1")
+    made = stage.start(**how, **fields)
+    (line,) = stage.lines()
+    assert line.startswith("INFO mtpfix: could not judge: ")
+    assert said in line
+    assert line.isprintable()
+    assert not set(NEW) & set(ignored(made))
+
+
+@pytest.mark.parametrize("release", ["0.99.0", "0.34.0.dev3+gabc", "0.1.0"])
+def test_a_release_that_is_not_known(stage: Stage, release: str) -> None:
+    stage.patch.setattr("vllm.__version__", release)
+    stage.register("1")
+    made = stage.start()
+    (line,) = stage.lines()
+    assert line.startswith("INFO mtpfix: could not judge: vLLM ")
+    assert not set(NEW) & set(ignored(made))
+
+
+def test_another_platform(stage: Stage) -> None:
+    nowhere = SimpleNamespace(**{f"is_{n}": lambda: False for n in ("cuda", "rocm", "xpu", "cpu")})
+    stage.patch.setattr("vllm.platforms.current_platform", nowhere)
+    stage.register("1")
+    stage.start()
+    assert "a platform that mtpfix does not know" in stage.lines()[0]
+
+
+def test_a_planted_exception_is_one_warning(stage: Stage) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("planted \x1b[31m\n")
+
+    stage.patch.setattr(engine, "judged", fails)
+    stage.register("1")
+    made = stage.start()
+    (line,) = stage.lines()
+    assert line == (
+        "WARNING mtpfix: failed, and has changed nothing: 'RuntimeError: planted \\x1b[31m\\n'"
+    )
+    assert not set(NEW) & set(ignored(made))
+
+
+def test_a_vllm_of_another_shape_is_one_warning(stage: Stage) -> None:
+    stage.patch.delattr("vllm.config.VllmConfig")
+    stage.register("1")
+    (line,) = stage.lines()
+    assert line.startswith("WARNING mtpfix: failed, and has changed nothing: ")
+
+
+def test_metadata_that_vllm_cannot_read_is_put_nowhere(stage: Stage) -> None:
+    def refuses(config: Any) -> None:
+        raise ValueError("it cannot be read")
+
+    reader = SimpleNamespace(from_config=refuses)
+    name = "vllm.model_executor.layers.quantization.get_quantization_config"
+    stage.patch.setattr(name, lambda _: reader)
+    stage.register("1")
+    made = stage.start()
+    (line,) = stage.lines()
+    assert line.startswith("WARNING")
+    assert "it cannot be read" in line
+    assert not set(NEW) & set(ignored(made))
+
+
+def test_hostile_names_cannot_act(stage: Stage) -> None:
+    stage.folder = stage.folder.rename(stage.folder.with_name("a\n\x1b]0;x\x07 %s; rm -rf $HOME"))
+    stage.register("1")
+    stage.start()
+    (line,) = stage.lines()
+    assert line.isprintable()
+    assert "repaired in memory" in line
+    assert "'" in line.partition("rewrite ")[2]
+
+
+@pytest.mark.parametrize("value", [*plugin.WAYS, "0"])
+def test_the_command_line_goes_on_where_the_plugin_is_on(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    monkeypatch.setenv(plugin.SWITCH, value)
+    assert main(["check", str(folder), "--platform", "cuda"]) == 1
+    assert "could not judge" not in capsys.readouterr().out
