@@ -189,12 +189,17 @@ def _splice(raw: bytes, holder: Node) -> bytes:
 
 
 def _replacements(style: _Style, node: Node) -> Iterator[_Cut]:
-    """Puts new values in the place of old ones, spread over lines as those were."""
+    """Puts new values in the place of old ones, spread over lines as those were.
+
+    What says the same already stays as it is spelled.
+    """
     for index, value in node.replaced.items():
         begin, end = node.starts[index], node.ends[index]
         if node.kind == "{" and (key := KEY.match(style.raw, begin)):
             begin = key.end()
         old = style.raw[begin:end]
+        if json.dumps(json.loads(old)) == json.dumps(value):
+            continue
         filled = old[:1] in (b"{", b"[") and old[1:-1].strip()
         spread = b"\n" in old if filled else style.indent(node) is not None
         yield begin, end, style.render(value, style.margin(begin) if spread else None)
