@@ -150,6 +150,7 @@ def overlay(
     for path in files:
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise UsageError(f"{path!r} is not a path inside the folder")
+    tidy(output.parent)  # also where nothing is made: a killed run may have got that far
     with _explained(f"cannot make {output}"):
         _check_places(source, output)
         with locked(output.parent):
@@ -291,10 +292,11 @@ def _build(source: Path, output: Path, files: Mapping[str, bytes]) -> dict[str, 
 def _regular(source: Path) -> Iterator[Path]:
     """The files of a folder and the folders below, in order, without our own traces.
 
-    A folder that is a link is walked once, and not at all where it leads upwards.
+    A folder that is a link is walked once, and not at all where it leads upwards. What cannot be
+    looked at is an error: without it, the new folder would lack a file.
     """
     seen = set[str]()
-    for place, folders, names in os.walk(source, followlinks=True):
+    for place, folders, names in os.walk(source, onerror=_refuse_unseen, followlinks=True):
         seen.add(os.path.realpath(place))
         folders[:] = sorted(
             name
@@ -305,12 +307,27 @@ def _regular(source: Path) -> Iterator[Path]:
         )
         for name in sorted(names):
             path = Path(place, name)
-            if path.is_symlink() and not path.exists():
-                raise WriteError(
-                    f"{path} is a link to nothing", "complete the download, or remove the link"
-                )
-            if path.is_file() and name != LOCK and not name.endswith(TEMPORARY):
+            if name != LOCK and not name.endswith(TEMPORARY) and _is_regular(path):
                 yield path
+
+
+def _refuse_unseen(error: OSError) -> None:
+    raise WriteError(
+        f"{error.filename} cannot be looked at: {error.strerror}",
+        "make it readable, or move it out of the folder",
+    ) from error
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a path is a file, or a link to one; unlike `is_file`, never False by a fault."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            remedy = "complete the download, or remove the link"
+            raise WriteError(f"{path} is a link to nothing", remedy) from error
+        _refuse_unseen(error)
+        raise
 
 
 def _bring(target: Path, link: Path) -> str:

@@ -548,6 +548,43 @@ def test_traces_of_a_killed_overlay_are_cleared_away(folder: Path, tmp_path: Pat
     assert not stale.exists()
 
 
+def test_traces_are_cleared_away_where_the_new_folder_was_done(folder: Path, tmp_path: Path):
+    overlay(folder, tmp_path / "out", {})
+    (tmp_path / LOCK).touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        overlay(folder, tmp_path / "out", {})
+    assert not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_folder_that_cannot_be_listed_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: Any, at: int
+):
+    """What is not seen would be missing in the new folder."""
+    (folder / "below").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", failing(errno.EIO, os.scandir, at, "model"))
+        error = outcome(lambda: overlay(folder, tmp_path / "out", {}))
+    assert isinstance(error, WriteError)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_cannot_be_looked_at_is_refused(folder: Path, tmp_path: Path, monkeypatch: Any):
+    real = Path.stat
+
+    def looked(path: Path, **options: Any) -> os.stat_result:
+        if path.name == "hf_quant_config.json":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return real(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", looked)
+        error = outcome(lambda: overlay(folder, tmp_path / "out", {}))
+    assert isinstance(error, WriteError)
+    assert "hf_quant_config.json cannot be looked at" in str(error)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_source_of_an_overlay_must_be_a_folder(tmp_path: Path):
     with pytest.raises(UsageError, match="is not a folder"):
         overlay(tmp_path / "none", tmp_path / "out", {})
