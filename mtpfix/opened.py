@@ -107,10 +107,15 @@ def config_of(found: Listing) -> Mapping[str, Json]:
     return config
 
 
+_SHOWN = 8
+"""Architectures that an error names: no honest file has more."""
+
+
 def unknown_family(config: Mapping[str, Json]) -> UnknownError:
     """The error that says that no policy knows the model."""
     named = config.get("architectures")
-    shown = ", ".join(str(a)[:80] for a in named) if isinstance(named, list) else "none"
+    listed = named[:_SHOWN] if isinstance(named, list) else []
+    shown = ", ".join(strict.shown(str(name)) for name in listed) or "none"
     return UnknownError(
         f"no policy for this model: architectures {shown}, "
         f"model_type {config.get('model_type')!r:.80}",

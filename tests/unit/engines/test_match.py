@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,6 +264,33 @@ def test_a_pattern_that_hangs_costs_two_seconds_at_most_for_61_layers() -> None:
     judged = case(config)
     with at_most(2):
         assert report(judged, view_of(config)).outcome == "unknown"
+
+
+def test_many_patterns_that_are_a_little_slow_share_the_time() -> None:
+    """Each takes 20 ms and more for a name: a thousand of them would take minutes together."""
+    slow = tuple(f"re:(?:model.layers.{i}.self_attn.q_proj){{e<=20}}" for i in range(1_000))
+    config = with_list({**GLM, "num_hidden_layers": 8}, slow)
+    with at_most(40):
+        assert report(case(config), view_of(config)).outcome == "unknown"
+
+
+def test_patterns_are_not_charged_for_what_other_threads_do() -> None:
+    begun = threading.Event()
+
+    def work() -> None:
+        begun.set()
+        while begun.is_set():
+            sum(range(1_000))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
+    asked = Entries([Entry(f"re:.*no{i}", "", "") for i in range(MOST)])
+    for thread in threads:
+        thread.start()
+    try:
+        for layer in range(5):
+            assert asked.first(f"model.layers.{layer}.mlp") is None
+    finally:
+        begun.clear()
 
 
 def test_more_patterns_than_any_list_has_are_not_tried() -> None:

@@ -240,7 +240,7 @@ def unknown() -> Report:
 
 def unknown_family() -> Report:
     """No policy fits, so no engine was asked."""
-    message = "could not judge: no policy for this model: architectures FooForCausalLM"
+    message = "could not judge: no policy for this model: architectures 'FooForCausalLM'"
     return report(
         model=ModelInfo(None, "foo", ("FooForCausalLM",)),
         findings=(Finding("MTP901", "error", "run", message),),

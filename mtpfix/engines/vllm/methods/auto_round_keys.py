@@ -62,17 +62,18 @@ class Keys:
         return self._all.get(name) or next(self._found(name), None)
 
     def _found(self, name: str) -> Iterator[Entry]:
-        return (entry for entry in self._patterns if _fits(entry, name))
+        number = len(self._patterns)
+        return (entry for entry in self._patterns if _fits(entry, name, number))
 
 
 def _special(entry: Entry) -> bool:
     return not SPECIAL.isdisjoint(entry.text)
 
 
-def _fits(entry: Entry, name: str) -> bool:
+def _fits(entry: Entry, name: str, among: int) -> bool:
     """Whether a regex is found in a name; vLLM passes over what is no regex."""
     try:
-        return found_in(entry, name)
+        return found_in(entry, name, among)
     except PatternError as error:
         if error.hangs:
             raise

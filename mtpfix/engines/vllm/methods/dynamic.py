@@ -6,10 +6,10 @@ Source: `get_dynamic_override` and `override_config` in `quantization/utils/gptq
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mtpfix.engines.vllm.methods.base import RaisesError
-from mtpfix.engines.vllm.methods.match import Entries
+from mtpfix.engines.vllm.methods.match import bounded, fits_start
 from mtpfix.model import Entry, Json
 
 SKIP, CHANGE = "-:", "+:"
@@ -22,7 +22,7 @@ class Rule:
     """One rule: a pattern, and what it changes for the modules that it fits."""
 
     entry: Entry
-    pattern: Entries
+    pattern: str
     value: Json
 
     @property
@@ -38,12 +38,15 @@ class Rules:
     Args:
         entries: the keys.
         values: key -> what it changes.
+
+    Raises:
+        PatternError: there are too many of them.
     """
 
     def __init__(self, entries: Iterable[Entry], values: Mapping[str, Json]) -> None:
         self._rules = [
-            Rule(entry, Entries([_as_pattern(entry)], eager=False), values.get(entry.text))
-            for entry in entries
+            Rule(entry, _pattern(entry), values.get(entry.text))
+            for entry in bounded(entries, lambda _: True)
         ]
 
     def first(self, name: str) -> Entry | None:
@@ -61,14 +64,15 @@ class Rules:
         Raises:
             PatternError: a pattern before it is invalid, or takes too long.
         """
-        return next((rule for rule in self._rules if rule.pattern.first(name)), None)
+        number = len(self._rules)
+        fitting = (r for r in self._rules if fits_start(r.entry, r.pattern, name, number))
+        return next(fitting, None)
 
 
-def _as_pattern(entry: Entry) -> Entry:
-    """The entry as the matcher of compressed-tensors takes a pattern."""
+def _pattern(entry: Entry) -> str:
+    """The key without the sign before it."""
     text = entry.text
-    body = text.removeprefix(SKIP) if text.startswith(SKIP) else text.removeprefix(CHANGE)
-    return replace(entry, text=f"re:{body}", written=entry.spelling)
+    return text.removeprefix(SKIP) if text.startswith(SKIP) else text.removeprefix(CHANGE)
 
 
 def check(rule: Rule, base: Mapping[str, Json], *, marlin: bool) -> None:

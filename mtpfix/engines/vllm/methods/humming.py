@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm.methods.base import Decide, Setting, alike, mapped, own_name, plain
 from mtpfix.engines.vllm.methods.built import quantized
-from mtpfix.engines.vllm.methods.match import fits_start
+from mtpfix.engines.vllm.methods.match import bounded, fits_start, is_pattern
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Module, QuantView
 from mtpfix.quant.humming import RULES
@@ -27,15 +27,18 @@ class Parts:
 
     def __init__(self, entries: Iterable[Entry], release: str) -> None:
         self._entries = tuple(entries)
-        self._patterns: bool = rules("humming_patterns", release)
+        known: bool = rules("humming_patterns", release)
+        patterns = (entry for entry in self._entries if known and is_pattern(entry))
+        self._patterns = bounded(patterns, is_pattern)
 
     def first(self, name: str) -> Entry | None:
         """The first entry that fits `name`."""
         return next((entry for entry in self._entries if self._fits(entry, name)), None)
 
     def _fits(self, entry: Entry, name: str) -> bool:
-        if self._patterns and entry.text.startswith("re:"):
-            return fits_start(entry, entry.text.removeprefix("re:"), name)
+        if self._patterns and is_pattern(entry):
+            body = entry.text.removeprefix("re:")
+            return fits_start(entry, body, name, len(self._patterns))
         return entry.text in name
 
 
@@ -50,7 +53,8 @@ def decider(setting: Setting) -> Decide:
         entry = spared.first(module.name)
         if entry is not None or _HEAD in module.name:
             return plain(module, entry)
-        rule = next((rule for rule in minus if fits_start(rule, rule.text[2:], module.name)), None)
+        name, number = module.name, len(minus)
+        rule = next((r for r in minus if fits_start(r, r.text[2:], name, number)), None)
         if rule is not None:
             return plain(module, rule)
         return quantized(replace(module, lenient=True), view, context)

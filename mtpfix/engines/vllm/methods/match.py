@@ -25,6 +25,10 @@ SECONDS = 0.25
 """Longest time that one pattern may take on one name."""
 BUDGET = 2.0
 """Longest time, in seconds, that one pattern may take on all names together."""
+TOGETHER = 10.0
+"""Longest time, in seconds, that the patterns of a list may take: each has its share of it."""
+QUICK = 0.001
+"""Seconds of an answer that costs nothing: no honest pattern takes longer."""
 LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
 MOST = 5_000
@@ -51,27 +55,39 @@ class _Watched:
         self._answers: dict[str, bool] = {}
         self._spent = 0.0
 
-    def matches(self, name: str) -> bool:
+    def matches(self, name: str, among: int) -> bool:
         """Whether the pattern fits `name`, as it is asked.
+
+        The limit of `regex` counts what all threads of the process do. So a pattern is charged
+        with the time of its own thread, and asked again where others used the limit up.
+
+        Args:
+            name: the name.
+            among: how many patterns there are that share the time.
 
         Raises:
             TimeoutError: it takes too long, for one name or for all so far.
         """
         if name not in self._answers:
-            self._answers[name] = self._asked(name)
+            self._answers[name] = self._asked(name, min(BUDGET, TOGETHER / among))
         return self._answers[name]
 
-    def _asked(self, name: str) -> bool:
-        if self._spent > BUDGET:
-            raise TimeoutError
-        begin = time.monotonic()
-        try:
-            return self._ask(name, timeout=SECONDS) is not None
-        except TimeoutError:
-            self._spent = 2 * BUDGET  # one such name is enough
-            raise
-        finally:
-            self._spent += time.monotonic() - begin
+    def _asked(self, name: str, share: float) -> bool:
+        limit = min(SECONDS, share)
+        while self._spent <= share:
+            begin = time.thread_time()
+            stopped = False
+            try:
+                return self._ask(name, timeout=limit) is not None
+            except TimeoutError:
+                stopped = True
+            finally:
+                took = time.thread_time() - begin
+                if stopped and took > limit / 2:
+                    self._spent = 2 * share  # one such name is enough
+                elif took > QUICK:
+                    self._spent += took
+        raise TimeoutError
 
 
 _watched = lru_cache(maxsize=2 * MOST)(_Watched)
@@ -87,8 +103,8 @@ class _Pattern:
         """The compiled pattern; an error each time that it is asked for, if it is not valid."""
         return _compiled(self.entry, self.entry.text[len("re:") :])
 
-    def matches(self, name: str) -> bool:
-        return _answer(self.entry, self.watched, name)
+    def matches(self, name: str, among: int) -> bool:
+        return _answer(self.entry, self.watched, name, among)
 
 
 class Entries:
@@ -127,17 +143,18 @@ class Entries:
         for pattern in self._patterns:
             if found is not None and found[0] < pattern.position:
                 break
-            if pattern.matches(name):
+            if pattern.matches(name, len(self._patterns)):
                 return pattern.entry
         return None if found is None else found[1]
 
     def first_in_class(self, cls: str) -> Entry | None:
         """The first entry that names, as a part and in any case, the class `cls`."""
-        lowered = cls.lower()
+        lowered, number = cls.lower(), len(self._patterns)
         patterns = {pattern.position: pattern for pattern in self._patterns}
         for position, entry in enumerate(self._all):
             pattern = patterns.get(position)
-            if pattern.matches(cls) if pattern is not None else entry.text.lower() in lowered:
+            hit = pattern.matches(cls, number) if pattern else entry.text.lower() in lowered
+            if hit:
                 return entry
         return None
 
@@ -178,38 +195,54 @@ def _unrolled(text: str) -> int:
     return parts
 
 
-def found_in(entry: Entry, name: str) -> bool:
+def found_in(entry: Entry, name: str, among: int = 1) -> bool:
     """Whether an entry, which is a pattern without a mark, fits anywhere in `name`.
 
+    Args:
+        entry: the entry.
+        name: the name.
+        among: how many patterns its list holds.
+
     Raises:
         PatternError: it is no valid pattern, or takes too long.
     """
-    return _answer(entry, _compiled(entry, entry.text, anywhere=True), name)
+    return _answer(entry, _compiled(entry, entry.text, anywhere=True), name, among)
 
 
-def fits_start(entry: Entry, pattern: str, name: str) -> bool:
+def fits_start(entry: Entry, pattern: str, name: str, among: int = 1) -> bool:
     """Whether a pattern, written in an entry, fits the start of `name`.
 
+    Args:
+        entry: the entry.
+        pattern: the part of its text that is the pattern.
+        name: the name.
+        among: how many patterns its list holds.
+
     Raises:
         PatternError: it is no valid pattern, or takes too long.
     """
-    return _answer(entry, _compiled(entry, pattern), name)
+    return _answer(entry, _compiled(entry, pattern), name, among)
 
 
-def fits_whole(entry: Entry, name: str) -> bool:
+def fits_whole(entry: Entry, name: str, among: int = 1) -> bool:
     """Whether an entry that begins with `re:` fits all of `name`.
+
+    Args:
+        entry: the entry.
+        name: the name.
+        among: how many patterns its list holds.
 
     Raises:
         PatternError: it is no valid pattern, or takes too long.
     """
     body = entry.text.removeprefix("re:")
     _compiled(entry, body)  # what it is put into would make some valid that are not
-    return _answer(entry, _compiled(entry, rf"(?:{body})\Z"), name)
+    return _answer(entry, _compiled(entry, rf"(?:{body})\Z"), name, among)
 
 
-def _answer(entry: Entry, watched: _Watched, name: str) -> bool:
+def _answer(entry: Entry, watched: _Watched, name: str, among: int) -> bool:
     try:
-        return watched.matches(name)
+        return watched.matches(name, among)
     except TimeoutError as error:
         reason = f"the pattern takes too long, as for {name!r:.120}"
         raise PatternError(entry, reason, hangs=True) from error

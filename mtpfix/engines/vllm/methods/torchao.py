@@ -81,8 +81,9 @@ def _configured(name: str, targets: Iterable[Entry]) -> Entry | None:
     known = {entry.text: entry for entry in targets}
     if name in known:
         return known[name]
-    patterns = (entry for text, entry in known.items() if text.startswith("re:"))
-    found = next((entry for entry in patterns if fits_whole(entry, name)), None)
+    patterns = [entry for text, entry in known.items() if text.startswith("re:")]
+    number = len(patterns)
+    found = next((entry for entry in patterns if fits_whole(entry, name, number)), None)
     return found or known.get("_default")
 
 
