@@ -26,9 +26,11 @@ SECONDS = 0.25
 BUDGET = 2.0
 """Longest time, in seconds, that one pattern may take on all names together."""
 TOGETHER = 10.0
-"""Longest time, in seconds, that the patterns of a list may take: each has its share of it."""
-QUICK = 0.001
-"""Seconds of an answer that costs nothing: no honest pattern takes longer."""
+"""Seconds that the patterns of a list may take: each has its share of it."""
+LEAST = 0.02
+"""Seconds of the smallest share: no honest pattern takes so long, on the busiest machine."""
+QUICK = 0.005
+"""Seconds of an answer that costs nothing."""
 LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
 MOST = 5_000
@@ -54,6 +56,14 @@ class _Watched:
         self._ask = compiled.search if anywhere else compiled.match
         self._answers: dict[str, bool] = {}
         self._spent = 0.0
+        self._share = BUDGET
+
+    def shares(self, among: int) -> None:
+        """Says how many patterns share the time; the smallest share counts ever after.
+
+        Some rules look at the entries of a long list one by one, and have no more time for it.
+        """
+        self._share = min(self._share, max(LEAST, TOGETHER / among))
 
     def matches(self, name: str, among: int) -> bool:
         """Whether the pattern fits `name`, as it is asked.
@@ -69,22 +79,24 @@ class _Watched:
             TimeoutError: it takes too long, for one name or for all so far.
         """
         if name not in self._answers:
-            self._answers[name] = self._asked(name, min(BUDGET, TOGETHER / among))
+            self.shares(among)
+            self._answers[name] = self._asked(name)
         return self._answers[name]
 
-    def _asked(self, name: str, share: float) -> bool:
-        limit = min(SECONDS, share)
-        while self._spent <= share:
-            begin = time.thread_time()
-            stopped = False
+    def _asked(self, name: str) -> bool:
+        limit = min(SECONDS, self._share)
+        while self._spent <= self._share:
+            begin, enough = time.thread_time(), limit
             try:
                 return self._ask(name, timeout=limit) is not None
+            except MemoryError:  # a pattern that calls itself
+                enough = 0
             except TimeoutError:
-                stopped = True
+                enough = limit / 2
             finally:
                 took = time.thread_time() - begin
-                if stopped and took > limit / 2:
-                    self._spent = 2 * share  # one such name is enough
+                if took > enough:
+                    self._spent = 2 * self._share  # one such name is enough
                 elif took > QUICK:
                     self._spent += took
         raise TimeoutError
@@ -131,6 +143,8 @@ class Entries:
                     _ = pattern.watched
             else:
                 self._exact.setdefault(entry.text, (position, entry))
+        for pattern in self._patterns if eager else ():
+            pattern.watched.shares(len(self._patterns))
 
     def exact(self, name: str) -> Entry | None:
         """The entry that is spelled like `name`."""
