@@ -15,7 +15,7 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.methods.base import PatternError
+from mtpfix.engines.vllm.methods.base import Listed, PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.quant import Change
@@ -257,8 +257,7 @@ class _Planner:
         return [
             report
             for report, asked in zip(self._trunk[number], self._asked[number], strict=True)
-            if (broken and report.decision.built in ("error", "unknown"))
-            or any(map(entries.first, asked))
+            if (broken and report.decision.built in ("error", "unknown")) or _hit(entries, asked)
         ]
 
     def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
@@ -409,6 +408,14 @@ class _Planner:
         trial = Change(tuple(sorted({*change.remove, *gone})), change.add)
         harmless = self.broken(trial) <= self.broken(change) and not self.moved(trial)
         return trial if harmless else change
+
+
+def _hit(entries: Listed, names: Iterable[str]) -> bool:
+    """Whether an entry may fit a name: also where a faulty pattern hides whether it does."""
+    try:
+        return any(map(entries.first, names))
+    except PatternError:
+        return True
 
 
 def _mendable(report: ModuleReport) -> bool:
