@@ -25,7 +25,7 @@ class Case(NamedTuple):
         about: what is wrong with it, for the table.
         spoil: makes a good folder into it.
         meanwhile: what happens to a weight file as soon as it is opened.
-        peers: who else reads what is spoilt.
+        peers: who else reads what is spoilt, or writes it.
     """
 
     about: str
@@ -278,20 +278,33 @@ def raw(old: str, new: bytes) -> Callable[[Folder], object]:
 
 
 SLOW = "re:(?:.{1,20}){1,20}[!?]"
+WRITER, METADATA = "update_config", "compressed-tensors"
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 CONFIG_CASES = (
-    Case("config.json that is empty", file(CONFIG, b"")),
-    Case("config.json that is a list", file(CONFIG, b"[]")),
-    Case("config.json of 16 MB and a byte", file(CONFIG, b"{", 16_000_001)),
-    Case("config.json nested 100,000 levels deep", file(CONFIG, b'{"a":' * 10**5)),
-    Case("config.json nested 70 levels deep", raw("{", b'{"a": ' + b"[" * 70 + b"]" * 70 + b",")),
-    Case("config.json that is not UTF-8", raw("mimo", b"\xffmimo")),
-    Case("config.json in UTF-16", lambda f: file(CONFIG, json.dumps(f.config).encode("utf-16"))(f)),
-    Case("byte order mark in front of config.json", raw("{", b"\xef\xbb\xbf{")),
-    Case("the key quantization_config twice", raw("{", b'{"quantization_config": null,')),
-    Case("NaN in config.json", raw("{", b'{"x": NaN,')),
-    Case("number of 5,000 digits in config.json", raw("{", b'{"x": ' + b"9" * 5000 + b",")),
-    Case("FIFO as config.json", special(os.mkfifo, CONFIG)),
-    Case("link to itself as config.json", special(lambda p: p.symlink_to(p.name), CONFIG)),
+    Case("config.json that is empty", file(CONFIG, b""), WRITER),
+    Case("config.json that is a list", file(CONFIG, b"[]"), WRITER),
+    Case("config.json of 16 MB and a byte", file(CONFIG, b"{", 16_000_001), WRITER),
+    Case("config.json nested 100,000 levels deep", file(CONFIG, b'{"a":' * 10**5), WRITER),
+    Case(
+        "config.json nested 70 levels deep",
+        raw("{", b'{"a": ' + b"[" * 70 + b"]" * 70 + b","),
+        WRITER,
+    ),
+    Case("config.json that is not UTF-8", raw("mimo", b"\xffmimo"), WRITER),
+    Case(
+        "config.json in UTF-16",
+        lambda f: file(CONFIG, json.dumps(f.config).encode("utf-16"))(f),
+        WRITER,
+    ),
+    Case("byte order mark in front of config.json", raw("{", b"\xef\xbb\xbf{"), WRITER),
+    Case("the key quantization_config twice", raw("{", b'{"quantization_config": null,'), WRITER),
+    Case("NaN in config.json", raw("{", b'{"x": NaN,'), WRITER),
+    Case("number of 5,000 digits in config.json", raw("{", b'{"x": ' + b"9" * 5000 + b","), WRITER),
+    Case("FIFO as config.json", special(os.mkfifo, CONFIG), WRITER),
+    Case("link to itself as config.json", special(lambda p: p.symlink_to(p.name), CONFIG), WRITER),
+    Case("folder as config.json", special(Path.mkdir, CONFIG), WRITER),
+    Case("device as config.json", special(lambda p: p.symlink_to("/dev/full"), CONFIG), WRITER),
+    Case("FIFO as hf_quant_config.json", lambda f: os.mkfifo(f.path / "hf_quant_config.json")),
     Case("10^18 layers", config(num_hidden_layers=10**18)),
     Case("10^6 layers", config(num_hidden_layers=10**6)),
     Case("-1 layers", config(num_hidden_layers=-1)),
@@ -300,24 +313,48 @@ CONFIG_CASES = (
     Case("10^18 MTP layers", config(num_nextn_predict_layers=10**18)),
     Case("architectures that are numbers", config(architectures=[1, 2])),
     Case("architecture of a million letters", config(architectures=["x" * 10**6])),
-    Case("quantization_config that is a list", metadata([])),
-    Case("quantization_config that is a text", metadata("x")),
-    Case("quant_method that is a list", quantization(quant_method=["a"])),
-    Case("ignore that is a text", quantization(ignore="lm_head")),
-    Case("ignore with a number", quantization(ignore=[1])),
-    Case("a million ignore entries", entries(10**6)),
-    Case("ignore entries of 17 MB", quantization(ignore=["x" * 17 + str(n) for n in range(10**6)])),
-    Case("100,000 patterns to ignore", quantization(ignore=[f"re:x{n}" for n in range(10**5)])),
-    Case("pattern that takes for ever", quantization(ignore=[SLOW])),
-    Case("pattern that is none", quantization(ignore=["re:("])),
-    Case("pattern of 100,000 letters", quantization(ignore=["re:" + "a|" * 50_000])),
-    Case("pattern with 10,000 brackets", quantization(ignore=["re:" + "(" * 10**4 + ")" * 10**4])),
-    Case("pattern that repeats 10^9 times", quantization(ignore=["re:(?:a{1000}){1000000}"])),
-    Case("config_groups that is a list", quantization(config_groups=[])),
-    Case("config_groups with a null group", quantization(config_groups={"a": None})),
+    Case("100,000 architectures", config(architectures=["x"] * 10**5)),
+    Case("live characters in an architecture", config(architectures=["\x7f\x1b[2J\u202e"])),
+    Case("quantization_config that is a list", metadata([]), METADATA),
+    Case("quantization_config that is a text", metadata("x"), METADATA),
+    Case("quant_method that is a list", quantization(quant_method=["a"]), METADATA),
+    Case("ignore that is a text", quantization(ignore="lm_head"), METADATA),
+    Case("ignore with a number", quantization(ignore=[1]), METADATA),
+    Case("a million ignore entries", entries(10**6), METADATA),
+    Case(
+        "ignore entries of 17 MB",
+        quantization(ignore=["x" * 17 + str(n) for n in range(10**6)]),
+        METADATA,
+    ),
+    Case(
+        "100,000 patterns to ignore",
+        quantization(ignore=[f"re:x{n}" for n in range(10**5)]),
+        METADATA,
+    ),
+    Case("pattern that takes for ever", quantization(ignore=[SLOW]), METADATA),
+    Case("pattern that calls itself", quantization(ignore=["re:(?R)"]), METADATA),
+    Case(
+        "60,000 rules of GPTQ",
+        metadata({**GPTQ, "dynamic": {f"-:x{n}": {} for n in range(60_000)}}),
+    ),
+    Case("pattern that is none", quantization(ignore=["re:("]), METADATA),
+    Case("pattern of 100,000 letters", quantization(ignore=["re:" + "a|" * 50_000]), METADATA),
+    Case(
+        "pattern with 10,000 brackets",
+        quantization(ignore=["re:" + "(" * 10**4 + ")" * 10**4]),
+        METADATA,
+    ),
+    Case(
+        "pattern that repeats 10^9 times",
+        quantization(ignore=["re:(?:a{1000}){1000000}"]),
+        METADATA,
+    ),
+    Case("config_groups that is a list", quantization(config_groups=[]), METADATA),
+    Case("config_groups with a null group", quantization(config_groups={"a": None}), METADATA),
     Case(
         "targets that are null",
         quantization(config_groups={"a": {"targets": None, "weights": None}}),
+        METADATA,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The table of hostile checkpoints: what mtpfix says of each, and what others do with the same.
+"""The tables of hostile checkpoints and of writers: what mtpfix does, and what others do.
 
     python -m tests.faults.peers > docs/hostile.md
 
@@ -12,24 +12,87 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
-from tests.faults import hostile
+from tests.faults import hostile, writers
 
 SECONDS = 15
 """Seconds after which a peer is stopped."""
-_IMPORTS = {
-    "safetensors": "from safetensors import safe_open",
-    "huggingface_hub": "from huggingface_hub import get_local_safetensors_metadata",
+
+
+WRITING = "## Writers"
+"""Heads the second table."""
+
+
+class Peer(NamedTuple):
+    """Somebody else who reads what is spoilt, or writes it.
+
+    Attributes:
+        package: whose version is told.
+        imports: what it needs, which is not what is measured.
+        code: what it does with a `folder`; prints what became of it.
+    """
+
+    package: str
+    imports: str
+    code: str
+
+
+PEERS = {
+    "safetensors": Peer(
+        "safetensors",
+        "from safetensors import safe_open",
+        """
+with safe_open(folder + "/model.safetensors", "np") as file:
+    list(file.keys())
+print("reads it")
+""",
+    ),
+    "huggingface_hub": Peer(
+        "huggingface_hub",
+        "from huggingface_hub import get_local_safetensors_metadata",
+        """
+get_local_safetensors_metadata(folder)
+print("reads it")
+""",
+    ),
+    "compressed-tensors": Peer(
+        "compressed-tensors",
+        """
+import torch
+from compressed_tensors.quantization import QuantizationConfig
+from compressed_tensors.utils.match import match_named_modules
+model = torch.nn.Linear(8, 8)
+for part in ("qkv_proj", "self_attn", "2", "layers", "model"):
+    model = torch.nn.ModuleDict({part: model})
+""",
+        """
+with open(folder + "/config.json") as file:
+    read = QuantizationConfig.model_validate(json.load(file)["quantization_config"])
+targets = [target for group in read.config_groups.values() for target in group.targets]
+list(match_named_modules(model, targets, read.ignore))
+print("reads it")
+""",
+    ),
+    "update_config": Peer(
+        "compressed-tensors",
+        """
+from compressed_tensors.compressors import ModelCompressor
+from compressed_tensors.quantization import QuantizationConfig
+group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float"}}
+known = QuantizationConfig(config_groups={"group_0": group}, ignore=["lm_head"])
+""",
+        """
+ModelCompressor(quantization_config=known).update_config(folder)
+print("writes it")
+""",
+    ),
 }
-_CODE = {
-    "safetensors": """
-with safe_open(folder + "/model.safetensors", "np") as file: list(file.keys())""",
-    "huggingface_hub": """
-get_local_safetensors_metadata(folder)""",
-}
+"""How each is asked; `update_config` is what compressed-tensors writes `config.json` with."""
 _BEGIN = "import json, sys, warnings; warnings.simplefilter('ignore'); folder = sys.argv[1]\n"
 _READY = "\nprint(flush=True)\n"
 """When everything is imported, which is not what is measured."""
@@ -37,7 +100,7 @@ _READY = "\nprint(flush=True)\n"
 
 def said(peer: str, folder: Path) -> str:
     """What a peer does with a folder."""
-    code = _BEGIN + _IMPORTS[peer] + _READY + _CODE[peer]
+    code = _BEGIN + PEERS[peer].imports + _READY + PEERS[peer].code
     with subprocess.Popen(
         [sys.executable, "-c", code, str(folder)],
         stdout=subprocess.PIPE,
@@ -49,15 +112,16 @@ def said(peer: str, folder: Path) -> str:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            error = process.communicate(timeout=SECONDS)[1].replace(str(folder), "FOLDER")
+            done, error = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             return f"still at it after {SECONDS} s"
     if process.returncode == 0:
-        return "reads it"
+        return done.strip()
     if process.returncode < 0:
         return f"dies of signal {-process.returncode}"
-    lines = [line for line in error.splitlines() if line and not line.startswith(" ")]
+    lines = error.replace(str(folder), "FOLDER").splitlines()
+    lines = [line for line in lines if line and not line.startswith(" ")]
     last = next((line for line in reversed(lines) if "Error" in line), lines[-1])
     return last.rpartition(".")[2] if ":" not in last else _short(last)
 
@@ -75,9 +139,9 @@ def row(case: hostile.Case, peers: bool = True) -> tuple[str, ...]:
     """One row: what it is, exit code, line, and what the peers do."""
     with TemporaryDirectory() as place:
         folder = hostile.made(case, Path(place))
-        others = [said(peer, folder.path) for peer in case.peers.split()] if peers else []
-        named = [f"{peer}: {text}" for peer, text in zip(case.peers.split(), others, strict=False)]
-        seen = hostile.judged(folder, case)
+        seen = hostile.judged(folder, case)  # first: some peers write
+        asked = case.peers.split() if peers else []
+        named = [f"{peer}: {said(peer, folder.path)}" for peer in asked]
     return case.about, str(seen.code), seen.line, "; ".join(named)
 
 
@@ -88,32 +152,51 @@ def cell(text: str, limit: int = 230) -> str:
     return shown.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
-def page(rows: list[tuple[str, ...]]) -> str:
-    """The whole page."""
-    versions = ", ".join(f"{name} {version(name)}" for name in _CODE)
+def page(rows: list[tuple[str, ...]], written: list[tuple[str, ...]]) -> str:
+    """The whole page: what is read, and what is written."""
+    packages = dict.fromkeys(peer.package for peer in PEERS.values())
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     lines = [
         "# Hostile checkpoints",
         "",
         "Made by `python -m tests.faults.peers`; held by `tests/faults/test_hostile.py`. The line",
         "is the first that `mtpfix check` prints; a hint follows each error. Exit code 2: it",
         "cannot be read; 3: not judged; 1: a finding; 4: it changed meanwhile. Beside it stands",
-        f"what others do with the same file ({versions}; each",
-        f"is stopped after {SECONDS} s), where they have the feature.",
+        f"what others do with the same file ({versions};",
+        f"each is stopped after {SECONDS} s), where they have the feature. `update_config` is the",
+        "call that compressed-tensors writes `config.json` with.",
         "",
-        "| input | code | the line that is seen | others |",
-        "|---|---|---|---|",
-        *(f"| {' | '.join(cell(text) for text in row)} |" for row in rows),
+        *_table(("input", "code", "the line that is seen", "others"), rows),
+        "",
+        WRITING,
+        "",
+        "What is left of an old `config.json` where its writer gets no further than half of the",
+        "new one, and what becomes of a file behind a link",
+        f"(transformers {version('transformers')}):",
+        "",
+        *_table(("writer", *writers.ASKED), written),
     ]
     return "\n".join(lines) + "\n"
 
 
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    head = list(head)
+    yield _line(head)
+    yield f"|{'---|' * len(head)}"
+    yield from (_line(map(cell, row)) for row in rows)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
-    """Runs every case and prints the page."""
+    """Runs every case and every writer, and prints the page."""
     rows = []
     for case in hostile.CASES.values():
         rows.append(row(case))
         print(json.dumps(rows[-1][:3])[:300], file=sys.stderr, flush=True)
-    sys.stdout.write(page(rows))
+    sys.stdout.write(page(rows, [writers.row(writer) for writer in writers.WRITERS]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -25,7 +26,7 @@ MORE = (
 """Hyperlinks and other sequences for terminals, markup of rich, templates."""
 ALL = tuple(word for word in (*WORDS, *MORE) if word)
 ONE = ("--vllm", "0.32.0", "--platform", "cuda")
-REPORTS = ("text", "json", "markdown", "github", "junit", "sarif")
+REPORTS = ("text", "json", "markdown", "github", "junit", "sarif", "html")
 RUNS = [
     *(("inspect", "--format", form) for form in REPORTS),
     ("inspect", "--trunk", "--verbose", "--color", "always"),
@@ -37,7 +38,7 @@ RUNS = [
     ("rewrite", "--write"),
     ("override",),
     ("override", "--format", "json"),
-    *(("names", "--format", form) for form in ("text", "json")),
+    *(("names", "--format", form) for form in ("text", "json", "yaml")),
     ("verify", "--python", "EVIL"),
     ("explain", "EVIL"),
     ("check", "--select", "EVIL"),
@@ -98,10 +99,33 @@ def no_tag(text: str) -> None:
     assert found <= TAGS, found - TAGS
 
 
+class _Tags(HTMLParser):
+    """Notes the tags of a page, and what in them could act."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.acting: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.acting += [(key, value) for key, value in attrs if key.startswith("on")]
+
+
+def no_foreign_tag(text: str) -> None:
+    page = _Tags()
+    page.feed(text)
+    page.close()
+    assert page.acting == []
+    assert page.seen.count("script") <= 1  # ours
+    assert not {"img", "evil"} & {*page.seen}
+
+
 CHECKS: dict[str, Callable[[str], object]] = {
     "json": json.loads,
     "sarif": json.loads,
     "junit": ET.fromstring,
+    "html": no_foreign_tag,
     "github": no_command,
     "markdown": no_tag,
 }
