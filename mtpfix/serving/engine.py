@@ -41,13 +41,12 @@ def settled(config: Any, way: str) -> str:
         verdict = _verdict(config, speculation)
     except MtpfixError as error:
         return f"could not judge: {inert(error.message, PROSE_LIMIT)}; {inert(error.remedy)}"
-    beyond = NO_FORCE if way == "force" and verdict.left else ""
     if verdict.metadata is None:
-        return verdict.said + beyond
+        return verdict.said + (NO_FORCE if way == "force" and verdict.left else "")
     if way == "report":
         return f"would repair in memory, and has changed nothing: {verdict.said}"
     _apply(config, verdict, verdict.metadata)
-    return f"repaired in memory: {verdict.said}{beyond}"
+    return f"repaired in memory: {verdict.said}"
 
 
 # --- from vLLM's objects to records ------------------------------------------------

@@ -146,15 +146,16 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     _same_method(opened, served)
     made = api.planned(opened, [running.release], [running.platform], Options())
     if not made.files or made.plan.refused is not None:
-        return Verdict(_unchanged(made), left=bool(made.plan.unresolved))
-    if made.before.exit_code == UnknownError.exit_code:
-        return Verdict(f"could not judge: {words.sentence(made.before)}")
+        return Verdict(_unchanged(made), left=made.before.exit_code == 1)
+    if made.after.engines[0].outcome != "clean":
+        # Half a repair could turn a draft that loads into one that does not, or the reverse.
+        said = f"nothing is changed, since this would stay: {words.sentence(made.after)}"
+        return Verdict(said + _left(made), left=True)
     api.granted(made)
     repaired = patched(opened, made.files).view
     assert repaired is not None  # noqa: S101 - it was found before the repair
-    said = f"{_mended(made)}{_left(made)}. {_for_good(served, running)}"
-    left = bool(made.plan.unresolved)
-    return Verdict(said, _stated(repaired), served.metadata, left, draft_alone=not same)
+    said = f"{_mended(made)}. {_for_good(served, running)}"
+    return Verdict(said, _stated(repaired), served.metadata, draft_alone=not same)
 
 
 def _reads_its_own(opened: Opened, running: Running) -> bool:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,6 +100,8 @@ class Loaded:
     """Tensors that went into the draft and cannot be found there unchanged."""
     postprocess: Failure | None = None
     """What vLLM raised when it prepared the loaded weights for its kernels."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of every parameter as it was loaded; what no tensor reached holds a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ class Server:
     Args:
         python: interpreter of the environment with vLLM; this one by default.
         pythonpath: put in front of the module path of the child.
+        variables: what the child finds in its environment besides; with `MTPFIX_VLLM` its vLLM
+            has the plugin, if that is on the module path.
         timeout: seconds, for the import of vLLM and for each answer.
 
     Attributes:
@@ -179,12 +183,14 @@ class Server:
         *,
         python: str | None = None,
         pythonpath: str | None = None,
+        variables: Mapping[str, str] | None = None,
         timeout: float = 600,
     ) -> None:
         self.about: Mapping[str, str] = {}
         self.patches: tuple[str, ...] = ()
         self._python = python or sys.executable
         self._pythonpath = pythonpath
+        self._variables = dict(variables or {})
         self._timeout = timeout
         self._process: subprocess.Popen[str] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -219,7 +225,7 @@ class Server:
                     stderr=log,
                     text=True,
                     cwd=scratch,
-                    env=environment(scratch, self._pythonpath),
+                    env={**environment(scratch, self._pythonpath), **self._variables},
                 )
             except OSError as error:
                 raise UnknownError(f"cannot start {self._python}: {error}", remedy()) from error
@@ -412,4 +418,5 @@ def parse_load(raw: Mapping[str, Any]) -> Loaded:
         equal=raw["equal"],
         unequal=tuple(raw["unequal"]),
         postprocess=failure(raw["postprocess"]),
+        digests=raw["digests"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def test_an_override_that_breaks_is_repaired(folder: Path) -> None:
     assert found.metadata is not None
     assert found.metadata.value["ignore"] == good.metadata.value["ignore"]
     assert found.old == target.metadata
+
+
+def test_half_a_repair_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What loads with garbage must not become what does not load."""
+    made = api.plan(folder, vllm=["0.32.0"], platforms=["cuda"])
+    engine = replace(made.after.engines[0], outcome="load_error", error="KeyError: 'x'")
+    half = replace(made, after=replace(made.after, engines=(engine,)))
+    monkeypatch.setattr(api, "planned", lambda *_: half)
+    found = judged(served(folder), served(folder), RUNNING)
+    assert found.metadata is None
+    assert found.left
+    assert found.said.startswith("nothing is changed, since this would stay: the draft fails to l")
 
 
 def test_what_vllm_added_itself_is_no_difference() -> None:

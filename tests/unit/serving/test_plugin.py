@@ -12,7 +12,8 @@ import pytest
 from mtpfix import api
 from mtpfix.cli import main
 from mtpfix.serving import engine, plugin
-from tests.unit.serving.conftest import Stage
+from mtpfix.serving.memory import Verdict
+from tests.unit.serving.conftest import FakeConfig, Stage
 
 NEW = ["re:^model\\.layers\\.43\\..*", "re:^mtp\\.0\\..*"]
 
@@ -20,6 +21,11 @@ NEW = ["re:^model\\.layers\\.43\\..*", "re:^mtp\\.0\\..*"]
 def ignored(config: Any) -> list[str]:
     found: list[str] = config.quant_config["ignore"]
     return found
+
+
+def planted(*_: object) -> None:
+    """A fault of ours."""
+    raise RuntimeError("planted \x1b[31m\n")
 
 
 @pytest.mark.parametrize("value", [None, "", "0"])
@@ -93,6 +99,41 @@ def test_nothing_wrong(stage: Stage) -> None:
     ]
 
 
+def test_the_page_shows_what_is_said(stage: Stage, tmp_path: Path) -> None:
+    """The lines of docs/howto/plugin.md, made again."""
+    stage.patch.chdir(tmp_path)
+    stage.folder = Path("model")
+    stage.register("1")
+    stage.vllm(stage.model())
+    stage.start()
+    again = stage.start()
+    stage.vllm(again.model_config, again.speculative_config)
+    stage.patch.setattr("vllm.__version__", "0.99.0")
+    stage.start()
+    stage.patch.setattr("vllm.__version__", "0.32.0")
+    stage.patch.setattr(stage.vllm, "__post_init__", FakeConfig.__post_init__)
+    stage.register("report")
+    stage.start()
+    stage.patch.setattr(engine, "judged", planted)
+    stage.start()
+    said = {line.partition(" ")[2] for line in stage.lines()}
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "plugin.md").read_text("utf-8")
+    shown = [line for line in page.splitlines() if line.startswith("mtpfix: ")]
+    assert len(shown) == 6
+    assert said == set(shown)
+
+
+@pytest.mark.parametrize(("value", "left"), [("1", True), ("force", True), ("force", False)])
+def test_force_says_that_it_has_nothing_else(stage: Stage, value: str, left: bool) -> None:
+    stage.patch.setattr(
+        engine, "judged", lambda *_: Verdict("no metadata can mend this", left=left)
+    )
+    stage.register(value)
+    stage.start()
+    (line,) = stage.lines()
+    assert line.endswith(engine.NO_FORCE) == (value == "force" and left)
+
+
 def test_speculation_off_or_of_another_kind(stage: Stage) -> None:
     stage.register("1")
     stage.vllm(None)
@@ -147,10 +188,7 @@ def test_another_platform(stage: Stage) -> None:
 
 
 def test_a_planted_exception_is_one_warning(stage: Stage) -> None:
-    def fails(*_: object) -> None:
-        raise RuntimeError("planted \x1b[31m\n")
-
-    stage.patch.setattr(engine, "judged", fails)
+    stage.patch.setattr(engine, "judged", planted)
     stage.register("1")
     made = stage.start()
     (line,) = stage.lines()

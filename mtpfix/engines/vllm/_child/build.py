@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import platform
 import re
 import tempfile
@@ -63,6 +64,8 @@ def prepare() -> dict[str, Any]:
     importlib.import_module("vllm")
     warm()
     _applied[:] = patches.apply(release())
+    if "MTPFIX_VLLM" in os.environ:
+        patches.plugin_for_cuda()
     packages = {}
     for name in ("torch", "transformers", "compressed-tensors"):
         with contextlib.suppress(PackageNotFoundError):

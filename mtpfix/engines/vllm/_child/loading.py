@@ -7,6 +7,7 @@ was read is looked for where it was copied to.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -177,6 +178,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             "unused": sorted(set(self._read) - self._used),
             "equal": len(equal),
             "unequal": sorted(used - equal),
+            "digests": {name: digest(p.data) for name, p in self._parameters.items()},
         }
         self._restore()
         return found
@@ -270,6 +272,11 @@ def cover(mask: torch.Tensor, part: torch.Tensor, whole: torch.Tensor, *, value:
     if part.element_size() == whole.element_size():
         offset = part.storage_offset() - whole.storage_offset()
         mask.as_strided(part.shape, part.stride(), offset).fill_(value)
+
+
+def digest(tensor: torch.Tensor) -> str:
+    """SHA-256 of what a tensor holds."""
+    return sha256(bits(tensor).flatten().contiguous().view(torch.uint8).numpy()).hexdigest()
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -125,6 +125,11 @@ def show_cuda(*names: str) -> None:
             found.current_platform = CudaFace()
 
 
+def plugin_for_cuda() -> None:
+    """Has mtpfix's plugin in this process judge for CUDA, which is what is built here."""
+    vars(importlib.import_module("mtpfix.serving.engine"))["platform"] = always("cuda")
+
+
 # --- every model: platform and registry --------------------------------------
 
 

@@ -1,0 +1,86 @@
+"""The plugin in a real vLLM: what it comes to is what `rewrite` comes to, with nothing written.
+
+docs/plugin-proof.md has more releases, families and recipes, proved by `tools.prove_plugin`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mtpfix.engines.vllm.live import Server
+from tools import plugged
+from tools.forge import forge
+from tools.prove import loading_faults, outcome
+from tools.prove_plugin import BESIDE, PLAIN, prove
+
+pytestmark = pytest.mark.live
+
+CASES = (
+    ("glm4_moe", "ct-fp8-channel", PLAIN),
+    ("nemotron_h", "modelopt-fp8", PLAIN),  # its draft reads the metadata anew
+    ("mimo", "modelopt-nvfp4", BESIDE),
+    ("mimo", "awq", PLAIN),
+    ("mimo", "quark-fp8", PLAIN),
+    ("qwen3_5", "ct-fp8-channel", "text_config"),
+)
+
+
+@pytest.fixture(scope="module")
+def plugin(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same vLLM, with the plugin on."""
+    path = plugged.pythonpath(tmp_path_factory.mktemp("plugin"))
+    with Server(python=python, pythonpath=path, variables={"MTPFIX_VLLM": "1"}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_it_comes_to_what_rewrite_comes_to(
+    server: Server, plugin: Server, case: tuple[str, str, str], tmp_path: Path
+) -> None:
+    proof = prove((server, plugin), *case, tmp_path / "model")
+    assert not proof.alone.startswith("clean")
+    assert proof.plugin.startswith("clean")
+    assert proof.differences == ()
+
+
+def test_it_goes_by_what_an_override_has_put_in_memory(plugin: Server, tmp_path: Path) -> None:
+    forged = forge("mimo", tmp_path / "model", "ct-fp8-channel")
+    config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+    stated = {**config["quantization_config"], "ignore": []}
+    overrides = {"quantization_config": stated, "max_position_embeddings": 128}
+    answer = plugin.ask(tmp_path / "model", load=True, overrides=overrides)
+    assert loading_faults(answer, "mimo", forged.mtp) == []
+    assert outcome(answer).startswith("clean")
+
+
+@pytest.mark.parametrize("value", ["1", "yes"])
+def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path, value: str) -> None:
+    """As far as the configuration: what follows is handed on, and takes half a minute."""
+    plugged.servable(tmp_path / "model")
+    code = (
+        "import sys\n"
+        "from vllm.engine.arg_utils import EngineArgs\n"
+        "EngineArgs(sys.argv[1], skip_tokenizer_init=True, trust_remote_code=True,\n"
+        "    max_model_len=128,\n"
+        "    speculative_config={'method': 'mtp', 'num_speculative_tokens': 1},\n"
+        ").create_engine_config()\n"
+    )
+    path = plugged.pythonpath(tmp_path / "plugin")
+    env = {**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": value}
+    ran = subprocess.run(
+        [python, "-c", code, tmp_path / "model"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "mtpfix: " in line]
+    assert len(lines) == 1
+    assert ("repaired in memory: 4 modules mended" in lines[0]) == (value == "1")
+    assert ("WARNING" in lines[0]) == (value != "1")
