@@ -35,12 +35,7 @@ def attach(way: str) -> None:
         from vllm.config import VllmConfig
 
         hook = getattr(VllmConfig, _HOOK)
-        if way not in WAYS:
-            _log().warning(
-                "mtpfix: %s is %s, which asks vLLM for nothing: choose from %s. Nothing is done.",
-                *(SWITCH, ascii(way[:80]), ", ".join(WAYS)),
-            )
-        elif not hasattr(hook, _MARK):
+        if not hasattr(hook, _MARK):
             setattr(VllmConfig, _HOOK, _looking(hook, way))
     except Exception as error:  # noqa: BLE001 - vLLM must run, whatever it has become
         _failed(error)
@@ -66,18 +61,24 @@ def look(config: Any, way: str) -> None:
         way: the value of `MTPFIX_VLLM`.
     """
     try:
-        if config.model_config is not None and config.quant_config is None:
-            from mtpfix.serving import engine
+        if config.model_config is None or config.quant_config is not None:
+            return
+        if way not in WAYS:  # not said before: vLLM has no handlers when it loads plugins
+            known = ", ".join(WAYS)
+            what = f"{SWITCH} is {way[:80]!a}, which asks vLLM for nothing: choose from {known}"
+            say(logging.WARNING, f"{what}. Nothing is done.")
+            return
+        from mtpfix.serving import engine
 
-            say(engine.settled(config, way))
+        say(logging.INFO, engine.settled(config, way))
     except Exception as error:  # noqa: BLE001 - serving must never be worse for it
         _failed(error)
 
 
 @functools.cache
-def say(said: str) -> None:
+def say(level: int, said: str) -> None:
     """One line, once: vLLM makes several configurations of one model."""
-    _log().info("mtpfix: %s", said)
+    _log().log(level, "mtpfix: %s", said)
 
 
 def _failed(error: Exception) -> None:

@@ -82,8 +82,8 @@ class Served:
 
     @property
     def where(self) -> tuple[str, str | None]:
-        """What tells one artifact from another; a folder has no revisions."""
-        return self.name, None if self.local else self.revision
+        """What tells one artifact from another; a folder has many names, and no revisions."""
+        return (str(Path(self.name).resolve()), None) if self.local else (self.name, self.revision)
 
 
 @dataclass(frozen=True, slots=True)
