@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+_LONGEST = 3000
+"""Characters of the longest message."""
+
 
 class MtpfixError(Exception):
     """Base of every error that mtpfix raises on purpose.
@@ -16,9 +19,16 @@ class MtpfixError(Exception):
     exit_code: ClassVar[int] = 2
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = _safe(message)
+        self.remedy = _safe(remedy)
+        super().__init__(self.message)
+
+
+def _safe(text: str) -> str:
+    """One line to print, whatever names from a file are in it."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 4 :]}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class UsageError(MtpfixError):
