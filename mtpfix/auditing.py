@@ -16,6 +16,9 @@ from mtpfix.model import Finding, ModelInfo, Platform, Report, Target
 JOBS = 8
 """Targets that are read side by side."""
 
+LONGEST_LIST = 10_000_000
+"""Bytes of the longest list of targets."""
+
 WORST = (2, 4, 1, 3, 0)
 """Exit codes from the worst to the best: what could not be read, before what is wrong."""
 
@@ -113,12 +116,18 @@ def from_file(path: Path) -> tuple[str, ...]:
         UsageError: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # a device may never end
+            text = file.read(LONGEST_LIST + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(
             f"{str(path)!r:.120}: cannot be read ({why})", "give a file with one target a line"
         ) from None
+    if len(text) > LONGEST_LIST:
+        raise UsageError(
+            f"{str(path)!r:.120}: more than {LONGEST_LIST} characters",
+            "split it into several files",
+        )
     lines = (line.strip() for line in text.splitlines())
     return tuple(line for line in lines if line and not line.startswith("#"))
 

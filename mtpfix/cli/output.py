@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from mtpfix.errors import MtpfixError, WriteError
+from mtpfix.errors import MtpfixError, UsageError, WriteError
 from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert
 
 ColorWish = Literal["auto", "always", "never"]
@@ -78,11 +78,13 @@ def emit(text: str, file: Path | None = None) -> None:
     """Writes the result, byte for byte: to `file`, or to stdout.
 
     Raises:
+        UsageError: the file is one that a checkpoint is made of.
         WriteError: the file cannot be written.
     """
     if file is None:
         _put(sys.stdout, text)
         return
+    _refuse_checkpoint(file)
     try:
         file.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
@@ -90,6 +92,18 @@ def emit(text: str, file: Path | None = None) -> None:
             f"{inert(str(file))}: cannot be written ({error.strerror})",
             "give --output-file a path that you may write to",
         ) from error
+
+
+def _refuse_checkpoint(file: Path) -> None:
+    """A slip of `--output-file` must not cost what took days to make."""
+    from mtpfix.checkpoint.load import CONFIGS  # noqa: PLC0415 - only where a file is written
+
+    ends = (".safetensors", ".safetensors.index.json")
+    if file.exists() and (file.name in CONFIGS or file.name.endswith(ends)):
+        raise UsageError(
+            f"{inert(str(file))}: a file of a checkpoint, which a report would replace",
+            "give --output-file another name",
+        )
 
 
 def open_closed_streams() -> None:

@@ -101,6 +101,12 @@ def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
             from_file(tmp_path / name)
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device of POSIX")
+def test_a_list_that_never_ends() -> None:
+    with pytest.raises(UsageError, match="more than"):
+        from_file(Path("/dev/zero"))
+
+
 def test_a_revision_belongs_to_one_target(
     many: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

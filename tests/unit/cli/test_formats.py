@@ -73,6 +73,19 @@ def test_a_file_that_cannot_be_written_is_an_error(run: Run, folder: Folder) -> 
     assert "cannot be written" in ran.err
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("option", ["--output-file", "--also"])
+def test_no_report_replaces_a_file_of_a_checkpoint(
+    run: Run, folder: Folder, name: str, option: str
+) -> None:
+    before = folder.bytes()
+    path = folder.path / name
+    ran = run("check", folder, option, f"json={path}" if option == "--also" else path)
+    assert ran.code == 2
+    assert "a file of a checkpoint" in ran.err
+    assert folder.bytes() == before
+
+
 def test_a_repair_as_the_text_of_a_pull_request(run: Run, folder: Folder) -> None:
     ran = run("rewrite", folder, "--vllm", "0.32", "--vllm", "0.33", "--format", "markdown")
     assert ran.code == 1
