@@ -59,8 +59,7 @@ def test_it_goes_by_what_an_override_has_put_in_memory(plugin: Server, tmp_path:
     assert outcome(answer).startswith("clean")
 
 
-@pytest.mark.parametrize("value", ["1", "yes"])
-def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path, value: str) -> None:
+def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path) -> None:
     """As far as the configuration: what follows is handed on, and takes half a minute."""
     plugged.servable(tmp_path / "model")
     code = (
@@ -72,7 +71,7 @@ def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path, value: str) 
         ").create_engine_config()\n"
     )
     path = plugged.pythonpath(tmp_path / "plugin")
-    env = {**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": value}
+    env = {**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": "1"}
     ran = subprocess.run(
         [python, "-c", code, tmp_path / "model"],
         env=env,
@@ -82,5 +81,5 @@ def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path, value: str) 
     )
     lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "mtpfix: " in line]
     assert len(lines) == 1
-    assert ("repaired in memory: 4 modules mended" in lines[0]) == (value == "1")
-    assert ("WARNING" in lines[0]) == (value != "1")
+    assert " INFO " in lines[0]
+    assert "repaired in memory: 4 modules mended" in lines[0]
