@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bench import runs
 from bench.runs import Contender
-from tools import plugged
 
 ALONE = "vLLM alone"
 
@@ -20,6 +19,9 @@ def start(where: Path, rounds: int, python: str) -> str:
         rounds: starts of each contender.
         python: interpreter of an environment with vLLM that mtpfix is not installed in.
     """
+    # It imports torch, and what this process holds would count as the peak of its children.
+    from tools import plugged  # noqa: PLC0415
+
     model = where / "servable"
     if not model.exists():
         plugged.servable(model)
