@@ -117,15 +117,17 @@ def from_file(path: Path) -> tuple[str, ...]:
     """
     try:
         with path.open("rb") as file:  # a device may never end
-            text = file.read(LONGEST_LIST + 1).decode()
+            raw = file.read(LONGEST_LIST + 1)
+        # Counted before it is decoded: a list of long characters must not be cut in silence.
+        text = raw.decode() if len(raw) <= LONGEST_LIST else None
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(
             f"{str(path)!r:.120}: cannot be read ({why})", "give a file with one target a line"
         ) from None
-    if len(text) > LONGEST_LIST:
+    if text is None:
         raise UsageError(
-            f"{str(path)!r:.120}: more than {LONGEST_LIST} characters",
+            f"{str(path)!r:.120}: more than {LONGEST_LIST} bytes",
             "split it into several files",
         )
     lines = (line.strip() for line in text.splitlines())
