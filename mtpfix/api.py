@@ -81,6 +81,7 @@ def inspect(
     vllm: Iterable[str] = NEWEST,
     platforms: Iterable[Platform] = ("cuda",),
     trunk: bool = False,
+    draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
@@ -93,6 +94,8 @@ def inspect(
         vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`.
         platforms: the platforms to judge for.
         trunk: whether every trunk module is reported, or only those that matter.
+        draft: what `"model"` in `--speculative-config` names, a target too: the MTP block is
+            loaded from there. None: from `target`.
         revision: branch, tag, commit or `refs/pr/N` of a repo.
         token: what to log in to the Hub with; None: what the environment or
             `hf auth login` says.
@@ -104,8 +107,22 @@ def inspect(
         UsageError: `vllm` or `platforms` is empty, or names what is no release.
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
-    opened = open_target(targets.opened(target, revision, token), trunk=trunk)
+    opened = read(target, draft, revision, token, trunk=trunk)
     return judgement.report(opened, vllm=listed(vllm), platforms=listed(platforms), trunk=trunk)
+
+
+def read(
+    target: str | Path,
+    draft: str | Path | None,
+    revision: str | None,
+    token: str | None,
+    *,
+    trunk: bool = False,
+) -> Opened:
+    """A target and, where it comes from elsewhere, its draft; see `inspect`."""
+    source = targets.opened(target, revision, token)
+    beside = None if draft is None else targets.opened(draft, None, token)
+    return open_target(source, trunk=trunk, draft=beside)
 
 
 def check(
@@ -113,6 +130,7 @@ def check(
     *,
     vllm: Iterable[str] = NEWEST,
     platforms: Iterable[Platform] = ("cuda",),
+    draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
@@ -122,6 +140,7 @@ def check(
         target: as for `inspect`.
         vllm: the releases that it must be right for.
         platforms: the platforms that it must be right for.
+        draft: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -132,7 +151,9 @@ def check(
     Raises:
         MtpfixError: as for `inspect`.
     """
-    return inspect(target, vllm=vllm, platforms=platforms, revision=revision, token=token)
+    return inspect(
+        target, vllm=vllm, platforms=platforms, draft=draft, revision=revision, token=token
+    )
 
 
 def plan(
@@ -141,6 +162,7 @@ def plan(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Repair:
@@ -151,6 +173,7 @@ def plan(
         vllm: the releases that the repair must be right for.
         platforms: the platforms that it must be right for.
         options: what may be changed.
+        draft: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -162,7 +185,7 @@ def plan(
         UnknownError: the family, the method or a release is not covered.
         MtpfixError: the target cannot be read.
     """
-    opened = open_target(targets.opened(target, revision, token))
+    opened = read(target, draft, revision, token)
     return planned(opened, listed(vllm), listed(platforms), options)
 
 
@@ -202,6 +225,7 @@ def rewrite(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    draft: str | Path | None = None,
     output: Path | None = None,
     backup: bool = True,
 ) -> Repair:
@@ -212,6 +236,7 @@ def rewrite(
         vllm: the releases that the repair must be right for.
         platforms: the platforms that it must be right for.
         options: what may be changed.
+        draft: as for `inspect`; nothing is written there.
         output: where to make a new folder of links with the repaired JSON; None: in place.
         backup: keep the old file beside the new one.
 
@@ -231,7 +256,7 @@ def rewrite(
         )
     if output is None:
         write.tidy(Path(target))
-    made = plan(target, vllm=vllm, platforms=platforms, options=options)
+    made = plan(target, vllm=vllm, platforms=platforms, options=options, draft=draft)
     granted(made)
     if output is not None:
         old, new = ({name: pair[i] for name, pair in made.files.items()} for i in (0, 1))
@@ -317,6 +342,7 @@ def override(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Override:
@@ -332,6 +358,7 @@ def override(
         vllm: the releases that the value must be right for.
         platforms: the platforms that it must be right for.
         options: what may be changed.
+        draft: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -340,7 +367,7 @@ def override(
         RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
-    opened = open_target(targets.opened(target, revision, token))
+    opened = read(target, draft, revision, token)
     releases, places = listed(vllm), listed(platforms)
     made = planned(opened, releases, places, options)
     if made.plan.refused is not None:

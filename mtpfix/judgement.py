@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from mtpfix import rules
+from mtpfix.checkpoint import strict
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
@@ -38,7 +39,8 @@ def cases(
     """One case for each selected release and platform.
 
     Raises:
-        UnknownError: a release is not covered, or the configuration does not fit the policy.
+        UnknownError: a release is not covered, the configuration does not fit the policy, or a
+            draft from elsewhere goes by metadata of its own.
     """
     found: list[Case] = []
     places = policy.known_platforms(known, platforms)
@@ -47,6 +49,11 @@ def cases(
             context = names.context(known, opened.config, release, platform, opened.dialect)
             context = names.drafting(known, context, opened.listing.shards)
             names.counts(known, context)
+            if opened.draft and known.pick("own_config", context) is not None:
+                raise UnknownError(
+                    f"vLLM {release} builds this draft by the metadata of its own checkpoint",
+                    f"judge {strict.shown(opened.draft.name)} by itself",
+                )
             found.append(Case(known, context, opened.inventory))
     return tuple(found)
 
@@ -102,6 +109,7 @@ def report(
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
         notes=(_NO_MTP,) if none else (),
+        draft=opened.draft,
     )
 
 
@@ -193,7 +201,17 @@ def _nothing_to_judge(opened: Opened) -> Report:
     notes: tuple[str, ...] = () if found else (_NO_METADATA,)
     notes += (_BESIDE.format(file=beside[0]),) if beside else ()
     code = exit_code(found, ())
-    return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
+    return Report(
+        target=opened.listing.target,
+        model=_model(opened),
+        method=None,
+        quant_files=(),
+        engines=(),
+        findings=found,
+        exit_code=code,
+        notes=notes,
+        draft=opened.draft,
+    )
 
 
 def _unannounced(opened: Opened) -> Iterator[Finding]:
@@ -227,7 +245,15 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
     )
     notes = ("there is no MTP block: nothing to judge",)
     return Report(
-        opened.listing.target, _model(opened), opened.method, (), (), (found,), 0, notes=notes
+        target=opened.listing.target,
+        model=_model(opened),
+        method=opened.method,
+        quant_files=(),
+        engines=(),
+        findings=(found,),
+        exit_code=0,
+        notes=notes,
+        draft=opened.draft,
     )
 
 
@@ -243,6 +269,7 @@ def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
         engines=(),
         findings=findings,
         exit_code=exit_code(about_files, ()) or UnknownError.exit_code,
+        draft=opened.draft,
     )
 
 

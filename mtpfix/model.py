@@ -419,3 +419,5 @@ class Report:
     """File and JSON pointer -> line, for every entry that decided something."""
     notes: tuple[str, ...] = ()
     """Plain remarks for a person, such as "there is nothing to judge"."""
+    draft: Target | None = None
+    """What the MTP block is loaded from, if not from the target."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtpfix import targets
-from mtpfix.api import ALL, Repair, granted, listed, planned
+from mtpfix.api import ALL, Repair, granted, listed, planned, read
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import PLATFORMS, Platform
-from mtpfix.opened import open_target
 from mtpfix.repair.plan import Options
 
 
@@ -61,6 +60,7 @@ def push(
     vllm: Iterable[str] = ALL,
     platforms: Iterable[Platform] = PLATFORMS,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
     wish: Push = Push(),
@@ -72,6 +72,7 @@ def push(
         vllm: the releases that the repair must be right for.
         platforms: the platforms that it must be right for.
         options: what may be changed.
+        draft: as for `inspect`; nothing is pushed there.
         revision: branch or `refs/pr/N` that is judged and written to; None: main.
         token: what to log in with; None: what the environment or `hf auth login` says.
         wish: how it is pushed.
@@ -87,18 +88,20 @@ def push(
     repo = there.repo or wish.repo_id
     if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
         raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
-    source = targets.opened(target, revision if there.path is None else None, token)
-    made = planned(open_target(source), listed(vllm), listed(platforms), options)
+    opened = read(target, draft, revision if there.path is None else None, token)
+    made = planned(opened, listed(vllm), listed(platforms), options)
     granted(made)
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
         return Pushed(made, repo)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
+    judged = opened.listing.target
     if there.path is not None:
         source = targets.opened(f"hf://{repo}", revision, token)
         _refuse_other(source, made)
-    commit = source.target().revision or ""
+        judged = source.target()
+    commit = judged.revision or ""
     branch = (there.revision if there.path is None else revision) or publish.MAIN
     goal = publish.Goal(
         repo=repo,

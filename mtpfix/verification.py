@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mtpfix import quant, targets
-from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.checkpoint.load import listing, open_shards
-from mtpfix.checkpoint.precision import MISSING, split_name
-from mtpfix.checkpoint.source import LocalSource, Source
-from mtpfix.engines.vllm import live, names, outcome, policy
+from mtpfix import targets
+from mtpfix.api import read
+from mtpfix.checkpoint.load import listing
+from mtpfix.checkpoint.precision import MISSING
+from mtpfix.checkpoint.source import LocalSource
+from mtpfix.engines.vllm import live, names, outcome
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
-from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError
 from mtpfix.model import Built, Decision, Listing, Part, Precision, QuantView
+from mtpfix.opened import Opened, open_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def verify(
     *,
     python: str | None = None,
     timeout: float = 600,
+    draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Verification:
@@ -86,6 +88,7 @@ def verify(
         target: a folder or a repo, as for `inspect`.
         python: path of an interpreter that has vLLM.
         timeout: seconds that vLLM may take to answer.
+        draft: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`; vLLM never sees it.
 
@@ -93,18 +96,22 @@ def verify(
         UnknownError: there is no vLLM, it died, or mtpfix does not know the family.
         MtpfixError: the target cannot be read.
     """
-    source = targets.opened(target, revision, token)
-    found = listing(source)
-    known, view = _known(found)
+    opened = read(target, draft, revision, token)
+    found, (known, view) = opened.listing, _known(opened)
     if found.target.kind == "hub" and reads_headers(view):
         raise UnknownError(
             "under this metadata vLLM reads the weights' headers, which a repo's metadata lack",
             f"hf download {found.target.name} --revision {found.target.revision} --local-dir DIR, "
             "and give DIR",
         )
-    with _folder(found) as folder:
-        answer = live.ask(folder, python=python, tolerant=True, timeout=timeout)
-    return _compared(source, found, known, view, answer)
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder(found))
+        beside = None
+        if draft is not None:
+            theirs = listing(targets.opened(draft, None, token), need_weights=False)
+            beside = stack.enter_context(_folder(theirs))
+        answer = live.ask(folder, python=python, tolerant=True, timeout=timeout, draft=beside)
+    return _compared(opened, known, view, answer)
 
 
 def compared(target: str | Path, answer: live.Answer) -> Verification:
@@ -114,30 +121,26 @@ def compared(target: str | Path, answer: live.Answer) -> Verification:
         UnknownError: mtpfix does not know the family.
         MtpfixError: the folder cannot be read.
     """
-    source = LocalSource(target)
-    found = listing(source)
-    return _compared(source, found, *_known(found), answer)
+    opened = open_target(LocalSource(target))
+    return _compared(opened, *_known(opened), answer)
 
 
-def _known(found: Listing) -> tuple[Policy, QuantView]:
+def _known(opened: Opened) -> tuple[Policy, QuantView]:
     """The policy of a family and the metadata; both are needed in order to compare."""
-    config, place = found.configs["config.json"].value, quant.find(found.configs)
-    family = policy.recognise(config) if isinstance(config, dict) else None
-    if family is None or place is None:
-        what = "the architecture" if family is None else "the quantization metadata"
+    if opened.unknown is not None:
+        raise opened.unknown
+    if opened.policy is None or opened.view is None:
+        what = "the architecture" if opened.policy is None else "the quantization metadata"
         raise UnknownError(f"nothing to compare: {what} is not known", "see `mtpfix families`")
-    return policy.policy(family), quant.read(place, found.configs)
+    return opened.policy, opened.view
 
 
-def _compared(
-    source: Source, found: Listing, known: Policy, view: QuantView, answer: live.Answer
-) -> Verification:
-    config = found.configs["config.json"].value
+def _compared(opened: Opened, known: Policy, view: QuantView, answer: live.Answer) -> Verification:
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    context = names.context(known, config, release, "cuda", view.method)
-    context = names.drafting(known, context, found.shards)
-    case = _case(source, found, known, context, every=reads_headers(view))
+    context = names.context(known, opened.config, release, "cuda", view.method)
+    context = names.drafting(known, context, opened.listing.shards)
+    case = Case(known, context, opened.inventory)
     seen = scanned(view, case.inventory)
     predicted = predict(known, seen, context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
@@ -166,14 +169,6 @@ def _folder(found: Listing) -> Iterator[Path]:
         for name, file in found.configs.items():
             (Path(made) / Path(name).name).write_bytes(file.raw)
         yield Path(made)
-
-
-def _case(source: Source, found: Listing, known: Policy, context: Context, *, every: bool) -> Case:
-    """The checkpoint with every header, or with those of the tensors that belong to the draft."""
-    draft = names.modules(known, context, "draft")
-    members = {member for module in draft for member in written_out(module)}
-    wanted = [name for name in found.shards if every or split_name(name)[0] in members]
-    return Case(known, context, Inventory(open_shards(source, found, wanted)))
 
 
 def _rows(answer: live.Answer, predicted: Iterable[Decision], case: Case) -> Iterator[Verified]:

@@ -1,6 +1,6 @@
 """Proves the plugin by loading: a real vLLM alone, with the plugin, and after `mtpfix rewrite`.
 
-    python -m tools.prove_plugin RELEASE... [--home DIR] [--family F]
+    python -m tools.prove_plugin RELEASE... [--home DIR] [--family F] [--pairs]
     python -m tools.prove_plugin --page
 
 Each tiny checkpoint is loaded three times. The plugin must come to what `rewrite` comes to,
@@ -18,13 +18,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mtpfix import api
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import plugged, tiny
 from tools.environments import HOME, Home, releases
-from tools.forge import forge
+from tools.forge import NONE, Mtp, forge
 from tools.prove import drafted, outcome
 
 DATA = Path(__file__).with_name("plugin_proofs.json")
@@ -56,6 +56,19 @@ OTHERS = (
     ("gemma4_assistant", "ct-w4a16", PLAIN),
 )
 """Family, recipe and place: metadata elsewhere, and a draft that is an artifact of its own."""
+Draft = Literal["", "bf16", "quantized"]
+"""Whether the MTP block comes from another checkpoint, and how that stores it."""
+PAIRS: Mapping[str, Sequence[str]] = {
+    "ct-fp8-channel": (
+        *("mimo", "glm4_moe", "deepseek_v3", "deepseek_v4"),
+        *("qwen3_next", "qwen3_5", "ernie4_5_moe", "exaone_moe"),
+    ),
+    "ct-w4a16": ("glm4_moe_lite",),
+    "fp8-block": ("mimo",),
+    "modelopt-nvfp4": ("mimo", "qwen3_5"),
+    "quark-fp8": ("glm4_moe",),
+}
+"""By recipe of the target: the families whose MTP block comes from another checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,7 @@ class Proof:
 
     Attributes:
         place: where its metadata stands.
+        draft: as `Draft` has it.
         alone, plugin, rewrite: what vLLM did, in a few words.
         entries: those that `rewrite` added.
         mends: whether mtpfix says that the draft is right with them; else vLLM is left alone.
@@ -82,10 +96,17 @@ class Proof:
     mends: bool
     parameters: int
     differences: tuple[str, ...]
+    draft: Draft = ""
 
 
 def prove(
-    servers: tuple[Server, Server], family: str, scheme: str, place: str, folder: Path
+    servers: tuple[Server, Server],
+    family: str,
+    scheme: str,
+    place: str,
+    folder: Path,
+    *,
+    draft: Draft = "",
 ) -> Proof:
     """Makes one checkpoint in `folder` and loads it three times.
 
@@ -95,15 +116,18 @@ def prove(
         scheme: quantization of the trunk; the MTP block is BF16.
         place: where the metadata stands.
         folder: an empty folder.
+        draft: whether the MTP block comes from another checkpoint.
     """
     plain, with_plugin = servers
-    forge(family, folder, scheme, variant=tiny.variant(family, scheme))
-    moved(folder / "config.json", place)
     release = plain.about["vllm"].split("+")[0]
-    alone = plain.ask(folder, load=True)
-    plugin = with_plugin.ask(folder, load=True)
-    made = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
-    rewrite = plain.ask(folder, load=True)
+    other = pair(family, scheme, folder, draft, release) if draft else None
+    if other is None:
+        forge(family, folder, scheme, variant=tiny.variant(family, scheme))
+    moved(folder / "config.json", place)
+    alone = plain.ask(folder, load=True, draft=other)
+    plugin = with_plugin.ask(folder, load=True, draft=other)
+    made = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, draft=other)
+    rewrite = plain.ask(folder, load=True, draft=other)
     mends = made.after.engines[0].outcome == "clean"
     due = rewrite if mends else alone
     return Proof(
@@ -118,7 +142,31 @@ def prove(
         mends=mends,
         parameters=len(due.load.digests) if due.load else 0,
         differences=tuple(differences(plugin, due)),
+        draft=draft,
     )
+
+
+def pair(family: str, scheme: str, folder: Path, draft: Draft, release: str) -> Path:
+    """Makes a target without an MTP block in `folder`, and its draft beside it.
+
+    What the target says is right for the MTP block that was cut off: the draft has another.
+
+    Returns:
+        The folder of the draft.
+    """
+    variant = tiny.variant(family, scheme)
+    other = folder.with_name(f"{folder.name}-draft")
+    own: Mtp = "bf16" if draft == "quantized" else "quantized"
+    forge(family, folder, scheme, variant=variant, mtp=own, shards=2)
+    api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+    forge(family, other, NONE if draft == "bf16" else scheme, variant=variant, mtp="quantized")
+    index = folder / "model.safetensors.index.json"
+    table = json.loads(index.read_text(encoding="utf-8"))
+    last = max(table["weight_map"].values())
+    table["weight_map"] = {n: s for n, s in table["weight_map"].items() if s != last}
+    index.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    (folder / last).unlink()
+    return other
 
 
 def moved(file: Path, place: str) -> None:
@@ -146,16 +194,21 @@ def differences(one: Answer, other: Answer) -> Iterator[str]:
         yield from (part for part in parts if getattr(one.load, part) != getattr(other.load, part))
 
 
-def cases(release: str) -> Iterator[tuple[str, str, str]]:
-    """Family, recipe and place of everything that a release can be asked about."""
-    plain = ((family, scheme, PLAIN) for scheme, families in CASES.items() for family in families)
-    for case in (*plain, *OTHERS):
-        if drafted(case[0], release) and case[1] not in tiny.unfit(case[0]):
-            yield case
+def cases(release: str) -> Iterator[tuple[str, str, str, Draft]]:
+    """Family, recipe, place and draft of everything that a release can be asked about."""
+    plain = [(family, scheme, PLAIN) for scheme, families in CASES.items() for family in families]
+    pairs = [(family, scheme, PLAIN) for scheme, families in PAIRS.items() for family in families]
+    drafts: tuple[tuple[Draft, ...], ...] = (("",), ("bf16", "quantized"))
+    for found, ways in zip(([*plain, *OTHERS], pairs), drafts, strict=True):
+        for case in found:
+            if drafted(case[0], release) and case[1] not in tiny.unfit(case[0]):
+                yield from ((*case, draft) for draft in ways)
 
 
-def run(release: str, home: Home, families: Sequence[str]) -> Iterator[Proof]:
-    """Proves everything under one release."""
+def run(
+    release: str, home: Home, families: Sequence[str], *, pairs: bool = False
+) -> Iterator[Proof]:
+    """Proves everything under one release, or only what has its draft elsewhere."""
     where = home.place(release)
     with tempfile.TemporaryDirectory() as scratch:
         path = plugged.pythonpath(Path(scratch, "plugin"), where.pythonpath)
@@ -165,10 +218,10 @@ def run(release: str, home: Home, families: Sequence[str]) -> Iterator[Proof]:
         asked = {**seed, "MTPFIX_VLLM": "1"}
         plugin = Server(python=where.python, pythonpath=path, variables=asked)
         with plain, plugin:
-            for number, (family, scheme, place) in enumerate(cases(release)):
-                if not families or family in families:
+            for number, (family, scheme, place, draft) in enumerate(cases(release)):
+                if (not families or family in families) and (draft or not pairs):
                     folder = Path(scratch, str(number))
-                    yield prove((plain, plugin), family, scheme, place, folder)
+                    yield prove((plain, plugin), family, scheme, place, folder, draft=draft)
 
 
 # --- data and page -----------------------------------------------------------------
@@ -185,9 +238,9 @@ def proofs() -> list[Proof]:
 
 def keep(new: Sequence[Proof]) -> None:
     """Keeps proofs, in the place of older ones of the same cases."""
-    found = {(p.release, p.family, p.scheme, p.place): p for p in (*proofs(), *new)}
     order = {release: number for number, release in enumerate(releases())}
-    rows = sorted(found.values(), key=lambda p: (order[p.release], p.scheme, p.family, p.place))
+    found = {(order[p.release], p.scheme, p.family, p.place, p.draft): p for p in (*proofs(), *new)}
+    rows = [found[key] for key in sorted(found)]
     text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
     DATA.write_text(f"{text}\n", encoding="utf-8")
 
@@ -202,7 +255,18 @@ the entries as vLLM has mapped them, in exceptions, and in every parameter of th
 Where mtpfix says that no metadata makes the draft right, the plugin leaves vLLM alone, and *equal*
 means: to vLLM alone.
 
+A draft is *inside* the checkpoint, in BF16, or *elsewhere*: in a checkpoint of its own that
+`--speculative-config` names, in BF16 where the target's list speaks of a quantized one, or
+quantized by the same recipe where that speaks of one in BF16. The third load is then that after
+`mtpfix rewrite --draft`.
+
 """
+
+
+COLUMNS = (
+    *("family", "scheme", "metadata in", "draft"),
+    *("alone", "with the plugin", "parameters", "equal"),
+)
 
 
 def page(found: Sequence[Proof]) -> str:
@@ -221,8 +285,8 @@ def page(found: Sequence[Proof]) -> str:
     for release in under:
         parts += [
             f"\n## vLLM {release}\n\n",
-            "| family | scheme | metadata in | alone | with the plugin | parameters | equal |\n",
-            "|---|---|---|---|---|---|---|\n",
+            f"| {' | '.join(COLUMNS)} |\n",
+            f"|{'---|' * len(COLUMNS)}\n",
             *(_row(p) for p in found if p.release == release),
         ]
     return "".join(parts)
@@ -230,7 +294,8 @@ def page(found: Sequence[Proof]) -> str:
 
 def _row(p: Proof) -> str:
     equal = f"no: {', '.join(p.differences)}" if p.differences else "yes"
-    cells = (p.family, p.scheme, p.place, p.alone, p.plugin, str(p.parameters), equal)
+    draft = f"elsewhere, {p.draft}" if p.draft else "inside"
+    cells = (p.family, p.scheme, p.place, draft, p.alone, p.plugin, str(p.parameters), equal)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
@@ -240,15 +305,17 @@ def main() -> int:
     parser.add_argument("release", nargs="*", help=", ".join(releases()))
     parser.add_argument("--home", type=Path, default=HOME)
     parser.add_argument("--family", action="append", default=[], choices=tiny.families())
+    parser.add_argument("--pairs", action="store_true", help="drafts from elsewhere alone")
     parser.add_argument("--page", action="store_true", help="write the page and nothing else")
     args = parser.parse_args()
     failed = False
     for release in args.release:
-        for proof in run(release, Home(args.home), args.family):
+        for proof in run(release, Home(args.home), args.family, pairs=args.pairs):
             keep([proof])
             failed |= bool(proof.differences)
             print(
-                f"{release} {proof.family} {proof.scheme} {proof.place}: {proof.alone} -> "
+                f"{release} {proof.family} {proof.scheme} {proof.place} {proof.draft}: "
+                f"{proof.alone} -> "
                 f"{proof.plugin}; differs: {', '.join(proof.differences) or 'nothing'}",
                 flush=True,
             )

@@ -78,6 +78,7 @@ def verify(
             "--timeout", metavar="SECONDS", min=1, help="How long vLLM may take to answer."
         ),
     ] = 600,
+    draft: options.Draft = None,
     revision: options.Revision = None,
     token: options.Token = None,
     output_format: options.FormatOption = Format.text,
@@ -93,7 +94,9 @@ def verify(
     from mtpfix.verification import verify as ask
 
     with output.working("asking vLLM, which takes some seconds"):
-        answer = ask(target, python=python, timeout=timeout, revision=revision, token=token)
+        answer = ask(
+            target, python=python, timeout=timeout, draft=draft, revision=revision, token=token
+        )
     if output_format is Format.json:
         text = renderer.json(answer, target)
     else:

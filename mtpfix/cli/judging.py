@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from mtpfix.model import Report
 
 
-class Login(NamedTuple):
-    """How a repo of the Hub is reached."""
+class Way(NamedTuple):
+    """How a target is reached, and its draft."""
 
+    draft: str | None
     revision: str | None
     token: str | None
 
@@ -31,6 +32,7 @@ def inspect(
     platform: options.PlatformCuda = None,
     *,
     trunk: options.Trunk = False,
+    draft: options.Draft = None,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -49,7 +51,7 @@ def inspect(
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
     trunk = trunk or output_format is ReportFormat.html
-    report = _judged(target, Login(revision, token), vllm, platform, wish, trunk=trunk)
+    report = _judged(target, Way(draft, revision, token), vllm, platform, wish, trunk=trunk)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
@@ -63,6 +65,7 @@ def check(
     from_file: options.FromFile = None,
     org: options.Owner = None,
     jobs: options.Jobs = 8,
+    draft: options.Draft = None,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -84,7 +87,7 @@ def check(
     many = from_file is not None or org is not None or len(targets or ()) > 1
     if not many:
         target = targets[0] if targets else "."
-        report = _judged(target, Login(revision, token), vllm, platform, wish)
+        report = _judged(target, Way(draft, revision, token), vllm, platform, wish)
         person = partial(_text, verbose=True) if verbose else _brief
         rendering.emit(
             report, person, form=output_format, file=output_file, color=color, also=copies
@@ -92,6 +95,8 @@ def check(
         raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
     if revision is not None:
         raise UsageError("--revision is for one target", "give org/name@revision")
+    if draft is not None:
+        raise UsageError("--draft is for one target", "check each target with its own draft")
     every = auditing.gathered(targets, from_file, org, token)
     rows = auditing.audited(every, vllm, platform, wish, token=token, jobs=jobs)
     auditing.emit(rows, form=output_format, file=output_file, color=color, also=copies)
@@ -100,7 +105,7 @@ def check(
 
 def _judged(
     target: str,
-    login: Login,
+    way: Way,
     vllm: Sequence[str] | None,
     platform: Iterable[PlatformChoice] | None,
     wish: gate.Wish,
@@ -116,8 +121,9 @@ def _judged(
             vllm=options.releases(vllm, "newest"),
             platforms=options.platforms(platform, "cuda"),
             trunk=trunk,
-            revision=login.revision,
-            token=login.token,
+            draft=way.draft,
+            revision=way.revision,
+            token=way.token,
         )
     return gate.gated(report, wish)
 

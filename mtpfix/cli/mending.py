@@ -4,7 +4,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -71,6 +71,7 @@ def rewrite(
     ] = False,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
+    draft: options.Draft = None,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -95,11 +96,12 @@ def rewrite(
         vllm=options.releases(vllm, "all"),
         platforms=options.platforms(platform),
         options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+        draft=draft,
         revision=revision,
         token=token,
     )
     wish = gate.wish(select, ignore, fail_on.value)
-    command = _command(target, vllm, chosen["platforms"])
+    command = _command(target, vllm, chosen)
 
     def describe(made: "Repair") -> str:
         return change.render(_outcome(made, way, wish), command)
@@ -147,6 +149,7 @@ class _Chosen(TypedDict):
     vllm: tuple[str, ...]
     platforms: tuple["Platform", ...]
     options: "Options"
+    draft: str | None
     revision: str | None
     token: str | None
 
@@ -180,18 +183,20 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> tuple["Repair", "Pushed | 
         vllm=chosen["vllm"],
         platforms=chosen["platforms"],
         options=chosen["options"],
+        draft=chosen["draft"],
         output=way.output,
         backup=way.backup,
     )
     return made, None
 
 
-def _command(target: str, vllm: Iterable[str] | None, places: Sequence["Platform"]) -> str:
+def _command(target: str, vllm: Iterable[str] | None, chosen: _Chosen) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
+    words += ["--draft", chosen["draft"]] if chosen["draft"] else []
     words += [word for release in vllm or () for word in ("--vllm", release)]
-    if tuple(places) != options.platforms(None):
-        words += [word for platform in places for word in ("--platform", platform)]
+    if chosen["platforms"] != options.platforms(None):
+        words += [word for platform in chosen["platforms"] for word in ("--platform", platform)]
     return shlex.join(words)
 
 
@@ -218,6 +223,7 @@ def override(
     *,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
+    draft: options.Draft = None,
     revision: options.Revision = None,
     token: options.Token = None,
     output_format: options.FormatOption = Format.text,
@@ -237,6 +243,7 @@ def override(
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform),
             options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+            draft=draft,
             revision=revision,
             token=token,
         )

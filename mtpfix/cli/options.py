@@ -128,6 +128,14 @@ Revision = Annotated[
     str | None,
     option("--revision", metavar="REV", help="Branch, tag, commit or refs/pr/N of a Hub repo."),
 ]
+Draft = Annotated[
+    str | None,
+    option(
+        "--draft",
+        metavar="TARGET",
+        help="What the MTP block is loaded from, where --speculative-config names a model.",
+    ),
+]
 Token = Annotated[
     str | None,
     option("--token", metavar="TOKEN", help="Hub login.  [default: HF_TOKEN, or hf auth login]"),

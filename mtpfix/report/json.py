@@ -19,6 +19,7 @@ from mtpfix.model import (
     ModelInfo,
     ModuleReport,
     Report,
+    Target,
     Where,
 )
 from mtpfix.report.safe import inert_json
@@ -46,11 +47,8 @@ def view(report: Report) -> _View:
     return {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
-        "target": {
-            "kind": report.target.kind,
-            "name": report.target.name,
-            "revision": report.target.revision,
-        },
+        "target": _target(report.target),
+        "draft": None if report.draft is None else _target(report.draft),
         "model": _model(report.model),
         "quantization": {"method": report.method, "files": list(report.quant_files)},
         "engines": [_engine(engine) for engine in report.engines],
@@ -58,6 +56,10 @@ def view(report: Report) -> _View:
         "notes": list(report.notes),
         "exit_code": report.exit_code,
     }
+
+
+def _target(target: Target) -> _View:
+    return {"kind": target.kind, "name": target.name, "revision": target.revision}
 
 
 def _model(model: ModelInfo) -> _View:

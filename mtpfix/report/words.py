@@ -169,6 +169,8 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "family", f"{family} ({inert(classes)})" if classes else family
     if model.num_hidden_layers is not None or model.mtp_layers is not None:
         yield "layers", _layers(report)
+    if report.draft is not None:
+        yield "draft", f"from {inert(report.draft.name)}"
     files = ", ".join(inert(file) for file in report.quant_files)
     method = inert(report.method) if report.method else "none"
     yield "quantization", f"{method} in {files}" if files else method
@@ -245,6 +247,8 @@ def next_command(report: Report) -> tuple[str, str] | None:
     """The command that helps next and what it does; None where nothing is left to do."""
     name = inert(report.target.name)
     target = "" if name == "." else f" {shlex.quote(name)}"
+    if report.draft is not None:
+        target += f" --draft {shlex.quote(inert(report.draft.name))}"
     fixable = [finding for finding in report.findings if mendable(finding)]
     if fixable:
         leave = " --repair-trunk" if all(map(_needs_leave, fixable)) else ""

@@ -149,10 +149,11 @@ def _apply(config: Any, verdict: Verdict, new: Metadata) -> None:
         get_quantization_config,
     )
 
-    models = [config.speculative_config.draft_model_config]
-    if not verdict.draft_alone:
-        models.append(config.model_config)
-    models = [model for model in models if _metadata(model) == verdict.old]
+    known = {
+        "target": config.model_config,
+        "draft": config.speculative_config.draft_model_config,
+    }
+    models = [known[name] for name in verdict.models if _metadata(known[name]) == verdict.old]
     value = dict(new.value)
     for model in models:
         get_quantization_config(model.quantization).from_config(copy.deepcopy(value))

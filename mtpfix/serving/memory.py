@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from mtpfix import api, judgement, quant, targets
 from mtpfix.checkpoint import strict
@@ -27,6 +28,8 @@ from mtpfix.report.safe import PROSE_LIMIT, inert
 
 SHOWN = 3
 """Entries that a line names."""
+
+Model = Literal["target", "draft"]
 
 TOP = "/quantization_config"
 """Where vLLM looks first, and where it puts what it reads from another file."""
@@ -81,6 +84,13 @@ class Served:
         return Path(self.name).is_dir()
 
     @property
+    def given(self) -> str:
+        """How it is given to mtpfix."""
+        if self.local:
+            return self.name
+        return f"hf://{self.name}" + (f"@{self.revision}" if self.revision else "")
+
+    @property
     def where(self) -> tuple[str, str | None]:
         """What tells one artifact from another; a folder has many names, and no revisions."""
         return (str(Path(self.name).resolve()), None) if self.local else (self.name, self.revision)
@@ -95,14 +105,14 @@ class Verdict:
         metadata: what must stand in memory; None: nothing is to change.
         old: what stands there now.
         left: whether something stays wrong that no metadata can mend.
-        draft_alone: whether it is the draft's own artifact, and no matter of the target's.
+        models: those whose metadata this is about.
     """
 
     said: str
     metadata: Metadata | None = None
     old: Metadata | None = None
     left: bool = False
-    draft_alone: bool = False
+    models: tuple[Model, ...] = ("target", "draft")
 
 
 def unjudged(why: str) -> UnknownError:
@@ -128,15 +138,13 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
             "install a newer mtpfix",
         )
     same = target.where == draft.where
+    models: tuple[Model, ...] = ("target", "draft") if same else ("draft",)
     served = target if same else draft
     opened = open_target(_as_in_memory(served))
     own = _reads_its_own(opened, running)
-    if not same and not own:
-        raise UnknownError(
-            f"the draft is loaded from {inert(draft.name)}, and built by the quantization "
-            f"configuration of {inert(target.name)}: no checkpoint of its own shows both",
-            "serve a checkpoint that holds the MTP block",
-        )
+    if not same and not own:  # then it is built by the target's metadata
+        models, served = ("target",), target
+        opened = open_target(_as_in_memory(target), draft=_source(draft))
     if same and own and draft.metadata != target.metadata:
         raise UnknownError(
             "the draft reads its own copy of the configuration, which differs in memory from the "
@@ -154,8 +162,9 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     api.granted(made)
     repaired = patched(opened, made.files).view
     assert repaired is not None  # noqa: S101 - it was found before the repair
-    said = f"{_mended(made)}. {_for_good(served, running)}"
-    return Verdict(said, _stated(repaired), served.metadata, draft_alone=not same)
+    beside = draft if models == ("target",) else None
+    said = f"{_mended(made)}. {_for_good(served, beside, running)}"
+    return Verdict(said, _stated(repaired), served.metadata, models=models)
 
 
 def _reads_its_own(opened: Opened, running: Running) -> bool:
@@ -240,9 +249,10 @@ def _named(entries: tuple[str, ...]) -> str:
     return ", ".join(inert(entry) for entry in entries[:SHOWN]) + more
 
 
-def _for_good(served: Served, running: Running) -> str:
+def _for_good(served: Served, draft: Served | None, running: Running) -> str:
     """The command that makes the same repair in the artifact."""
-    command = ["mtpfix", "rewrite", served.name if served.local else f"hf://{served.name}"]
+    command = ["mtpfix", "rewrite", served.given]
+    command += [] if draft is None else ["--draft", draft.given]
     command += ["--vllm", running.release, "--platform", running.platform]
     command += ["--write"] if served.local else ["--push-to-hub", "--create-pr"]
     return f"To repair it for good: {inert(shlex.join(command), PROSE_LIMIT)}"
@@ -253,12 +263,17 @@ def _for_good(served: Served, running: Running) -> str:
 
 def _as_in_memory(served: Served) -> Source:
     """The artifact, with a `config.json` that says what vLLM has in memory."""
+    return _Amended(_source(served), served)
+
+
+def _source(served: Served) -> Source:
+    """The files of an artifact."""
     if served.local:
-        return _Amended(LocalSource(served.name), served)
+        return LocalSource(served.name)
     targets.place(f"hf://{served.name}")  # else it comes from somewhere that mtpfix cannot read
     from mtpfix.checkpoint.hub import HubSource  # noqa: PLC0415 - only for a repo
 
-    return _Amended(HubSource(served.name, served.revision, served.token, served.cache), served)
+    return HubSource(served.name, served.revision, served.token, served.cache)
 
 
 class _Amended:

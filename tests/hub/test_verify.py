@@ -64,3 +64,17 @@ def test_a_repo_is_asked_about_by_its_metadata(
     assert (row.disk.state, row.agrees, row.foreseen) == (State.UNQUANTIZED, True, False)
     assert answer == verify(SAMPLE)
     assert set(asked[1]) == {path.name for path in SAMPLE.iterdir()}
+
+
+def test_a_draft_from_elsewhere_is_handed_on(
+    hub: Hub, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[object] = []
+
+    def ask(folder: Path, *, draft: Path | None = None, **_: object) -> live.Answer:
+        found.append(draft)
+        return ANSWER
+
+    monkeypatch.setattr(live, "ask", ask)
+    verify(NAME, token=GOOD_TOKEN, draft=SAMPLE)
+    assert found == [SAMPLE]

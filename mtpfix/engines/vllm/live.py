@@ -144,6 +144,7 @@ def ask(
     tolerant: bool = False,
     pythonpath: str | None = None,
     timeout: float = 600,
+    draft: Path | None = None,
 ) -> Answer:
     """Asks an installed vLLM what it builds for the checkpoint in `folder`.
 
@@ -154,13 +155,14 @@ def ask(
         tolerant: go on after a decision that raises, and hear the others too.
         pythonpath: put in front of the module path of the child.
         timeout: seconds, for the import of vLLM and for the answer.
+        draft: what `"model"` in `--speculative-config` names; None: the folder itself.
 
     Raises:
         TargetError: the folder has no readable `config.json`.
         UnknownError: there is no vLLM to ask, or it gave no answer.
     """
     with Server(python=python, pythonpath=pythonpath, timeout=timeout) as server:
-        return server.ask(folder, load=load, tolerant=tolerant)
+        return server.ask(folder, load=load, tolerant=tolerant, draft=draft)
 
 
 class Server:
@@ -243,6 +245,7 @@ class Server:
         load: bool = False,
         tolerant: bool = False,
         overrides: Mapping[str, Any] | None = None,
+        draft: Path | None = None,
     ) -> Answer:
         """Asks about one folder; see `ask`.
 
@@ -251,6 +254,7 @@ class Server:
             load: as for `ask`.
             tolerant: as for `ask`.
             overrides: what vLLM is given as `--hf-overrides`.
+            draft: as for `ask`.
         """
         check(folder)
         process, scratch = self._running()
@@ -262,6 +266,7 @@ class Server:
             "load": load,
             "tolerant": tolerant,
             "overrides": dict(overrides or {}),
+            "draft": None if draft is None else str(draft.resolve()),
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,11 +125,26 @@ def test_nested_metadata_is_repaired_where_it_stands(folder: Path) -> None:
     assert found.metadata.pointer == "/compression_config"
 
 
-def test_a_draft_from_another_artifact_is_not_guessed_at(folder: Path, tmp_path: Path) -> None:
+def test_a_draft_from_another_artifact_is_mended_in_the_target(
+    folder: Path, tmp_path: Path
+) -> None:
+    """It is built by the target's metadata, whatever its own says."""
     other = tmp_path / "other"
-    folder_again = Path(api.plan(folder, vllm=["0.32.0"]).before.target.name)
-    api.rewrite(folder_again, vllm=["0.32.0"], platforms=["cuda"], output=other)
-    with pytest.raises(UnknownError, match="no checkpoint of its own shows both"):
+    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], output=other)
+    assert judged(served(other), served(folder), RUNNING).metadata is None
+    found = judged(served(folder), served(other), RUNNING)
+    assert found.metadata is not None
+    assert found.models == ("target",)
+    assert found.said.endswith(
+        f"mtpfix rewrite {folder} --draft {other} --vllm 0.32.0 --platform cuda --write"
+    )
+
+
+def test_a_draft_of_another_shape_is_not_guessed_at(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    edited(other, num_hidden_layers=2)
+    with pytest.raises(UnknownError, match="names other modules than the target's"):
         judged(served(folder), served(other), RUNNING)
 
 

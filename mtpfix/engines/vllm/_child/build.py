@@ -84,7 +84,9 @@ def warm() -> None:
             methods.get_quantization_config(name)
 
 
-def answer(folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any]) -> dict[str, Any]:
+def answer(
+    folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any], draft: str | None
+) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
     Args:
@@ -92,8 +94,9 @@ def answer(folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any]
         load: really load the draft.
         tolerant: go on after a decision that raises.
         overrides: what `--hf-overrides` is given.
+        draft: the folder that the draft is loaded from; None: the same.
     """
-    build = Build(folder, load=load, tolerant=tolerant, overrides=overrides)
+    build = Build(folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft)
     build.run()
     return build.answer
 
@@ -106,9 +109,16 @@ class Build:
     """
 
     def __init__(
-        self, folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any]
+        self,
+        folder: str,
+        *,
+        load: bool,
+        tolerant: bool,
+        overrides: dict[str, Any],
+        draft: str | None,
     ) -> None:
         self.folder = folder
+        self.beside = draft or folder
         self.overrides = overrides
         self.load = load
         self.witness = Witness(tolerant=tolerant)
@@ -155,7 +165,7 @@ class Build:
 
         target = stand_in(self.folder) if self.alone else self.folder
         arguments = engine_arguments(
-            target, draft=self.folder, load=self.load, overrides=self.overrides
+            target, draft=self.beside, load=self.load, overrides=self.overrides
         )
         self.config = arguments.create_engine_config()
         self.target = self.config.model_config
