@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from mtpfix import __version__
-from tools.forge import forge
+from tools.forge import Mtp, forge
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,12 +55,37 @@ def pythonpath(folder: Path, behind: str | None = None) -> str:
     return os.pathsep.join(filter(None, (behind, str(ROOT), str(folder))))
 
 
-def servable(folder: Path) -> None:
-    """Makes a tiny MiMo that vLLM can start on a CPU, the MTP block wrong in its metadata."""
-    forge("mimo", folder, "ct-int8")
+def servable(folder: Path, scheme: str = "ct-fp8-channel", mtp: Mtp = "bf16") -> None:
+    """Makes a tiny MiMo that vLLM can start on a CPU, by default with wrong metadata.
+
+    Trunk and draft both go by the last token alone, so that they agree on the next one: each
+    drafted token is accepted where the draft is loaded as it is stored.
+
+    Args:
+        folder: where it is made.
+        scheme: quantization of the trunk.
+        mtp: how the MTP block is stored, which the metadata says nothing about.
+    """
+    forge("mimo", folder, scheme, mtp=mtp)
+    weights = folder / "model.safetensors"
+    save_file(agreeing(load_file(weights)), weights, metadata={"format": "pt"})
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     config["auto_map"] = {"AutoConfig": "configuration_mimo.MiMoConfig"}
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     code = "from transformers import Qwen2Config\n\n\nclass MiMoConfig(Qwen2Config):\n"
     (folder / "configuration_mimo.py").write_text(f'{code}    model_type = "mimo"\n')
+
+
+def agreeing(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors, but no layer adds anything, and the draft takes the token as it is."""
+    found = dict(weights)
+    for name, weight in found.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            found[name] = torch.zeros_like(weight)
+        elif name.endswith("norm.weight"):
+            found[name] = torch.ones_like(weight)
+        elif name.endswith("input_proj.weight"):  # of the hidden state and the token, side by side
+            one = torch.eye(len(weight), dtype=weight.dtype)
+            found[name] = torch.cat([torch.zeros_like(one), one], dim=1)
+    return found

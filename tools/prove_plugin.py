@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from mtpfix import api
 from mtpfix.engines.vllm.live import Answer, Server
-from tools import plugged, tiny
+from tools import plugged, prove_serving, tiny
 from tools.environments import HOME, Home, releases
 from tools.forge import NONE, Mtp, forge
 from tools.prove import drafted, outcome
@@ -289,7 +289,7 @@ def page(found: Sequence[Proof]) -> str:
             f"|{'---|' * len(COLUMNS)}\n",
             *(_row(p) for p in found if p.release == release),
         ]
-    return "".join(parts)
+    return "".join((*parts, prove_serving.page(prove_serving.served())))
 
 
 def _row(p: Proof) -> str:

@@ -55,28 +55,29 @@ def settled(config: Any, way: str) -> str:
 def _verdict(config: Any, speculation: Any) -> Verdict:
     """What is to be said and done about target and draft."""
     target, draft = config.model_config, speculation.draft_model_config
-    load = getattr(speculation, "draft_load_config", None) or config.load_config
-    for reason in _out_of_sight(target, draft, load):
+    load = config.load_config
+    own = getattr(speculation, "draft_load_config", None) or load
+    for reason in _out_of_sight((target, load), (draft, own)):
         raise unjudged(reason)
     return judged(
         _served(target, target.hf_overrides, load),
         # What vLLM itself overrides in a draft makes its architecture that of a draft.
-        _served(draft, {}, load),
+        _served(draft, {}, own),
         Running(_release(), platform()),
     )
 
 
-def _out_of_sight(target: Any, draft: Any, load: Any) -> Iterator[str]:
-    """Why target and draft cannot be judged by the files of an artifact."""
+def _out_of_sight(target: tuple[Any, Any], draft: tuple[Any, Any]) -> Iterator[str]:
+    """Why target and draft, each with how it is loaded, cannot be judged by their files."""
     from vllm import envs  # noqa: PLC0415 - it is there where this runs
 
-    if str(load.load_format) not in LOADED:
-        yield f"load format {inert(str(load.load_format))} reads no safetensors files"
-    if callable(target.hf_overrides):
+    if callable(target[0].hf_overrides):
         yield "hf_overrides is a function, which may change anything"
     if envs.VLLM_USE_MODELSCOPE:
         yield "models come from ModelScope"
-    for model in (target, draft):
+    for model, load in (target, draft):
+        if str(load.load_format) not in LOADED:
+            yield f"load format {inert(str(load.load_format))} reads no safetensors files"
         if str(model.config_format) not in ("auto", "hf"):
             yield f"config format {inert(str(model.config_format))} is not that of config.json"
         if model.hf_config_path not in (None, model.model):

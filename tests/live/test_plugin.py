@@ -17,7 +17,7 @@ from mtpfix.engines.vllm.live import Server
 from tools import plugged
 from tools.forge import forge
 from tools.prove import loading_faults, outcome
-from tools.prove_plugin import BESIDE, PLAIN, prove
+from tools.prove_plugin import BESIDE, PLAIN, Draft, prove
 
 pytestmark = pytest.mark.live
 
@@ -49,6 +49,17 @@ def test_it_comes_to_what_rewrite_comes_to(
     assert proof.differences == ()
 
 
+@pytest.mark.parametrize("draft", ["bf16", "quantized"])
+def test_a_draft_from_elsewhere_is_built_as_it_is_stored(
+    server: Server, plugin: Server, draft: Draft, tmp_path: Path
+) -> None:
+    case = ("glm4_moe", "ct-fp8-channel", PLAIN)
+    proof = prove((server, plugin), *case, tmp_path / "model", draft=draft)
+    assert not proof.alone.startswith("clean")
+    assert proof.plugin.startswith("clean")
+    assert proof.differences == ()
+
+
 def test_it_goes_by_what_an_override_has_put_in_memory(plugin: Server, tmp_path: Path) -> None:
     forged = forge("mimo", tmp_path / "model", "ct-fp8-channel")
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
@@ -59,22 +70,12 @@ def test_it_goes_by_what_an_override_has_put_in_memory(plugin: Server, tmp_path:
     assert outcome(answer).startswith("clean")
 
 
-def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path) -> None:
-    """As far as the configuration: what follows is handed on, and takes half a minute."""
+def test_an_engine_says_it_in_one_line_and_accepts_its_drafts(python: str, tmp_path: Path) -> None:
     plugged.servable(tmp_path / "model")
-    code = (
-        "import sys\n"
-        "from vllm.engine.arg_utils import EngineArgs\n"
-        "EngineArgs(sys.argv[1], skip_tokenizer_init=True, trust_remote_code=True,\n"
-        "    max_model_len=128,\n"
-        "    speculative_config={'method': 'mtp', 'num_speculative_tokens': 1},\n"
-        ").create_engine_config()\n"
-    )
     path = plugged.pythonpath(tmp_path / "plugin")
-    env = {**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": "1"}
     ran = subprocess.run(
-        [python, "-c", code, tmp_path / "model"],
-        env=env,
+        [python, plugged.STARTER, tmp_path / "model", "--tokens", "20"],
+        env={**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -83,3 +84,5 @@ def test_an_engine_says_it_in_one_line(python: str, tmp_path: Path) -> None:
     assert len(lines) == 1
     assert " INFO " in lines[0]
     assert "repaired in memory: 4 modules mended" in lines[0]
+    answer = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))
+    assert answer["accepted"] == answer["drafted"] > 0

@@ -22,6 +22,7 @@ from mtpfix.serving.memory import (
     judged,
     overridden,
 )
+from tools.forge import forge
 
 RUNNING = Running("0.32.0", "cuda")
 STATED: dict[str, Any] = {"quant_method": "fp8", "ignored_layers": ["lm_head"]}
@@ -160,3 +161,11 @@ def test_an_unknown_family_could_not_be_judged(folder: Path) -> None:
     edited(folder, architectures=["NobodyForCausalLM"], model_type="nobody")
     with pytest.raises(UnknownError, match="no policy for this model"):
         judged(served(folder), served(folder), RUNNING)
+
+
+def test_a_quantized_draft_of_an_unquantized_target_is_told(folder: Path, tmp_path: Path) -> None:
+    target = forge("mimo", tmp_path / "target", "none").folder
+    draft = forge("mimo", tmp_path / "draft", "ct-fp8-channel", mtp="quantized").folder
+    found = judged(served(target, method=None), served(draft), RUNNING)
+    assert (found.metadata, found.left) == (None, True)
+    assert found.said.startswith("no metadata is there to be mended: 4 MTP modules are quantized ")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 from mtpfix.engines.vllm import live
+from tools import prove_serving
 from tools.environments import releases
 from tools.prove_plugin import BESIDE, PAGE, Proof, differences, page, proofs
 from tools.schemes import named
@@ -55,3 +57,21 @@ def test_differences_are_told() -> None:
 def test_the_page_tells_of_a_difference() -> None:
     made = Proof("0.32.0", "mimo", "awq", "config.json", "a", "b", "c", (), True, 1, ("digests",))
     assert "| no: digests |" in page([made])
+
+
+def test_what_was_served_is_as_it_should_be() -> None:
+    found = prove_serving.served()
+    assert list(prove_serving.wrong(found)) == []
+    assert {one.by for one in found} == {"LLM", "vllm serve"}
+    assert {one.model for one in found} == set(get_args(prove_serving.Model))
+    assert {one.way for one in found} == set(get_args(prove_serving.Way))
+    assert {one.workers for one in found} == {1, 2}
+
+
+def test_a_draft_that_is_not_accepted_is_told() -> None:
+    found = prove_serving.served()
+    broken = [replace(one, accepted=one.drafted - 1) for one in found if one.way == "plugin"]
+    rest = [one for one in found if one.way != "plugin"]
+    told = list(prove_serving.wrong([*rest, *broken]))
+    assert len(told) == len(broken)
+    assert all("drafted tokens accepted" in line for line in told)
