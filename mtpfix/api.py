@@ -119,10 +119,16 @@ def read(
     *,
     trunk: bool = False,
 ) -> Opened:
-    """A target and, where it comes from elsewhere, its draft; see `inspect`."""
+    """A target and, where it comes from elsewhere, its draft; see `inspect`.
+
+    Raises:
+        MtpfixError: one of the two cannot be read.
+    """
     source = targets.opened(target, revision, token)
-    beside = None if draft is None else targets.opened(draft, None, token)
-    return open_target(source, trunk=trunk, draft=beside)
+    other = None if draft is None else targets.opened(draft, None, token)
+    if other is not None and targets.same(source.target(), other.target()):
+        other = None
+    return open_target(source, trunk=trunk, draft=other)
 
 
 def check(
@@ -331,7 +337,8 @@ def names_of(
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
     folder = path.parent if path.is_file() else target
-    found = listing(targets.opened(folder, revision, token), need_weights=False)
+    source = targets.opened(folder, revision, token)
+    found = listing(source, need_weights=False, need_all=False)
     releases, places = listed(vllm), listed(platforms)
     return advise(config_of(found), vllm=releases, platforms=places, options=options, method=method)
 
@@ -397,5 +404,5 @@ def _deaf(opened: Opened, releases: Sequence[str], places: Sequence[Platform]) -
     """Releases whose draft resolves the quantization metadata anew; empty if there is none."""
     assert opened.policy is not None  # noqa: S101 - a repair was planned
     cases = judgement.cases(opened, opened.policy, releases, places)
-    own = [case.context.release for case in cases if case.policy.pick("own_config", case.context)]
+    own = [case.context.release for case in cases if case.policy.reads_its_own(case.context)]
     return ", ".join(dict.fromkeys(own))

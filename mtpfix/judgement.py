@@ -11,7 +11,8 @@ from mtpfix.checkpoint import strict
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import (
     FAILED,
@@ -20,9 +21,11 @@ from mtpfix.model import (
     JsonFile,
     ModelInfo,
     Platform,
+    Problem,
     QuantView,
     Report,
     State,
+    Target,
 )
 from mtpfix.opened import Opened
 from mtpfix.quant.beside import FILES as BESIDE
@@ -40,22 +43,64 @@ def cases(
 
     Raises:
         UnknownError: a release is not covered, the configuration does not fit the policy, or a
-            draft from elsewhere goes by metadata of its own.
+            draft from elsewhere is built otherwise than the target's would be.
     """
     found: list[Case] = []
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
         for platform in places:
             context = names.context(known, opened.config, release, platform, opened.dialect)
-            context = names.drafting(known, context, opened.listing.shards)
+            context = names.drafting(known, context, opened.block.listing.shards)
             names.counts(known, context)
-            if opened.draft and known.pick("own_config", context) is not None:
-                raise UnknownError(
-                    f"vLLM {release} builds this draft by the metadata of its own checkpoint",
-                    f"judge {strict.shown(opened.draft.name)} by itself",
-                )
-            found.append(Case(known, context, opened.inventory))
+            found.append(case(opened, known, context))
+    refuse_pair(opened, found)
     return tuple(found)
+
+
+def case(opened: Opened, known: Policy, context: Context) -> Case:
+    """A target, and its draft where that comes from elsewhere, seen by one release."""
+    beside = None if opened.draft is None else opened.draft.inventory
+    return Case(known, context, opened.inventory, beside)
+
+
+def refuse_pair(opened: Opened, found: Iterable[Case]) -> None:
+    """Refuses a draft from elsewhere that the target's files and metadata do not tell all about.
+
+    Raises:
+        UnknownError: it goes by metadata of its own, its `config.json` leads to another draft than
+            the target's, or vLLM refuses one of the two methods.
+    """
+    draft = opened.draft
+    if draft is None:
+        return
+    one = strict.shown(draft.target.name)
+    apart = [item.context.release for item in found if item.policy.reads_its_own(item.context)]
+    if apart:
+        raise UnknownError(
+            f"vLLM {', '.join(dict.fromkeys(apart))} builds this draft by the metadata of its own "
+            "checkpoint",
+            f"judge {one} by itself for these releases, and choose others with --vllm",
+        )
+    for item in found:
+        ours = item.context
+        theirs = names.context(
+            item.policy, draft.config, ours.release, ours.platform, opened.dialect
+        )
+        theirs = names.drafting(item.policy, theirs, draft.checkpoint.listing.shards)
+        if _traits(item, opened.view) != _traits(replace(item, context=theirs), opened.view):
+            raise UnknownError(
+                f"the config.json of {one} leads to another draft than the target's",
+                "let both say the same, above all the number of MTP layers",
+            )
+        for method in (opened.dialect, draft.method):
+            refused = refusal(method, ours) if method else None
+            if refused is not None:
+                raise UnknownError(refused["reason"], refused.get("remedy", "use another method"))
+
+
+def _traits(item: Case, view: QuantView | None) -> Hashable:
+    """What the verdict on the draft rests on; without metadata its modules alone."""
+    return item.draft if view is None else item.draft_traits(view)
 
 
 def report(
@@ -87,7 +132,7 @@ def report(
     if opened.unknown is not None:
         return _could_not_judge(opened, opened.unknown)
     if opened.view is None or opened.policy is None:
-        return _nothing_to_judge(opened)
+        return _nothing_to_judge(opened, vllm, platforms)
     try:
         selected = selected or cases(opened, opened.policy, vllm, platforms)
         evidence = _evidence(opened, opened.view, selected)
@@ -108,9 +153,44 @@ def report(
         findings=findings,
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
-        notes=(_NO_MTP,) if none else (),
-        draft=opened.draft,
+        notes=(*((_NO_MTP,) if none else ()), *_drafted(opened)),
+        draft=_draft(opened),
     )
+
+
+def _draft(opened: Opened) -> Target | None:
+    return None if opened.draft is None else opened.draft.target
+
+
+def _drafted(opened: Opened) -> Iterator[str]:
+    """Where the MTP block comes from, if not from the target."""
+    if opened.draft is None:
+        return
+    yield f"the MTP block is that of {strict.shown(opened.draft.target.name)}"
+    if opened.policy is not None and any(_own_block(opened)):
+        yield "the MTP block of the target itself is not judged: this draft takes its place"
+
+
+def _own_block(opened: Opened) -> Iterator[str]:
+    """Tensors of an MTP block that the target holds."""
+    if opened.policy is not None:
+        with suppress(UnknownError):  # nothing is promised about such a model
+            context = names.newest(opened.policy, opened.config)
+            roots = names.disk_roots(opened.policy, context)
+            yield from (name for name in opened.listing.shards if name.startswith(roots))
+
+
+def _problems(opened: Opened, roots: tuple[str, ...]) -> tuple[Problem, ...]:
+    """What is wrong with the files; those of an MTP block that nothing loads do not count."""
+    if opened.draft is None:
+        return opened.checkpoint.problems
+
+    def about_mtp(problem: Problem) -> bool:
+        return any(name.startswith(roots) for name in problem.tensors)
+
+    ours = (p for p in opened.checkpoint.problems if not about_mtp(p))
+    theirs = (replace(p, elsewhere=True) for p in opened.block.problems if about_mtp(p))
+    return (*ours, *theirs)
 
 
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
@@ -133,7 +213,8 @@ def _evidence(opened: Opened, view: QuantView, selected: Iterable[Case]) -> tupl
         if key not in judged:
             judged[key] = judge.report(case, view)
         engine = replace(judged[key], platform=case.context.platform)
-        found.append(Evidence(case, view, engine, opened.checkpoint, line_of))
+        problems = _problems(opened, names.disk_roots(case.policy, case.context))
+        found.append(Evidence(case, view, engine, opened.block, problems, line_of))
     return tuple(found)
 
 
@@ -194,12 +275,18 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
     )
 
 
-def _nothing_to_judge(opened: Opened) -> Report:
+def _nothing_to_judge(opened: Opened, vllm: Sequence[str], platforms: Sequence[Platform]) -> Report:
     """VLLM builds everything unquantized: right, unless the MTP block is stored quantized."""
+    if opened.draft is not None and opened.policy is not None:
+        try:
+            cases(opened, opened.policy, vllm, platforms)
+        except UnknownError as error:
+            return _could_not_judge(opened, error)
     found = tuple(_unannounced(opened))
     beside = [name for name in BESIDE if name in opened.listing.configs]
     notes: tuple[str, ...] = () if found else (_NO_METADATA,)
     notes += (_BESIDE.format(file=beside[0]),) if beside else ()
+    notes += tuple(_drafted(opened))
     code = exit_code(found, ())
     return Report(
         target=opened.listing.target,
@@ -210,7 +297,7 @@ def _nothing_to_judge(opened: Opened) -> Report:
         findings=found,
         exit_code=code,
         notes=notes,
-        draft=opened.draft,
+        draft=_draft(opened),
     )
 
 
@@ -220,7 +307,7 @@ def _unannounced(opened: Opened) -> Iterator[Finding]:
         return
     with suppress(UnknownError):  # nothing is promised about such a model
         context = names.newest(opened.policy, opened.config)
-        inventory = opened.inventory
+        inventory = opened.inventory if opened.draft is None else opened.draft.inventory
         modules = names.modules(opened.policy, context, "draft")
         stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
         if stored:
@@ -253,7 +340,7 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
         findings=(found,),
         exit_code=0,
         notes=notes,
-        draft=opened.draft,
+        draft=_draft(opened),
     )
 
 
@@ -269,7 +356,8 @@ def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
         engines=(),
         findings=findings,
         exit_code=exit_code(about_files, ()) or UnknownError.exit_code,
-        draft=opened.draft,
+        notes=tuple(_drafted(opened)),
+        draft=_draft(opened),
     )
 
 
@@ -280,7 +368,7 @@ def _about_files(opened: Opened) -> Iterator[Finding]:
     with suppress(UnknownError):  # another thing is not known already
         context = names.newest(opened.policy, opened.config)
         roots = names.disk_roots(opened.policy, context)
-        yield from unindexed(opened.checkpoint.problems, roots)
+        yield from unindexed(_problems(opened, roots), roots)
 
 
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:

@@ -67,6 +67,8 @@ class Problem:
     message: str
     file: str
     tensors: tuple[str, ...] = ()
+    elsewhere: bool = False
+    """Whether the file is one of the draft's own checkpoint, and not of the target."""
 
 
 @dataclass(frozen=True, slots=True)

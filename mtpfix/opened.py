@@ -10,15 +10,36 @@ from mtpfix import quant
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.load import listing, open_shards
-from mtpfix.checkpoint.pair import paired
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft, by_architecture, by_tensors
 from mtpfix.engines.vllm.methods.scan import reads_headers
 from mtpfix.engines.vllm.policy import Policy
-from mtpfix.errors import BrokenFileError, UnknownError
+from mtpfix.errors import BrokenFileError, MtpfixError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView, Target
 from mtpfix.quant import foreign
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The checkpoint that the MTP block is loaded from, where that is not the target.
+
+    Attributes:
+        config: its parsed `config.json`.
+        method: the quantization method as its own metadata names it; empty if it has none.
+        checkpoint: its listing, and the headers of the shards that the draft is in.
+        inventory: its tensors by module.
+    """
+
+    config: Mapping[str, Json]
+    method: str
+    checkpoint: Checkpoint
+    inventory: Inventory
+
+    @property
+    def target(self) -> Target:
+        """What the user named."""
+        return self.checkpoint.listing.target
 
 
 @dataclass(frozen=True)
@@ -34,7 +55,7 @@ class Opened:
         inventory: its tensors by module.
         unknown: why the target cannot be judged, or None.
         other: the draft that it holds in the place of an MTP block, or that it is; or None.
-        draft: what the MTP block is loaded from, if not from the target; else None.
+        draft: what the MTP block is loaded from; None: from the target itself.
     """
 
     config: Mapping[str, Json]
@@ -45,7 +66,7 @@ class Opened:
     inventory: Inventory
     unknown: UnknownError | None = None
     other: OtherDraft | None = None
-    draft: Target | None = None
+    draft: Draft | None = None
 
     @property
     def dialect(self) -> str:
@@ -56,6 +77,11 @@ class Opened:
     def listing(self) -> Listing:
         """Files and tensor names."""
         return self.checkpoint.listing
+
+    @property
+    def block(self) -> Checkpoint:
+        """The checkpoint that the MTP block is loaded from."""
+        return self.checkpoint if self.draft is None else self.draft.checkpoint
 
 
 def open_target(source: Source, *, trunk: bool = False, draft: Source | None = None) -> Opened:
@@ -69,23 +95,19 @@ def open_target(source: Source, *, trunk: bool = False, draft: Source | None = N
     Raises:
         MtpfixError: something that must be there cannot be read.
     """
-    found = listing(source)
+    found = listing(source, need_all=draft is None)
     config = config_of(found)
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
     place = quant.find(found.configs)
-    theirs = found if draft is None else listing(draft)
-    block = _draft(theirs, known, config)
+    block = _block(found, known, config)
     other = by_architecture(config) if known is None else by_tensors(block.tensors)
     unknown: UnknownError | None = None
     view: QuantView | None = None
     method = quant.method_of(place) if place is not None else None
-    beside = None if draft is None else draft.target()
-    if other is not None:
+    if other is not None and draft is None:
         closed = Checkpoint(found, {})
-        return Opened(
-            config, known, None, method, closed, Inventory(closed), other=other, draft=beside
-        )
+        return Opened(config, known, None, method, closed, Inventory(closed), other=other)
     if place is not None and known is None:
         unknown = unknown_family(config)
     elif place is not None:
@@ -95,18 +117,56 @@ def open_target(source: Source, *, trunk: bool = False, draft: Source | None = N
             unknown = error if method else foreign.unnamed(place)
     else:
         unknown = foreign.beside(found.files)
-    if draft is not None and known is not None:
-        unknown = unknown or _unlike(known, config, config_of(theirs)) or _scanning(view)
     every = trunk or (view is not None and reads_headers(view))
     if place is not None and not every:
         unknown = unknown or block.unclear
+    if draft is not None:
+        block = block.without_tensors()  # nothing loads those of the target
     wanted = found.shards.keys() if every and known is not None else block.wanted()
     checkpoint = open_shards(source, found, wanted)
-    if draft is not None:
-        brought = open_shards(draft, theirs, block.wanted())
-        checkpoint = paired(checkpoint, brought, block.roots, block.alone)
-    inventory = Inventory(checkpoint)
-    return Opened(config, known, view, method, checkpoint, inventory, unknown, draft=beside)
+    opened = Opened(config, known, view, method, checkpoint, Inventory(checkpoint), unknown)
+    return opened if draft is None else _with_draft(opened, draft)
+
+
+def _with_draft(opened: Opened, source: Source) -> Opened:
+    """A target whose MTP block is that of another checkpoint."""
+    try:
+        found = listing(source)
+        config = config_of(found)
+        known = opened.policy
+        block = _block(found, known, config)
+        checkpoint = open_shards(source, found, block.wanted())
+        method, unknown = _own_method(found)
+    except UnknownError:
+        raise
+    except MtpfixError as error:  # whose file it is, its name does not tell
+        raise type(error)(f"draft: {error.message}", error.remedy) from None
+    draft = Draft(config, method, checkpoint, Inventory(checkpoint))
+    if known is not None and policy.recognise(config) != known.family:
+        other = by_architecture(config)
+        unknown = UnknownError(
+            "the draft's checkpoint is of another family than the target",
+            "give a draft that was made for this model",
+        )
+        return replace(opened, draft=draft, other=other, unknown=opened.unknown or unknown)
+    other = by_tensors(block.tensors)
+    unknown = opened.unknown or unknown or block.unclear
+    return replace(opened, draft=draft, other=other, unknown=unknown)
+
+
+def _own_method(found: Listing) -> tuple[str, UnknownError | None]:
+    """What a draft's own metadata names, and why it is not known that vLLM takes it, or None.
+
+    vLLM reads it before it builds anything, and builds by that of the target then.
+    """
+    place = quant.find(found.configs)
+    if place is None:
+        return "", None
+    try:
+        return quant.read(place, found.configs).method, None
+    except UnknownError as error:
+        message = f"vLLM reads the draft's own metadata first: {error.message}"
+        return quant.method_of(place), UnknownError(message, error.remedy)
 
 
 def config_of(found: Listing) -> Mapping[str, Json]:
@@ -138,30 +198,31 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
     )
 
 
-class _Draft(NamedTuple):
+class _Block(NamedTuple):
     """Tensors of which the headers are needed, as far as the configuration lets them be named.
 
     Attributes:
-        roots: what the names of tensors begin with where the MTP block of the family belongs.
-        tensors: those that stand there.
-        alone: modules on disk from elsewhere that the draft may load.
+        tensors: what stands on disk where the MTP block of the family belongs.
+        alone: weights from elsewhere that the draft may load.
         unclear: why not all of them could be named, or None.
     """
 
-    roots: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     unclear: UnknownError | None = None
 
     def wanted(self) -> tuple[str, ...]:
-        """Tensors to be read, or none where some could not be named."""
-        return () if self.unclear else (*self.tensors, *(f"{name}.weight" for name in self.alone))
+        """All of them, or none where some could not be named."""
+        return () if self.unclear else (*self.tensors, *self.alone)
+
+    def without_tensors(self) -> _Block:
+        """Embedding and head alone."""
+        return self._replace(tensors=())
 
 
-def _draft(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> _Draft:
+def _block(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> _Block:
     if known is None:
-        return _Draft()
-    roots: tuple[str, ...] = ()
+        return _Block()
     tensors: tuple[str, ...] = ()
     try:
         context = names.newest(known, config)
@@ -169,38 +230,9 @@ def _draft(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> 
         tensors = tuple([name for name in found.shards if name.startswith(roots)])
         modules = names.modules(known, context, "draft")
     except UnknownError as error:
-        return _Draft(roots, tensors, unclear=error)
-    members = dict.fromkeys(member for module in modules for member in module.members)
-    alone = [name for name in members if "*" not in name and not f"{name}.".startswith(roots)]
-    return _Draft(roots, tensors, tuple(alone))
-
-
-def _unlike(
-    known: Policy, config: Mapping[str, Json], other: Mapping[str, Json]
-) -> UnknownError | None:
-    """Why the draft of another checkpoint is not built as the target's would be, or None."""
-    remedy = "give a draft that was made for this model"
-    if policy.recognise(other) != known.family:
-        return UnknownError("the draft's checkpoint is of another family than the target", remedy)
-    for release in policy.known_releases(known, ["all"]):
-        of = [names.context(known, each, release, "cuda") for each in (config, other)]
-        ours, theirs = (names.modules(known, context, "draft") for context in of)
-        if ours != theirs:
-            return UnknownError(
-                "the draft's config.json names other modules than the target's", remedy
-            )
-    return None
-
-
-def _scanning(view: QuantView | None) -> UnknownError | None:
-    """Why a draft from elsewhere cannot be judged where headers stand for a list, or None."""
-    if view is None or not reads_headers(view):
-        return None
-    return UnknownError(
-        f"vLLM takes the list of {view.method} from the headers of the target, which do not show "
-        "the draft",
-        "write the list into the target's config.json",
-    )
+        return _Block(tensors, unclear=error)
+    members = (f"{member}.weight" for module in modules for member in module.members)
+    return _Block(tensors, tuple([name for name in members if not name.startswith(roots)]))
 
 
 def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:

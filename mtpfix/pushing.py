@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mtpfix import targets
+from mtpfix import judgement, targets
 from mtpfix.api import ALL, Repair, granted, listed, planned, read
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import PLATFORMS, Platform
+from mtpfix.opened import Opened, patched
 from mtpfix.repair.plan import Options
 
 
@@ -94,6 +95,8 @@ def push(
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
         return Pushed(made, repo)
+    if opened.draft is not None and not wish.allow_partial:
+        _refuse_spoilt(replace(opened, draft=None), made, listed(vllm), listed(platforms))
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
     judged = opened.listing.target
@@ -134,6 +137,22 @@ def _refuse_rest(made: Repair, *, allow_partial: bool) -> None:
         raise RefusedError(
             f"no metadata mends all of it ({', '.join(sorted(left))}); nothing was pushed",
             "push what can be mended with --allow-partial",
+        )
+
+
+def _refuse_spoilt(
+    alone: Opened, made: Repair, vllm: Sequence[str], platforms: Sequence[Platform]
+) -> None:
+    """Refuses to publish what is wrong for the MTP block that the repo itself holds."""
+    old, new = (
+        judgement.report(each, vllm=vllm, platforms=platforms, fixes=False)
+        for each in (alone, patched(alone, made.files))
+    )
+    if new.exit_code > old.exit_code == 0:
+        raise RefusedError(
+            "the repair is right for this draft, and wrong for the MTP block of the repo itself; "
+            "nothing was pushed",
+            "make a copy with --output and serve that, or push it with --allow-partial",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.checkpoint.strict import shown
 from mtpfix.errors import TargetError, UsageError
+from mtpfix.model import Target
 
 _SCHEME = "hf://"
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -81,3 +82,10 @@ def opened(target: str | Path, revision: str | None = None, token: str | None = 
         if str(target).startswith(_SCHEME):
             raise
         raise TargetError(f"{error.message}; and there is no such folder", error.remedy) from None
+
+
+def same(one: Target, other: Target) -> bool:
+    """Whether two targets are one: a folder has many names, a commit has one."""
+    if one.kind == other.kind == "local":
+        return Path(one.name).resolve() == Path(other.name).resolve()
+    return one == other

@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mtpfix import targets
+from mtpfix import judgement
 from mtpfix.api import read
-from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.precision import MISSING
 from mtpfix.checkpoint.source import LocalSource
 from mtpfix.engines.vllm import live, names, outcome
@@ -106,10 +105,8 @@ def verify(
         )
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(found))
-        beside = None
-        if draft is not None:
-            theirs = listing(targets.opened(draft, None, token), need_weights=False)
-            beside = stack.enter_context(_folder(theirs))
+        block = opened.block.listing
+        beside = None if opened.draft is None else stack.enter_context(_folder(block))
         answer = live.ask(folder, python=python, tolerant=True, timeout=timeout, draft=beside)
     return _compared(opened, known, view, answer)
 
@@ -140,7 +137,8 @@ def _compared(opened: Opened, known: Policy, view: QuantView, answer: live.Answe
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
     context = names.context(known, opened.config, release, "cuda", view.method)
     context = names.drafting(known, context, opened.listing.shards)
-    case = Case(known, context, opened.inventory)
+    case = judgement.case(opened, known, context)
+    judgement.refuse_pair(opened, [case])
     seen = scanned(view, case.inventory)
     predicted = predict(known, seen, context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
@@ -196,7 +194,7 @@ def _row(made: live.Made, foreseen: Decision | None, case: Case) -> Verified:
         error=made.error,
         expects=_expects(made, foreseen),
     )
-    report = outcome.judge(real, case.inventory, case.loader_of(real.module))
+    report = outcome.judge(real, case.disk(made.part), case.loader_of(real.module))
     return Verified(
         module=made.name,
         part=made.part,

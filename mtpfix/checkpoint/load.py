@@ -56,14 +56,20 @@ class _Layout:
     """The index file that chooses among `used`."""
 
 
-def listing(source: Source, *, need_config: bool = True, need_weights: bool = True) -> Listing:
+def listing(
+    source: Source,
+    *,
+    need_config: bool = True,
+    need_weights: bool = True,
+    need_all: bool = True,
+) -> Listing:
     """Reads the metadata of a checkpoint, and where each tensor is.
 
     Args:
         source: folder or repo.
         need_config: whether a missing `config.json` is an error.
-        need_weights: whether missing safetensors files, or shards that the index names, are an
-            error.
+        need_weights: whether it is an error that there are no safetensors files.
+        need_all: whether it is one that shards are missing which the index names.
 
     Returns:
         The listing. Without an index, all headers have been read to make it.
@@ -84,7 +90,7 @@ def listing(source: Source, *, need_config: bool = True, need_weights: bool = Tr
         target, files, {name: _json(source, name, CONFIG_LIMIT) for name in present}, {}, "none"
     )
     if layout.index is not None:
-        return _with_index(source, found, layout, layout.index, need_weights)
+        return _with_index(source, found, layout, layout.index, need_all)
     if layout.used:
         return _with_headers(source, found, layout)
     if need_weights:
@@ -170,12 +176,12 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _with_index(
-    source: Source, found: Listing, layout: _Layout, index: str, need_weights: bool
+    source: Source, found: Listing, layout: _Layout, index: str, need_all: bool
 ) -> Listing:
     shards = _weight_map(source, index)
     named = set(shards.values())
     missing = sorted(named.difference(layout.used))
-    if missing and need_weights:
+    if missing and need_all:
         tensor = next(name for name, shard in shards.items() if shard == missing[0])
         raise TargetError(
             f"{shown(index)}: tensor {shown(tensor)} is in {shown(missing[0])}, which is not there"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtpfix.model import Report
 
 
-class Way(NamedTuple):
+class Reached(NamedTuple):
     """How a target is reached, and its draft."""
 
     draft: str | None
@@ -51,7 +51,7 @@ def inspect(
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
     trunk = trunk or output_format is ReportFormat.html
-    report = _judged(target, Way(draft, revision, token), vllm, platform, wish, trunk=trunk)
+    report = _judged(target, Reached(draft, revision, token), vllm, platform, wish, trunk=trunk)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
@@ -87,7 +87,7 @@ def check(
     many = from_file is not None or org is not None or len(targets or ()) > 1
     if not many:
         target = targets[0] if targets else "."
-        report = _judged(target, Way(draft, revision, token), vllm, platform, wish)
+        report = _judged(target, Reached(draft, revision, token), vllm, platform, wish)
         person = partial(_text, verbose=True) if verbose else _brief
         rendering.emit(
             report, person, form=output_format, file=output_file, color=color, also=copies
@@ -105,7 +105,7 @@ def check(
 
 def _judged(
     target: str,
-    way: Way,
+    reached: Reached,
     vllm: Sequence[str] | None,
     platform: Iterable[PlatformChoice] | None,
     wish: gate.Wish,
@@ -121,9 +121,9 @@ def _judged(
             vllm=options.releases(vllm, "newest"),
             platforms=options.platforms(platform, "cuda"),
             trunk=trunk,
-            draft=way.draft,
-            revision=way.revision,
-            token=way.token,
+            draft=reached.draft,
+            revision=reached.revision,
+            token=reached.token,
         )
     return gate.gated(report, wish)
 

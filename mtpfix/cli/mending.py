@@ -190,10 +190,20 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> tuple["Repair", "Pushed | 
     return made, None
 
 
+def _local(target: str) -> bool:
+    from mtpfix import targets
+
+    return targets.place(target).path is not None
+
+
 def _command(target: str, vllm: Iterable[str] | None, chosen: _Chosen) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
-    words += ["--draft", chosen["draft"]] if chosen["draft"] else []
+    if chosen["draft"]:  # of a folder, only the name: this is read elsewhere
+        words += [
+            "--draft",
+            Path(chosen["draft"]).name if _local(chosen["draft"]) else chosen["draft"],
+        ]
     words += [word for release in vllm or () for word in ("--vllm", release)]
     if chosen["platforms"] != options.platforms(None):
         words += [word for platform in chosen["platforms"] for word in ("--platform", platform)]

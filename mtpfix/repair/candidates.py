@@ -31,7 +31,8 @@ class Candidates:
     def __init__(self, cases: Sequence[Case], draft: Sequence[tuple[ModuleReport, ...]]) -> None:
         self._cases = cases
         self._draft = draft
-        self._inventory: Inventory = cases[0].inventory
+        self._trunk: Inventory = cases[0].disk("trunk")
+        self._block: Inventory = cases[0].disk("draft")
         self._form = form(cases[0].context.method)
 
     def blocks(self) -> Iterator[tuple[str, ...]]:
@@ -51,7 +52,7 @@ class Candidates:
         block = self._form.block
         if block is None:
             return
-        states = self._inventory.states
+        states = self._block.states
         spoilt = {name for name, how in states.items() if State.QUANTIZED in how}
         spoilt |= self._trunk_on_disk
         case = self._cases[0]
@@ -134,7 +135,7 @@ class Candidates:
     def _trunk_on_disk(self) -> set[str]:
         """Modules on disk outside the MTP block, expert numbers left out."""
         roots = disk_roots(self._cases[0].policy, self._cases[0].context)
-        return {name for name in self._inventory.states if not f"{name}.".startswith(roots)}
+        return {name for name in self._trunk.states if not f"{name}.".startswith(roots)}
 
 
 def _shortest_root(name: str, spoilt: set[str], *, anywhere: bool) -> str | None:

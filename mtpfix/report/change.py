@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mtpfix import __version__
 from mtpfix.model import EngineReport, Report
@@ -37,11 +38,22 @@ def _head(outcome: Outcome) -> Iterator[str]:
         files = ", ".join(map(code, outcome.files))
         yield (
             f"vLLM builds the MTP draft by the quantization metadata of the whole model. This "
-            f"makes the metadata say what is on disk: it edits {files}, and changes no weight."
+            f"makes the metadata say {_stored(outcome.before)}: it edits {files}, and changes no "
+            "weight."
         )
     else:
         said = words.sentence(outcome.before)
         yield prose(f"Nothing to change: {said}.")
+
+
+def _stored(report: Report) -> str:
+    """What the metadata speaks of: a draft from elsewhere has a name, and a folder only that."""
+    draft = report.draft
+    if draft is None:
+        return "what is on disk"
+    named = draft.name if draft.kind == "hub" else Path(draft.name).name
+    at = f" ({code(draft.revision)})" if draft.revision else ""
+    return f"how the MTP block of another checkpoint is stored, {code(named)}{at}"
 
 
 def _table(outcome: Outcome) -> list[str]:

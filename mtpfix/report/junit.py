@@ -23,6 +23,8 @@ def render(*reports: Report) -> str:
 
 def _suite(report: Report) -> ET.Element:
     name = inert(report.target.name)
+    if report.draft is not None:
+        name = f"{name} with the draft of {inert(report.draft.name)}"
     suite = ET.Element("testsuite", name=name)
     grave = _grave(report)
     suite.append(_whole(report, name, grave))

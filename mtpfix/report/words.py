@@ -169,8 +169,6 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "family", f"{family} ({inert(classes)})" if classes else family
     if model.num_hidden_layers is not None or model.mtp_layers is not None:
         yield "layers", _layers(report)
-    if report.draft is not None:
-        yield "draft", f"from {inert(report.draft.name)}"
     files = ", ".join(inert(file) for file in report.quant_files)
     method = inert(report.method) if report.method else "none"
     yield "quantization", f"{method} in {files}" if files else method

@@ -16,6 +16,7 @@ from mtpfix.model import (
     Finding,
     Grade,
     ModuleReport,
+    Problem,
     QuantView,
     Where,
 )
@@ -32,14 +33,16 @@ class Evidence:
         case: policy, release and inventory.
         view: the metadata as the files spell it.
         report: what the release comes to; holds every draft and trunk module.
-        checkpoint: the listing and its problems.
+        block: the checkpoint that the MTP block is in.
+        problems: what is wrong with the files.
         line_of: finds the line of an entry.
     """
 
     case: Case
     view: QuantView
     report: EngineReport
-    checkpoint: Checkpoint
+    block: Checkpoint
+    problems: tuple[Problem, ...]
     line_of: LineOf
 
     def graded(self, finding: Finding) -> Finding:

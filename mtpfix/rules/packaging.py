@@ -41,7 +41,7 @@ def _is(entries: Sequence[Entry]) -> str:
 def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
     """MTP402: the index and a shard's header tell different stories."""
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    for problem in evidence.checkpoint.problems:
+    for problem in evidence.problems:
         if problem.kind != "header_disagrees":
             continue
         about_mtp = any(name.startswith(roots) for name in problem.tensors)
@@ -49,8 +49,8 @@ def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
             code="MTP402",
             severity="error" if about_mtp else "warning",
             confidence="run",
-            message=problem.message,
-            where=evidence.at(problem.file, ""),
+            message=f"draft: {problem.message}" if problem.elsewhere else problem.message,
+            where=None if problem.elsewhere else evidence.at(problem.file, ""),
             fix=Fix(
                 "write the index anew from the shards, or take out what does not belong there",
                 "display",

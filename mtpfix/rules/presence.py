@@ -62,7 +62,7 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
     if evidence.case.context.fields["mtp_layers"]:
         return
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    found = [name for name in evidence.checkpoint.listing.shards if name.startswith(roots)]
+    found = [name for name in evidence.block.listing.shards if name.startswith(roots)]
     if found:
         yield Finding(
             code="MTP002",
@@ -109,7 +109,7 @@ def _lacks_weights(report: ModuleReport) -> bool:
 def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
     """MTP004, MTP005: MTP tensors in files that the index does not name."""
     roots = disk_roots(evidence.case.policy, evidence.case.context)
-    yield from unindexed(evidence.checkpoint.problems, roots)
+    yield from unindexed(evidence.problems, roots)
 
 
 def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[Finding]:
@@ -126,12 +126,12 @@ def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[F
                 code="MTP004",
                 severity="error",
                 confidence="run",
-                message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the index "
-                "names it: vLLM does not read it.",
-                where=Where(problem.file, ""),
+                message=f"{_file(problem)} holds {len(lost)} MTP tensors, but no entry of the "
+                "index names it: vLLM does not read it.",
+                where=None if problem.elsewhere else Where(problem.file, ""),
                 fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
             )
-        if problem.kind == "shadowed_index":
+        if problem.kind == "shadowed_index" and not problem.elsewhere:
             yield Finding(
                 code="MTP005",
                 severity="warning",
@@ -141,6 +141,10 @@ def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[F
                 where=Where(problem.file, ""),
                 fix=Fix("rename or remove model.safetensors, or name it in the index", "display"),
             )
+
+
+def _file(problem: Problem) -> str:
+    return f"draft: {problem.file}" if problem.elsewhere else problem.file
 
 
 RULES: tuple[Rule, ...] = (

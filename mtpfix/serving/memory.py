@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mtpfix import api, judgement, quant, targets
 from mtpfix.checkpoint import strict
@@ -137,20 +137,8 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
             f"vLLM {running.release} is newer than {covered}, the newest that mtpfix knows",
             "install a newer mtpfix",
         )
-    same = target.where == draft.where
-    models: tuple[Model, ...] = ("target", "draft") if same else ("draft",)
-    served = target if same else draft
-    opened = open_target(_as_in_memory(served))
-    own = _reads_its_own(opened, running)
-    if not same and not own:  # then it is built by the target's metadata
-        models, served = ("target",), target
-        opened = open_target(_as_in_memory(target), draft=_source(draft))
-    if same and own and draft.metadata != target.metadata:
-        raise UnknownError(
-            "the draft reads its own copy of the configuration, which differs in memory from the "
-            "target's",
-            "leave quantization_config out of --hf-overrides",
-        )
+    seen = _seen(target, draft, running)
+    opened, served = seen.opened, seen.served
     _same_method(opened, served)
     made = api.planned(opened, [running.release], [running.platform], Options())
     if not made.files or made.plan.refused is not None:
@@ -162,9 +150,47 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     api.granted(made)
     repaired = patched(opened, made.files).view
     assert repaired is not None  # noqa: S101 - it was found before the repair
-    beside = draft if models == ("target",) else None
-    said = f"{_mended(made)}. {_for_good(served, beside, running)}"
-    return Verdict(said, _stated(repaired), served.metadata, models=models)
+    said = f"{_mended(made)}. {_for_good(served, seen.draft, running)}"
+    return Verdict(said, _stated(repaired), served.metadata, models=seen.models)
+
+
+class _Seen(NamedTuple):
+    """What is judged.
+
+    Attributes:
+        opened: the checkpoint, or the two of them.
+        served: whose metadata the draft is built by.
+        models: those in memory that hold this metadata.
+        draft: where the draft comes from, if it is built by the metadata of another checkpoint.
+    """
+
+    opened: Opened
+    served: Served
+    models: tuple[Model, ...]
+    draft: Served | None = None
+
+
+def _seen(target: Served, draft: Served, running: Running) -> _Seen:
+    """Target and draft, by whose metadata the draft is built.
+
+    Raises:
+        UnknownError: both have a part in it, and do not say the same.
+    """
+    same = target.where == draft.where
+    opened = open_target(_as_in_memory(target if same else draft))
+    own = _reads_its_own(opened, running)
+    if same and own and draft.metadata != target.metadata:
+        raise UnknownError(
+            "the draft reads its own copy of the configuration, which differs in memory from the "
+            "target's",
+            "leave quantization_config out of --hf-overrides",
+        )
+    if same:
+        return _Seen(opened, target, ("target", "draft"))
+    if own:
+        return _Seen(opened, draft, ("draft",))
+    both = open_target(_as_in_memory(target), draft=_source(draft))
+    return _Seen(both, target, ("target",), draft)
 
 
 def _reads_its_own(opened: Opened, running: Running) -> bool:
@@ -172,7 +198,7 @@ def _reads_its_own(opened: Opened, running: Running) -> bool:
     if opened.policy is None or opened.unknown is not None or opened.other is not None:
         return False
     found = judgement.cases(opened, opened.policy, [running.release], [running.platform])
-    return any(case.policy.pick("own_config", case.context) is not None for case in found)
+    return any(case.policy.reads_its_own(case.context) for case in found)
 
 
 def _same_method(opened: Opened, served: Served) -> None:

@@ -35,6 +35,12 @@ class Case:
     policy: Policy
     context: Context
     inventory: Inventory
+    beside: Inventory | None = None
+    """That of the checkpoint that the MTP block is loaded from, if it is another one."""
+
+    def disk(self, part: Part) -> Inventory:
+        """What is on disk for target or draft."""
+        return self.inventory if part == "trunk" or self.beside is None else self.beside
 
     @cached_property
     def draft(self) -> tuple[Module, ...]:
@@ -62,16 +68,20 @@ class Case:
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
+        return self.draft_traits(view), self.trunk
+
+    def draft_traits(self, view: QuantView) -> Hashable:
+        """What the verdict on the draft rests on, but for the disk."""
         context, policy = self.context, self.policy
         keys = ("requires", "mappers", "draft_mappers", "own_method", "suffix_match")
         rows = [row for key in keys for row in fitting(policy.rows(key), context)]
         rows += fitting(self._limits(), context)
         packed = [packed_mapping(policy, context, part) for part in _PARTS]
-        own = policy.pick("own_config", context) is not None
+        own = policy.reads_its_own(context)
         return (
             context.release,
+            context.method,
             self.draft,
-            self.trunk,
             self.loader,
             methods.of(view.method).traits(view, context),
             repr((rows, packed, own, refusal(view.method, context))),
@@ -82,7 +92,7 @@ class Case:
         seen = scanned(view, self.inventory)
         decisions = predict(self.policy, seen, self.context, modules)
         reports = (
-            outcome.judge(d, self.inventory, self.loader_of(d.module))
+            outcome.judge(d, self.disk(d.module.part), self.loader_of(d.module))
             for d in decisions
             if d.module.members
         )
@@ -270,7 +280,7 @@ def _order(case: Case, report: ModuleReport) -> tuple[object, ...]:
         return (2,)
     if report.tensor is None:  # found at the end of the load, or after it
         return (4,)
-    return (3, *case.inventory.load_order(report.tensor))
+    return (3, *case.disk("draft").load_order(report.tensor))
 
 
 def _reason(reports: Iterable[ModuleReport]) -> str | None:

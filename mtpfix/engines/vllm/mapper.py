@@ -44,7 +44,7 @@ def in_force(view: QuantView, policy: Policy, context: Context, part: Part) -> Q
     """The view as it is in force while one part is built: a draft may read it anew."""
     if view.unread is not None and in_releases(view.unread.releases, context.release):
         view = replace(view, ignore=())
-    own = part == "draft" and policy.pick("own_config", context) is not None
+    own = part == "draft" and policy.reads_its_own(context)
     after = view if own else _renamed(view, policy, context)
     after = mapped_for_draft(after, policy, context) if part == "draft" else after
     return _by_ends(after, policy, context, part)

@@ -246,9 +246,8 @@ def _strange(
         return _Misfit("load_error", error, first.name)
     cut = known.packed and module.cls == _CUTS  # to the size of the parameter: what fits goes in
     if not cut and _unequal(known.packed, disk, loader):
-        weights = (tensor for tensor in found if tensor.suffix == "weight")
-        first = min(weights, key=lambda tensor: tensor.name)
-        return _Misfit("load_error", _mismatch(module, loader), first.name)
+        weights = [tensor.name for tensor in found if tensor.suffix == "weight"]
+        return _Misfit("load_error", _mismatch(module, loader), min(weights, default=None))
     return None
 
 

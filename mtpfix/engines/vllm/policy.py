@@ -66,6 +66,10 @@ class Policy:
         """The first row under `key` that fits `context`."""
         return next(fitting(self.rows(key), context), None)
 
+    def reads_its_own(self, context: Context) -> bool:
+        """Whether the draft resolves the metadata of its own checkpoint, not the target's."""
+        return self.pick("own_config", context) is not None
+
 
 # --- files -------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def findings(release: str = NEWEST, **metadata: Any) -> tuple[Finding, ...]:
     seen, stored = view(**metadata), tensors(GLM)
     here = made(seen.method, release, stored)
     found = report(here, seen)
-    item = Evidence(here, seen, found, checkpoint(GLM, stored, ()), lambda *_: None)
+    item = Evidence(here, seen, found, checkpoint(GLM, stored, ()), (), lambda *_: None)
     return rules.run([item])
 
 

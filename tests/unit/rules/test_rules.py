@@ -55,6 +55,7 @@ def evidence(
         view_of(config),
         report(made, view_of(config)),
         checkpoint(config, stored, problems),
+        problems,
         lambda file, pointer: line_of(raw, pointer) if pointer else None,
     )
 

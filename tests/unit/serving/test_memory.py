@@ -145,7 +145,7 @@ def test_a_draft_of_another_shape_is_not_guessed_at(folder: Path, tmp_path: Path
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     edited(other, num_hidden_layers=2)
-    with pytest.raises(UnknownError, match="names other modules than the target's"):
+    with pytest.raises(UnknownError, match="leads to another draft than the target's"):
         judged(served(folder), served(other), RUNNING)
 
 
