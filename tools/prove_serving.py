@@ -26,7 +26,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mtpfix import api
 from tests.hub.server import Hub, Repo, serving, sparse
@@ -334,8 +334,12 @@ def served() -> list[Served]:
 
 def keep(new: Sequence[Served]) -> None:
     """Keeps starts, in the place of older ones of the same kind."""
-    found = {(one.case, one.way): one for one in (*served(), *new)}
-    text = json.dumps([asdict(one) for one in found.values()], indent=1)
+    order = get_args(Model), get_args(Way)
+    found = {
+        (one.release, one.by, one.workers, order[0].index(one.model), order[1].index(one.way)): one
+        for one in (*served(), *new)
+    }
+    text = json.dumps([asdict(found[key]) for key in sorted(found)], indent=1)
     DATA.write_text(f"{text}\n", encoding="utf-8")
 
 
