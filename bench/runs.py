@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -69,24 +69,33 @@ def once(contender: Contender, env: Mapping[str, str] | None = None) -> Run:
 
 
 def in_turn(
-    contenders: Sequence[Contender], rounds: int, env: Mapping[str, str] | None = None
+    contenders: Sequence[Contender],
+    rounds: int,
+    env: Mapping[str, str] | None = None,
+    typical: Callable[[Iterable[float]], float] = median,
 ) -> dict[str, Run]:
-    """The medians of each contender, all of which run in every round; the first does not count."""
+    """The medians of each contender, all of which run in every round; the first does not count.
+
+    Args:
+        contenders: what is compared.
+        rounds: runs of each.
+        env: variables for all of them.
+        typical: what stands for all runs in the place of the median.
+    """
     found: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for number in range(rounds + 1):
         for contender in contenders:
             run = once(contender, env)
             if number:
                 found[contender.name].append(run)
-    return {name: _median(runs) for name, runs in found.items()}
-
-
-def _median(runs: Sequence[Run]) -> Run:
-    return Run(
-        median(run.wall for run in runs),
-        median(run.cpu for run in runs),
-        median(run.peak for run in runs),
-    )
+    return {
+        name: Run(
+            typical(run.wall for run in runs),
+            typical(run.cpu for run in runs),
+            typical(run.peak for run in runs),
+        )
+        for name, runs in found.items()
+    }
 
 
 def table(title: str, found: Mapping[str, Run], against: Sequence[str]) -> str:
