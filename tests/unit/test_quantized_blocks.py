@@ -1,0 +1,47 @@
+"""MTP blocks that are quantized as the metadata says, and that vLLM cannot load all the same.
+
+Recorded by loading them: tests/live/test_quantized_blocks.py does it again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtpfix import api
+from tools import tiny
+from tools.forge import forge
+
+BLOCKS = (
+    # Fused on disk: one scale, where the parameter has three.
+    ("mimo_v2", "ct-nvfp4", "load_error"),
+    ("mimo_v2", "fp8-tensor", "load_error"),
+    ("mimo_v2_omni", "modelopt-w4a16", "load_error"),
+    # Kept back until a scale comes that only the method fp8 has.
+    ("mimo_v2", "ct-fp8-channel", "silent_garbage"),
+    ("mimo_v2_omni", "modelopt-mxfp8", "silent_garbage"),
+    ("mimo_v2_omni", "fp8-block", "clean"),
+    ("mimo_v2_flash", "ct-nvfp4", "clean"),  # stored in three
+    # Shards of an index that a parameter with a scale for each has no place for.
+    ("minimax_m3", "modelopt-fp8", "load_error"),
+    ("minimax_m3", "ct-nvfp4", "load_error"),
+    ("minimax_m3", "auto-round", "load_error"),
+    ("minimax_m3", "ct-fp8-channel", "clean"),
+    # Metadata that the draft looks for in another place.
+    ("nemotron_h_vl", "auto-round", "load_error"),
+    ("nemotron_h_vl", "gptq", "load_error"),
+    ("nemotron_h_vl", "awq", "load_error"),
+    ("nemotron_h_vl", "quark-fp8", "load_error"),
+    ("nemotron_h_vl", "modelopt-nvfp4", "clean"),
+)
+"""Family, recipe, and what vLLM 0.32.0 does."""
+
+
+@pytest.mark.parametrize(("family", "scheme", "outcome"), BLOCKS)
+def test_what_vllm_does_is_foreseen(family: str, scheme: str, outcome: str, tmp_path: Path) -> None:
+    variant = tiny.variant(family, scheme)
+    forge(family, tmp_path, scheme, variant=variant, mtp="quantized")
+    report = api.check(tmp_path, vllm=["0.32.0"])
+    assert report.engines[0].outcome == outcome
+    assert report.exit_code == (outcome != "clean")
