@@ -28,6 +28,15 @@ BLOCKS = (
     ("minimax_m3", "ct-nvfp4", "load_error"),
     ("minimax_m3", "auto-round", "load_error"),
     ("minimax_m3", "ct-fp8-channel", "clean"),
+    # Scales that the loader gives the name of another method's.
+    ("minimax_m3", "fp8-block", "silent_garbage"),
+    ("minimax_m3", "ct-fp8-block", "clean"),
+    ("minimax_m3", "modelopt-mxfp8", "clean"),
+    # The order of activations, for which no parameter is left.
+    ("mimo", "auto-round", "load_error"),
+    ("mimo", "gptq-blocks", "load_error"),
+    ("ernie4_5_moe", "auto-round", "load_error"),
+    ("qwen3_5", "auto-round", "clean"),
     # Metadata that the draft looks for in another place.
     ("nemotron_h_vl", "auto-round", "load_error"),
     ("nemotron_h_vl", "gptq", "load_error"),

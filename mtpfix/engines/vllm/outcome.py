@@ -80,6 +80,8 @@ class Loader:
     """Whether every tensor without a parameter is dropped, except those of routed experts."""
     drops_experts: bool = False
     """Whether those of routed experts are dropped too."""
+    trunk_drops: bool = False
+    """Whether the class of the target drops both."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; empty: it knows no such list."""
     renames: _Pairs = ()
@@ -122,6 +124,7 @@ def loader(policy: Policy, context: Context) -> Loader:
         skips=tuple(row.get("skips", ())),
         drops=row.get("drops", False),
         drops_experts=row.get("drops_experts", False),
+        trunk_drops=row.get("trunk_drops", False),
         takes=tuple(row.get("takes", ())),
         renames=_filled(row.get("renames", {}), context),
         expert_renames=_filled(row.get("expert_renames", {}), context),
@@ -129,9 +132,14 @@ def loader(policy: Policy, context: Context) -> Loader:
         missing_layer=row.get("missing_layer"),
         experts=rules("experts_param", context.release),
         method=context.method if own is None else own["method"],
-        # What an automatic loader makes of them hangs on the class that holds it.
-        gone=frozenset(rules("gone", context.release) if row["style"] == "dict" else ()),
+        gone=frozenset(rules("gone", context.release) if _misses(row) else ()),
     )
+
+
+def _misses(row: Row) -> bool:
+    """Whether the loader trips over a tensor whose parameter is gone; automatic ones may pass."""
+    found: bool = row.get("gone", row["style"] == "dict")
+    return found
 
 
 def _filled(names: Mapping[str, str], context: Context) -> _Pairs:
@@ -145,6 +153,8 @@ def trunk_loader(draft: Loader, context: Context) -> Loader:
     """
     return replace(
         Loader("unknown", method=context.method),
+        drops=draft.trunk_drops,
+        drops_experts=draft.trunk_drops,
         renames=draft.renames,
         expert_renames=draft.expert_renames,
         same_formats=draft.same_formats,
