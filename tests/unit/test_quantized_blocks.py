@@ -37,6 +37,10 @@ BLOCKS = (
     ("mimo", "gptq-blocks", "load_error"),
     ("ernie4_5_moe", "auto-round", "load_error"),
     ("qwen3_5", "auto-round", "clean"),
+    # An indexer in one layer with qkv_proj, whose loader knows no packed words of ModelOpt.
+    ("qwen4_exp_sparse", "modelopt-nvfp4", "load_error"),
+    ("qwen4_exp_sparse", "modelopt-w4a16", "load_error"),
+    ("qwen4_exp_sparse", "ct-nvfp4", "clean"),
     # Metadata that the draft looks for in another place.
     ("nemotron_h_vl", "auto-round", "load_error"),
     ("nemotron_h_vl", "gptq", "load_error"),
