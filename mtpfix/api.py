@@ -404,5 +404,4 @@ def _deaf(opened: Opened, releases: Sequence[str], places: Sequence[Platform]) -
     """Releases whose draft resolves the quantization metadata anew; empty if there is none."""
     assert opened.policy is not None  # noqa: S101 - a repair was planned
     cases = judgement.cases(opened, opened.policy, releases, places)
-    own = [case.context.release for case in cases if case.policy.reads_its_own(case.context)]
-    return ", ".join(dict.fromkeys(own))
+    return ", ".join(judgement.apart(cases))

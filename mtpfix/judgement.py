@@ -18,6 +18,7 @@ from mtpfix.model import (
     FAILED,
     EngineReport,
     Finding,
+    Json,
     JsonFile,
     ModelInfo,
     Platform,
@@ -25,9 +26,8 @@ from mtpfix.model import (
     QuantView,
     Report,
     State,
-    Target,
 )
-from mtpfix.opened import Opened
+from mtpfix.opened import Draft, Opened
 from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
@@ -49,21 +49,34 @@ def cases(
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
         for platform in places:
-            context = names.context(known, opened.config, release, platform, opened.dialect)
-            context = names.drafting(known, context, opened.block.listing.shards)
-            names.counts(known, context)
-            found.append(case(opened, known, context))
+            found.append(case(opened, known, release, platform))
+            names.counts(known, found[-1].context)
     refuse_pair(opened, found)
     return tuple(found)
 
 
-def case(opened: Opened, known: Policy, context: Context) -> Case:
+def case(opened: Opened, known: Policy, release: str, platform: Platform) -> Case:
     """A target, and its draft where that comes from elsewhere, seen by one release."""
+    context = _context(opened, known, opened.config, release, platform)
     beside = None if opened.draft is None else opened.draft.inventory
     return Case(known, context, opened.inventory, beside)
 
 
-def refuse_pair(opened: Opened, found: Iterable[Case]) -> None:
+def _context(
+    opened: Opened, known: Policy, config: Mapping[str, Json], release: str, platform: Platform
+) -> Context:
+    """What a release makes of a `config.json`, under the metadata of the target."""
+    context = names.context(known, config, release, platform, opened.dialect)
+    return names.drafting(known, context, opened.block.listing.shards)
+
+
+def apart(found: Iterable[Case]) -> tuple[str, ...]:
+    """Releases whose draft goes by the metadata of its own checkpoint, not the target's."""
+    own = (item.context.release for item in found if item.policy.reads_its_own(item.context))
+    return tuple(dict.fromkeys(own))
+
+
+def refuse_pair(opened: Opened, found: Sequence[Case]) -> None:
     """Refuses a draft from elsewhere that the target's files and metadata do not tell all about.
 
     Raises:
@@ -74,19 +87,14 @@ def refuse_pair(opened: Opened, found: Iterable[Case]) -> None:
     if draft is None:
         return
     one = strict.shown(draft.target.name)
-    apart = [item.context.release for item in found if item.policy.reads_its_own(item.context)]
-    if apart:
+    if own := apart(found):
         raise UnknownError(
-            f"vLLM {', '.join(dict.fromkeys(apart))} builds this draft by the metadata of its own "
-            "checkpoint",
+            f"vLLM {', '.join(own)} builds this draft by the metadata of its own checkpoint",
             f"judge {one} by itself for these releases, and choose others with --vllm",
         )
     for item in found:
         ours = item.context
-        theirs = names.context(
-            item.policy, draft.config, ours.release, ours.platform, opened.dialect
-        )
-        theirs = names.drafting(item.policy, theirs, draft.checkpoint.listing.shards)
+        theirs = _context(opened, item.policy, draft.config, ours.release, ours.platform)
         if _traits(item, opened.view) != _traits(replace(item, context=theirs), opened.view):
             raise UnknownError(
                 f"the config.json of {one} leads to another draft than the target's",
@@ -127,6 +135,23 @@ def report(
     """
     with suppress(UnknownError):  # comes to light below, where it matters
         policy.select_releases(vllm)
+    made = _report(opened, vllm, platforms, selected, trunk=trunk, fixes=fixes)
+    if opened.draft is None:
+        return made
+    told = () if opened.other is not None else _drafted(opened, opened.draft)
+    return replace(made, draft=opened.draft.target, notes=(*made.notes, *told))
+
+
+def _report(
+    opened: Opened,
+    vllm: Sequence[str],
+    platforms: Sequence[Platform],
+    selected: Sequence[Case] | None,
+    *,
+    trunk: bool,
+    fixes: bool,
+) -> Report:
+    """The report, but for where the draft comes from; see `report`."""
     if opened.other is not None:
         return _not_mtp(opened, opened.other)
     if opened.unknown is not None:
@@ -153,31 +178,25 @@ def report(
         findings=findings,
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
-        notes=(*((_NO_MTP,) if none else ()), *_drafted(opened)),
-        draft=_draft(opened),
+        notes=(_NO_MTP,) if none else (),
     )
 
 
-def _draft(opened: Opened) -> Target | None:
-    return None if opened.draft is None else opened.draft.target
-
-
-def _drafted(opened: Opened) -> Iterator[str]:
+def _drafted(opened: Opened, draft: Draft) -> Iterator[str]:
     """Where the MTP block comes from, if not from the target."""
-    if opened.draft is None:
-        return
-    yield f"the MTP block is that of {strict.shown(opened.draft.target.name)}"
-    if opened.policy is not None and any(_own_block(opened)):
+    yield f"the MTP block is that of {strict.shown(draft.target.name)}"
+    roots = _roots(opened) or ()
+    if any(name.startswith(roots) for name in opened.listing.shards):
         yield "the MTP block of the target itself is not judged: this draft takes its place"
 
 
-def _own_block(opened: Opened) -> Iterator[str]:
-    """Tensors of an MTP block that the target holds."""
+def _roots(opened: Opened) -> tuple[str, ...] | None:
+    """What names of MTP tensors begin with; None where nothing is promised about the model."""
     if opened.policy is not None:
-        with suppress(UnknownError):  # nothing is promised about such a model
+        with suppress(UnknownError):  # another thing is not known already
             context = names.newest(opened.policy, opened.config)
-            roots = names.disk_roots(opened.policy, context)
-            yield from (name for name in opened.listing.shards if name.startswith(roots))
+            return names.disk_roots(opened.policy, context)
+    return None
 
 
 def _problems(opened: Opened, roots: tuple[str, ...]) -> tuple[Problem, ...]:
@@ -189,8 +208,14 @@ def _problems(opened: Opened, roots: tuple[str, ...]) -> tuple[Problem, ...]:
         return any(name.startswith(roots) for name in problem.tensors)
 
     ours = (p for p in opened.checkpoint.problems if not about_mtp(p))
-    theirs = (replace(p, elsewhere=True) for p in opened.block.problems if about_mtp(p))
-    return (*ours, *theirs)
+    theirs = (p for p in opened.block.problems if about_mtp(p))
+    return (*ours, *map(_of_draft, theirs))
+
+
+def _of_draft(problem: Problem) -> Problem:
+    """The same, said of a file that is not the target's."""
+    file, message = (f"draft: {text}" for text in (problem.file, problem.message))
+    return replace(problem, file=file, message=message, elsewhere=True)
 
 
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
@@ -286,19 +311,8 @@ def _nothing_to_judge(opened: Opened, vllm: Sequence[str], platforms: Sequence[P
     beside = [name for name in BESIDE if name in opened.listing.configs]
     notes: tuple[str, ...] = () if found else (_NO_METADATA,)
     notes += (_BESIDE.format(file=beside[0]),) if beside else ()
-    notes += tuple(_drafted(opened))
     code = exit_code(found, ())
-    return Report(
-        target=opened.listing.target,
-        model=_model(opened),
-        method=None,
-        quant_files=(),
-        engines=(),
-        findings=found,
-        exit_code=code,
-        notes=notes,
-        draft=_draft(opened),
-    )
+    return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
 
 
 def _unannounced(opened: Opened) -> Iterator[Finding]:
@@ -332,15 +346,7 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
     )
     notes = ("there is no MTP block: nothing to judge",)
     return Report(
-        target=opened.listing.target,
-        model=_model(opened),
-        method=opened.method,
-        quant_files=(),
-        engines=(),
-        findings=(found,),
-        exit_code=0,
-        notes=notes,
-        draft=_draft(opened),
+        opened.listing.target, _model(opened), opened.method, (), (), (found,), 0, notes=notes
     )
 
 
@@ -356,18 +362,13 @@ def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
         engines=(),
         findings=findings,
         exit_code=exit_code(about_files, ()) or UnknownError.exit_code,
-        notes=tuple(_drafted(opened)),
-        draft=_draft(opened),
     )
 
 
 def _about_files(opened: Opened) -> Iterator[Finding]:
     """What is wrong with the files, whatever the metadata says."""
-    if opened.policy is None:
-        return
-    with suppress(UnknownError):  # another thing is not known already
-        context = names.newest(opened.policy, opened.config)
-        roots = names.disk_roots(opened.policy, context)
+    roots = _roots(opened)
+    if roots is not None:
         yield from unindexed(_problems(opened, roots), roots)
 
 

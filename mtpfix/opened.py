@@ -121,7 +121,7 @@ def open_target(source: Source, *, trunk: bool = False, draft: Source | None = N
     if place is not None and not every:
         unknown = unknown or block.unclear
     if draft is not None:
-        block = block.without_tensors()  # nothing loads those of the target
+        block = block._replace(tensors=())  # nothing loads those of the target
     wanted = found.shards.keys() if every and known is not None else block.wanted()
     checkpoint = open_shards(source, found, wanted)
     opened = Opened(config, known, view, method, checkpoint, Inventory(checkpoint), unknown)
@@ -214,10 +214,6 @@ class _Block(NamedTuple):
     def wanted(self) -> tuple[str, ...]:
         """All of them, or none where some could not be named."""
         return () if self.unclear else (*self.tensors, *self.alone)
-
-    def without_tensors(self) -> _Block:
-        """Embedding and head alone."""
-        return self._replace(tensors=())
 
 
 def _block(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> _Block:

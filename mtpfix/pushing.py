@@ -90,13 +90,14 @@ def push(
     if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
         raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
     opened = read(target, draft, revision if there.path is None else None, token)
-    made = planned(opened, listed(vllm), listed(platforms), options)
+    releases, places = listed(vllm), listed(platforms)
+    made = planned(opened, releases, places, options)
     granted(made)
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
         return Pushed(made, repo)
     if opened.draft is not None and not wish.allow_partial:
-        _refuse_spoilt(replace(opened, draft=None), made, listed(vllm), listed(platforms))
+        _refuse_spoilt(replace(opened, draft=None), made, releases, places)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
     judged = opened.listing.target

@@ -12,7 +12,7 @@ from mtpfix import judgement
 from mtpfix.api import read
 from mtpfix.checkpoint.precision import MISSING
 from mtpfix.checkpoint.source import LocalSource
-from mtpfix.engines.vllm import live, names, outcome
+from mtpfix.engines.vllm import live, outcome
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Policy
@@ -96,7 +96,8 @@ def verify(
         MtpfixError: the target cannot be read.
     """
     opened = read(target, draft, revision, token)
-    found, (known, view) = opened.listing, _known(opened)
+    found = opened.listing
+    known, view = _known(opened)
     if found.target.kind == "hub" and reads_headers(view):
         raise UnknownError(
             "under this metadata vLLM reads the weights' headers, which a repo's metadata lack",
@@ -135,12 +136,10 @@ def _known(opened: Opened) -> tuple[Policy, QuantView]:
 def _compared(opened: Opened, known: Policy, view: QuantView, answer: live.Answer) -> Verification:
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    context = names.context(known, opened.config, release, "cuda", view.method)
-    context = names.drafting(known, context, opened.listing.shards)
-    case = judgement.case(opened, known, context)
+    case = judgement.case(opened, known, release, "cuda")
     judgement.refuse_pair(opened, [case])
     seen = scanned(view, case.inventory)
-    predicted = predict(known, seen, context, (*case.draft, *case.trunk))
+    predicted = predict(known, seen, case.context, (*case.draft, *case.trunk))
     rows = tuple(_rows(answer, predicted, case))
     failures = tuple(f"{failure.phase}: {failure}" for failure in answer.failures)
     wrong = failures or any(row.agrees is False for row in rows)

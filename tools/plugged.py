@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -53,6 +54,14 @@ def pythonpath(folder: Path, behind: str | None = None) -> str:
         lines += [f"[{group}]", *(f"{name} = {place}" for name, place in entries.items())]
     (notes / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return os.pathsep.join(filter(None, (behind, str(ROOT), str(folder))))
+
+
+def answered(printed: str) -> dict[str, Any]:
+    """What the starter said, found among the lines that vLLM printed."""
+    found: dict[str, Any] = json.loads(
+        next(line for line in printed.splitlines() if line[:1] == "{")
+    )
+    return found
 
 
 def servable(folder: Path, scheme: str = "ct-fp8-channel", mtp: Mtp = "bf16") -> None:

@@ -147,7 +147,7 @@ class Stage:
             name = str(self._folder(way, model)) if hub is None else self._upload(hub, way)
             ran = self._run([self.python, str(plugged.STARTER), name, *words], way, hub)
             got = [] if hub is None else [r for verb, p, r in hub.requests if weights(verb, p)]
-        answer = json.loads(next(line for line in ran.stdout.splitlines() if line[:1] == "{"))
+        answer = plugged.answered(ran.stdout)
         return Served(
             release=self.release,
             by="LLM",

@@ -190,20 +190,18 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> tuple["Repair", "Pushed | 
     return made, None
 
 
-def _local(target: str) -> bool:
+def _elsewhere(draft: str) -> str:
+    """How a draft is named where others read it: of a folder, only its name."""
     from mtpfix import targets
 
-    return targets.place(target).path is not None
+    path = targets.place(draft).path
+    return draft if path is None else path.name
 
 
 def _command(target: str, vllm: Iterable[str] | None, chosen: _Chosen) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
-    if chosen["draft"]:  # of a folder, only the name: this is read elsewhere
-        words += [
-            "--draft",
-            Path(chosen["draft"]).name if _local(chosen["draft"]) else chosen["draft"],
-        ]
+    words += ["--draft", _elsewhere(chosen["draft"])] if chosen["draft"] else []
     words += [word for release in vllm or () for word in ("--vllm", release)]
     if chosen["platforms"] != options.platforms(None):
         words += [word for platform in chosen["platforms"] for word in ("--platform", platform)]

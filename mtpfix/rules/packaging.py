@@ -49,7 +49,7 @@ def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
             code="MTP402",
             severity="error" if about_mtp else "warning",
             confidence="run",
-            message=f"draft: {problem.message}" if problem.elsewhere else problem.message,
+            message=problem.message,
             where=None if problem.elsewhere else evidence.at(problem.file, ""),
             fix=Fix(
                 "write the index anew from the shards, or take out what does not belong there",

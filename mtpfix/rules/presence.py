@@ -126,7 +126,7 @@ def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[F
                 code="MTP004",
                 severity="error",
                 confidence="run",
-                message=f"{_file(problem)} holds {len(lost)} MTP tensors, but no entry of the "
+                message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the "
                 "index names it: vLLM does not read it.",
                 where=None if problem.elsewhere else Where(problem.file, ""),
                 fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
@@ -141,10 +141,6 @@ def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[F
                 where=Where(problem.file, ""),
                 fix=Fix("rename or remove model.safetensors, or name it in the index", "display"),
             )
-
-
-def _file(problem: Problem) -> str:
-    return f"draft: {problem.file}" if problem.elsewhere else problem.file
 
 
 RULES: tuple[Rule, ...] = (

@@ -19,7 +19,7 @@ from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import UnknownError
-from mtpfix.model import Json, ModuleReport, Platform, QuantView
+from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
 from mtpfix.opened import Opened, open_target, patched
 from mtpfix.quant.modelopt import BESIDE
 from mtpfix.repair.plan import Options
@@ -91,9 +91,11 @@ class Served:
         return f"hf://{self.name}" + (f"@{self.revision}" if self.revision else "")
 
     @property
-    def where(self) -> tuple[str, str | None]:
-        """What tells one artifact from another; a folder has many names, and no revisions."""
-        return (str(Path(self.name).resolve()), None) if self.local else (self.name, self.revision)
+    def where(self) -> Target:
+        """What tells one artifact from another; a folder has no revisions."""
+        if self.local:
+            return Target("local", self.name)
+        return Target("hub", self.name, self.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +178,20 @@ def _seen(target: Served, draft: Served, running: Running) -> _Seen:
     Raises:
         UnknownError: both have a part in it, and do not say the same.
     """
-    same = target.where == draft.where
-    opened = open_target(_as_in_memory(target if same else draft))
-    own = _reads_its_own(opened, running)
-    if same and own and draft.metadata != target.metadata:
-        raise UnknownError(
-            "the draft reads its own copy of the configuration, which differs in memory from the "
-            "target's",
-            "leave quantization_config out of --hf-overrides",
-        )
-    if same:
+    if targets.same(target.where, draft.where):
+        opened = open_target(_as_in_memory(target))
+        if _reads_its_own(opened, running) and draft.metadata != target.metadata:
+            raise UnknownError(
+                "the draft reads its own copy of the configuration, which differs in memory from "
+                "the target's",
+                "leave quantization_config out of --hf-overrides",
+            )
         return _Seen(opened, target, ("target", "draft"))
-    if own:
+    source = _source(draft)
+    opened = open_target(_Amended(source, draft))
+    if _reads_its_own(opened, running):
         return _Seen(opened, draft, ("draft",))
-    both = open_target(_as_in_memory(target), draft=_source(draft))
+    both = open_target(_as_in_memory(target), draft=source)
     return _Seen(both, target, ("target",), draft)
 
 
@@ -198,7 +200,7 @@ def _reads_its_own(opened: Opened, running: Running) -> bool:
     if opened.policy is None or opened.unknown is not None or opened.other is not None:
         return False
     found = judgement.cases(opened, opened.policy, [running.release], [running.platform])
-    return any(case.policy.reads_its_own(case.context) for case in found)
+    return bool(judgement.apart(found))
 
 
 def _same_method(opened: Opened, served: Served) -> None:

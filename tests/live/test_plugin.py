@@ -84,5 +84,5 @@ def test_an_engine_says_it_in_one_line_and_accepts_its_drafts(python: str, tmp_p
     assert len(lines) == 1
     assert " INFO " in lines[0]
     assert "repaired in memory: 4 modules mended" in lines[0]
-    answer = json.loads(next(line for line in ran.stdout.splitlines() if line.startswith("{")))
+    answer = plugged.answered(ran.stdout)
     assert answer["accepted"] == answer["drafted"] > 0
