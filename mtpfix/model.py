@@ -265,6 +265,19 @@ class Module:
     grade: Grade = field(default="run", compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A parameter of the draft that is never quantized and belongs to no module: a norm's, say."""
+
+    name: str
+    """The tensor on disk that fills it."""
+    param: str
+    """Its path in the engine's module tree."""
+    layer: int | None = None
+    optional: bool = False
+    """Whether nothing is lost where the tensor is absent: another takes its place."""
+
+
 Built = Literal["quantized", "unquantized", "error", "unknown"]
 
 

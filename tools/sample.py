@@ -110,6 +110,10 @@ def layer(prefix: str, *, quantized: bool, indexer: bool) -> Iterator[tuple[str,
         yield from bf16(f"{prefix}.attn.indexer.weights_proj")
     for name in ("attn.kv_norm", "attn.q_norm", "attn_norm", "ffn_norm"):
         yield f"{prefix}.{name}.weight", ("BF16", (WIDTH,))
+    for name in ("fn", "base", "scale"):
+        yield f"{prefix}.hc_attn_{name}", ("F32", (WIDTH,))
+        yield f"{prefix}.hc_ffn_{name}", ("F32", (WIDTH,))
+    yield f"{prefix}.attn.attn_sink", ("F32", (WIDTH,))
     yield from bf16(f"{prefix}.ffn.gate")
     yield f"{prefix}.ffn.gate.bias", ("F32", (EXPERTS,))
     for name in SHARED:
@@ -134,6 +138,8 @@ def mtp() -> Tensors:
         tensors.update(bf16(f"mtp.0.{name}"))
     for name in ("enorm", "hnorm", "norm"):
         tensors[f"mtp.0.{name}.weight"] = ("BF16", (WIDTH,))
+    for name in ("fn", "base", "scale"):
+        tensors[f"mtp.0.hc_head_{name}"] = ("F32", (WIDTH,))
     return tensors
 
 

@@ -8,7 +8,7 @@ one or stacked.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -64,7 +64,9 @@ class Inventory:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._known: dict[tuple[tuple[str, ...], int], Stored] = {}
+        self._known: dict[tuple[str, ...], Stored] = {}
+        self._present: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
+        self._below: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {}
 
     @cached_property
     def _suffixes(self) -> Mapping[str, tuple[str, ...]]:
@@ -121,16 +123,42 @@ class Inventory:
         parts = re.split(r"([0-9]+)", shard)
         return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
 
-    def stored(self, module: Module) -> Stored:
-        """What is on disk for `module`; many releases ask about the same one."""
+    def stored(self, module: Module, also: Sequence[str] = ()) -> Stored:
+        """What is on disk for `module`; many releases ask about the same one.
+
+        Args:
+            module: the module.
+            also: modules on disk that are loaded into it by other names than its own.
+        """
         key = ((*module.members, *module.stacked), module.experts)
-        if key not in self._known:
-            members = tuple([name for name in written_out(module) if name in self._suffixes])
+        if key not in self._present:
+            names = written_out(module)
+            self._present[key] = tuple([name for name in names if name in self._suffixes])
+        return self._described((*self._present[key], *also))
+
+    def _described(self, members: tuple[str, ...]) -> Stored:
+        """The tensors of some modules on disk as one."""
+        if members not in self._known:
             suffixes = {self._suffixes[name] for name in members}
-            self._known[key] = Stored(
+            self._known[members] = Stored(
                 members, combine(self._ways(members)), frozenset().union(*suffixes)
             )
-        return self._known[key]
+        return self._known[members]
+
+    def below(self, roots: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Modules whose names begin with one of `roots`, all experts of one kind together."""
+        if roots not in self._below:
+            found: dict[str, list[str]] = {}
+            for name in self._suffixes:
+                if f"{name}.".startswith(roots):
+                    found.setdefault(without_expert(name), []).append(name)
+            self._below[roots] = tuple(map(tuple, found.values()))
+        return self._below[roots]
+
+    @cached_property
+    def names(self) -> Set[str]:
+        """Names of all tensors."""
+        return self._checkpoint.listing.shards.keys()
 
     def one(self, name: str) -> Precision:
         """How a single module on disk is stored."""

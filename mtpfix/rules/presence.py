@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import absent_layers
 from mtpfix.engines.vllm.names import disk_roots
@@ -80,13 +80,15 @@ def weights_missing(evidence: Evidence) -> Iterator[Finding]:
     absent = absent_layers(evidence.draft)
     if not evidence.case.context.fields["mtp_layers"] or set(absent) == _layers(evidence):
         return  # MTP001 and MTP002 say so
-    wrong = [
-        r
-        for r in (*evidence.draft, *evidence.unasked)
-        if r.decision.module.layer not in absent and _lacks_weights(r)
-    ]
-    if wrong:
-        params = tuple(r.decision.module.param for r in wrong)
+    params = (
+        *(
+            r.decision.module.param
+            for r in (*evidence.draft, *evidence.unasked)
+            if r.decision.module.layer not in absent and _lacks_weights(r)
+        ),
+        *(e.param for e in evidence.case.placement.unfilled if e.layer not in absent),
+    )
+    if params:
         yield Finding(
             code="MTP006",
             severity="error",
@@ -143,7 +145,42 @@ def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[F
             )
 
 
+def without_a_place(evidence: Evidence) -> Iterator[Finding]:
+    """MTP008: tensors of the MTP block that the draft has no parameter for."""
+    strays = evidence.case.placement.strays
+    refused = tuple(stray.name for stray in strays if stray.raises)
+    ignored = tuple(stray.name for stray in strays if not stray.raises)
+    if refused:
+        yield Finding(
+            code="MTP008",
+            severity="error",
+            confidence=evidence.case.context.grade,
+            message=f"{_tensors(refused)} no place in the draft: {some(refused)}. vLLM raises "
+            "while it loads; no metadata can help.",
+            modules=refused,
+            fix=Fix("remove these tensors from the shard and from the index", "display"),
+        )
+    if ignored:
+        yield Finding(
+            code="MTP008",
+            severity="info",
+            confidence=evidence.case.context.grade,
+            message=f"{_tensors(ignored)} no place in the draft: {some(ignored)}. vLLM drops "
+            "what it has no place for.",
+            modules=ignored,
+        )
+
+
+def _tensors(names: Collection[str]) -> str:
+    """Subject and verb of a sentence about tensors of the MTP block."""
+    one = len(names) == 1
+    return (
+        "1 tensor of the MTP block has" if one else f"{len(names):,} tensors of the MTP block have"
+    )
+
+
 RULES: tuple[Rule, ...] = (
+    without_a_place,
     promised_but_absent,
     present_but_not_promised,
     count_differs,

@@ -3,7 +3,8 @@
 `shards` maps each file to patterns of module names, and these to a format of `formats.json`
 and the shape of the matrix: `"model.layers.{0..2}.mlp.{up,down}_proj": "bf16 256x128"`.
 Braces hold words, numbers, ranges `first..last` and ranges with a step `first..last..step`.
-The files are holes of zeros: only the headers matter.
+The files are holes of zeros: only the headers matter. What is said of a case names matrices:
+the norms of an MTP layer are added beside them, unless `"norms": false` says that they are lost.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mtpfix.engines.vllm import names, policy
 from tools.sample import Tensors, dump, write_shard
 
 CASES = Path(__file__).resolve().parent
@@ -37,8 +39,10 @@ def materialise(case: Path, folder: Path) -> Path:
     stated = json.loads((case / "headers.json").read_text(encoding="utf-8"))
     weight_map: dict[str, str] = {}
     size = 0
-    for shard, patterns in stated["shards"].items():
-        found = tensors(patterns)
+    shards = {shard: tensors(patterns) for shard, patterns in stated["shards"].items()}
+    if stated.get("norms", True):
+        add_norms(shards, json.loads((case / "config.json").read_text(encoding="utf-8")))
+    for shard, found in shards.items():
         size += write_shard(folder / shard, found)
         weight_map.update(dict.fromkeys(found, shard))
     if len(stated["shards"]) > 1:
@@ -50,6 +54,25 @@ def materialise(case: Path, folder: Path) -> Path:
         }
         dump(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": listed})
     return folder
+
+
+def add_norms(shards: dict[str, Tensors], config: dict[str, Any]) -> None:
+    """Adds what an MTP layer holds beside its matrices, in the file that they are in."""
+    family = policy.recognise(config)
+    if family is None:
+        return
+    known = policy.policy(family)
+    context = names.newest(known, config)
+    roots = names.disk_roots(known, context)
+    present = {name for found in shards.values() for name in found}
+    for each in names.plain(known, context):
+        if each.optional or each.name in present:
+            continue
+        layer = [root for root in roots if each.name.startswith(root)] or roots
+        for found in shards.values():
+            if any(name.startswith(tuple(layer)) for name in found):
+                found[each.name] = ("BF16", (8,))
+                break
 
 
 def tensors(patterns: dict[str, str]) -> Tensors:

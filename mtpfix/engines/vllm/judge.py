@@ -8,6 +8,8 @@ from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
+from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
+from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
@@ -53,16 +55,25 @@ class Case:
         return names.modules(self.policy, self.context, "trunk")
 
     @cached_property
-    def loader(self) -> outcome.Loader:
+    def loader(self) -> Loader:
         """How the draft class treats what does not fit."""
-        return outcome.loader(self.policy, self.context)
+        return loader(self.policy, self.context)
 
     @cached_property
-    def trunk_loader(self) -> outcome.Loader:
+    def trunk_loader(self) -> Loader:
         """How the class of the target treats what does not fit."""
-        return outcome.trunk_loader(self.loader, self.context)
+        return trunk_loader(self.loader, self.context)
 
-    def loader_of(self, module: Module) -> outcome.Loader:
+    @cached_property
+    def placement(self) -> Placement:
+        """Where the draft's loader puts the tensors of the MTP block."""
+        if not self.context.fields["mtp_layers"]:
+            return NOTHING
+        roots = names.disk_roots(self.policy, self.context)
+        plain = names.plain(self.policy, self.context)
+        return place(self.disk("draft"), roots, self.draft, plain, self.loader)
+
+    def loader_of(self, module: Module) -> Loader:
         """The loader that `module` is loaded by."""
         return self.loader if module.part == "draft" else self.trunk_loader
 
@@ -92,11 +103,25 @@ class Case:
         seen = scanned(view, self.inventory)
         decisions = predict(self.policy, seen, self.context, modules)
         reports = (
-            outcome.judge(d, self.disk(d.module.part), self.loader_of(d.module))
+            outcome.judge(d, self.disk(part), self.loader_of(d.module), self.placed(part))
             for d in decisions
             if d.module.members
+            for part in (d.module.part,)
         )
-        return tuple(self._limited(report) for report in reports)
+        return tuple(self._limited(self._loaded(report)) for report in reports)
+
+    def _loaded(self, report: ModuleReport) -> ModuleReport:
+        """The report, with the fault of a release whose loader drops the module's tensors."""
+        module = report.decision.module
+        row = self.policy.pick("destinations", self.context)
+        lost = self.placed(module.part).passed_over.issuperset(report.members)
+        if row is None or "reason" not in row or module.optional or not report.members or not lost:
+            return report
+        return replace(report, agrees=False, consequence=row["outcome"], limit=_limit(row))
+
+    def placed(self, part: Part) -> Placement:
+        """Where tensors go; those of the target's own layers are not followed."""
+        return self.placement if part == "draft" else NOTHING
 
     def asked(self, module: Module) -> tuple[str, ...]:
         """Every name that is compared with entries in order to decide about `module`."""
@@ -124,7 +149,7 @@ class Case:
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
         row = next((row for row in self._faults(report) if _hits(row, report)), None)
-        if row is None:
+        if row is None or report.limit is not None:
             return report
         limit = _limit(row)
         if "nameless" in row:
@@ -250,14 +275,24 @@ def _verdict(
         return "unknown", None
     if lacks is not None and not any(r.decision.built == "error" for r in trunk):
         return "load_error", lacks["error"]
-    failed = [r for r in (*trunk, *draft) if r.consequence == "load_error"]
+    failed = [
+        (_order(case, r), r.detail) for r in (*trunk, *draft) if r.consequence == "load_error"
+    ]
+    failed += [
+        ((3, *case.disk("draft").load_order(stray.name)), stray.error)
+        for stray in case.placement.strays
+        if stray.raises
+    ]
     if failed:
-        return "load_error", min(failed, key=lambda r: _order(case, r)).detail
+        return "load_error", min(failed, key=lambda each: each[0])[1]
     absent = absent_layers(draft)
     if absent:
         missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
         return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
-    garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
+    unfilled = bool(case.placement.unfilled)
+    if unfilled and case.loader.strict:
+        return "load_error", case.loader.unfilled
+    garbage = unfilled or any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
     return ("silent_garbage" if garbage else "clean"), None
 
 

@@ -130,6 +130,9 @@ class Answer:
     parameters: Mapping[Part, Mapping[str, tuple[tuple[int, ...], str]]]
     """Shape and dtype of every parameter of target and draft."""
     load: Loaded | None = None
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Where the draft's loader puts a tensor of each name that was asked about: parameters, an
+    empty string where it drops the tensor, `!Type: message` where it raises."""
 
     def of(self, part: Part) -> tuple[Made, ...]:
         """The decisions of one part."""
@@ -246,6 +249,7 @@ class Server:
         tolerant: bool = False,
         overrides: Mapping[str, Any] | None = None,
         draft: Path | None = None,
+        names: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Asks about one folder; see `ask`.
 
@@ -255,6 +259,7 @@ class Server:
             tolerant: as for `ask`.
             overrides: what vLLM is given as `--hf-overrides`.
             draft: as for `ask`.
+            names: tensors whose place in the draft is asked for: shape and dtype by name.
         """
         check(folder)
         process, scratch = self._running()
@@ -267,6 +272,7 @@ class Server:
             "tolerant": tolerant,
             "overrides": dict(overrides or {}),
             "draft": None if draft is None else str(draft.resolve()),
+            "names": names,
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }
@@ -399,6 +405,7 @@ def parse(raw: Mapping[str, Any]) -> Answer:
             "draft": parse_parameters(raw.get("draft_parameters", {})),
         },
         load=parse_load(raw["load"]) if raw.get("load") else None,
+        names={name: tuple(found) for name, found in raw.get("names", {}).items()},
     )
 
 

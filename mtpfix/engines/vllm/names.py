@@ -23,7 +23,7 @@ from mtpfix.engines.vllm.policy import (
     rules,
 )
 from mtpfix.errors import UnknownError
-from mtpfix.model import Kind, Module, Part, Platform
+from mtpfix.model import Kind, Module, Part, Plain, Platform
 
 MOST_LAYERS = 1024
 """More layers than any model has: a larger number is a mistake or an attack."""
@@ -140,6 +140,37 @@ def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
 
 
 def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
+    for row, place, inner in _rows_of(policy, context, part):
+        if "name" in row:
+            yield _module(row, place, inner, part)
+
+
+def plain(policy: Policy, context: Context) -> tuple[Plain, ...]:
+    """Every parameter of the draft that belongs to none of its modules, such as a norm.
+
+    Raises:
+        UnknownError: the configuration does not fit the policy's rules.
+    """
+    found: dict[str, Plain] = {}
+    for row, place, _ in _rows_of(policy, context, "draft"):
+        if "plain" not in row:
+            continue
+        names = row["plain"]
+        spelled = names.items() if isinstance(names, Mapping) else zip(names, names, strict=True)
+        at = place.inside(row)
+        for stored, param in spelled:
+            path = param[1:] if param.startswith("/") else at.param + param
+            optional = row.get("optional", False)
+            found.setdefault(path, Plain(_on_disk(stored, at), path, place.layer, optional))
+    return tuple(found.values())
+
+
+_Placed = tuple[Row, _Place, Context]
+"""A row of a policy, and where it stands."""
+
+
+def _rows_of(policy: Policy, context: Context, part: Part) -> Iterator[_Placed]:
+    """The rows of one part that hold for the configuration, layer by layer."""
     for section in policy.rows(part):
         if not fits(section, context):
             continue
@@ -157,7 +188,7 @@ def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
                 layer=layer,
                 asks=section.get("asks", True),
             )
-            yield from _rows(section["modules"], place, inner, part)
+            yield from _rows(section["modules"], place, inner)
 
 
 def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
@@ -172,14 +203,14 @@ def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
     return inner.with_fields(**derived)
 
 
-def _rows(rows: Iterable[Row], place: _Place, context: Context, part: Part) -> Iterator[Module]:
+def _rows(rows: Iterable[Row], place: _Place, context: Context) -> Iterator[_Placed]:
     for row in rows:
         if not fits(row, context):
             continue
         if "use" in row:
-            yield from _rows(block(row["use"]), place.inside(row), context, part)
+            yield from _rows(block(row["use"]), place.inside(row), context)
         else:
-            yield _module(row, place, context, part)
+            yield row, place, context
 
 
 def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:

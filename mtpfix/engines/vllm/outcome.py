@@ -8,13 +8,14 @@ these happens follows from the parameters that the built modules have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.engines.vllm.destinations import NOTHING, Placement
+from mtpfix.engines.vllm.loader import Loader
 from mtpfix.engines.vllm.methods.parameters import Params, params
-from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, rules
 from mtpfix.model import Consequence, Decision, Kind, Module, ModuleReport, Precision, State
 
 
@@ -35,13 +36,6 @@ _IGNORED = frozenset(
 )
 """Suffixes that go elsewhere whatever the scheme: to the router, or to the KV cache."""
 
-_UNINITIALISED = (
-    "RuntimeError: Some parameters like … are not in the checkpoint "
-    "and will falsely use random initialization"
-)
-"""Which one is named is left to the order of a set."""
-
-
 _SHAPE = (
     "RuntimeError: The size of tensor a (…) must match the size of tensor b (…) "
     "at non-singleton dimension 1"
@@ -51,126 +45,21 @@ _CUTS = "RowParallelLinear"
 """The class whose loader cuts a weight to the columns of its parameter, before it compares."""
 _SHORT = "RuntimeError: start (0) + length (…) exceeds dimension size (…)."
 
-_SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
-"""How stacked experts name what other modules call `weight`, `weight_scale`."""
 
-
-_Pairs = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Loader:
-    """How the draft class of one release treats what does not fit."""
-
-    style: str
-    """`dict`: KeyError for a tensor without a parameter; `auto`: AutoWeightsLoader's ValueError;
-    `unknown`: an exception, which one is not known."""
-    root: str = ""
-    """Part of the parameter path that the inner loader does not print."""
-    cls: str = ""
-    strict: bool = False
-    """Whether a parameter that stays uninitialised is an exception."""
-    unfilled: str = _UNINITIALISED
-    """What is raised then."""
-    unexpected: str = ""
-    """What is raised for a tensor without a parameter (`{tensor}`), whatever its module."""
-    skips: tuple[str, ...] = ()
-    """Suffixes that are dropped where a plain linear layer has no parameter for them."""
-    drops: bool = False
-    """Whether every tensor without a parameter is dropped, except those of routed experts."""
-    drops_experts: bool = False
-    """Whether those of routed experts are dropped too."""
-    trunk_drops: bool = False
-    """Whether the class of the target drops both."""
-    takes: tuple[str, ...] = ()
-    """The only suffixes that the loader has a place for; empty: it knows no such list."""
-    renames: _Pairs = ()
-    """Suffixes on disk that are loaded as others, for all modules but routed experts."""
-    expert_renames: _Pairs = ()
-    """The same for routed experts."""
-    same_formats: _Pairs = ()
-    """Formats on disk that such names alone tell from others, and those others."""
-    missing_layer: str | None = None
-    """What is raised when an MTP layer has no tensors; None: it stays uninitialised."""
-    experts: str = ""
-    """Name of the submodule that holds the weights of routed experts."""
-    method: str = "compressed-tensors"
-    """The quantization method whose classes hold the parameters."""
-    gone: frozenset[str] = frozenset()
-    """Suffixes that are no parameters of any module in this release."""
-
-    def suffix(self, stored: str, kind: Kind) -> str:
-        """The end of a parameter's name, for a suffix on disk of a module of some kind."""
-        suffix = _SUFFIX_ALIASES.get(stored, stored)
-        return dict(self.expert_renames if kind == "experts" else self.renames).get(suffix, suffix)
-
-    def formats(self, disk: Precision) -> set[str]:
-        """The formats of a module, as they are loaded; none where they are not known."""
-        same = dict(self.same_formats)
-        return {same.get(each, each) for each in (disk.format or "").split("+") if each}
-
-
-def loader(policy: Policy, context: Context) -> Loader:
-    """The loader of the draft class that `context` selects."""
-    row: Row = policy.pick("loader", context) or {"style": "dict"}
-    own = policy.pick("own_method", context)
-    return Loader(
-        style=row["style"],
-        root=row.get("root", ""),
-        cls=row.get("class", ""),
-        strict=row.get("strict", False),
-        unfilled=row.get("unfilled", _UNINITIALISED),
-        unexpected=row.get("unexpected", ""),
-        skips=tuple(row.get("skips", ())),
-        drops=row.get("drops", False),
-        drops_experts=row.get("drops_experts", False),
-        trunk_drops=row.get("trunk_drops", False),
-        takes=tuple(row.get("takes", ())),
-        renames=_filled(row.get("renames", {}), context),
-        expert_renames=_filled(row.get("expert_renames", {}), context),
-        same_formats=tuple(row.get("same_formats", {}).items()),
-        missing_layer=row.get("missing_layer"),
-        experts=rules("experts_param", context.release),
-        method=context.method if own is None else own["method"],
-        gone=frozenset(rules("gone", context.release) if _misses(row) else ()),
-    )
-
-
-def _misses(row: Row) -> bool:
-    """Whether the loader trips over a tensor whose parameter is gone; automatic ones may pass."""
-    found: bool = row.get("gone", row["style"] == "dict")
-    return found
-
-
-def _filled(names: Mapping[str, str], context: Context) -> _Pairs:
-    return tuple((old, filled(new, context)) for old, new in names.items())
-
-
-def trunk_loader(draft: Loader, context: Context) -> Loader:
-    """The loaders of target classes are many, and not modelled: no exception is foretold.
-
-    What the loader of the draft renames, that of the target renames too.
-    """
-    return replace(
-        Loader("unknown", method=context.method),
-        drops=draft.trunk_drops,
-        drops_experts=draft.trunk_drops,
-        renames=draft.renames,
-        expert_renames=draft.expert_renames,
-        same_formats=draft.same_formats,
-    )
-
-
-def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleReport:
+def judge(
+    decision: Decision, inventory: Inventory, loader: Loader, placement: Placement = NOTHING
+) -> ModuleReport:
     """Sets one decision against the disk.
 
     Args:
         decision: what is built.
         inventory: what is on disk.
         loader: how the model class of the module's part loads.
+        placement: where the tensors of the MTP block go.
     """
     module = decision.module
-    stored = inventory.stored(module)
+    respelled = placement.respelled.get(module.param) if module.param else None
+    stored = inventory.stored(module, respelled.members if respelled else ())
     disk, members = stored.precision, stored.members
     if decision.built == "error":
         return ModuleReport(decision, disk, members, False, "load_error", decision.error)
@@ -180,7 +69,8 @@ def judge(decision: Decision, inventory: Inventory, loader: Loader) -> ModuleRep
         return ModuleReport(decision, disk, members, True)
     if disk.state is State.MISSING:
         return ModuleReport(decision, disk, members, None, _absent(module))
-    wrong = _misfit(decision, stored, inventory, loader)
+    whole = respelled.whole if respelled else not _incomplete(module, stored)
+    wrong = _misfit(decision, stored, inventory, loader, whole=whole)
     # What becomes garbage silently is harmless where the trunk's own takes its place.
     if wrong is None or (module.optional and wrong.consequence == "silent_garbage"):
         return ModuleReport(decision, disk, members, True)
@@ -211,7 +101,7 @@ def _tensors(
 
 
 def _misfit(
-    decision: Decision, stored: Stored, inventory: Inventory, loader: Loader
+    decision: Decision, stored: Stored, inventory: Inventory, loader: Loader, *, whole: bool
 ) -> _Misfit | None:
     """What goes wrong when the tensors are loaded into the built module; None if nothing does."""
     known, disk = params(loader.method, decision.expects), stored.precision
@@ -226,8 +116,7 @@ def _misfit(
     if strange is not None:
         return strange
     missing = known.needed - suffixes
-    whole = same and not missing and not _incomplete(decision.module, stored)
-    if whole and disk.state is not State.MIXED:
+    if same and whole and not missing and disk.state is not State.MIXED:
         if _formats_agree(decision, known, loader.formats(disk)):
             return None
         return _Misfit("load_error", None, next(found).name)

@@ -187,6 +187,9 @@ def tensors(config: Config, quantized: Iterable[str] = (), drop: Iterable[str] =
                 plain = part == "draft" and not name.endswith(tuple(quantized))
                 plain = plain or not module.asks or module.kind in ("lm_head", "embedding")
                 found.update(bf16(name) if plain else fp8(name))
+    for each in names.plain(known(config), context(config)):
+        if not each.name.removesuffix(".weight").endswith(tuple(drop)):
+            found.setdefault(each.name, ("BF16", (8,)))
     return found
 
 

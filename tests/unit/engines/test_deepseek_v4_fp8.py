@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import outcome
+from mtpfix.engines.vllm import loader
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Platform
 from tests.unit.engines.small import (
@@ -92,10 +92,10 @@ def test_the_loader_gives_a_bare_scale_the_name_that_the_format_has(
     dtype: str, suffix: str
 ) -> None:
     config = of(expert_dtype=dtype)
-    how = outcome.loader(known(config), context(config))
+    how = loader.loader(known(config), context(config))
     assert how.expert_renames == (("scale", suffix),)
     assert how.renames == (("scale", "weight_scale_inv"),)
-    trunk = outcome.trunk_loader(how, context(config))
+    trunk = loader.trunk_loader(how, context(config))
     assert (trunk.style, trunk.renames, trunk.method) == ("unknown", how.renames, "deepseek_v4_fp8")
 
 

@@ -85,7 +85,13 @@ def warm() -> None:
 
 
 def answer(
-    folder: str, *, load: bool, tolerant: bool, overrides: dict[str, Any], draft: str | None
+    folder: str,
+    *,
+    load: bool,
+    tolerant: bool,
+    overrides: dict[str, Any],
+    draft: str | None,
+    names: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
@@ -95,9 +101,15 @@ def answer(
         tolerant: go on after a decision that raises.
         overrides: what `--hf-overrides` is given.
         draft: the folder that the draft is loaded from; None: the same.
+        names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
     """
     build = Build(folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft)
     build.run()
+    if names is not None and build.model is not None:
+        from .destinations import ask
+
+        config = build.draft_config
+        build.answer["names"] = ask(build.model, build.draft, config, names)
     return build.answer
 
 

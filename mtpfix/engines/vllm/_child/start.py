@@ -1,9 +1,9 @@
 """Imports vLLM once, then answers each request in a forked process of its own.
 
 A request is one line of JSON on standard input: `id`, `folder`, `load`, `tolerant`,
-`overrides`, `draft` (a folder, or null), `answer` (the file to write the answer to) and `timeout`
-in seconds. One line of JSON on standard output says that the program is ready, and one that a
-request is done.
+`overrides`, `draft` (a folder, or null), `names` (see `destinations`, or null), `answer` (the
+file to write the answer to) and `timeout` in seconds. One line of JSON on standard output says
+that the program is ready, and one that a request is done.
 Forking keeps whatever one build changes in vLLM out of the next.
 """
 
@@ -73,7 +73,7 @@ def answer(build: ModuleType, request: dict[str, Any]) -> None:
     """Runs one build and writes what came of it, whole or not at all."""
     signal.alarm(int(request["timeout"]))
     try:
-        wanted = {key: request[key] for key in ("load", "tolerant", "overrides", "draft")}
+        wanted = {key: request[key] for key in ("load", "tolerant", "overrides", "draft", "names")}
         result = build.answer(request["folder"], **wanted)
     except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
         result = {"broken": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
