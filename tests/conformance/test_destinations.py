@@ -16,7 +16,7 @@ import pytest
 from mtpfix.checkpoint.inventory import written_out
 from mtpfix.checkpoint.precision import split_name
 from mtpfix.engines.vllm import names, policy
-from mtpfix.engines.vllm.destinations import APART, Tree, destination, dropped
+from mtpfix.engines.vllm.destinations import APART, Tree, destination, dropped, failure
 from mtpfix.engines.vllm.loader import Loader, loader
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.model import Module, Plain
@@ -100,6 +100,9 @@ def foretold(name: str, draft: Draft) -> str | None:
     module, suffix = split_name(name)
     if name.endswith(CACHE) or name.rpartition(".")[2] in APART:
         return None
+    fails = failure(name, draft.loader)
+    if fails is not None:
+        return f"!{fails.error or ''}"
     if dropped(name, draft.loader):
         return ""
     plain = {each.name: each for each in draft.plain}
@@ -121,12 +124,11 @@ def foretold(name: str, draft: Draft) -> str | None:
 def agrees(told: str, answer: str, name: str) -> bool:
     """Whether it is what vLLM did.
 
-    Of a name below routed experts that is none of theirs, how vLLM spells the parameter in its
+    Of names of experts that the draft does not have, how vLLM spells the parameter in its
     message is left out: it depends on which of its tables the name happens to fit.
     """
     if told.startswith("!"):
-        same = answer.startswith("!") and (".experts." in name or answer.startswith(told))
-        return same
+        return answer.startswith("!") and ("experts." in name or answer.startswith(told))
     if told.endswith("."):  # taken by a module whose parameters may have other names
         return bool(answer) and (not answer.startswith("!") or answer.startswith(SIZES))
     return answer == told or (bool(told) and answer.startswith(SIZES))

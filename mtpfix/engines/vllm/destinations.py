@@ -94,9 +94,6 @@ def destination(name: str, tree: Tree, loader: Loader) -> Destination:
     """
     if dropped(name, loader):
         return DROPPED
-    failure = next((e for pattern, e in loader.raises if _compiled(pattern).search(name)), "")
-    if failure != "":
-        return Destination(raises=True, error=failure)
     path = moved(name, loader)
     fused, part = _stacked(path, tree, loader)
     found = tree.find(fused, part)
@@ -113,10 +110,26 @@ def _nowhere(name: str, path: str, tree: Tree, loader: Loader) -> Destination:
     if loader.drops or strange or last.endswith(loader.bare):
         return DROPPED
     if loader.style == "auto":
-        shown = last.removeprefix(loader.root)
-        error = f"ValueError: There is no module or parameter named {shown!r} in {loader.cls}"
-        return Destination(raises=True, error=error)
+        return Destination(raises=True, error=_no_such(last, loader))
     return Destination(raises=True, error=_refusal(name, path, loader))
+
+
+def _no_such(path: str, loader: Loader) -> str:
+    """What AutoWeightsLoader raises; a class with a loader of its own prints what is below it."""
+    shown, cls = path.removeprefix(loader.root), loader.cls
+    for pattern, inner in loader.inner:
+        found = _compiled(pattern).match(path)
+        if found is not None:
+            shown, cls = path[found.end() :], inner
+    return f"ValueError: There is no module or parameter named {shown!r} in {cls}"
+
+
+def failure(name: str, loader: Loader) -> Destination | None:
+    """What the loader raises at a tensor because of its name alone, if it does."""
+    for pattern, error in loader.raises:
+        if _compiled(pattern).search(name):
+            return Destination(raises=True, error=error)
+    return None
 
 
 def dropped(name: str, loader: Loader) -> bool:
@@ -244,7 +257,10 @@ def place(
     for group in inventory.below(roots):
         first = next((name for name in group if name not in claimed), group[0])
         for _, name in inventory.tensor_names(first):
-            if dropped(name, loader):
+            fails = failure(name, loader)
+            if fails is not None:
+                strays.append(Stray(name, fails.raises, fails.error))
+            elif dropped(name, loader):
                 over.update(group)
             elif name in named:
                 filled.add(named[name])

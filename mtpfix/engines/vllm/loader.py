@@ -75,6 +75,8 @@ class Loader:
     """Patterns of names that are dropped whatever the draft holds."""
     raises: tuple[tuple[str, str | None], ...] = ()
     """Patterns of names at which it fails, and how; None: how is not known."""
+    inner: _Pairs = ()
+    """Patterns of paths, and the class that loads what is below by itself."""
     strange_experts: bool = False
     """Whether names below routed experts that are none of theirs are dropped."""
     bare: tuple[str, ...] = ()
@@ -121,6 +123,7 @@ def loader(policy: Policy, context: Context) -> Loader:
         own_names=names.get("own_names", False),
         passed_over=(*names.get("drops", ()), *_common("passed_over", names, context)),
         bare=(*names.get("bare", ()), *_common("bare", names, context)),
+        inner=tuple((old, new) for old, new in names.get("inner", ())),
         raises=tuple((old, new) for old, new in names.get("raises", ())),
         strange_experts=names.get("strange_experts", row["style"] == "auto"),
     )
