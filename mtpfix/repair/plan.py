@@ -32,10 +32,13 @@ class Options:
         engine_names_only: leave out entries in the checkpoint's own spelling.
         repair_trunk: also narrow entries that take the scheme from quantized trunk
             modules; these modules then move from wrong to right.
+        chosen_releases: the user chose the releases. Only then may an entry be written
+            that fits the empty name alone (`re:^$`), for a release that asks by it.
     """
 
     engine_names_only: bool = False
     repair_trunk: bool = False
+    chosen_releases: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +359,16 @@ class _Planner:
 
     def _offers(self) -> Iterator[tuple[str, ...]]:
         by_disk = not self._options.engine_names_only
-        yield from self._candidates.blocks()
+        offers = [self._candidates.blocks()]
         if by_disk:
-            yield from self._candidates.disk_blocks()
-        yield from self._candidates.modules(by_disk=by_disk)
+            offers.append(self._candidates.disk_blocks())
+        offers.append(self._candidates.modules(by_disk=by_disk))
+        yield from (entries for found in offers for entries in found if self._allowed(entries))
+
+    def _allowed(self, entries: Iterable[str]) -> bool:
+        """Whether all of them name the MTP block and nothing wider."""
+        empty = self._options.chosen_releases
+        return all(self._candidates.allowed(entry, empty=empty) for entry in entries)
 
     def _wanted(self, entries: Iterable[str], change: Change) -> bool:
         """Whether other readers of the file need `entries`: names on disk not yet exempt."""
