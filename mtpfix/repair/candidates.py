@@ -53,6 +53,12 @@ class Candidates:
             return empty
         return is_exact(entry, self._method, self.names)
 
+    @property
+    def empty_entry(self) -> str | None:
+        """The entry that fits the empty name and no other; None where the method has none."""
+        entry = self._form.name("")
+        return entry if fits_empty_name(entry, self._method) else None
+
     def blocks(self) -> Iterator[tuple[str, ...]]:
         """One entry for each wholly unquantized block, by construction-time name."""
         block = self._form.block
@@ -81,7 +87,7 @@ class Candidates:
 
     @cached_property
     def _disk_roots(self) -> list[str]:
-        """Prefixes of the block on disk; one that others could have too gives way to longer ones."""
+        """Prefixes of the block on disk; one that others may have too gives way to longer ones."""
         case = self._cases[0]
         roots: dict[str, None] = {}
         for root in disk_roots(case.policy, case.context):

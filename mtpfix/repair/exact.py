@@ -64,9 +64,7 @@ class MtpNames:
     @cached_property
     def _tails(self) -> frozenset[str]:
         """The prefixes without their first words, as long as more than a number is left."""
-        return frozenset(
-            tail for p in self.prefixes for tail in _tails(p) if not tail.isdecimal()
-        )
+        return frozenset(tail for p in self.prefixes for tail in _tails(p) if not tail.isdecimal())
 
     def covers(self, wanted: Demand, *, anywhere: bool, parts: bool) -> bool:
         """Whether only MTP names can meet a demand.
@@ -79,9 +77,9 @@ class MtpNames:
         text = wanted.text
         if not text or self._met_by_target(text, anywhere=anywhere, parts=parts):
             return False
-        if wanted.ends != "open" or parts:  # the whole name of a module
-            if text in self.draft and text not in self.target:
-                return True
+        whole_name = wanted.ends != "open" or parts
+        if whole_name and text in self.draft and text not in self.target:
+            return True
         known = self._tails if anywhere else self.prefixes
         whole = text if wanted.ends != "open" else text.rpartition(".")[0]
         return any(beginning in known for beginning in beginnings(whole))

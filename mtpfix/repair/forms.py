@@ -117,9 +117,7 @@ def _set_apart(name: str) -> str:
 
 
 _NAMES = Form(name=_as_it_is, experts=_as_it_is)
-_COMPONENTS = replace(
-    _NAMES, block=lambda root: root.removesuffix("."), syntax="component"
-)
+_COMPONENTS = replace(_NAMES, block=lambda root: root.removesuffix("."), syntax="component")
 _MODELOPT = replace(
     _NAMES,
     block=lambda root: f"{root}*",
