@@ -9,7 +9,7 @@ to the target model (`readers.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,14 +19,14 @@ from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.methods.base import Listed, PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
-from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.quant import Change
 from mtpfix.repair import reasons
 from mtpfix.repair.candidates import Candidates, narrowed
 from mtpfix.repair.forms import form
 from mtpfix.repair.headers import stand_ins
-from mtpfix.repair.readers import Readings, module_names
+from mtpfix.repair.readers import Readings
+from mtpfix.repair.target_model import TargetModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Optio
     for base in stand_ins(cases[0], view, hidden):
         made = _with_list(cases, quant.changed(view, Change(add=base)), options)
         whole = Change(add=tuple(entry.text for entry in made.view.ignore))
+        planner.state(base)
         refused = made.refused or _refusal(planner, whole)
         if refused is None and planner.helps(whole):
             return Plan(
@@ -208,8 +209,9 @@ class _Planner:
         self._elsewhere: dict[Change, list[str]] = {}
         self._shared: dict[_Key, str] = {}
         self._candidates = Candidates(cases, self._draft(Change()))
-        self._readings, self._plain = _readings(cases, view)
-        self._narrowed: set[str] = set()
+        self._target = TargetModel(cases)
+        self._readings = Readings(view.method, self._target.modules(), self._target.heads)
+        self._stated: set[str] = set()
         self.defaults = self._readings.kept_heads if quant.listed(view) is None else ()
         """What is said of the target model with the first entry of a list: it was so before."""
 
@@ -253,17 +255,22 @@ class _Planner:
             self._elsewhere[change] = [
                 f"`{treated.module}` of the target model, as {treated.reader} reads the file"
                 for treated in self._readings.changed(quant.listed(self._view), new)
-                if not (may_correct and treated.excluded == self._plain(treated.module))
+                if self._target.is_quantizable(treated.module)
+                and not (may_correct and treated.excluded == self._target.is_plain(treated.module))
             ]
         return self._elsewhere[change]
+
+    def state(self, entries: Iterable[str]) -> None:
+        """Take entries for what the metadata says already, in another place or way."""
+        self._stated.update(entries)
 
     def wide(self, change: Change) -> list[str]:
         """New entries that name more than the MTP block.
 
-        A pattern that is narrowed takes the place of a wider one, and entries for what a reader
-        knew without a list name what they kept as it is.
+        A pattern that is narrowed takes the place of a wider one, and what was read elsewhere, or
+        done without a list, is said of the target model: such entries change nothing for it.
         """
-        known = self._narrowed.union(self.defaults)
+        known = self._stated.union(self.defaults)
         return [text for text in change.add if text not in known and not self._allowed([text])]
 
     def _moved(self, change: Change) -> _Moves:
@@ -348,7 +355,7 @@ class _Planner:
         mark = form(self._view.method).mark
         patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
         narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
-        self._narrowed.update(narrow)
+        self.state(narrow)
         return [gone, Change(gone.remove, narrow)] if narrow else [gone]
 
     def _spared(self, change: Change) -> dict[Entry, set[str]]:
@@ -497,22 +504,3 @@ def _lost_scheme(report: ModuleReport) -> bool:
 
 def _same(old: ModuleReport, new: ModuleReport) -> bool:
     return (old.decision.built, old.decision.scheme) == (new.decision.built, new.decision.scheme)
-
-
-def _readings(cases: Sequence[Case], view: QuantView) -> tuple[Readings, Callable[[str], bool]]:
-    """What other readers do to the target model, and whether a module of it is unquantized."""
-    disk = cases[0].disk("trunk")
-    roots = [root for case in cases for root in disk_roots(case.policy, case.context)]
-
-    def plain(name: str) -> bool:
-        return disk.one(name).state is State.UNQUANTIZED
-
-    heads = dict.fromkeys(
-        name
-        for case in cases
-        for module in case.trunk
-        if module.kind == "lm_head"
-        for name in module.members
-        if plain(name)
-    )
-    return Readings(view.method, module_names(disk.modules(), roots), heads), plain

@@ -15,7 +15,7 @@ in `quantizers/base.py`; `exclude_layers_to_not_quantize` of AutoAWQ; `dynamic_g
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from typing import Literal, NamedTuple
@@ -41,13 +41,14 @@ class Reader:
         order: `any`: every entry excludes what it is about. `first`: the first that is about a
             name says what becomes of it. `whole`: so does one that is spelled like the name,
             and else the first.
-        keeps_head: where there is no list at all, it leaves the output head unquantized.
+        keeps_head: when it leaves the output head unquantized whatever entries say: never,
+            as long as there is no list at all, or always.
     """
 
     name: str
     rule: Callable[[str], Rule]
     order: Literal["any", "first", "whole"] = "any"
-    keeps_head: bool = False
+    keeps_head: Literal["never", "unlisted", "always"] = "never"
 
 
 # --- the rules, one entry each --------------------------------------------------
@@ -150,17 +151,16 @@ def _above(name: str) -> Iterable[str]:
 _COMPRESSED_TENSORS = Reader("compressed-tensors", compressed_tensors_rule)
 _NOW, _EARLIER = "transformers", "transformers before 5.0"
 _TRANSFORMERS = (
-    Reader(_NOW, transformers_rule, keeps_head=True),
-    Reader(_EARLIER, earlier_transformers_rule, keeps_head=True),
+    Reader(_NOW, transformers_rule, keeps_head="unlisted"),
+    Reader(_EARLIER, earlier_transformers_rule, keeps_head="unlisted"),
 )
 _TENSORRT = Reader("TensorRT-LLM", glob_rule)
 _MODELOPT = (_TENSORRT, Reader("a reader that looks for parts of names", part_rule))
 
 _READERS: Mapping[str, tuple[Reader, ...]] = {
     "auto-round": (Reader("AutoRound", auto_round_rule, order="whole"),),
-    # Whatever its list holds, transformers leaves the head of an AWQ checkpoint unquantized.
     "awq": (
-        *(replace(reader, keeps_head=False) for reader in _TRANSFORMERS),
+        *(replace(reader, keeps_head="always") for reader in _TRANSFORMERS),
         Reader("AutoAWQ", part_rule),
     ),
     "bitsandbytes": _TRANSFORMERS,
@@ -179,8 +179,8 @@ _READERS: Mapping[str, tuple[Reader, ...]] = {
     "mxfp8": _MODELOPT,
     "quark": (Reader("Quark", glob_rule), _COMPRESSED_TENSORS),
     "torchao": (
-        Reader(_NOW, torchao_rule, keeps_head=True),
-        Reader(_EARLIER, earlier_torchao_rule, keeps_head=True),
+        Reader(_NOW, torchao_rule, keeps_head="unlisted"),
+        Reader(_EARLIER, earlier_torchao_rule, keeps_head="unlisted"),
     ),
 }
 """The readers of a method besides vLLM. A list that they do not read is not in it."""
@@ -233,7 +233,8 @@ class Readings:
     @property
     def kept_heads(self) -> tuple[str, ...]:
         """Output heads that a reader leaves unquantized only as long as there is no list."""
-        return self._heads if any(reader.keeps_head for reader in self._readers) else ()
+        kept = any(reader.keeps_head == "unlisted" for reader in self._readers)
+        return self._heads if kept else ()
 
     def changed(self, before: Listed | None, after: Listed | None) -> Iterator[Treated]:
         """Find the modules that a reader treats otherwise after a change of the list.
@@ -249,7 +250,7 @@ class Readings:
         edited = [e for e in {**old, **new} if old.get(e, _GONE) != new.get(e, _GONE)]
         for reader in self._readers:
             asked = dict.fromkeys(n for entry in edited for n in self._about(reader, entry))
-            if reader.keeps_head and (before is None) != (after is None):
+            if reader.keeps_head == "unlisted" and (before is None) != (after is None):
                 asked.update(dict.fromkeys(self._heads))
             if len(asked) * (len(old) + len(new)) > _MOST_QUESTIONS:
                 yield Treated(reader.name, next(iter(asked)), True)
@@ -272,8 +273,11 @@ class Readings:
 
     def _treatment(self, reader: Reader, name: str, listed: Listed | None) -> str | None:
         """What becomes of a module: None if nothing is said about it."""
+        kept = reader.keeps_head == "always" or (reader.keeps_head == "unlisted" and listed is None)
+        if kept and name in self._heads:
+            return _EXCLUDED
         if listed is None:
-            return _EXCLUDED if reader.keeps_head and name in self._heads else None
+            return None
         if reader.order == "whole" and name in listed:
             return repr(listed[name])
         entry = next((entry for entry in listed if self._fits(reader, entry, name)), None)
@@ -298,23 +302,3 @@ class Readings:
 _GONE = object()
 """Stands for the value of an entry that is not there."""
 _EXCLUDED = "excluded"
-
-
-def module_names(on_disk: Iterable[str], roots: Sequence[str]) -> Iterator[str]:
-    """Return the modules of a target model as its readers ask about them.
-
-    Those are the modules on disk outside the MTP block, and where experts are stored one by one
-    the module that holds them all, which transformers builds in their place.
-
-    Args:
-        on_disk: all modules on disk.
-        roots: what names of MTP tensors begin with.
-    """
-    mtp = tuple(roots)
-    for name in on_disk:
-        if f"{name}.".startswith(mtp):
-            continue
-        yield name
-        head, found, _ = name.partition(".experts.")
-        if found:
-            yield f"{head}.experts"
