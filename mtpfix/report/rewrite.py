@@ -198,8 +198,8 @@ def left(outcome: Outcome) -> Iterator[Finding]:
 
 
 def _unlisted(unresolved: Iterable[Unresolved], named: frozenset[str]) -> Iterator[Unresolved]:
-    """What stays wrong and that no finding names."""
-    return (stays for stays in unresolved if stays.module not in named)
+    """What stays wrong and that no finding names, or that the user can do something about."""
+    return (stays for stays in unresolved if stays.remedy or stays.module not in named)
 
 
 def clean_newest(report: Report) -> str | None:
