@@ -105,7 +105,7 @@ def advise(
     return Names(
         family=family,
         groups=tuple(_groups(cases)),
-        entries=made.added,
+        entries=tuple(entry for entry in made.added if entry not in made.defaults),
         assumed=tuple(newer),
         method=method,
         key=view.ignore_pointer.removeprefix(f"{view.pointer}/").replace("/", "."),

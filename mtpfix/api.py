@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -192,7 +192,13 @@ def plan(
         MtpfixError: the target cannot be read.
     """
     opened = read(target, draft, revision, token)
-    return planned(opened, listed(vllm), listed(platforms), options)
+    releases = listed(vllm)
+    return planned(opened, releases, listed(platforms), _chosen(options, releases))
+
+
+def _chosen(options: Options, vllm: tuple[str, ...]) -> Options:
+    """The options, which know whether the releases are the caller's choice."""
+    return options if vllm == ALL else replace(options, chosen_releases=True)
 
 
 def planned(
@@ -340,7 +346,8 @@ def names_of(
     source = targets.opened(folder, revision, token)
     found = listing(source, need_weights=False, need_all=False)
     releases, places = listed(vllm), listed(platforms)
-    return advise(config_of(found), vllm=releases, platforms=places, options=options, method=method)
+    wishes = _chosen(options, releases)
+    return advise(config_of(found), vllm=releases, platforms=places, options=wishes, method=method)
 
 
 def override(
@@ -376,7 +383,7 @@ def override(
     """
     opened = read(target, draft, revision, token)
     releases, places = listed(vllm), listed(platforms)
-    made = planned(opened, releases, places, options)
+    made = planned(opened, releases, places, _chosen(options, releases))
     if made.plan.refused is not None:
         raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
     if not made.files:

@@ -45,7 +45,7 @@ def names(
             target,
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform),
-            options=Options(engine_names_only=engine_names_only),
+            options=Options(engine_names_only, chosen_releases=vllm is not None),
             method=method,
             revision=revision,
             token=token,

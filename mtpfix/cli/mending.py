@@ -95,7 +95,7 @@ def rewrite(
     chosen = _Chosen(
         vllm=options.releases(vllm, "all"),
         platforms=options.platforms(platform),
-        options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+        options=Options(engine_names_only, repair_trunk, chosen_releases=vllm is not None),
         draft=draft,
         revision=revision,
         token=token,
@@ -250,7 +250,7 @@ def override(
             target,
             vllm=options.releases(vllm, "all"),
             platforms=options.platforms(platform),
-            options=Options(engine_names_only=engine_names_only, repair_trunk=repair_trunk),
+            options=Options(engine_names_only, repair_trunk, chosen_releases=vllm is not None),
             draft=draft,
             revision=revision,
             token=token,

@@ -35,7 +35,7 @@ from mtpfix.quant import (
     torchao,
 )
 from mtpfix.quant.beside import twins
-from mtpfix.quant.edits import Change, changed, edit
+from mtpfix.quant.edits import Change, changed, edit, listed
 from mtpfix.quant.place import Place
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "edit",
     "find",
     "known",
+    "listed",
     "method_of",
     "overriding",
     "read",

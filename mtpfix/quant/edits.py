@@ -99,6 +99,15 @@ def changed(view: QuantView, change: Change) -> QuantView:
     return replace(view, ignore=found, raw=_with(view.raw, path, value), null=False)
 
 
+def listed(view: QuantView) -> dict[str, Json] | None:
+    """Return the entries in their order, each with its value if it is a key; None: no list."""
+    there = _below(view.raw, _path(view))
+    if there is None and not view.ignore:
+        return None
+    values = there if view.keyed and isinstance(there, Mapping) else {}
+    return {entry.text: values.get(entry.text) for entry in view.ignore}
+
+
 def _entry(view: QuantView, index: int, text: str) -> Entry:
     token = escape(text) if view.keyed else str(index)
     return Entry(text, view.file, f"{view.ignore_pointer}/{token}")

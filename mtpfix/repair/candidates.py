@@ -15,6 +15,7 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Module, ModuleReport, State
+from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact, mtp_names
 from mtpfix.repair.forms import form
 
 _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
@@ -33,7 +34,30 @@ class Candidates:
         self._draft = draft
         self._trunk: Inventory = cases[0].disk("trunk")
         self._block: Inventory = cases[0].disk("draft")
-        self._form = form(cases[0].context.method)
+        self._method = cases[0].context.method
+        self._form = form(self._method)
+
+    @cached_property
+    def names(self) -> MtpNames:
+        """What tells the MTP block from the target model."""
+        return mtp_names(self._cases, self._trunk_on_disk)
+
+    def allowed(self, entry: str, *, empty: bool) -> bool:
+        """Whether mtpfix may write an entry.
+
+        Args:
+            entry: the entry.
+            empty: whether one may be written that fits the empty name alone.
+        """
+        if fits_empty_name(entry, self._method):
+            return empty
+        return is_exact(entry, self._method, self.names)
+
+    @property
+    def empty_entry(self) -> str | None:
+        """The entry that fits the empty name and no other; None where the method has none."""
+        entry = self._form.name("")
+        return entry if fits_empty_name(entry, self._method) else None
 
     def blocks(self) -> Iterator[tuple[str, ...]]:
         """One entry for each wholly unquantized block, by construction-time name."""
@@ -55,12 +79,25 @@ class Candidates:
         states = self._block.states
         spoilt = {name for name, how in states.items() if State.QUANTIZED in how}
         spoilt |= self._trunk_on_disk
-        case = self._cases[0]
-        for root in disk_roots(case.policy, case.context):
+        for root in self._disk_roots:
             found = [name for name in states if f"{name}.".startswith(root)]
-            if found and not any(name.startswith(root) for name in spoilt):
+            if found and not any(f"{name}.".startswith(root) for name in spoilt):
                 alone = root.removesuffix(".")  # some modules of the block stand for themselves
                 yield (self._form.name(alone) if found == [alone] else block(root),)
+
+    @cached_property
+    def _disk_roots(self) -> list[str]:
+        """Prefixes of the block on disk; one that others may have too gives way to longer ones."""
+        case = self._cases[0]
+        roots: dict[str, None] = {}
+        for root in disk_roots(case.policy, case.context):
+            if not self.names.prefixes.isdisjoint(beginnings(root.removesuffix("."))):
+                roots[root] = None
+                continue
+            below = (name for name in self._block.states if f"{name}.".startswith(root))
+            marked = (self.names.prefix_of(name) for name in below)
+            roots.update(dict.fromkeys(f"{prefix}." for prefix in marked if prefix is not None))
+        return list(roots)
 
     def modules(self, *, by_disk: bool) -> Iterator[tuple[str, ...]]:
         """Entries for single modules that no block covers: on disk, fused, shard by shard."""
@@ -109,14 +146,14 @@ class Candidates:
 
     @cached_property
     def _roots(self) -> list[str]:
-        """Shortest dotted prefixes that hold nothing but unquantized MTP modules."""
+        """Shortest prefixes of MTP modules alone that hold nothing but unquantized ones."""
         wanted = [module.name for module in self.unquantized() if "." in module.name]
         spoilt = self._spoilt()
         roots: dict[str, None] = {}
         for name in wanted:
             if roots and name.startswith(tuple(roots)):
                 continue
-            root = _shortest_root(name, spoilt, anywhere=self._form.anywhere)
+            root = _shortest_root(name, self.names, spoilt, anywhere=self._form.anywhere)
             if root is not None and sum(other.startswith(root) for other in wanted) > 1:
                 roots[root] = None
         return list(roots)
@@ -138,11 +175,20 @@ class Candidates:
         return {name for name in self._trunk.states if not f"{name}.".startswith(roots)}
 
 
-def _shortest_root(name: str, spoilt: set[str], *, anywhere: bool) -> str | None:
-    """The shortest dotted prefix of `name` that no spoilt name lies below, or holds anywhere."""
-    parts = name.split(".")
-    for end in range(1, len(parts)):
-        root = ".".join(parts[:end]) + "."
+def _shortest_root(name: str, names: MtpNames, spoilt: set[str], *, anywhere: bool) -> str | None:
+    """The shortest prefix of MTP modules alone that begins `name` and hits no spoilt one.
+
+    Args:
+        name: an MTP module.
+        names: what tells the MTP block from the target model.
+        spoilt: names that may not be below the prefix, or hold it.
+        anywhere: whether to hold it is enough.
+    """
+    marked = names.prefix_of(name)
+    for beginning in list(beginnings(name))[:-1]:
+        if marked is None or len(beginning) < len(marked):
+            continue
+        root = f"{beginning}."
         hits = (root in f"{o}." if anywhere else f"{o}.".startswith(root) for o in spoilt)
         if not any(hits):
             return root

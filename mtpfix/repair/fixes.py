@@ -31,8 +31,10 @@ def with_fixes(
         view: the metadata as it is.
     """
     codes = {finding.code for finding in findings}
-    safe = plan(cases, view) if codes & _BY_LIST else None
-    trunk = plan(cases, view, Options(repair_trunk=True)) if codes & _BY_TRUNK else None
+    # A report is on the newest release, which needs no entry for the empty name, or on chosen ones.
+    chosen = Options(chosen_releases=True)
+    safe = plan(cases, view, chosen) if codes & _BY_LIST else None
+    trunk = plan(cases, view, replace(chosen, repair_trunk=True)) if codes & _BY_TRUNK else None
     return tuple(_fixed(finding, safe, trunk) for finding in findings)
 
 

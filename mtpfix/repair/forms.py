@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+Syntax = Literal["name", "pattern", "wildcard", "component", "part"]
+"""How entries of a method are read: as a whole name; as a regular expression where `mark` says
+so; with the wildcards of a shell; as whole components of a name; as any part of a name."""
 
 Spell = Callable[[str], str]
 """From a name, or a prefix that ends in a dot, to an entry."""
@@ -27,6 +32,7 @@ class Form:
         mark: what patterns begin with; None where there are none, or none that can be told.
         unmapped_block: the same for a block, where `block` is touched.
         anywhere: an entry fits every name that holds it, at any place.
+        syntax: how an entry is read.
     """
 
     name: Spell
@@ -36,6 +42,60 @@ class Form:
     mark: str | None = None
     unmapped_block: Spell | None = None
     anywhere: bool = False
+    syntax: Syntax = "name"
+
+
+class Demand(NamedTuple):
+    """What an entry demands of every name that it fits.
+
+    Attributes:
+        text: what the name begins with, or holds where the method looks for parts of names.
+        ends: what may follow: nothing (`whole`), a dot (`component`), or anything (`open`).
+    """
+
+    text: str
+    ends: Literal["whole", "component", "open"]
+
+
+_LITERAL = re.compile(r"\^((?:[\w/-]|\\\W)*)(.*)", re.DOTALL)
+"""A pattern that is anchored: what it spells out, and the rest."""
+_RESTS: Mapping[str, Literal["whole", "component", "open"]] = {
+    "$": "whole",
+    r"(\..*)?$": "component",
+    ".*": "open",
+}
+_SPECIAL = frozenset("*+?^$()[]{}|\\")
+"""Characters that make a key a pattern where no mark does."""
+
+
+def demand(entry: str, spelled: Form) -> Demand | None:
+    """Return what an entry demands of a name; None where that is not spelled out.
+
+    Args:
+        entry: in one of the spellings that a form writes; of other patterns nothing is said.
+        spelled: the spellings of its method.
+    """
+    if spelled.syntax == "pattern":
+        return _demand_of_pattern(entry, spelled.mark)
+    if spelled.syntax == "wildcard":
+        plain = re.sub(r"^\[([^\]])\]", r"\1", entry)
+        text = plain.removesuffix("*")
+        if not set("*?[]").isdisjoint(text):
+            return None
+        return Demand(text, "whole" if text == plain else "open")
+    ends: Mapping[Syntax, Literal["component", "open"]] = {"component": "component", "part": "open"}
+    return Demand(entry, ends.get(spelled.syntax, "whole"))
+
+
+def _demand_of_pattern(entry: str, mark: str | None) -> Demand | None:
+    if mark is None and _SPECIAL.isdisjoint(entry):
+        return Demand(entry, "whole")
+    if mark is not None and not entry.startswith(mark):
+        return Demand(entry, "whole")
+    found = _LITERAL.fullmatch(entry.removeprefix(mark or ""))
+    if found is None or found[2] not in _RESTS:
+        return None
+    return Demand(re.sub(r"\\(\W)", r"\1", found[1]), _RESTS[found[2]])
 
 
 def form(method: str) -> Form:
@@ -57,23 +117,25 @@ def _set_apart(name: str) -> str:
 
 
 _NAMES = Form(name=_as_it_is, experts=_as_it_is)
-_COMPONENTS = replace(_NAMES, block=lambda root: root.removesuffix("."))
+_COMPONENTS = replace(_NAMES, block=lambda root: root.removesuffix("."), syntax="component")
 _MODELOPT = replace(
     _NAMES,
     block=lambda root: f"{root}*",
     unmapped=_set_apart,
     unmapped_block=lambda root: f"{_set_apart(root)}*",
+    syntax="wildcard",
 )
 
 _FORMS: Mapping[str, Form] = {
     "bitsandbytes": _COMPONENTS,
-    "awq": replace(_NAMES, block=_as_it_is, anywhere=True),
+    "awq": replace(_NAMES, block=_as_it_is, anywhere=True, syntax="part"),
     "compressed-tensors": Form(
         name=lambda name: name or "re:^$",
         experts=_below,
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
         mark="re:",
+        syntax="pattern",
     ),
     "deepseek_v4_fp8": _NAMES,
     "experts_int8": _NAMES,
@@ -85,8 +147,9 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: f"-:^{re.escape(name)}$",
         block=lambda root: f"-:^{re.escape(root)}.*",
         mark="-:",
+        syntax="pattern",
     ),
-    "humming": replace(_NAMES, block=_as_it_is),
+    "humming": replace(_NAMES, block=_as_it_is, syntax="part"),
     "gpt_oss_mxfp4": _NAMES,
     "moe_wna16": _NAMES,
     "mxfp4": _NAMES,
@@ -100,6 +163,7 @@ _FORMS: Mapping[str, Form] = {
         experts=lambda name: rf"^{re.escape(name)}(\..*)?$",
         block=lambda root: f"^{re.escape(root)}.*",
         unmapped=lambda name: f"^{re.escape(name)}$",
+        syntax="pattern",
     ),
     "online": _NAMES,
     "torchao": _COMPONENTS,
@@ -109,5 +173,6 @@ _FORMS: Mapping[str, Form] = {
         block=lambda root: f"re:^{re.escape(root)}.*",
         unmapped=lambda name: f"re:^{re.escape(name)}$",
         mark="re:",
+        syntax="pattern",
     ),
 }

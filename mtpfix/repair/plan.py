@@ -2,7 +2,9 @@
 
 Every candidate is predicted again, for every selected release and platform,
 before it counts: a plan that moves a trunk module, or leaves a module wrong that
-an entry could reach, is never handed out.
+an entry could reach, is never handed out. Nor is one with an entry that names more
+than the MTP block (`exact.py`), or that changes what another reader of the file does
+to the target model (`readers.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from mtpfix.engines.vllm.methods.base import Listed, PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.quant import Change
+from mtpfix.repair import reasons
 from mtpfix.repair.candidates import Candidates, narrowed
 from mtpfix.repair.forms import form
 from mtpfix.repair.headers import stand_ins
+from mtpfix.repair.readers import Readings
+from mtpfix.repair.target_model import TargetModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,13 @@ class Options:
         engine_names_only: leave out entries in the checkpoint's own spelling.
         repair_trunk: also narrow entries that take the scheme from quantized trunk
             modules; these modules then move from wrong to right.
+        chosen_releases: the user chose the releases. Only then may an entry be written
+            that fits the empty name alone (`re:^$`), for a release that asks by it.
     """
 
     engine_names_only: bool = False
     repair_trunk: bool = False
+    chosen_releases: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Unresolved:
     module: str
     releases: tuple[str, ...]
     reason: str
+    remedy: str | None = None
+    """What the user can do about it, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Plan:
         unresolved: modules that no entry can mend, with the reason.
         refused: why no edit is offered although something is wrong, or None.
         headers: new entries that say what the engine read in tensor headers before.
+        defaults: new entries that say what another reader did as long as there was no list.
     """
 
     view: QuantView
@@ -67,6 +78,7 @@ class Plan:
     unresolved: tuple[Unresolved, ...] = ()
     refused: str | None = None
     headers: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
 
 
 def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
@@ -94,6 +106,7 @@ def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Optio
     for base in stand_ins(cases[0], view, hidden):
         made = _with_list(cases, quant.changed(view, Change(add=base)), options)
         whole = Change(add=tuple(entry.text for entry in made.view.ignore))
+        planner.state(base)
         refused = made.refused or _refusal(planner, whole)
         if refused is None and planner.helps(whole):
             return Plan(
@@ -125,19 +138,19 @@ def _with_list(cases: tuple[Case, ...], view: QuantView, options: Options) -> Pl
         added=change.add,
         removed=tuple(view.ignore[index].text for index in change.remove),
         unresolved=planner.unresolved(change),
+        defaults=tuple(text for text in change.add if text in planner.defaults),
     )
 
 
 def _refusal(planner: _Planner, change: Change) -> str | None:
     """Why `change` must not be made, or None."""
-    moved = planner.moved(change)
-    if moved:
-        return (
-            f"every list that mends the MTP block would move trunk modules: {', '.join(moved[:3])}"
-        )
+    if moved := planner.moved(change):
+        return f"every list that fixes the MTP block would change {moved[0]}"
+    if wide := planner.wide(change):
+        return f"an entry would name more than the MTP block: {wide[0]}"
     if harmed := planner.broken(change) - planner.broken(Change()):
         releases = ", ".join(sorted({release for release, _, _ in harmed}))
-        return f"no list mends the MTP block without doing harm to other modules on vLLM {releases}"
+        return f"no list fixes the MTP block without doing harm to other modules on vLLM {releases}"
     return None
 
 
@@ -193,8 +206,14 @@ class _Planner:
         ]
         self._judged = {Change(): [case.part(view, "draft") for case in cases]}
         self._moves: dict[Change, _Moves] = {}
+        self._elsewhere: dict[Change, list[str]] = {}
         self._shared: dict[_Key, str] = {}
         self._candidates = Candidates(cases, self._draft(Change()))
+        self._target = TargetModel(cases)
+        self._readings = Readings(view.method, self._target.modules(), self._target.heads)
+        self._stated: set[str] = set()
+        self.defaults = self._readings.kept_heads if quant.listed(view) is None else ()
+        """What is said of the target model with the first entry of a list: it was so before."""
 
     # --- judging a change ----------------------------------------------------
 
@@ -219,9 +238,40 @@ class _Planner:
                     yield _key(case, report), report
 
     def moved(self, change: Change) -> list[str]:
-        """Trunk modules whose decision `change` alters, unless the user lets it mend them."""
+        """Trunk modules whose decision `change` alters, unless the user lets it mend them.
+
+        Of those that another reader of the file treats otherwise it is said who it is.
+        """
         moves = self._moved(change)
-        return moves.away if self._options.repair_trunk else moves.away + moves.healed
+        away = moves.away if self._options.repair_trunk else moves.away + moves.healed
+        return [f"`{name}` of the target model" for name in away] or self._moved_elsewhere(change)
+
+    def _moved_elsewhere(self, change: Change) -> list[str]:
+        """Modules of the target model that another reader of the file treats otherwise."""
+        if change not in self._elsewhere:
+            new = quant.listed(quant.changed(self._view, change))
+            # What vLLM read in headers, or may be corrected, becomes right for others as well.
+            may_correct = self._options.repair_trunk or reads_headers(self._view)
+            self._elsewhere[change] = [
+                f"`{treated.module}` of the target model, as {treated.reader} reads the file"
+                for treated in self._readings.changed(quant.listed(self._view), new)
+                if self._target.is_quantizable(treated.module)
+                and not (may_correct and treated.excluded == self._target.is_plain(treated.module))
+            ]
+        return self._elsewhere[change]
+
+    def state(self, entries: Iterable[str]) -> None:
+        """Take entries for what the metadata says already, in another place or way."""
+        self._stated.update(entries)
+
+    def wide(self, change: Change) -> list[str]:
+        """New entries that name more than the MTP block.
+
+        A pattern that is narrowed takes the place of a wider one, and what was read elsewhere, or
+        done without a list, is said of the target model: such entries change nothing for it.
+        """
+        known = self._stated.union(self.defaults)
+        return [text for text in change.add if text not in known and not self._allowed([text])]
 
     def _moved(self, change: Change) -> _Moves:
         """Trunk modules that `change` moves, to what is on disk or elsewhere."""
@@ -262,14 +312,27 @@ class _Planner:
 
     def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
         """What stays wrong after `change`, with the releases and the reason."""
-        releases: dict[tuple[str, str], dict[str, None]] = {}
+        releases: dict[tuple[str, str, str | None], dict[str, None]] = {}
         for case, reports in zip(self._cases, self._draft(change), strict=True):
             for report in reports:
                 if report.agrees is False:
-                    reason = _reason(report, self._shared.get(_key(case, report)))
-                    key = (report.decision.module.name, reason)
+                    reason, remedy = self._reason(case, report)
+                    key = (report.decision.module.name, reason, remedy)
                     releases.setdefault(key, {})[case.context.release] = None
-        return tuple(Unresolved(name, tuple(rs), why) for (name, why), rs in releases.items())
+        return tuple(
+            Unresolved(name, tuple(found), reason, remedy)
+            for (name, reason, remedy), found in releases.items()
+        )
+
+    def _reason(self, case: Case, report: ModuleReport) -> tuple[str, str | None]:
+        """Why a module stays wrong, and what the user can do about it."""
+        module = report.decision.module
+        servable = self._candidates.empty_entry is not None
+        written = servable and self._options.chosen_releases
+        nameless = not module.name and report.disk.state is State.UNQUANTIZED
+        if nameless and not written and report.limit is None:
+            return reasons.nameless(case, module, servable=servable)
+        return reasons.reason(report, self._shared.get(_key(case, report))), None
 
     # --- taking away ---------------------------------------------------------
 
@@ -292,6 +355,7 @@ class _Planner:
         mark = form(self._view.method).mark
         patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
         narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
+        self.state(narrow)
         return [gone, Change(gone.remove, narrow)] if narrow else [gone]
 
     def _spared(self, change: Change) -> dict[Entry, set[str]]:
@@ -343,7 +407,8 @@ class _Planner:
     def extended(self, change: Change) -> Change:
         """Adds entries until every unquantized MTP module is exempt, as far as entries reach."""
         for entries in self._offers():
-            trial = Change(change.remove, tuple(dict.fromkeys((*change.add, *entries))))
+            texts = dict.fromkeys((*self.defaults, *change.add, *entries))
+            trial = Change(change.remove, tuple(texts))
             helps = self.wrong(trial) < self.wrong(change) or self._wanted(entries, change)
             if not helps or not self.broken(trial) <= self.broken(change):
                 continue
@@ -356,10 +421,16 @@ class _Planner:
 
     def _offers(self) -> Iterator[tuple[str, ...]]:
         by_disk = not self._options.engine_names_only
-        yield from self._candidates.blocks()
+        offers = [self._candidates.blocks()]
         if by_disk:
-            yield from self._candidates.disk_blocks()
-        yield from self._candidates.modules(by_disk=by_disk)
+            offers.append(self._candidates.disk_blocks())
+        offers.append(self._candidates.modules(by_disk=by_disk))
+        yield from (entries for found in offers for entries in found if self._allowed(entries))
+
+    def _allowed(self, entries: Iterable[str]) -> bool:
+        """Whether all of them name the MTP block and nothing wider."""
+        empty = self._options.chosen_releases
+        return all(self._candidates.allowed(entry, empty=empty) for entry in entries)
 
     def _wanted(self, entries: Iterable[str], change: Change) -> bool:
         """Whether other readers of the file need `entries`: names on disk not yet exempt."""
@@ -433,25 +504,3 @@ def _lost_scheme(report: ModuleReport) -> bool:
 
 def _same(old: ModuleReport, new: ModuleReport) -> bool:
     return (old.decision.built, old.decision.scheme) == (new.decision.built, new.decision.scheme)
-
-
-def _reason(report: ModuleReport, shared: str | None = None) -> str:
-    """Why a module stays wrong.
-
-    Args:
-        report: the module.
-        shared: a trunk module that every entry which mends this one would move.
-    """
-    if report.limit is not None:
-        good = report.limit.good_from
-        return report.limit.reason + (f"; good from vLLM {good}" if good else "")
-    if report.disk.state is State.MIXED:
-        return "its members are partly quantized on disk"
-    if report.decision.built == "error":
-        return report.decision.error or "vLLM raises while it builds the module"
-    if shared is not None:
-        return (
-            f"every entry that reaches it also reaches `{shared}` of the trunk; quantize it too, "
-            "or store the checkpoint by a method whose entries can be anchored"
-        )
-    return "no entry of an ignore list gives it the scheme that is on disk"

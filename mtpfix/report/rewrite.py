@@ -13,6 +13,7 @@ from mtpfix import __version__
 from mtpfix.engines.vllm import methods
 from mtpfix.model import Entry, Finding, ModuleReport, Report
 from mtpfix.pushing import Pushed
+from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
@@ -113,6 +114,8 @@ def _why(entry: str, outcome: Outcome) -> str:
     """What an entry does, as the releases judge it."""
     if entry in outcome.plan.headers:
         return "vLLM read it in the tensor headers, which a first entry switches off"
+    if entry in outcome.plan.defaults:
+        return "transformers leaves the output head unquantized by itself only without a list"
     drafts = [
         m for e in outcome.after.engines for m in e.modules if m.decision.module.part == "draft"
     ]
@@ -125,7 +128,10 @@ def _why(entry: str, outcome: Outcome) -> str:
         }
         known = [e.version for e in outcome.after.engines]
         reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
-        return f"exempts {words.count(len(decided), 'module')}, by vLLM's names{reach}"
+        said = f"exempts {words.count(len(decided), 'module')}, by vLLM's names{reach}"
+        if fits_empty_name(entry, outcome.plan.view.method):
+            return f"{said}; it fits the empty name alone, and is here since you chose the release"
+        return said
     made, release = outcome.plan.view, outcome.after.engines[-1].version
     matcher = methods.valid(made.method, [Entry(entry, "", "")], release)
     on_disk = {name for m in drafts for name in m.members if matcher.first(name) is not None}
@@ -169,7 +175,8 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
         findings.put(page, finding, after, 2)
     for other in others:
         name = inert(other.module) or '""'
-        said = f"{name}: {inert(other.reason, PROSE_LIMIT)} [vLLM {', '.join(other.releases)}]"
+        why = "; ".join(filter(None, (other.reason, other.remedy)))
+        said = f"{name}: {inert(why, PROSE_LIMIT)} [vLLM {', '.join(other.releases)}]"
         page.item(mooded("✗ ", "bad"), Text(said), 2)
     for note in after.notes:
         page.item(mooded("note  ", "quiet"), Text(inert(note, PROSE_LIMIT)))
@@ -191,8 +198,8 @@ def left(outcome: Outcome) -> Iterator[Finding]:
 
 
 def _unlisted(unresolved: Iterable[Unresolved], named: frozenset[str]) -> Iterator[Unresolved]:
-    """What stays wrong and that no finding names."""
-    return (stays for stays in unresolved if stays.module not in named)
+    """What stays wrong and that no finding names, or that the user can do something about."""
+    return (stays for stays in unresolved if stays.remedy or stays.module not in named)
 
 
 def clean_newest(report: Report) -> str | None:
@@ -257,7 +264,12 @@ def json(outcome: Outcome) -> str:
         "added": outcome.plan.added,
         "removed": outcome.plan.removed,
         "unresolved": [
-            {"module": one.module, "releases": one.releases, "reason": one.reason}
+            {
+                "module": one.module,
+                "releases": one.releases,
+                "reason": one.reason,
+                "remedy": one.remedy,
+            }
             for one in outcome.plan.unresolved
         ],
         "refused": outcome.plan.refused,

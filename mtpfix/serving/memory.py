@@ -142,7 +142,7 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     seen = _seen(target, draft, running)
     opened, served = seen.opened, seen.served
     _same_method(opened, served)
-    made = api.planned(opened, [running.release], [running.platform], Options())
+    made = api.planned(opened, [running.release], [running.platform], Options(chosen_releases=True))
     if not made.files or made.plan.refused is not None:
         return Verdict(_unchanged(made), left=made.before.exit_code == 1)
     if made.after.engines[0].outcome != "clean":

@@ -43,7 +43,7 @@ def advice(config: Config, *vllm: str, options: Options = ENGINE_ONLY) -> Names:
         (DEEPSEEK, (r"re:^model\.layers\.2\..*",)),
         (MIMO, (r"re:^model\.layers\.2\..*",)),
         (QWEN_NEXT, (r"re:^mtp\..*",)),
-        (DEEPSEEK_V4, (r"re:^model\.layers\.2\..*", "re:^$")),
+        (DEEPSEEK_V4, (r"re:^model\.layers\.2\..*",)),
     ],
 )
 def test_the_entries_exempt_the_block_in_all_releases(
@@ -195,11 +195,17 @@ def test_a_layer_without_an_algorithm_needs_no_entry() -> None:
     assert yaml(found) == "ignore: []\n"
 
 
-def test_deepseek_v4_is_named_under_fp8_with_the_empty_name_of_old_releases() -> None:
+def test_the_empty_name_of_old_releases_has_an_entry_where_one_is_chosen() -> None:
+    chosen = Options(engine_names_only=True, chosen_releases=True)
+    assert advice(DEEPSEEK_V4, "0.23.0", options=chosen).entries[-1] == "re:^$"
+
+
+def test_deepseek_v4_is_never_named_under_fp8_by_an_empty_entry() -> None:
+    chosen = Options(engine_names_only=True, chosen_releases=True)
     old, new = (
-        advise(DEEPSEEK_V4, vllm=vllm, platforms=("cuda",), options=ENGINE_ONLY, method="fp8")
+        advise(DEEPSEEK_V4, vllm=vllm, platforms=("cuda",), options=chosen, method="fp8")
         for vllm in (("0.23.0",), ("newest",))
     )
-    assert ("" in old.entries, "" in new.entries) == (True, False)
+    assert ("" in old.entries, "" in new.entries) == (False, False)
     assert "model.layers.2.e_proj" in new.entries
     assert new.key == "ignored_layers"

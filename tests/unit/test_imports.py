@@ -41,6 +41,8 @@ CORE = (
     "mtpfix.rules",
     "mtpfix.repair.plan",
     "mtpfix.repair.candidates",
+    "mtpfix.repair.exact",
+    "mtpfix.repair.readers",
     "mtpfix.repair.patch",
 )
 NO_CORE = ("mtpfix.checkpoint.hub", "mtpfix.checkpoint.wire", "mtpfix.engines.vllm._child")

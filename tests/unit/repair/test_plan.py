@@ -25,6 +25,7 @@ from tests.unit.engines.small import (
     cases,
     tensors,
     view_of,
+    with_fp8,
     with_list,
 )
 
@@ -65,7 +66,7 @@ def planned(
         (DEEPSEEK, (GLM_BLOCK,)),
         (QWEN_NEXT, (QWEN_BLOCK,)),
         (MIMO, (GLM_BLOCK,)),
-        (DEEPSEEK_V4, (GLM_BLOCK, "re:^$")),
+        (DEEPSEEK_V4, (GLM_BLOCK,)),
     ],
 )
 def test_one_anchored_pattern_exempts_the_block(config: Config, added: tuple[str, ...]) -> None:
@@ -81,9 +82,39 @@ def test_other_readers_get_the_spelling_of_the_disk(config: Config, more: str) -
     assert set(planned(config).added) - set(planned(config, options=ENGINE_ONLY).added) == {more}
 
 
-def test_the_empty_name_needs_an_entry_only_where_it_is_asked() -> None:
-    made = planned(DEEPSEEK_V4, releases=("0.24.0",), options=ENGINE_ONLY)
-    assert made.added == (GLM_BLOCK,)
+CHOSEN = Options(engine_names_only=True, chosen_releases=True)
+
+
+@pytest.mark.parametrize(
+    ("release", "options", "added"),
+    [
+        ("0.24.0", CHOSEN, (GLM_BLOCK,)),
+        ("0.23.0", CHOSEN, (GLM_BLOCK, "re:^$")),
+        ("0.23.0", ENGINE_ONLY, (GLM_BLOCK,)),
+    ],
+)
+def test_the_empty_name_has_an_entry_only_where_a_chosen_release_asks_by_it(
+    release: str, options: Options, added: tuple[str, ...]
+) -> None:
+    assert planned(DEEPSEEK_V4, releases=(release,), options=options).added == added
+
+
+def test_a_release_that_needs_the_empty_name_is_told_and_fails_no_plan() -> None:
+    made = planned(DEEPSEEK_V4, releases=("0.23.0", NEWEST))
+    (left,) = (item for item in made.unresolved if not item.module)
+    assert (made.refused, left.releases) == (None, ("0.23.0",))
+    assert "is only written where its release is chosen" in left.reason
+    assert left.remedy == "serve with vLLM 0.24.0 or newer, or choose the release with `--vllm`"
+
+
+def test_an_empty_entry_is_never_written() -> None:
+    config = with_fp8(DEEPSEEK_V4, "head")
+    stored = tensors(DEEPSEEK_V4)
+    made = plan(cases(config, stored, ("0.23.0",)), view_of(config), CHOSEN)
+    (left,) = (item for item in made.unresolved if not item.module)
+    assert "" not in made.added
+    assert "which other readers of the file take for every module" in left.reason
+    assert left.remedy == "serve with vLLM 0.24.0 or newer"
 
 
 def test_several_layers_have_a_pattern_each() -> None:
@@ -284,8 +315,20 @@ def test_a_trunk_that_is_hit_is_left_alone_unasked() -> None:
 
 
 def test_a_trunk_that_is_hit_is_mended_on_request() -> None:
+    broad = ("re:model.layers.*", r"re:.*mlp\.gate$")
+    made = planned(GLM, broad, options=Options(repair_trunk=True))
+    assert (made.removed, made.added) == (broad[:1], (GLM_BLOCK,))
+    config = with_list(GLM)
+    for case in cases(config, tensors(config), ALL):
+        assert all(r.agrees for r in case.judged(made.view, case.trunk))
+
+
+def test_what_only_a_broad_entry_excludes_for_others_stays_excluded() -> None:
+    """The router is no layer that vLLM quantizes; compressed-tensors may take it for one."""
     made = planned(GLM, ("re:model.layers.*",), options=Options(repair_trunk=True))
-    assert (made.removed, made.added) == (("re:model.layers.*",), (GLM_BLOCK,))
+    (narrowed,) = made.added
+    assert narrowed.endswith("(?:model.layers.*)")
+    assert re.match(narrowed[len("re:") :], "model.layers.1.mlp.gate")
     config = with_list(GLM)
     for case in cases(config, tensors(config), ALL):
         assert all(r.agrees for r in case.judged(made.view, case.trunk))
@@ -329,7 +372,7 @@ def test_a_list_that_would_move_the_trunk_is_refused_unasked(allowed: bool) -> N
     else:
         assert made.edits == ()
         assert made.refused is not None
-        assert made.refused.endswith("would move trunk modules: lm_head")
+        assert made.refused.endswith("would change `lm_head` of the target model")
 
 
 def test_two_modules_of_one_name_that_differ_on_disk_are_refused() -> None:
@@ -345,7 +388,7 @@ def test_two_modules_of_one_name_that_differ_on_disk_are_refused() -> None:
 
 def test_a_fault_of_the_release_stays_with_its_reason() -> None:
     made = planned(DEEPSEEK_V4)
-    (left,) = made.unresolved
+    (left,) = (item for item in made.unresolved if item.module)
     assert left.module == "model.layers.2.attn.wo_a"
     assert left.releases == tuple(r for r in ALL if r < "0.30")
     assert left.reason.endswith("; good from vLLM 0.30.0")

@@ -1,0 +1,150 @@
+"""The rule that every entry which mtpfix writes keeps: it names the MTP block, and nothing wider.
+
+An entry is prefix-exact if what it demands of a name begins as only MTP modules do: with a prefix
+that ends in the MTP layer's number, or in a word of the MTP block's own (`mtp`, `mtp_block`).
+`model.layers.` is no such prefix even where no release of vLLM asks about a target module below
+it: other engines and other readers of the file name the target model in their own way. The one
+entry without a prefix is the whole name of an MTP module that no target module shares. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from mtpfix.checkpoint.inventory import without_expert
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.model import Module
+from mtpfix.repair.forms import Demand, demand, form
+
+_COMMON = frozenset({"model", "language_model", "text_model", "layers", "backbone", "decoder"})
+"""Words that many models call their own: they mark no MTP block, whoever else goes without."""
+
+
+@dataclass(frozen=True)
+class MtpNames:
+    """The names that tell an MTP block from its target model.
+
+    Attributes:
+        draft: names of MTP modules, on disk and as vLLM asks about them, each with the number
+            of its layer where it has one.
+        roots: prefixes of MTP modules on disk, without the dot at their end.
+        target: names of the target model's modules, on disk and as vLLM asks about them.
+    """
+
+    draft: Mapping[str, int | None]
+    roots: tuple[str, ...]
+    target: frozenset[str]
+
+    @cached_property
+    def prefixes(self) -> frozenset[str]:
+        """Dotted beginnings of names that only MTP modules have, each the shortest of its kind."""
+        ours = {word for name in (*self.draft, *self.roots) for word in name.split(".")}
+        theirs = {word for name in self.target for word in name.split(".")}
+        words = {word for word in ours - theirs - _COMMON if not word.isdecimal() and word != "*"}
+        taken = {beginning for name in self.target for beginning in beginnings(name)}
+
+        def marks(beginning: str, layer: int | None) -> bool:
+            last = beginning.rpartition(".")[2]
+            return beginning not in taken and (last in words or last == str(layer))
+
+        found = {b for name, at in self.draft.items() for b in beginnings(name) if marks(b, at)}
+        for root in self.roots:
+            # What the policy has as a root is on disk the MTP block's alone, number and all.
+            numbered = "." in root and root.rpartition(".")[2].isdecimal() and root not in taken
+            found.update([root] if numbered else (b for b in beginnings(root) if marks(b, None)))
+        return frozenset(b for b in found if found.isdisjoint(list(beginnings(b))[:-1]))
+
+    def prefix_of(self, name: str) -> str | None:
+        """The beginning of a name that marks it as an MTP module's; None if it has none."""
+        return next((b for b in beginnings(name) if b in self.prefixes), None)
+
+    @cached_property
+    def _tails(self) -> frozenset[str]:
+        """The prefixes without their first words, as long as more than a number is left."""
+        return frozenset(tail for p in self.prefixes for tail in _tails(p) if not tail.isdecimal())
+
+    def covers(self, wanted: Demand, *, anywhere: bool, parts: bool) -> bool:
+        """Whether only MTP names can meet a demand.
+
+        Args:
+            wanted: what an entry demands.
+            anywhere: whether it may be met in the midst of a name, at the beginning of a word.
+            parts: whether it may also end in the midst of a word.
+        """
+        text = wanted.text
+        if not text or self._met_by_target(text, anywhere=anywhere, parts=parts):
+            return False
+        whole_name = wanted.ends != "open" or parts
+        if whole_name and text in self.draft and text not in self.target:
+            return True
+        known = self._tails if anywhere else self.prefixes
+        whole = text if wanted.ends != "open" else text.rpartition(".")[0]
+        return any(beginning in known for beginning in beginnings(whole))
+
+    def _met_by_target(self, text: str, *, anywhere: bool, parts: bool) -> bool:
+        if parts:
+            return any(text in name for name in self.target)
+        return anywhere and any(f".{text}." in f".{name}." for name in self.target)
+
+
+def beginnings(name: str) -> Iterator[str]:
+    """Every dotted beginning of a name, the name itself last."""
+    yield from (name[:at] for at, letter in enumerate(name) if letter == ".")
+    if name:
+        yield name
+
+
+def _tails(name: str) -> Iterator[str]:
+    """A name, and what is left of it without its first words."""
+    yield name
+    yield from (name[at + 1 :] for at, letter in enumerate(name) if letter == ".")
+
+
+def is_exact(entry: str, method: str, names: MtpNames) -> bool:
+    """Whether an entry names the MTP block and nothing wider."""
+    spelled = form(method)
+    wanted = demand(entry, spelled)
+    if wanted is None:
+        return False
+    parts = spelled.syntax == "part"
+    return names.covers(wanted, anywhere=parts or spelled.syntax == "component", parts=parts)
+
+
+def fits_empty_name(entry: str, method: str) -> bool:
+    """Whether an entry is a pattern that fits the empty name and no other, as `re:^$`.
+
+    An entry that is empty itself is none: to other readers it fits every name.
+    """
+    return bool(entry) and demand(entry, form(method)) == Demand("", "whole")
+
+
+def mtp_names(cases: Sequence[Case], on_disk: Iterable[str]) -> MtpNames:
+    """Collect the names of the MTP block and of the target model over several releases.
+
+    Args:
+        cases: the releases.
+        on_disk: modules of the target model on disk, expert numbers left out.
+    """
+    draft: dict[str, int | None] = {}
+    target: dict[str, None] = dict.fromkeys(on_disk)
+    for case in cases:
+        for module in case.draft:
+            for name in _names(case, module):
+                draft.setdefault(name, module.layer)
+        for module in case.trunk:
+            target.update(dict.fromkeys(_names(case, module)))
+    roots = {r.removesuffix(".") for c in cases for r in disk_roots(c.policy, c.context)}
+    return MtpNames(draft, tuple(sorted(roots)), frozenset(target))
+
+
+def _names(case: Case, module: Module) -> Iterator[str]:
+    """The names of a module, and those of its routed experts together."""
+    for name in (module.name, *case.asked(module), *module.members, *module.stacked):
+        if name:
+            yield without_expert(name)
+        head, star, _ = name.partition(".*.")
+        if star:
+            yield head

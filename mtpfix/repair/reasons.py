@@ -1,0 +1,62 @@
+"""Why a module stays wrong under the best plan, in words for the user. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mtpfix.engines.vllm import names
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.policy import later_releases
+from mtpfix.model import Module, ModuleReport, State
+
+
+def reason(report: ModuleReport, shared: str | None = None) -> str:
+    """Return why a module stays wrong.
+
+    Args:
+        report: the module.
+        shared: a module of the target model that every entry which fixes this one would change,
+            and for whom.
+    """
+    if report.limit is not None:
+        good = report.limit.good_from
+        return report.limit.reason + (f"; good from vLLM {good}" if good else "")
+    if report.disk.state is State.MIXED:
+        return "its members are partly quantized on disk"
+    if report.decision.built == "error":
+        return report.decision.error or "vLLM raises while it builds the module"
+    if shared is not None:
+        return (
+            f"every entry that reaches it also reaches {shared}; quantize that too, or "
+            " store the checkpoint by a method whose entries can be anchored"
+        )
+    return "no entry of an ignore list gives it the scheme that is on disk"
+
+
+def nameless(case: Case, module: Module, *, servable: bool) -> tuple[str, str]:
+    """Return why a module stays wrong that a release asks about by an empty name, and a remedy.
+
+    Args:
+        case: the release.
+        module: the module.
+        servable: whether the method has an entry that fits the empty name and no other.
+    """
+    newer = _named_from(case, module)
+    remedies = [] if newer is None else [f"serve with vLLM {newer} or newer"]
+    if servable:
+        why = "an entry for the empty name is only written where its release is chosen"
+        remedies.append("choose the release with `--vllm`")
+    else:
+        why = "only an empty entry would fit, which other readers of the file take for every module"
+    remedies = remedies or ["quantize the module"]
+    return f"vLLM asks about it by an empty name here, and {why}", ", or ".join(remedies)
+
+
+def _named_from(case: Case, module: Module) -> str | None:
+    """The first later release that asks about a module by a name."""
+    for release in later_releases(case.context.release):
+        context = replace(case.context, release=release)
+        found = names.modules(case.policy, context, module.part)
+        if any(other.name and other.param == module.param for other in found):
+            return release
+    return None
