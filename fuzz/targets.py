@@ -26,6 +26,7 @@ from mtpfix.model import Entry, Target
 from mtpfix.opened import open_target
 from mtpfix.repair.plan import Options
 from mtpfix.report import github, markdown, text
+from mtpfix.selection import select
 from tests.unit.cli.conftest import CONFIG
 from tests.unit.cli.conftest import header as tiny_header
 from tests.unit.cli.conftest import safetensors as written
@@ -134,7 +135,7 @@ def config(data: bytes) -> bool:
     try:
         opened = open_target(Memory({"config.json": data, "model.safetensors": _SHARD}))
         report = judgement.report(opened, vllm=["0.32.0"], platforms=["cuda"])
-        made = planned(opened, ["0.32.0"], ["cuda"], Options())
+        made = planned(opened, select(["0.32.0"], ["cuda"]), Options())
     except MtpfixError as error:
         in_one_line(error)
         return False

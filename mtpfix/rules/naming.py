@@ -108,6 +108,7 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
             confidence="run",
             message=f"{some([e.spelling for e in entries])} never match{_s(entries)}: {why.text}",
             where=evidence.where(entries[0]),
+            entries=tuple(entry.spelling for entry in entries),
         )
 
 

@@ -25,6 +25,7 @@ from mtpfix.quant.modelopt import BESIDE
 from mtpfix.repair.plan import Options
 from mtpfix.report import words
 from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.selection import select
 
 SHOWN = 3
 """Entries that a line names."""
@@ -142,7 +143,7 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     seen = _seen(target, draft, running)
     opened, served = seen.opened, seen.served
     _same_method(opened, served)
-    made = api.planned(opened, [running.release], [running.platform], Options())
+    made = api.planned(opened, select([running.release], [running.platform]), Options())
     if not made.files or made.plan.refused is not None:
         return Verdict(_unchanged(made), left=made.before.exit_code == 1)
     if made.after.engines[0].outcome != "clean":
