@@ -13,6 +13,7 @@ from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.vllm import methods, names, policy
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import (
@@ -77,6 +78,7 @@ class Names:
     exit_code: int = 0
 
 
+@budget.shared()
 def advise(
     config: Mapping[str, Json],
     selection: Selection,

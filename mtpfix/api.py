@@ -17,6 +17,7 @@ from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.errors import OverrideError, RefusedError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
@@ -202,6 +203,7 @@ def plan(
     return planned(read(target, draft, revision, token), selection, options)
 
 
+@budget.shared()
 def planned(opened: Opened, selection: Selection, options: Options) -> Repair:
     """The repair of a target that has been read; see `plan`."""
     if opened.unknown is not None:

@@ -15,6 +15,7 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.base import Listed, PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
@@ -69,6 +70,7 @@ class Plan:
     headers: tuple[str, ...] = ()
 
 
+@budget.shared()
 def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
     """The fewest edits of `view` that are right for all `cases` (releases and platforms).
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
@@ -206,6 +207,7 @@ def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
     return next((row for row in rows if row["key"] not in view.raw), None)
 
 
+@budget.shared()
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
     draft, trunk = case.part(view, "draft"), case.part(view, "trunk")
