@@ -42,6 +42,7 @@ class Repair:
         checked_before: what `check` says of the files as they are, for what decides.
         checked: what `check` says of the files as they would be, for what decides.
         repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
+        notes: what could not be made sure of when it was written.
     """
 
     before: Report
@@ -53,6 +54,7 @@ class Repair:
     checked_before: Report
     checked: Report
     repair_trunk_helps: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -331,7 +333,7 @@ def rewrite(
         write.tidy(Path(target))
     made = plan(target, vllm=vllm, platforms=platforms, options=options, draft=draft)
     if made.files or made.refused is not None or output is not None:
-        granted(made, allow_partial=allow_partial)
+        made = granted(made, allow_partial=allow_partial)
     if output is not None:
         old, new = ({name: pair[i] for name, pair in made.files.items()} for i in (0, 1))
         write.overlay(Path(target), output, new, read=old)
@@ -345,7 +347,7 @@ _TAKEN = "--allow-partial writes it all the same"
 
 def granted(
     made: Repair, *, allow_partial: bool = False, what: str = "written", remedy: str = _TAKEN
-) -> None:
+) -> Repair:
     """Refuse a repair that does harm, helps nobody, or that other readers of the file cannot read.
 
     Args:
@@ -353,6 +355,9 @@ def granted(
         allow_partial: whether it may leave every release that decides as broken as it is.
         what: what was not done then, for the message.
         remedy: what the user can do where the result would be as broken as the source.
+
+    Returns:
+        The repair, with notes on what could not be made sure of.
 
     Raises:
         RefusedError: it is refused.
@@ -375,7 +380,7 @@ def granted(
             hint(made, remedy),
             repair=made,
         )
-    prove(made)
+    return replace(made, notes=prove(made))
 
 
 def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") -> str:
@@ -397,24 +402,43 @@ def _releases(engines: Iterable[EngineReport]) -> str:
     return ", ".join(dict.fromkeys(engine.version for engine in engines))
 
 
-def prove(repair: Repair) -> None:
-    """Has compressed-tensors itself read the repaired metadata, if it could read the old.
+def prove(repair: Repair) -> tuple[str, ...]:
+    """Have compressed-tensors itself read the repaired metadata, if it could read the old.
 
     Imports torch, which takes a second: nothing but a write calls this.
+
+    Returns:
+        What a person should know: that it was not asked, since it is not installed.
 
     Raises:
         RefusedError: it reads the old metadata and not the new.
     """
     for name, (old, new) in repair.files.items():
-        if accepts(old, name) and not accepts(new, name):
+        try:
+            refuses = accepts(old, name) and not accepts(new, name)
+        except ImportError:
+            return (_UNASKED,)
+        if refuses:
             raise RefusedError(
                 f"{name}: compressed-tensors would not read the repaired metadata",
                 "report this with the file",
+                repair=repair,
             )
+    return ()
+
+
+_UNASKED = (
+    "compressed-tensors is not installed, so it was not asked whether it reads the repaired "
+    "metadata; `pip install compressed-tensors` lets mtpfix ask"
+)
 
 
 def accepts(raw: bytes, name: str) -> bool:
-    """Whether `compressed_tensors.QuantizationConfig` reads the metadata of a config file."""
+    """Return whether `compressed_tensors.QuantizationConfig` reads the metadata of a config file.
+
+    Raises:
+        ImportError: compressed-tensors, or what it stands on, is not installed.
+    """
     place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
     if place is None or quant.method_of(place) != "compressed-tensors":
         return False

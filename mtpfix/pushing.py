@@ -92,8 +92,11 @@ def push(
     if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
         raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
     opened = read(target, draft, revision if there.path is None else None, token)
-    made = planned(opened, selection, options)
-    granted(made, what="pushed", remedy="see `mtpfix inspect` for what is wrong")
+    made = granted(
+        planned(opened, selection, options),
+        what="pushed",
+        remedy="see `mtpfix inspect` for what is wrong",
+    )
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
         return Pushed(made, repo)

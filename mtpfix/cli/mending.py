@@ -119,6 +119,8 @@ def rewrite(
     _refuse_contradictions(way)
     with output.working("trying repairs on every release"):
         done = _done(target, way, chosen)
+    for said in done.made.notes:
+        output.note(f"note: {said}")
     outcome = _outcome(done.made, way, wish, done)
     if output_format is RepairFormat.json:
         output.emit(renderer.json(outcome), output_file)
@@ -257,7 +259,8 @@ def _show(outcome: "Outcome", color: Color, file: Path | None, *, verbose: bool)
     from mtpfix.report import rewrite as renderer
 
     result = output.result_screen(color.value, file)
-    if result.color or result.tty:
+    # FORCE_COLOR must not spoil what goes through a pipe to `patch`.
+    if result.tty or color is Color.always:
         output.emit(renderer.seen(outcome.diff, color=result.color), file)
     elif outcome.diff or file is not None:
         output.emit(outcome.diff, file)

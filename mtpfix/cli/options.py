@@ -239,7 +239,11 @@ FailOnOption = Annotated[
 ]
 ColorOption = Annotated[
     Color,
-    option("--color", metavar="auto|always|never", help="Whether to colour; NO_COLOR is heeded."),
+    option(
+        "--color",
+        metavar="auto|always|never",
+        help="Whether to colour; NO_COLOR and FORCE_COLOR are heeded.",
+    ),
 ]
 Verbose = Annotated[bool, option("--verbose", "-v", help="Show every detail.")]
 Trunk = Annotated[bool, option("--trunk", help="Show all trunk modules, not only those in doubt.")]

@@ -102,7 +102,7 @@ def _put_rest(
     page.line()
     errors = dict.fromkeys((*answer.failures, *(row.error for row in shown if row.error)))
     for said in errors:
-        page.item(mooded("✗ vLLM raised  ", "bad"), Text(inert(said, PROSE_LIMIT)))
+        page.item(mooded("✗ vLLM raised  ", "bad"), Text(_raised(said)))
     for patch in answer.patches if verbose else ():
         page.item(mooded("patched  ", "quiet"), mooded(inert(patch, PROSE_LIMIT), "quiet"))
     sign, said = _verdict(answer)
@@ -110,6 +110,13 @@ def _put_rest(
     if answer.modules and all(row.foreseen for row in answer.modules):
         number = words.count(len(answer.modules), "decision")
         page.line(mooded(f"  mtpfix predicted all {number} of draft and trunk.", "quiet"))
+
+
+def _raised(text: str) -> str:
+    """`phase: Type: message`, or without the phase."""
+    phase, colon, rest = text.partition(": ")
+    named = bool(colon) and phase.islower()
+    return f"{inert(phase)}: {words.exception(rest)}" if named else words.exception(text)
 
 
 def _verdict(answer: Verification) -> tuple[Sign, str]:
