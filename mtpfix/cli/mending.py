@@ -154,6 +154,7 @@ def _outcome(made: "Repair", way: _Way, wish: gate.Wish, done: "_Done | None" = 
         pushed=None if done is None else done.pushed,
         refused=refused,
         repair_trunk_helps=made.repair_trunk_helps,
+        notes=made.notes,
     )
 
 

@@ -93,6 +93,7 @@ def json(found: Names) -> str:
         ],
         "method": found.method,
         "key": found.key,
+        "value": found.value,
         "entries": found.entries,
         "assumed": found.assumed,
         "decisive": found.decisive,

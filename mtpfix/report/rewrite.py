@@ -46,6 +46,7 @@ class Outcome:
         pushed: what became of it on the Hub; None where it was not to be pushed.
         refused: why nothing was written although that was asked for, or None.
         repair_trunk_helps: whether `--repair-trunk` would fix more.
+        notes: what could not be made sure of.
     """
 
     before: Report
@@ -63,6 +64,7 @@ class Outcome:
     pushed: Pushed | None = None
     refused: RefusedError | None = None
     repair_trunk_helps: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def pending(self) -> bool:
@@ -353,6 +355,7 @@ def json(outcome: Outcome) -> str:
         "written": outcome.written,
         "output": None if outcome.output is None else str(outcome.output),
         "pushed": None if outcome.pushed is None else _of_hub(outcome.pushed),
+        "notes": outcome.notes,
         "exit_code": outcome.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"

@@ -8,7 +8,7 @@ from json import dumps
 
 from rich.text import Text
 
-from mtpfix import __version__
+from mtpfix import __version__, targets
 from mtpfix.report import grid, words
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.page import Page, mooded, signed
@@ -136,7 +136,7 @@ def json(answer: Verification, target: str) -> str:
     document = {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
-        "target": {"kind": "local", "name": target, "revision": None},
+        "target": _target(target),
         "vllm": answer.version,
         "draft_class": answer.draft_class,
         "modules": [_view(row) for row in answer.modules],
@@ -146,6 +146,13 @@ def json(answer: Verification, target: str) -> str:
         "exit_code": answer.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
+
+
+def _target(target: str) -> dict[str, object]:
+    place = targets.place(target)
+    if place.path is None:
+        return {"kind": "hub", "name": place.repo, "revision": place.revision}
+    return {"kind": "local", "name": target, "revision": None}
 
 
 def _view(row: Verified) -> dict[str, object]:
