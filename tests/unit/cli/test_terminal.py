@@ -40,7 +40,7 @@ def screen_of(text: str) -> list[str]:
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Puts a terminal in the place of stderr; called by the test, after pytest put its own there."""
+    """Puts a terminal in the place of stderr, where pytest has put its own before the test."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(output, "_standing", False)
     made = Terminal()
