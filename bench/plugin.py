@@ -40,7 +40,7 @@ def start(where: Path, rounds: int, python: str) -> str:
         [
             contender(ALONE, PYTHONPATH=without),
             contender("installed, off", PYTHONPATH=path),
-            contender("installed, MTPFIX_VLLM=1", PYTHONPATH=path, MTPFIX_VLLM="1"),
+            contender("installed, MTPFIX_PLUGIN=1", PYTHONPATH=path, MTPFIX_PLUGIN="1"),
         ],
         rounds,
         typical=min,  # what else goes on only adds, and adds more than the plugin
@@ -84,7 +84,7 @@ def _inside(python: str, path: str, model: str, rounds: int) -> str:
     """The time that the plugin itself takes in the process that makes the configuration."""
     from tools import plugged  # noqa: PLC0415 - as above
 
-    env = {**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": "1"}
+    env = {**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_PLUGIN": "1"}
     found = []
     for _ in range(rounds):
         words = [python, "-c", _TIMED, model]

@@ -20,12 +20,14 @@ from mtpfix.api import planned
 from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.strict import loads
-from mtpfix.engines.vllm.methods.match import BUDGET, Entries, PatternError
+from mtpfix.engines.vllm.methods.budget import BUDGET
+from mtpfix.engines.vllm.methods.match import Entries, PatternError
 from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
 from mtpfix.model import Entry, Target
 from mtpfix.opened import open_target
 from mtpfix.repair.plan import Options
 from mtpfix.report import github, markdown, text
+from mtpfix.selection import select
 from tests.unit.cli.conftest import CONFIG
 from tests.unit.cli.conftest import header as tiny_header
 from tests.unit.cli.conftest import safetensors as written
@@ -134,7 +136,7 @@ def config(data: bytes) -> bool:
     try:
         opened = open_target(Memory({"config.json": data, "model.safetensors": _SHARD}))
         report = judgement.report(opened, vllm=["0.32.0"], platforms=["cuda"])
-        made = planned(opened, ["0.32.0"], ["cuda"], Options())
+        made = planned(opened, select(["0.32.0"], ["cuda"]), Options())
     except MtpfixError as error:
         in_one_line(error)
         return False

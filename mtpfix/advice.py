@@ -13,8 +13,9 @@ from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.vllm import methods, names, policy
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.policy import Policy
-from mtpfix.errors import UnknownError, UsageError
+from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import (
     Checkpoint,
     Json,
@@ -26,7 +27,8 @@ from mtpfix.model import (
     Tensor,
 )
 from mtpfix.quant import Place
-from mtpfix.repair.plan import Options, plan
+from mtpfix.repair.plan import Options, Plan, plan
+from mtpfix.selection import Selection
 
 DEFAULT = "compressed-tensors"
 _SHARD = "model.safetensors"
@@ -58,6 +60,10 @@ class Names:
         method: the quantization method that the entries are for.
         key: where they stand in its metadata, keys joined by dots.
         value: what each of them is the key of; None: they are a list.
+        decisive: the releases that must be right, labelled as in `groups`.
+        unserved: the releases in which the entries leave a module wrong, labelled so.
+        exit_code: 0 where the entries are right for all that decides, 1 where they are not,
+            3 where a release that decides is only assumed.
     """
 
     family: str
@@ -67,13 +73,16 @@ class Names:
     method: str = DEFAULT
     key: str = "ignore"
     value: Json = None
+    decisive: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = ()
+    exit_code: int = 0
 
 
+@budget.shared()
 def advise(
     config: Mapping[str, Json],
+    selection: Selection,
     *,
-    vllm: Iterable[str],
-    platforms: Sequence[Platform],
     options: Options,
     method: str = DEFAULT,
 ) -> Names:
@@ -92,8 +101,8 @@ def advise(
             "see `mtpfix families` for what is covered",
         )
     known = policy.policy(family)
-    places = policy.known_platforms(known, platforms)
-    releases = policy.known_releases(known, vllm)
+    places = policy.known_platforms(known, selection.planned.platforms)
+    releases = policy.known_releases(known, selection.planned.releases)
     cases = _cases(known, config, releases, places, view.method)
     if not cases[0].draft or not cases[0].context.fields["mtp_layers"]:
         raise UnknownError(
@@ -102,6 +111,8 @@ def advise(
         )
     made = plan(cases, view, options)
     newer = dict.fromkeys(c.context.release for c in cases if policy.is_newer(c.context.release))
+    deciding = selection.deciding(cases)
+    unserved = _unserved(cases, made)
     return Names(
         family=family,
         groups=tuple(_groups(cases)),
@@ -110,7 +121,26 @@ def advise(
         method=method,
         key=view.ignore_pointer.removeprefix(f"{view.pointer}/").replace("/", "."),
         value=view.stub if view.keyed else None,
+        decisive=tuple(_labelled(deciding, cases)),
+        unserved=tuple(_labelled(unserved, cases)),
+        exit_code=_exit_code(deciding, unserved),
     )
+
+
+def _unserved(cases: Iterable[Case], made: Plan) -> list[Case]:
+    """Return the cases in which a module of the draft stays wrong under the entries."""
+    return [
+        case
+        for case in cases
+        if any(report.agrees is False for report in case.judged(made.view, case.draft))
+    ]
+
+
+def _exit_code(deciding: Sequence[Case], unserved: Sequence[Case]) -> int:
+    if any(case in unserved for case in deciding):
+        return RefusedError.exit_code
+    assumed = any(policy.is_newer(case.context.release) for case in deciding)
+    return UnknownError.exit_code if assumed else 0
 
 
 def _cases(
@@ -174,6 +204,16 @@ def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Name
     for named, releases in places.items():
         labels = [_labels(release, on, number) for release, on in releases.items()]
         yield tuple(label for group in labels for label in group), named
+
+
+def _labelled(chosen: Iterable[Case], cases: Sequence[Case]) -> Iterable[str]:
+    """Return the labels of some cases; the platform is said where not all of them are meant."""
+    releases: dict[str, list[Platform]] = {}
+    for case in chosen:
+        releases.setdefault(case.context.release, []).append(case.context.platform)
+    number = len({case.context.platform for case in cases})
+    for release, on in releases.items():
+        yield from _labels(release, on, number)
 
 
 def _labels(release: str, on: Sequence[Platform], number: int) -> list[str]:

@@ -7,25 +7,25 @@ Here the pure stages are put together; the edges that they touch are the source
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 from mtpfix import judgement, quant, targets
 from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.errors import OverrideError, RefusedError, UsageError
-from mtpfix.model import PLATFORMS, JsonFile, Platform, Report
+from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
-from mtpfix.repair import patch, write
+from mtpfix.repair import patch, progress, write
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.plan import plan as make_plan
-
-NEWEST = ("newest",)
-ALL = ("all",)
+from mtpfix.selection import GATED, NEWEST, Selection, listed, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,16 @@ class Repair:
     """A planned repair of one target.
 
     Attributes:
-        before: the report on the files as they are, for all selected releases.
+        before: the report on the files as they are, for all releases that it is planned for.
         after: the report on the files as they would be; proof of the plan.
         plan: what changes, and what is left.
         files: path -> (bytes as read, bytes after the edits), only files that change.
         diff: the change as a unified diff; empty when nothing changes.
+        selection: for which releases and platforms it is planned, and which decide.
+        checked_before: what `check` says of the files as they are, for what decides.
+        checked: what `check` says of the files as they would be, for what decides.
+        repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
+        notes: what could not be made sure of when it was written.
     """
 
     before: Report
@@ -45,6 +50,21 @@ class Repair:
     plan: Plan
     files: Mapping[str, tuple[bytes, bytes]]
     diff: str
+    selection: Selection
+    checked_before: Report
+    checked: Report
+    repair_trunk_helps: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """That of `check` for the releases and platforms that decide, after the edits."""
+        return self.checked.exit_code
+
+    @property
+    def refused(self) -> str | None:
+        """Why no edit is offered although a release that decides is wrong, or None."""
+        return self.plan.refused if self.exit_code else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +74,19 @@ class Override:
     Attributes:
         value: JSON for `--hf-overrides`; empty when nothing is to change.
         repair: what it is made of, and what it leaves.
+        unreached: planned releases, none of them decisive, whose draft no override reaches.
     """
 
     value: str
     repair: Repair
-
-
-_Word = TypeVar("_Word", bound=str)
-
-
-def listed(given: Iterable[_Word]) -> tuple[_Word, ...]:
-    """Some words as a tuple; a single one is not taken apart into its letters.
-
-    Raises:
-        UsageError: there is none.
-    """
-    words = (given,) if isinstance(given, str) else tuple(given)
-    if not words:
-        raise UsageError("no release or no platform is given", "leave the argument out")
-    return words  # type: ignore[return-value]
+    unreached: tuple[str, ...] = ()
 
 
 def inspect(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] = NEWEST,
-    platforms: Iterable[Platform] = ("cuda",),
+    platforms: Iterable[Platform] = GATED,
     trunk: bool = False,
     draft: str | Path | None = None,
     revision: str | None = None,
@@ -135,7 +142,7 @@ def check(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] = NEWEST,
-    platforms: Iterable[Platform] = ("cuda",),
+    platforms: Iterable[Platform] = GATED,
     draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
@@ -165,61 +172,115 @@ def check(
 def plan(
     target: str | Path = ".",
     *,
-    vllm: Iterable[str] = ALL,
-    platforms: Iterable[Platform] = PLATFORMS,
+    vllm: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Repair:
-    """The fewest edits that are right for every selected release, and the proof.
+    """The fewest edits that are right, and the proof.
 
     Args:
         target: as for `inspect`.
-        vllm: the releases that the repair must be right for.
-        platforms: the platforms that it must be right for.
+        vllm: the releases that the repair must be right for. None: it is planned for every
+            release that knows the family, and the newest must be right, as for `check`.
+        platforms: the platforms that it must be right for. None: it is planned for all, and CUDA
+            must be right.
         options: what may be changed.
         draft: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`.
 
     Returns:
-        The repair, of which nothing is written. It is right where `after.exit_code` is 0;
-        `plan.refused` and `plan.unresolved` say what it could not do.
+        The repair, of which nothing is written. It is right where its `exit_code` is 0;
+        `refused` and `plan.unresolved` say what it could not do.
 
     Raises:
+        UsageError: `vllm` or `platforms` is empty, or names what is no release or no platform.
         UnknownError: the family, the method or a release is not covered.
         MtpfixError: the target cannot be read.
     """
-    opened = read(target, draft, revision, token)
-    releases = listed(vllm)
-    return planned(opened, releases, listed(platforms), _chosen(options, releases))
+    selection = select(vllm, platforms)
+    return planned(read(target, draft, revision, token), selection, options)
 
 
-def _chosen(options: Options, vllm: tuple[str, ...]) -> Options:
-    """The options, which know whether the releases are the caller's choice."""
-    return options if vllm == ALL else replace(options, chosen_releases=True)
-
-
-def planned(
-    opened: Opened, releases: Sequence[str], places: Sequence[Platform], options: Options
-) -> Repair:
+@budget.shared()
+def planned(opened: Opened, selection: Selection, options: Options) -> Repair:
     """The repair of a target that has been read; see `plan`."""
     if opened.unknown is not None:
         raise opened.unknown
-    if opened.view is None or opened.policy is None:  # nothing to judge, so nothing to mend
-        before = judgement.report(opened, vllm=releases, platforms=places, fixes=False)
-        return Repair(before, before, nothing(), {}, "")
-    cases = judgement.cases(opened, opened.policy, releases, places)
-    before = judgement.report(opened, vllm=releases, platforms=places, fixes=False, selected=cases)
-    made = make_plan(cases, opened.view, options)
+    if opened.view is None or opened.policy is None:  # nothing to judge, so nothing to fix
+        scope = selection.planned
+        before = judgement.report(
+            opened, vllm=scope.releases, platforms=scope.platforms, fixes=False
+        )
+        return Repair(before, before, nothing(), {}, "", selection, before, before)
+    options = _informed(options, selection)
+    old = _judged(opened, selection)
+    made = make_plan(old.cases, opened.view, options)
     files = _files(opened, made)
-    if not files:
-        return Repair(before, before, made, {}, "")
-    repaired = patched(opened, files)
-    after = judgement.report(repaired, vllm=releases, platforms=places, fixes=False)
-    diff = "".join(unified(old, new, name) for name, (old, new) in files.items())
-    return Repair(before, after, made, files, diff)
+    new = _judged(patched(opened, files), selection) if files else old
+    return Repair(
+        before=old.report,
+        after=new.report,
+        plan=made,
+        files=files,
+        diff="".join(unified(was, becomes, name) for name, (was, becomes) in files.items()),
+        selection=selection,
+        checked_before=old.checked,
+        checked=new.checked,
+        repair_trunk_helps=new.checked.exit_code == 1
+        and not options.repair_trunk
+        and _trunk_repair_helps(opened, opened.view, old, new, options),
+    )
+
+
+class _Judged(NamedTuple):
+    """What is said of one state of the files.
+
+    Attributes:
+        cases: the releases and platforms that a repair is planned for.
+        report: the report on all of them.
+        checked: the report on those that decide.
+        selection: which of them those are.
+    """
+
+    cases: tuple[Case, ...]
+    report: Report
+    checked: Report
+    selection: Selection
+
+
+def _judged(opened: Opened, selection: Selection) -> _Judged:
+    """Judge an opened target for all planned releases, and for those that decide."""
+    assert opened.policy is not None  # noqa: S101 - without one there is nothing to plan
+    scope = selection.planned
+    cases = judgement.cases(opened, opened.policy, scope.releases, scope.platforms)
+    deciding = selection.deciding(cases)
+    # The second report costs little: what a case has judged, it keeps.
+    whole, checked = (
+        judgement.report(
+            opened,
+            vllm=scope.releases,
+            platforms=scope.platforms,
+            fixes=False,
+            selected=selected,
+        )
+        for selected in (cases, deciding)
+    )
+    return _Judged(cases, whole, checked, selection)
+
+
+def _trunk_repair_helps(
+    opened: Opened, view: QuantView, old: _Judged, new: _Judged, options: Options
+) -> bool:
+    """Whether a plan that may also correct modules of the target model leaves less wrong."""
+    wide = make_plan(old.cases, view, replace(options, repair_trunk=True))
+    if wide.refused is not None or not wide.edits:
+        return False
+    corrected = _judged(patched(opened, _files(opened, wide)), old.selection).checked
+    return progress.improved(new.checked, corrected)
 
 
 def _files(opened: Opened, made: Plan) -> dict[str, tuple[bytes, bytes]]:
@@ -234,29 +295,32 @@ def _files(opened: Opened, made: Plan) -> dict[str, tuple[bytes, bytes]]:
 def rewrite(
     target: str | Path = ".",
     *,
-    vllm: Iterable[str] = ALL,
-    platforms: Iterable[Platform] = PLATFORMS,
+    vllm: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
     output: Path | None = None,
     backup: bool = True,
+    allow_partial: bool = False,
 ) -> Repair:
-    """Plans the repair and writes it: into the folder itself, or as a new folder.
+    """Plan the repair and write it: into the folder itself, or as a new folder.
 
     Args:
         target: a folder, and no repo: for that there is `push`.
-        vllm: the releases that the repair must be right for.
-        platforms: the platforms that it must be right for.
+        vllm: the releases that the repair must be right for; None: as for `plan`.
+        platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`; nothing is written there.
         output: where to make a new folder of links with the repaired JSON; None: in place.
         backup: keep the old file beside the new one.
+        allow_partial: write also what leaves every release that decides as broken as it is.
 
     Returns:
-        What was written; `files` is empty where the target was right already.
+        What was written; `files` is empty where nothing was to change. A repair that helps some
+        releases and not all of those that decide is written too: `exit_code` tells.
 
     Raises:
-        RefusedError: something is wrong and every repair would do harm.
+        RefusedError: every repair would do harm, or no release that decides would be better.
         ConflictError: a file changed since it was read.
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
@@ -269,7 +333,8 @@ def rewrite(
     if output is None:
         write.tidy(Path(target))
     made = plan(target, vllm=vllm, platforms=platforms, options=options, draft=draft)
-    granted(made)
+    if made.files or made.refused is not None or output is not None:
+        made = granted(made, allow_partial=allow_partial)
     if output is not None:
         old, new = ({name: pair[i] for name, pair in made.files.items()} for i in (0, 1))
         write.overlay(Path(target), output, new, read=old)
@@ -278,31 +343,103 @@ def rewrite(
     return made
 
 
-def granted(made: Repair) -> None:
-    """Refuses a repair that would do harm, or whose result its own library cannot read."""
-    if made.plan.refused is not None:
-        raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
-    prove(made)
+_TAKEN = "--allow-partial writes it all the same"
 
 
-def prove(repair: Repair) -> None:
-    """Has compressed-tensors itself read the repaired metadata, if it could read the old.
+def granted(
+    made: Repair, *, allow_partial: bool = False, what: str = "written", remedy: str = _TAKEN
+) -> Repair:
+    """Refuse a repair that does harm, helps nobody, or that other readers of the file cannot read.
+
+    Args:
+        made: the repair.
+        allow_partial: whether it may leave every release that decides as broken as it is.
+        what: what was not done then, for the message.
+        remedy: what the user can do where the result would be as broken as the source.
+
+    Returns:
+        The repair, with notes on what could not be made sure of.
+
+    Raises:
+        RefusedError: it is refused.
+    """
+    if made.refused is not None:
+        raise RefusedError(made.refused, hint(made), repair=made)
+    harmed = progress.worsened(made.checked_before, made.checked)
+    harmed += progress.spoilt(made.before, made.after)
+    if harmed:
+        raise RefusedError(
+            f"the repair makes it worse on vLLM {_releases(harmed)}; nothing was {what}",
+            "choose other releases with --vllm",
+            repair=made,
+        )
+    helps = progress.improved(made.checked_before, made.checked)
+    if made.exit_code == RefusedError.exit_code and not helps and not allow_partial:
+        raise RefusedError(
+            f"the result would be as broken as the source ({_codes(made.checked)}); nothing was "
+            f"{what}",
+            hint(made, remedy),
+            repair=made,
+        )
+    return replace(made, notes=prove(made))
+
+
+def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") -> str:
+    """Return what helps where a repair does not."""
+    if made.repair_trunk_helps:
+        return "--repair-trunk fixes more: it also corrects entries that hit the target model"
+    if made.refused is not None and not made.selection.explicit:
+        return f"{otherwise}; `--vllm RELEASE` plans for that release alone"
+    return otherwise
+
+
+def _codes(report: Report) -> str:
+    """The codes of all errors in a report; what fails without any has none."""
+    found = {finding.code for finding in report.findings if finding.severity == "error"}
+    return ", ".join(sorted(found)) or "no finding says why"
+
+
+def _releases(engines: Iterable[EngineReport]) -> str:
+    return ", ".join(dict.fromkeys(engine.version for engine in engines))
+
+
+def prove(repair: Repair) -> tuple[str, ...]:
+    """Have compressed-tensors itself read the repaired metadata, if it could read the old.
 
     Imports torch, which takes a second: nothing but a write calls this.
+
+    Returns:
+        What a person should know: that it was not asked, since it is not installed.
 
     Raises:
         RefusedError: it reads the old metadata and not the new.
     """
     for name, (old, new) in repair.files.items():
-        if accepts(old, name) and not accepts(new, name):
+        try:
+            refuses = accepts(old, name) and not accepts(new, name)
+        except ImportError:
+            return (_UNASKED,)
+        if refuses:
             raise RefusedError(
                 f"{name}: compressed-tensors would not read the repaired metadata",
                 "report this with the file",
+                repair=repair,
             )
+    return ()
+
+
+_UNASKED = (
+    "compressed-tensors is not installed, so it was not asked whether it reads the repaired "
+    "metadata; `pip install compressed-tensors` lets mtpfix ask"
+)
 
 
 def accepts(raw: bytes, name: str) -> bool:
-    """Whether `compressed_tensors.QuantizationConfig` reads the metadata of a config file."""
+    """Return whether `compressed_tensors.QuantizationConfig` reads the metadata of a config file.
+
+    Raises:
+        ImportError: compressed-tensors, or what it stands on, is not installed.
+    """
     place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
     if place is None or quant.method_of(place) != "compressed-tensors":
         return False
@@ -318,8 +455,8 @@ def accepts(raw: bytes, name: str) -> bool:
 def names_of(
     target: str | Path,
     *,
-    vllm: Iterable[str] = ALL,
-    platforms: Iterable[Platform] = PLATFORMS,
+    vllm: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     method: str = "compressed-tensors",
     revision: str | None = None,
@@ -329,8 +466,8 @@ def names_of(
 
     Args:
         target: a folder, a `config.json`, or a repo as for `inspect`; no weights are needed.
-        vllm: the releases that the entries must be right for.
-        platforms: the platforms that they must be right for.
+        vllm: the releases that the entries must be right for; None: as for `plan`.
+        platforms: the platforms that they must be right for; None: as for `plan`.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
         method: the quantization method that the recipe is for.
         revision: as for `inspect`.
@@ -339,22 +476,27 @@ def names_of(
     Raises:
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
     """
+    selection = select(vllm, platforms)
     path = Path(target)
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
     folder = path.parent if path.is_file() else target
     source = targets.opened(folder, revision, token)
     found = listing(source, need_weights=False, need_all=False)
-    releases, places = listed(vllm), listed(platforms)
-    wishes = _chosen(options, releases)
-    return advise(config_of(found), vllm=releases, platforms=places, options=wishes, method=method)
+    wishes = _informed(options, selection)
+    return advise(config_of(found), selection, options=wishes, method=method)
+
+
+def _informed(options: Options, selection: Selection) -> Options:
+    """Return the options, with whether the user named the releases."""
+    return replace(options, chosen_releases=selection.explicit)
 
 
 def override(
     target: str | Path = ".",
     *,
-    vllm: Iterable[str] = ALL,
-    platforms: Iterable[Platform] = PLATFORMS,
+    vllm: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
     revision: str | None = None,
@@ -369,8 +511,8 @@ def override(
 
     Args:
         target: as for `inspect`.
-        vllm: the releases that the value must be right for.
-        platforms: the platforms that it must be right for.
+        vllm: the releases that the value must be right for; None: as for `plan`.
+        platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`.
         revision: as for `inspect`.
@@ -381,16 +523,18 @@ def override(
         RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
+    selection = select(vllm, platforms)
     opened = read(target, draft, revision, token)
-    releases, places = listed(vllm), listed(platforms)
-    made = planned(opened, releases, places, _chosen(options, releases))
-    if made.plan.refused is not None:
-        raise RefusedError(made.plan.refused, "see `mtpfix inspect` for each module")
+    made = planned(opened, selection, options)
+    if made.refused is not None:
+        raise RefusedError(made.refused, hint(made), repair=made)
     if not made.files:
         return Override("", made)
-    if deaf := _deaf(opened, releases, places):
+    unreached = _unreached(opened, selection)
+    if unreached.decisive:
         raise OverrideError(
-            f"an override does not reach the draft of vLLM {deaf}, which reads config.json again",
+            f"an override does not reach the draft of vLLM {', '.join(unreached.decisive)}, which "
+            "reads config.json again",
             _SERVE,
         )
     repaired = patched(opened, made.files).view
@@ -401,14 +545,24 @@ def override(
             f"an override does not reach {repaired.file}, from which vLLM reads the metadata",
             _SERVE,
         )
-    return Override(json.dumps({"quantization_config": dict(stated)}, ensure_ascii=True), made)
+    value = json.dumps({"quantization_config": dict(stated)}, ensure_ascii=True)
+    return Override(value, made, unreached.others)
 
 
 _SERVE = "use `mtpfix rewrite --output DIR` and serve that folder"
 
 
-def _deaf(opened: Opened, releases: Sequence[str], places: Sequence[Platform]) -> str:
-    """Releases whose draft resolves the quantization metadata anew; empty if there is none."""
+class _Unreached(NamedTuple):
+    """Releases whose draft reads the quantization metadata again: those that decide, the others."""
+
+    decisive: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def _unreached(opened: Opened, selection: Selection) -> _Unreached:
+    """Return the releases that no override reaches."""
     assert opened.policy is not None  # noqa: S101 - a repair was planned
-    cases = judgement.cases(opened, opened.policy, releases, places)
-    return ", ".join(judgement.apart(cases))
+    scope = selection.planned
+    cases = judgement.cases(opened, opened.policy, scope.releases, scope.platforms)
+    decisive = judgement.apart(selection.deciding(cases))
+    return _Unreached(decisive, tuple(r for r in judgement.apart(cases) if r not in decisive))

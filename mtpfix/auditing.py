@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtpfix import targets as named
-from mtpfix.api import NEWEST, check, listed
+from mtpfix.api import check
 from mtpfix.errors import MtpfixError, TargetError, UsageError
 from mtpfix.model import Finding, ModelInfo, Platform, Report, Target
+from mtpfix.selection import GATED, NEWEST, listed
 
 JOBS = 8
 """Targets that are read side by side."""
@@ -66,7 +67,7 @@ def audit(
     targets: Iterable[str],
     *,
     vllm: Iterable[str] = NEWEST,
-    platforms: Iterable[Platform] = ("cuda",),
+    platforms: Iterable[Platform] = GATED,
     token: str | None = None,
     jobs: int = JOBS,
 ) -> Iterator[Audited]:

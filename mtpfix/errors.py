@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 _LONGEST = 3000
 """Characters of the longest message."""
@@ -68,9 +68,17 @@ class ConflictError(MtpfixError):
 
 
 class RefusedError(MtpfixError):
-    """A repair exists only at a price that mtpfix does not pay unasked."""
+    """Every repair does harm or leaves the checkpoint as broken as it is; nothing was written.
+
+    Attributes:
+        repair: the `mtpfix.Repair` that was refused, with both reports; None where none was made.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "", *, repair: Any = None) -> None:
+        super().__init__(message, remedy)
+        self.repair = repair
 
 
 class OverrideError(MtpfixError):

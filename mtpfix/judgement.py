@@ -11,6 +11,7 @@ from mtpfix.checkpoint import strict
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
@@ -111,6 +112,7 @@ def _traits(item: Case, view: QuantView | None) -> Hashable:
     return item.draft if view is None else item.draft_traits(view)
 
 
+@budget.shared()
 def report(
     opened: Opened,
     *,

@@ -405,6 +405,8 @@ class Finding:
     fix: Fix | None = None
     releases: tuple[str, ...] = ()
     """Engine releases that it holds for; empty: it does not depend on one."""
+    entries: tuple[str, ...] = ()
+    """Entries that it is about, as the files spell them; empty: it is not about entries."""
 
 
 @dataclass(frozen=True, slots=True)

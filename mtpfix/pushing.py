@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtpfix import judgement, targets
-from mtpfix.api import ALL, Repair, granted, listed, planned, read
+from mtpfix.api import Repair, granted, hint, planned, read
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
-from mtpfix.model import PLATFORMS, Platform
+from mtpfix.model import Platform
 from mtpfix.opened import Opened, patched
 from mtpfix.repair.plan import Options
+from mtpfix.selection import Selection, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Push:
         create_pr: open a pull request.
         message: first line of the commit; empty: the one that mtpfix has.
         describe: writes the text below it, in Markdown.
-        allow_partial: push although something is left that no metadata can mend.
+        allow_partial: push a repair that helps some of what decides, and not all of it.
         dry_run: do everything but the commit.
     """
 
@@ -58,20 +59,20 @@ class Pushed:
 def push(
     target: str | Path = ".",
     *,
-    vllm: Iterable[str] = ALL,
-    platforms: Iterable[Platform] = PLATFORMS,
+    vllm: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
     wish: Push = Push(),
 ) -> Pushed:
-    """Plans the repair and commits it to the Hub: the metadata files, and nothing else.
+    """Plan the repair and commit it to the Hub: the metadata files, and nothing else.
 
     Args:
         target: a repo, or a folder with `wish.repo_id`.
-        vllm: the releases that the repair must be right for.
-        platforms: the platforms that it must be right for.
+        vllm: the releases that the repair must be right for; None: as for `plan`.
+        platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`; nothing is pushed there.
         revision: branch or `refs/pr/N` that is judged and written to; None: main.
@@ -79,25 +80,28 @@ def push(
         wish: how it is pushed.
 
     Raises:
-        RefusedError: the repair would do harm, or leaves something wrong.
+        RefusedError: the repair would do harm, or leaves something wrong that decides.
         ConflictError: the branch moved since it was judged, or holds other files than
             the folder; nothing was pushed.
         WriteError: this login may not write there.
         MtpfixError: as for `plan`.
     """
+    selection = select(vllm, platforms)
     there = targets.place(target, revision)
     repo = there.repo or wish.repo_id
     if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
         raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
     opened = read(target, draft, revision if there.path is None else None, token)
-    releases, places = listed(vllm), listed(platforms)
-    made = planned(opened, releases, places, options)
-    granted(made)
+    made = granted(
+        planned(opened, selection, options),
+        what="pushed",
+        remedy="see `mtpfix inspect` for what is wrong",
+    )
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
         return Pushed(made, repo)
     if opened.draft is not None and not wish.allow_partial:
-        _refuse_spoilt(replace(opened, draft=None), made, releases, places)
+        _refuse_spoilt(replace(opened, draft=None), made, selection)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
     judged = opened.listing.target
@@ -124,29 +128,25 @@ def push(
 
 
 def _refuse_rest(made: Repair, *, allow_partial: bool) -> None:
-    """Refuses to publish what is not judged clean, but for what no metadata can mend."""
-    if made.after.exit_code == 0:
+    """Refuse to publish what is not right for everything that decides, or not judged."""
+    partial = made.exit_code == RefusedError.exit_code
+    if made.exit_code == 0 or (partial and allow_partial):
         return
-    left = {finding.code for finding in made.after.findings if finding.severity == "error"}
-    mendable = [code for code in left if not code.startswith("MTP3")]
-    if made.after.exit_code != RefusedError.exit_code or mendable or not left:
-        raise RefusedError(
-            f"not all is mended ({', '.join(sorted(left))}); nothing was pushed",
-            "see `mtpfix rewrite` for what stays wrong, and where",
-        )
-    if not allow_partial:
-        raise RefusedError(
-            f"no metadata mends all of it ({', '.join(sorted(left))}); nothing was pushed",
-            "push what can be mended with --allow-partial",
-        )
+    left = {finding.code for finding in made.checked.findings if finding.severity != "info"}
+    message = "not all is fixed" if partial else "not all could be judged"
+    remedy = "--allow-partial pushes what is" if partial else "see `mtpfix rewrite` for the reason"
+    raise RefusedError(
+        f"{message} ({', '.join(sorted(left))}); nothing was pushed",
+        hint(made, remedy),
+        repair=made,
+    )
 
 
-def _refuse_spoilt(
-    alone: Opened, made: Repair, vllm: Sequence[str], platforms: Sequence[Platform]
-) -> None:
-    """Refuses to publish what is wrong for the MTP block that the repo itself holds."""
+def _refuse_spoilt(alone: Opened, made: Repair, selection: Selection) -> None:
+    """Refuse to publish what is wrong for the MTP block that the repo itself holds."""
+    scope = selection.decisive
     old, new = (
-        judgement.report(each, vllm=vllm, platforms=platforms, fixes=False)
+        judgement.report(each, vllm=scope.releases, platforms=scope.platforms, fixes=False)
         for each in (alone, patched(alone, made.files))
     )
     if new.exit_code > old.exit_code == 0:
@@ -154,11 +154,12 @@ def _refuse_spoilt(
             "the repair is right for this draft, and wrong for the MTP block of the repo itself; "
             "nothing was pushed",
             "make a copy with --output and serve that, or push it with --allow-partial",
+            repair=made,
         )
 
 
 def _refuse_other(source: Source, made: Repair) -> None:
-    """Refuses to overwrite files of a repo that are not those of the folder."""
+    """Refuse to overwrite files of a repo that are not those of the folder."""
     for name, (old, _) in made.files.items():
         if source.read(name) != old:
             target = source.target()

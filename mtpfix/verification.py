@@ -14,6 +14,7 @@ from mtpfix.checkpoint.precision import MISSING
 from mtpfix.checkpoint.source import LocalSource
 from mtpfix.engines.vllm import live, outcome
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
@@ -133,6 +134,7 @@ def _known(opened: Opened) -> tuple[Policy, QuantView]:
     return opened.policy, opened.view
 
 
+@budget.shared()
 def _compared(opened: Opened, known: Policy, view: QuantView, answer: live.Answer) -> Verification:
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])

@@ -215,7 +215,7 @@ def run(
         # An exception may name one parameter of a set: the same each time, under the same seed.
         seed = {"PYTHONHASHSEED": "0"}
         plain = Server(python=where.python, pythonpath=where.pythonpath, variables=seed)
-        asked = {**seed, "MTPFIX_VLLM": "1"}
+        asked = {**seed, "MTPFIX_PLUGIN": "1"}
         plugin = Server(python=where.python, pythonpath=path, variables=asked)
         with plain, plugin:
             for number, (family, scheme, place, draft) in enumerate(cases(release)):

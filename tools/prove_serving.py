@@ -226,7 +226,7 @@ class Stage:
         path = [str(self.scratch / "vllm")]
         if way in SWITCHES:
             path.append(plugged.pythonpath(self.scratch / "plugin"))
-            env["MTPFIX_VLLM"] = SWITCHES[way]
+            env["MTPFIX_PLUGIN"] = SWITCHES[way]
         if way == "broken plugin":
             path.append(str(self.scratch / "broken"))
         return {**env, **plugged.QUIET, "PYTHONPATH": os.pathsep.join(path)}

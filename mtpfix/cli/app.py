@@ -26,9 +26,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 clean, 1 findings or a diff that would change something, 2 usage or "
     "an unreadable target, 3 could not judge (or no override can say it), 4 the files changed "
-    "meanwhile. Every option of a command can be set by the environment: MTPFIX_VLLM, "
-    "MTPFIX_FAIL_ON, ... Defaults are read from mtpfix.toml, or [tool.mtpfix] of pyproject.toml, "
-    "in the working directory.",
+    "meanwhile. Without --vllm the newest release decides, with it all that it selects. Options "
+    "can be set by the environment (MTPFIX_VLLM, MTPFIX_FAIL_ON, ...), but for those that write, "
+    "push or widen a repair. Defaults are read from mtpfix.toml, or [tool.mtpfix] of "
+    "pyproject.toml, in the working directory.",
 )
 
 
@@ -104,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     output.open_closed_streams()
-    if os.environ.get(plugin.SWITCH) in (*plugin.WAYS, *plugin.OFF):
-        del os.environ[plugin.SWITCH]  # it speaks to a vLLM: no release has such a name
+    if os.environ.get(plugin.FORMER) in (*plugin.WAYS, *plugin.OFF):
+        del os.environ[plugin.FORMER]  # it speaks to the plugin: no release has such a name
     command = typer.main.get_command(app)
     try:
         command.main(args=None if arguments is None else list(arguments), prog_name="mtpfix")

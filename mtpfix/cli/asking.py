@@ -8,7 +8,6 @@ import typer
 
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, NamesFormat
-from mtpfix.errors import UnknownError
 
 
 def names(
@@ -34,7 +33,9 @@ def names(
 ) -> None:
     """Show the construction-time names, and the entries to put into a recipe before calibrating.
 
-    No weights are needed. The MTP block is taken as unquantized.
+    No weights are needed. The MTP block is taken as unquantized. The entries are made for every
+    release that knows the family. The exit code asks only whether they are right for the newest,
+    or for all that --vllm selects.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options
@@ -43,9 +44,9 @@ def names(
     with output.working("trying entries on every release"):
         found = api.names_of(
             target,
-            vllm=options.releases(vllm, "all"),
+            vllm=options.releases(vllm),
             platforms=options.platforms(platform),
-            options=Options(engine_names_only, chosen_releases=vllm is not None),
+            options=Options(engine_names_only),
             method=method,
             revision=revision,
             token=token,
@@ -60,7 +61,7 @@ def names(
     output.emit(text, output_file)
     if found.assumed:
         output.note(f"MTP903: vLLM {', '.join(found.assumed)} is newer than this mtpfix: assumed")
-        raise typer.Exit(UnknownError.exit_code)
+    raise typer.Exit(found.exit_code)
 
 
 def verify(

@@ -45,11 +45,12 @@ def audited(
 ) -> list[Audited]:
     """What came of each target; errors are told at once, and the run goes on."""
     from mtpfix import auditing
+    from mtpfix.selection import GATED, NEWEST
 
     found = auditing.audit(
         targets,
-        vllm=options.releases(vllm, "newest"),
-        platforms=options.platforms(platform, "cuda"),
+        vllm=options.releases(vllm) or NEWEST,
+        platforms=options.platforms(platform) or GATED,
         token=token,
         jobs=jobs,
     )

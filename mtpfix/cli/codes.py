@@ -5,7 +5,9 @@ from __future__ import annotations
 from mtpfix.errors import UsageError
 from mtpfix.report.codes import Explanation, explained
 
-__all__ = ["Explanation", "explained", "explanation"]
+__all__ = ["SCHEMA", "Explanation", "explained", "explanation"]
+
+SCHEMA = "mtpfix.explain/1"
 
 
 def explanation(code: str) -> Explanation:

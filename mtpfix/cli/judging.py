@@ -114,12 +114,13 @@ def _judged(
 ) -> "Report":
     """The report on a target, with the findings that count."""
     from mtpfix import api
+    from mtpfix.selection import GATED, NEWEST
 
     with output.working(f"reading {inert(target)}"):
         report = api.inspect(
             target,
-            vllm=options.releases(vllm, "newest"),
-            platforms=options.platforms(platform, "cuda"),
+            vllm=options.releases(vllm) or NEWEST,
+            platforms=options.platforms(platform) or GATED,
             trunk=trunk,
             draft=reached.draft,
             revision=reached.revision,

@@ -4,10 +4,10 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import typer
 
@@ -16,7 +16,7 @@ from mtpfix.cli.options import Color, FailOn, Format, RepairFormat
 from mtpfix.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from mtpfix.api import Repair
+    from mtpfix.api import Override, Repair
     from mtpfix.model import Platform
     from mtpfix.pushing import Push, Pushed
     from mtpfix.repair.plan import Options
@@ -39,21 +39,21 @@ def rewrite(
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
     *,
-    write: Annotated[bool, options.option("--write", help="Edit the files in place.")] = False,
+    write: Annotated[bool, options.acting("--write", help="Edit the files in place.")] = False,
     output_dir: Annotated[
         Path | None,
-        options.option(
+        options.acting(
             "--output", metavar="DIR", help="Make a folder: links, and the repaired JSON."
         ),
     ] = None,
     no_backup: Annotated[
-        bool, options.option("--no-backup", help="With --write: keep no copy of the old files.")
+        bool, options.acting("--no-backup", help="With --write: keep no copy of the old files.")
     ] = False,
     push_to_hub: Annotated[
-        bool, options.option("--push-to-hub", help="Commit the repaired JSON to the Hub.")
+        bool, options.acting("--push-to-hub", help="Commit the repaired JSON to the Hub.")
     ] = False,
     create_pr: Annotated[
-        bool, options.option("--create-pr", help="With --push-to-hub: open a pull request.")
+        bool, options.acting("--create-pr", help="With --push-to-hub: open a pull request.")
     ] = False,
     repo_id: Annotated[
         str,
@@ -64,7 +64,11 @@ def rewrite(
     ] = "",
     allow_partial: Annotated[
         bool,
-        options.option("--allow-partial", help="Push although something no metadata can mend."),
+        options.acting(
+            "--allow-partial",
+            help="Write a result that is as broken as the source; push one that is only partly "
+            "right. Nothing is made worse.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, options.option("--dry-run", help="With --push-to-hub: do all but the commit.")
@@ -86,6 +90,10 @@ def rewrite(
 
     The diff goes to stdout, what it means to stderr. Nothing is written without --write,
     --output or --push-to-hub.
+
+    The repair is planned for every release and platform that knows the family. The exit code asks
+    what `check` would ask: whether the newest release is right on cuda, or all that --vllm and
+    --platform select. It is 0 if that is so and nothing waits to be written, else 1.
     """
     from mtpfix.pushing import Push
     from mtpfix.repair.plan import Options
@@ -93,15 +101,15 @@ def rewrite(
     from mtpfix.report import rewrite as renderer
 
     chosen = _Chosen(
-        vllm=options.releases(vllm, "all"),
+        vllm=options.releases(vllm),
         platforms=options.platforms(platform),
-        options=Options(engine_names_only, repair_trunk, chosen_releases=vllm is not None),
+        options=Options(engine_names_only, repair_trunk),
         draft=draft,
         revision=revision,
         token=token,
     )
     wish = gate.wish(select, ignore, fail_on.value)
-    command = _command(target, vllm, chosen)
+    command = _command(target, chosen)
 
     def describe(made: "Repair") -> str:
         return change.render(_outcome(made, way, wish), command)
@@ -110,44 +118,51 @@ def rewrite(
     way = _Way(write, output_dir, not no_backup, push_to_hub, how)
     _refuse_contradictions(way)
     with output.working("trying repairs on every release"):
-        made, pushed = _made(target, way, chosen)
-    outcome = _outcome(made, way, wish, pushed)
+        done = _done(target, way, chosen)
+    for said in done.made.notes:
+        output.note(f"note: {said}")
+    outcome = _outcome(done.made, way, wish, done)
     if output_format is RepairFormat.json:
         output.emit(renderer.json(outcome), output_file)
     elif output_format is RepairFormat.markdown:
         output.emit(change.render(outcome, command), output_file)
-    elif outcome.plan.refused is not None:
-        raise RefusedError(outcome.plan.refused, "see `mtpfix inspect` for each module")
     else:
         _show(outcome, color, output_file, verbose=verbose)
+    if outcome.refused is not None:
+        raise outcome.refused
     raise typer.Exit(outcome.exit_code)
 
 
-def _outcome(
-    made: "Repair", way: _Way, wish: gate.Wish, pushed: "Pushed | None" = None
-) -> "Outcome":
+def _outcome(made: "Repair", way: _Way, wish: gate.Wish, done: "_Done | None" = None) -> "Outcome":
     """What is told of a repair, with the findings that count."""
     from mtpfix.report import rewrite as renderer
 
+    refused = None if done is None else done.refused
     return renderer.Outcome(
         before=gate.gated(made.before, wish),
         after=gate.gated(made.after, wish),
+        checked_before=gate.gated(made.checked_before, wish),
+        checked=gate.gated(made.checked, wish),
+        selection=made.selection,
         plan=made.plan,
         diff=made.diff,
         files=tuple(made.files),
-        written=way.write and bool(made.files),
-        output=way.output,
+        written=way.write and bool(made.files) and refused is None,
+        output=way.output if refused is None else None,
         backup=way.backup,
-        named=frozenset(name for finding in made.after.findings for name in finding.modules),
-        pushed=pushed,
+        named=frozenset(name for finding in made.checked.findings for name in finding.modules),
+        pushed=None if done is None else done.pushed,
+        refused=refused,
+        repair_trunk_helps=made.repair_trunk_helps,
+        notes=made.notes,
     )
 
 
 class _Chosen(TypedDict):
     """What all calls of the library take."""
 
-    vllm: tuple[str, ...]
-    platforms: tuple["Platform", ...]
+    vllm: tuple[str, ...] | None
+    platforms: tuple["Platform", ...] | None
     options: "Options"
     draft: str | None
     revision: str | None
@@ -159,24 +174,54 @@ def _refuse_contradictions(way: _Way) -> None:
         raise UsageError(
             "--write, --output and --push-to-hub exclude each other", "choose one of them"
         )
-    asked = way.wish.create_pr or way.wish.dry_run or way.wish.allow_partial
+    asked = way.wish.create_pr or way.wish.dry_run
     if not way.push and (asked or way.wish.repo_id or way.wish.message):
         raise UsageError(
-            "--create-pr, --repo-id, --commit-message, --allow-partial and --dry-run say how a "
-            "repair is pushed",
+            "--create-pr, --repo-id, --commit-message and --dry-run say how a repair is pushed",
             "add --push-to-hub",
+        )
+    if way.wish.allow_partial and not (way.write or way.output is not None or way.push):
+        raise UsageError(
+            "--allow-partial says what may be written", "add --write, --output or --push-to-hub"
         )
 
 
-def _made(target: str, way: _Way, chosen: _Chosen) -> tuple["Repair", "Pushed | None"]:
+class _Done(NamedTuple):
+    """The repair, and what became of it.
+
+    Attributes:
+        made: the repair. pushed: what became of it on the Hub, where it was to be pushed.
+        refused: why nothing was written or pushed although that was asked for, or None.
+    """
+
+    made: "Repair"
+    pushed: "Pushed | None" = None
+    refused: RefusedError | None = None
+
+
+def _done(target: str, way: _Way, chosen: _Chosen) -> _Done:
+    """Make the repair where it is wanted; a refusal with a repair behind it is told, not raised."""
+    try:
+        return _made(target, way, chosen)
+    except RefusedError as error:
+        if error.repair is None:
+            raise
+        return _Done(error.repair, refused=error)
+
+
+def _made(target: str, way: _Way, chosen: _Chosen) -> _Done:
     """The repair, made where it was wanted."""
     from mtpfix import api, pushing, targets
 
     if way.push:
         pushed = pushing.push(target, wish=way.wish, **chosen)
-        return pushed.repair, pushed
+        return _Done(pushed.repair, pushed)
     if not way.write and way.output is None:
-        return api.plan(target, **chosen), None
+        made = api.plan(target, **chosen)
+        refused = None
+        if made.refused is not None:
+            refused = RefusedError(made.refused, api.hint(made))
+        return _Done(made, refused=refused)
     targets.place(target, chosen["revision"])
     made = api.rewrite(
         target,
@@ -186,8 +231,9 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> tuple["Repair", "Pushed | 
         draft=chosen["draft"],
         output=way.output,
         backup=way.backup,
+        allow_partial=way.wish.allow_partial,
     )
-    return made, None
+    return _Done(made)
 
 
 def _elsewhere(draft: str) -> str:
@@ -198,13 +244,14 @@ def _elsewhere(draft: str) -> str:
     return draft if path is None else path.name
 
 
-def _command(target: str, vllm: Iterable[str] | None, chosen: _Chosen) -> str:
+def _command(target: str, chosen: _Chosen) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
     words += ["--draft", _elsewhere(chosen["draft"])] if chosen["draft"] else []
-    words += [word for release in vllm or () for word in ("--vllm", release)]
-    if chosen["platforms"] != options.platforms(None):
-        words += [word for platform in chosen["platforms"] for word in ("--platform", platform)]
+    words += [word for release in chosen["vllm"] or () for word in ("--vllm", release)]
+    words += [word for platform in chosen["platforms"] or () for word in ("--platform", platform)]
+    words += ["--engine-names-only"] if chosen["options"].engine_names_only else []
+    words += ["--repair-trunk"] if chosen["options"].repair_trunk else []
     return shlex.join(words)
 
 
@@ -213,7 +260,8 @@ def _show(outcome: "Outcome", color: Color, file: Path | None, *, verbose: bool)
     from mtpfix.report import rewrite as renderer
 
     result = output.result_screen(color.value, file)
-    if result.color or result.tty:
+    # FORCE_COLOR must not spoil what goes through a pipe to `patch`.
+    if result.tty or color is Color.always:
         output.emit(renderer.seen(outcome.diff, color=result.color), file)
     elif outcome.diff or file is not None:
         output.emit(outcome.diff, file)
@@ -241,6 +289,9 @@ def override(
 
     Text is quoted for a shell; json is the value of --hf-overrides alone. Where no override
     can reach the draft, it says so and exits 3.
+
+    As in `rewrite`, the repair is planned for every release, and the exit code asks only whether
+    the newest release is right on cuda, or all that --vllm and --platform select.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options
@@ -248,21 +299,34 @@ def override(
     with output.working("trying repairs on every release"):
         made = api.override(
             target,
-            vllm=options.releases(vllm, "all"),
+            vllm=options.releases(vllm),
             platforms=options.platforms(platform),
-            options=Options(engine_names_only, repair_trunk, chosen_releases=vllm is not None),
+            options=Options(engine_names_only, repair_trunk),
             draft=draft,
             revision=revision,
             token=token,
         )
-    if not made.value and made.repair.before.exit_code == 0:
-        output.note("nothing to change: no override is needed")
-    elif not made.value:
-        output.note("no override would help: see `mtpfix inspect` for what is wrong")
-    elif made.repair.after.exit_code:
-        output.note("not all is mended: see `mtpfix rewrite` for what stays wrong, and where")
+    for line in _told(made):
+        output.note(line)
     if output_format is Format.json:
         output.emit(f"{made.value or '{}'}\n", output_file)
     elif made.value:
         output.emit(f"--hf-overrides {shlex.quote(made.value)}\n", output_file)
-    raise typer.Exit(made.repair.after.exit_code)
+    raise typer.Exit(made.repair.exit_code)
+
+
+def _told(made: "Override") -> Iterator[str]:
+    """What a value for `--hf-overrides` does not do, a line each."""
+    repair = made.repair
+    wrong = repair.exit_code != 0
+    if not made.value and not wrong:
+        yield "already right: no override is needed"
+    elif not made.value:
+        yield "no override helps: `mtpfix inspect` shows what is wrong"
+    elif wrong:
+        yield "not all is fixed: `mtpfix rewrite` shows what stays wrong, and where"
+    if wrong and repair.repair_trunk_helps:
+        yield "--repair-trunk fixes more: it also corrects entries that hit the target model"
+    if made.unreached:
+        releases = ", ".join(made.unreached)
+        yield f"it does not reach the draft of vLLM {releases}, which reads config.json again"

@@ -1,6 +1,8 @@
 """The options that commands share, and their values made fit for the library.
 
-Every option can be given by an environment variable: `MTPFIX_` and its name.
+An option that only says what to judge or how to show it can be given by an environment variable,
+`MTPFIX_` and its name. One that acts cannot: no variable left over from elsewhere may write, push
+or widen a repair.
 """
 
 from __future__ import annotations
@@ -87,9 +89,14 @@ class Color(str, Enum):
 
 
 def option(flag: str, *flags: str, **details: Any) -> Any:
-    """An option that can also be set by the environment variable of its name."""
+    """Return an option that can also be set by the environment variable of its name."""
     name = f"MTPFIX_{flag[2:].upper().replace('-', '_')}"
     return typer.Option(flag, *flags, envvar=name, show_envvar=False, **details)
+
+
+def acting(flag: str, *flags: str, **details: Any) -> Any:
+    """Return an option that writes, pushes or widens a repair: only the command line sets it."""
+    return typer.Option(flag, *flags, **details)
 
 
 def _releases(incomplete: str) -> list[str]:
@@ -154,7 +161,8 @@ VllmAll = Annotated[
     option(
         "--vllm",
         metavar="RELEASE",
-        help=f"{_VLLM}  [default: all]",
+        help=f"{_VLLM} All of it must be right.  [default: the newest must be right; the repair is "
+        "planned for all]",
         autocompletion=_releases,
     ),
 ]
@@ -164,7 +172,12 @@ PlatformCuda = Annotated[
 ]
 PlatformAll = Annotated[
     list[PlatformChoice] | None,
-    option("--platform", metavar="PLATFORM", help=f"{_PLATFORM}  [default: all]"),
+    option(
+        "--platform",
+        metavar="PLATFORM",
+        help=f"{_PLATFORM} All of it must be right.  [default: cuda must be right; the repair is "
+        "planned for all]",
+    ),
 ]
 FormatOption = Annotated[
     Format, option("--format", metavar="text|json", help="For a person, or for a program.")
@@ -226,7 +239,11 @@ FailOnOption = Annotated[
 ]
 ColorOption = Annotated[
     Color,
-    option("--color", metavar="auto|always|never", help="Whether to colour; NO_COLOR is heeded."),
+    option(
+        "--color",
+        metavar="auto|always|never",
+        help="Whether to colour; NO_COLOR and FORCE_COLOR are heeded.",
+    ),
 ]
 Verbose = Annotated[bool, option("--verbose", "-v", help="Show every detail.")]
 Trunk = Annotated[bool, option("--trunk", help="Show all trunk modules, not only those in doubt.")]
@@ -236,24 +253,29 @@ EngineNamesOnly = Annotated[
 ]
 RepairTrunk = Annotated[
     bool,
-    option("--repair-trunk", help="Also narrow entries that hit quantized trunk modules."),
+    acting(
+        "--repair-trunk",
+        help="Also correct entries that hit quantized modules of the trunk (the target model).",
+    ),
 ]
 
 
 # --- values ------------------------------------------------------------------
 
 
-def releases(given: Sequence[str] | None, default: str) -> tuple[str, ...]:
-    """What `--vllm` selects.
+def releases(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """What `--vllm` selects; None where it is not given.
 
     The environment variable is cut at blanks: a specifier that ends in a comma goes on.
     """
-    return tuple(re.sub(r",\s+", ",", "\n".join(given)).split("\n")) if given else (default,)
+    return tuple(re.sub(r",\s+", ",", "\n".join(given)).split("\n")) if given else None
 
 
-def platforms(given: Iterable[PlatformChoice] | None, default: str = "all") -> tuple[Platform, ...]:
-    """What `--platform` selects, in a fixed order."""
+def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | None:
+    """What `--platform` selects, in a fixed order; None where it is not given."""
     from mtpfix.model import PLATFORMS  # noqa: PLC0415 - not for every `--help`
 
-    chosen = {choice.value for choice in given or ()} or {default}
+    chosen = {choice.value for choice in given or ()}
+    if not chosen:
+        return None
     return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)

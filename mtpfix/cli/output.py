@@ -22,6 +22,8 @@ PIPED_WIDTH = 100
 
 _SIGNS = "".join(map(chr, ASCII))
 _RED, _PLAIN = "\033[1;31m", "\033[0m"
+_WIPED = "\r\033[K"
+"""Takes the line back on which a terminal stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,14 @@ def result_screen(wish: ColorWish, file: Path | None) -> Screen:
 
 
 def _colored(wish: ColorWish, *, tty: bool) -> bool:
+    """Whether to colour: the option goes before NO_COLOR, that before FORCE_COLOR."""
     if wish != "auto":
         return wish == "always"
-    return tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return tty and os.environ.get("TERM") != "dumb"
 
 
 def _can_show_signs(stream: TextIO) -> bool:
@@ -82,6 +89,7 @@ def emit(text: str, file: Path | None = None) -> None:
         WriteError: the file cannot be written.
     """
     if file is None:
+        _take_back()
         _put(sys.stdout, text)
         return
     _refuse_checkpoint(file)
@@ -115,26 +123,38 @@ def open_closed_streams() -> None:
 
 def note(text: str) -> None:
     """A line, or lines, for the person: stderr."""
+    _take_back()
     _put(sys.stderr, text if text.endswith("\n") else f"{text}\n")
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Says on a terminal what takes its time, and takes it back when it is done."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    _put(sys.stderr, f"{what} ...")
+    progress(f"{what} ...")
     try:
         yield
     finally:
-        _put(sys.stderr, f"\r{' ' * (len(what) + 4)}\r")
+        _take_back()
+
+
+_standing = False
+"""Whether a line of progress stands on the terminal: whatever is said next takes its place."""
 
 
 def progress(text: str) -> None:
     """A line on a terminal that the next one takes the place of; empty: it goes away."""
+    global _standing  # noqa: PLW0603 - there is one terminal
     if sys.stderr.isatty():
-        _put(sys.stderr, f"\r\033[K{text}")
+        room = screen(sys.stderr, "never").width - 1  # a line that wraps cannot be taken back
+        _put(sys.stderr, f"{_WIPED}{text[:room]}")
+        _standing = bool(text)
+
+
+def _take_back() -> None:
+    global _standing  # noqa: PLW0603 - as above
+    if _standing:
+        _standing = False
+        _put(sys.stderr, _WIPED)
 
 
 def complain(error: MtpfixError) -> None:

@@ -42,7 +42,7 @@ def explain(
 
     chosen = [codes.explanation(code)] if code else list(codes.explained().values())
     if output_format is Format.json:
-        rows = [asdict(one) for one in chosen]
+        rows = [{"schema": codes.SCHEMA, **asdict(one)} for one in chosen]
         text = json.dumps(rows[0] if code else rows, indent=2) + "\n"
     else:
         from mtpfix.report import findings

@@ -17,6 +17,7 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.base import Listed, PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
@@ -81,6 +82,7 @@ class Plan:
     defaults: tuple[str, ...] = ()
 
 
+@budget.shared()
 def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
     """The fewest edits of `view` that are right for all `cases` (releases and platforms).
 

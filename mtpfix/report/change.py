@@ -32,8 +32,8 @@ def render(outcome: Outcome, command: str = "") -> str:
 
 
 def _head(outcome: Outcome) -> Iterator[str]:
-    if outcome.plan.refused is not None:
-        yield prose(f"No repair: {outcome.plan.refused}.")
+    if outcome.refused is not None:
+        yield prose(f"No repair: {outcome.refused.message}.")
     elif outcome.files:
         files = ", ".join(map(code, outcome.files))
         yield (
@@ -42,7 +42,7 @@ def _head(outcome: Outcome) -> Iterator[str]:
             "weight."
         )
     else:
-        said = words.sentence(outcome.before)
+        said = words.sentence(outcome.checked)
         yield prose(f"Nothing to change: {said}.")
 
 
@@ -83,10 +83,10 @@ def _entries(outcome: Outcome) -> Iterator[str]:
 
 
 def _left(outcome: Outcome) -> Iterator[str]:
-    """Findings that no metadata mends, or that this repair leaves."""
-    stays = [finding for finding in left(outcome) if finding.severity != "info"]
+    """Findings that no metadata fixes, or that this repair leaves."""
+    stays = [f for f in left(outcome.plan, outcome.after) if f.severity != "info"]
     if stays:
-        yield "Not mended:"
+        yield "Not fixed:"
         yield ""
     for finding in stays[:_LEFT]:
         reach = words.reach(finding, outcome.after.engines)

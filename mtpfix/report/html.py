@@ -336,8 +336,13 @@ def _cell(cell: Cell, numbers: _Numbers) -> str:
     return (
         f'<td{_span(cell.span)} class="d{disk.shade} b{built.shade}{mark}" tabindex="-1" '
         f'data-n="{escape(cell.name)}" data-i="{ids}"><b><i>{disk.label}</i> {escape(disk.words)}'
-        f"</b><b><i>{built.label}</i> {escape(built.words)}{said}<sup>{number}</sup></b></td>"
+        f"</b><b><i>{built.label}</i>{_short(built.words, said)}{said}<sup>{number}</sup></b></td>"
     )
+
+
+def _short(built: str, said: str) -> str:
+    """What is built; beside a verdict it is what gives way where there is no room for both."""
+    return f"<span> {escape(built)}</span>" if said else f" {escape(built)}"
 
 
 # --- the rest ----------------------------------------------------------------

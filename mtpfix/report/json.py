@@ -35,9 +35,14 @@ def render(report: Report) -> str:
     return f"{inert_json(document)}\n"
 
 
-def schema() -> _View:
-    """The JSON Schema (2020-12) of the document."""
-    path = resources.files("mtpfix") / "data" / "schemas" / "report-1.schema.json"
+def schema(name: str = SCHEMA) -> _View:
+    """Return the JSON Schema (2020-12) of a document that mtpfix writes.
+
+    Args:
+        name: what its field `schema` says, such as `mtpfix.rewrite/1`.
+    """
+    kind, _, version = name.removeprefix("mtpfix.").partition("/")
+    path = resources.files("mtpfix") / "data" / "schemas" / f"{kind}-{version}.schema.json"
     loaded: _View = json.loads(path.read_text("utf-8"))
     return loaded
 
@@ -116,6 +121,7 @@ def _finding(finding: Finding) -> _View:
         "confidence": finding.confidence,
         "message": finding.message,
         "modules": list(finding.modules),
+        "entries": list(finding.entries),
         "releases": list(finding.releases),
         "where": _where(finding.where),
         "fix": _fix(finding.fix),

@@ -36,13 +36,24 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
         if gone:
             page.item(mooded("  not there: ", "quiet"), Text(", ".join(map(inert, sorted(gone)))))
     page.line()
-    far = ", as far as is known" if found.assumed else ""
-    said = f"# Right for every release above{far}; ready for a calibration recipe:"
-    page.line(mooded(said, "quiet"))
+    for line in _about_entries(found, known):
+        page.item(Text("# "), mooded(line, "quiet"))
     for line in yaml(found).splitlines():
         page.line(line)
     shown = page.text()
     return shown.translate(ASCII) if ascii else shown
+
+
+def _about_entries(found: Names, known: Sequence[ranges.Place]) -> Iterator[str]:
+    """For which releases the entries are right, as comments above them."""
+    far = ", as far as is known" if found.assumed else ""
+    if not found.unserved:
+        yield f"Right for every release above{far}; ready for a calibration recipe:"
+    elif found.exit_code == 1:
+        yield f"Not right for vLLM {_places(found.unserved, known)}: no entries are right there."
+    else:
+        yield f"Right for vLLM {_places(found.decisive, known)}{far}; ready for a recipe."
+        yield f"Not right for vLLM {_places(found.unserved, known)}: no entries are right there."
 
 
 def _age(group: Group) -> tuple[object, ...]:
@@ -82,8 +93,12 @@ def json(found: Names) -> str:
         ],
         "method": found.method,
         "key": found.key,
+        "value": found.value,
         "entries": found.entries,
         "assumed": found.assumed,
+        "decisive": found.decisive,
+        "unserved": found.unserved,
+        "exit_code": found.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
 

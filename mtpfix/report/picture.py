@@ -208,13 +208,14 @@ def _face(module: ModuleReport, lines: Lines) -> Face:
         disk, built = (
             half._replace(shade=known.shade, label=known.label) for half in (disk, built)
         )
-    more = [text for text in (module.detail, module.limit and module.limit.reason) if text]
+    more = [words.exception(module.detail)] if module.detail else []
+    more += [inert(module.limit.reason)] if module.limit else []
     return Face(
         disk,
         built,
         rows.decided_by(module, lines),
         words.verdict(module),
-        tuple(inert(text) for text in more),
+        tuple(more),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
 
@@ -11,14 +11,17 @@ from rich.text import Text
 
 from mtpfix import __version__
 from mtpfix.engines.vllm import methods
-from mtpfix.model import Entry, Finding, ModuleReport, Report
+from mtpfix.errors import RefusedError
+from mtpfix.model import EngineReport, Entry, Finding, ModuleReport, Report
 from mtpfix.pushing import Pushed
+from mtpfix.repair import progress
 from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
 from mtpfix.report.page import STYLES, Page, mooded
 from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert, inert_json
+from mtpfix.selection import Scope, Selection
 
 SCHEMA = "mtpfix.rewrite/1"
 
@@ -33,16 +36,25 @@ class Outcome:
     """What a run of `rewrite` came to.
 
     Attributes:
-        before, after: the reports on the files as they were, and as they are or would be.
+        before, after: the reports on the files as they were, and as they are or would be, for
+            every release that the repair is planned for.
+        checked_before, checked: the same for the releases that decide.
+        selection: which releases and platforms these are.
         plan: the edits. diff: the same as a unified diff. files: those that change.
         written: whether the files themselves were edited. output: the new folder, or None.
         backup: whether the old bytes are kept beside files that were edited.
         named: modules that findings name, those that are left out of the reports included.
         pushed: what became of it on the Hub; None where it was not to be pushed.
+        refused: why nothing was written although that was asked for, or None.
+        repair_trunk_helps: whether `--repair-trunk` would fix more.
+        notes: what could not be made sure of.
     """
 
     before: Report
     after: Report
+    checked_before: Report
+    checked: Report
+    selection: Selection
     plan: Plan
     diff: str
     files: tuple[str, ...]
@@ -51,6 +63,9 @@ class Outcome:
     backup: bool = True
     named: frozenset[str] = frozenset()
     pushed: Pushed | None = None
+    refused: RefusedError | None = None
+    repair_trunk_helps: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def pending(self) -> bool:
@@ -59,11 +74,17 @@ class Outcome:
         return bool(self.files) and not done and (self.pushed is None or not self.pushed.commit)
 
     @property
+    def useless(self) -> bool:
+        """Whether no release that decides would be better after the edits."""
+        wrong = self.checked.exit_code == RefusedError.exit_code
+        return wrong and not progress.improved(self.checked_before, self.checked)
+
+    @property
     def exit_code(self) -> int:
-        """1 if something is yet to be written or refused; else what the files come to."""
-        if self.pending or self.plan.refused is not None:
-            return 1
-        return self.after.exit_code
+        """1 if something is yet to be written or refused; else what `check` would say."""
+        if self.pending or self.refused is not None:
+            return RefusedError.exit_code
+        return self.checked.exit_code
 
 
 # --- the diff ----------------------------------------------------------------
@@ -95,6 +116,7 @@ def text(
         page.line()
     _put_entries(page, outcome)
     _put_reports(page, outcome)
+    _put_others(page, outcome)
     _put_left(page, outcome, verbose=verbose)
     _put_next(page, outcome)
     return page.text().translate(ASCII) if ascii else page.text()
@@ -146,12 +168,14 @@ def _decided_by(entry: str, module: ModuleReport) -> bool:
 
 
 def _put_reports(page: Page, outcome: Outcome) -> None:
-    """Before and after in a line each; which releases were judged stands in both."""
-    after, before = outcome.after, outcome.before
+    """Before and after in a line each, for the releases that decide; both lines name them."""
+    after, before = outcome.checked, outcome.checked_before
     if not outcome.files:
         sign = words.overall(after)
-        said = "nothing to change: " if sign.mood != "bad" else "nothing that mtpfix can mend: "
-        page.item(mooded(f"{sign.sign} ", sign.mood), Text(f"{said}{words.sentence(after)}"))
+        page.item(
+            mooded(f"{sign.sign} ", sign.mood),
+            Text(f"{_unchanged(outcome)}{words.sentence(after)}"),
+        )
         return
     page.line()
     for label, report in (("before", before), ("after", after)):
@@ -160,17 +184,49 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
         page.item(head, Text(words.sentence(report)))
 
 
+def _unchanged(outcome: Outcome) -> str:
+    """What to say before the verdict where no edit is made."""
+    mood = words.overall(outcome.checked).mood
+    if mood == "good":
+        return "already right: "
+    return "nothing that mtpfix can fix: " if mood == "bad" else "nothing to change: "
+
+
+def _put_others(page: Page, outcome: Outcome) -> None:
+    """Releases and platforms that the repair is planned for and that do not decide, in one line."""
+    decide = {(engine.version, engine.platform) for engine in outcome.checked.engines}
+    others = tuple(e for e in outcome.after.engines if (e.version, e.platform) not in decide)
+    if not others:
+        return
+    report = replace(outcome.after, engines=others, findings=())
+    sign = words.overall(report)
+    said = words.sentence(report)
+    if sign.mood == "bad":
+        sign = words.SEVERITIES["warning"]
+        said += f". These do not decide; {_wider(outcome, others)} shows why."
+    head = Text.assemble(("others  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
+    page.item(head, Text(said))
+
+
+def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:
+    """The options of `check` that judge what does not decide."""
+    decisive = outcome.selection.decisive
+    wide = "" if all(e.version in decisive.releases for e in others) else " --vllm all"
+    wide += "" if all(e.platform in decisive.platforms for e in others) else " --platform all"
+    return f"`mtpfix check` with{wide}"
+
+
 # --- what is left ------------------------------------------------------------
 
 
 def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
-    """Findings that stay, and a word on the newest release where only older ones have them."""
-    after = outcome.after
-    stays = [f for f in left(outcome) if verbose or f.severity != "info"]
-    others = list(_unlisted(outcome.plan.unresolved, outcome.named))
+    """What stays wrong where it decides, and a word on the newest release if that is clean."""
+    after = outcome.checked
+    stays = [f for f in left(outcome.plan, after) if verbose or f.severity != "info"]
+    others = list(_unlisted(outcome))
     if stays or others:
         page.line()
-        page.line(mooded("not mended:", "strong"))
+        page.line(mooded("not fixed:", "strong"))
     for finding in stays:
         findings.put(page, finding, after, 2)
     for other in others:
@@ -185,32 +241,51 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
             mooded("✓ ", "good"),
             Text(f"The newest release judged, vLLM {newest}, is clean: only older ones have this."),
         )
+    if outcome.repair_trunk_helps and outcome.refused is None:
+        said = "--repair-trunk fixes more: it also corrects entries that hit the target model."
+        page.line()
+        page.item(mooded("hint  ", "quiet"), Text(said))
 
 
-def left(outcome: Outcome) -> Iterator[Finding]:
+def left(plan: Plan, report: Report) -> Iterator[Finding]:
     """Findings that stay; that new entries in the checkpoint's spelling are dead is no news."""
-    own = tuple(f"`{entry}` never" for entry in outcome.plan.added)
+    new = set(plan.added)
     return (
         finding
-        for finding in outcome.after.findings
-        if not (finding.code == "MTP101" and finding.message.startswith(own))
+        for finding in report.findings
+        if not (finding.code == "MTP101" and finding.entries and new.issuperset(finding.entries))
     )
 
 
-def _unlisted(unresolved: Iterable[Unresolved], named: frozenset[str]) -> Iterator[Unresolved]:
-    """What stays wrong and that no finding names, or that the user can do something about."""
-    return (stays for stays in unresolved if stays.remedy or stays.module not in named)
+def _unlisted(outcome: Outcome) -> Iterator[Unresolved]:
+    """What stays wrong in a release that decides and that no finding names.
+
+    One that the user can do something about is told beside the finding.
+    """
+    decisive = {engine.version for engine in outcome.checked.engines}
+    for stays in outcome.plan.unresolved:
+        releases = tuple(release for release in stays.releases if release in decisive)
+        told = stays.module in outcome.named and not stays.remedy
+        if releases and not told and _is_wrong(outcome, stays.module):
+            yield replace(stays, releases=releases)
+
+
+def _is_wrong(outcome: Outcome, name: str) -> bool:
+    """Whether a module is wrong on a platform that decides."""
+    modules = (module for engine in outcome.checked.engines for module in engine.modules)
+    return any(m.agrees is False and m.decision.module.name == name for m in modules)
 
 
 def clean_newest(report: Report) -> str | None:
-    """The newest release, if nothing is wrong with the draft there on any platform."""
-    if not report.engines:
+    """The newest of several releases, if nothing is wrong with the draft there anywhere."""
+    releases = {engine.version for engine in report.engines}
+    if len(releases) < 2:  # noqa: PLR2004
         return None
-    newest = max((e.version for e in report.engines), key=ranges.age)
+    newest = max(releases, key=ranges.age)
     if any(f.code.startswith("MTP9") and _holds(f, newest) for f in report.findings):
         return None
     here = [e for e in report.engines if e.version == newest]
-    blamed = any(f.severity == "error" and _holds(f, newest) for f in report.findings)
+    blamed = any(f.severity != "info" and _holds(f, newest) for f in report.findings)
     return newest if not blamed and all(e.outcome == "clean" for e in here) else None
 
 
@@ -224,6 +299,13 @@ def _put_next(page: Page, outcome: Outcome) -> None:
     said: str | None = None
     if outcome.pushed is not None:
         said = _of_push(outcome.pushed, files)
+    elif outcome.refused is not None:
+        said = None
+    elif outcome.pending and outcome.useless:
+        said = (
+            "Nothing was written. The result would be as broken as the source: to have it all the "
+            "same, add --allow-partial to --write or --output."
+        )
     elif outcome.pending and outcome.before.target.kind == "hub":
         said = "Nothing was pushed. --push-to-hub commits the repair, --create-pr proposes it."
     elif outcome.pending:
@@ -259,8 +341,14 @@ def json(outcome: Outcome) -> str:
             "name": outcome.before.target.name,
             "revision": outcome.before.target.revision,
         },
-        "before": _brief(outcome.before),
-        "after": _brief(outcome.after),
+        "selection": {
+            "planned": _scope(outcome.selection.planned),
+            "decisive": _scope(outcome.selection.decisive),
+        },
+        "before": _brief(outcome.before, outcome.plan),
+        "after": _brief(outcome.after, outcome.plan),
+        "checked_before": _brief(outcome.checked_before, outcome.plan),
+        "checked": _brief(outcome.checked, outcome.plan),
         "added": outcome.plan.added,
         "removed": outcome.plan.removed,
         "unresolved": [
@@ -272,7 +360,8 @@ def json(outcome: Outcome) -> str:
             }
             for one in outcome.plan.unresolved
         ],
-        "refused": outcome.plan.refused,
+        "refused": None if outcome.refused is None else outcome.refused.message,
+        "repair_trunk_helps": outcome.repair_trunk_helps,
         "edits": [
             {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value}
             for e in outcome.plan.edits
@@ -282,6 +371,7 @@ def json(outcome: Outcome) -> str:
         "written": outcome.written,
         "output": None if outcome.output is None else str(outcome.output),
         "pushed": None if outcome.pushed is None else _of_hub(outcome.pushed),
+        "notes": outcome.notes,
         "exit_code": outcome.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
@@ -296,7 +386,11 @@ def _of_hub(pushed: Pushed) -> dict[str, str]:
     }
 
 
-def _brief(report: Report) -> dict[str, object]:
+def _scope(scope: Scope) -> dict[str, object]:
+    return {"releases": scope.releases, "platforms": scope.platforms}
+
+
+def _brief(report: Report, plan: Plan) -> dict[str, object]:
     return {
         "exit_code": report.exit_code,
         "outcomes": [
@@ -305,6 +399,6 @@ def _brief(report: Report) -> dict[str, object]:
         ],
         "findings": [
             {"code": f.code, "severity": f.severity, "message": f.message, "releases": f.releases}
-            for f in report.findings
+            for f in left(plan, report)
         ],
     }

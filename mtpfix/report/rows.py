@@ -144,7 +144,7 @@ def _more(module: ModuleReport) -> tuple[str, ...]:
         loaded.append(f"and {len(module.members) - len(loaded):,} more")
     said = [f"from {', '.join(loaded)}"] if loaded else []
     said += [f"built as {inert(module.decision.scheme)}"] if module.decision.scheme else []
-    said += [inert(module.detail)] if module.detail else []
+    said += [words.exception(module.detail)] if module.detail else []
     said += [inert(module.limit.reason)] if module.limit else []
     return tuple(said)
 

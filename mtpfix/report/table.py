@@ -24,6 +24,8 @@ class _Level(NamedTuple):
     """`legend`: one entry decided everything and stands below; `number`: a number leads to it."""
     limit: int = 0
     """Characters of an entry that are shown."""
+    sign: bool = False
+    """Whether the verdict is its sign alone."""
 
 
 _LEVELS = (
@@ -32,6 +34,7 @@ _LEVELS = (
     _Level(short=True, decider="entry", limit=24),
     _Level(short=True, decider="legend"),
     _Level(short=True, decider="number"),
+    _Level(short=True, decider="number", sign=True),
 )
 """From the richest to the poorest; the first that fits is taken."""
 
@@ -41,6 +44,12 @@ _BRIEF = {
     "never asked": "not asked",
 }
 """No wider than the title of their column."""
+_BRIEFEST = {
+    "no entry matches": "none",
+    "no metadata helps": "limit",
+    "never asked": "-",
+}
+"""Where each decider is a number."""
 
 _STACKED = _Level(short=True, decider="entry")
 
@@ -78,8 +87,9 @@ class _Layout:
         self._all_decided = not any(
             isinstance(row.decider, str) for section in sections for row in section.rows
         )
-        decided = "" if level.decider == "legend" else "decided by"
-        self._titles = (f"{title} module", "on disk", "vLLM builds", decided, "verdict")
+        decided = {"legend": "", "number": "by"}.get(level.decider, "decided by")
+        verdict = "" if level.sign else "verdict"
+        self._titles = (f"{title} module", "on disk", "vLLM builds", decided, verdict)
         lines = [
             (_inset(section) + cell_len(row.name), *map(cell_len, self._cells(row)))
             for section in sections
@@ -109,7 +119,10 @@ class _Layout:
     def line(self, row: Row, section: Section) -> Text:
         stored, built, decided, _ = self._cells(row)
         name = Text(" " * _inset(section) + row.name)
-        cells = [name, Text(stored), Text(built), mooded(decided, "quiet"), signed(row.verdict)]
+        verdict = signed(row.verdict)
+        if self._level.sign:
+            verdict = mooded(row.verdict.sign, row.verdict.mood)
+        cells = [name, Text(stored), Text(built), mooded(decided, "quiet"), verdict]
         return self._joined(cells)
 
     def _joined(self, cells: Iterable[Text]) -> Text:
@@ -118,14 +131,15 @@ class _Layout:
 
     def _cells(self, row: Row) -> tuple[str, str, str, str]:
         short = int(self._level.short)
-        verdict = f"{row.verdict.sign} {row.verdict.word}"
+        verdict = row.verdict.sign if self._level.sign else f"{row.verdict.sign} {row.verdict.word}"
         return row.stored[short], row.built[short], self._decided(row.decider), verdict
 
     def _decided(self, decider: Decider | str) -> str:
         if self._level.decider == "legend":
             return ""
         if isinstance(decider, str):
-            return decider if self._level.decider == "place" else _BRIEF.get(decider, decider)
+            brief = _BRIEFEST if self._level.decider == "number" else _BRIEF
+            return decider if self._level.decider == "place" else brief.get(decider, decider)
         if self._level.decider == "number":
             return f"[{self._deciders[decider]}]"
         spelling = inert(decider.spelling, self._level.limit)

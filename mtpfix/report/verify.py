@@ -8,7 +8,7 @@ from json import dumps
 
 from rich.text import Text
 
-from mtpfix import __version__
+from mtpfix import __version__, targets
 from mtpfix.report import grid, words
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.page import Page, mooded, signed
@@ -102,7 +102,7 @@ def _put_rest(
     page.line()
     errors = dict.fromkeys((*answer.failures, *(row.error for row in shown if row.error)))
     for said in errors:
-        page.item(mooded("✗ vLLM raised  ", "bad"), Text(inert(said, PROSE_LIMIT)))
+        page.item(mooded("✗ vLLM raised  ", "bad"), Text(_raised(said)))
     for patch in answer.patches if verbose else ():
         page.item(mooded("patched  ", "quiet"), mooded(inert(patch, PROSE_LIMIT), "quiet"))
     sign, said = _verdict(answer)
@@ -110,6 +110,13 @@ def _put_rest(
     if answer.modules and all(row.foreseen for row in answer.modules):
         number = words.count(len(answer.modules), "decision")
         page.line(mooded(f"  mtpfix predicted all {number} of draft and trunk.", "quiet"))
+
+
+def _raised(text: str) -> str:
+    """`phase: Type: message`, or without the phase."""
+    phase, colon, rest = text.partition(": ")
+    named = bool(colon) and phase.islower()
+    return f"{inert(phase)}: {words.exception(rest)}" if named else words.exception(text)
 
 
 def _verdict(answer: Verification) -> tuple[Sign, str]:
@@ -129,7 +136,7 @@ def json(answer: Verification, target: str) -> str:
     document = {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
-        "target": {"kind": "local", "name": target, "revision": None},
+        "target": _target(target),
         "vllm": answer.version,
         "draft_class": answer.draft_class,
         "modules": [_view(row) for row in answer.modules],
@@ -139,6 +146,13 @@ def json(answer: Verification, target: str) -> str:
         "exit_code": answer.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
+
+
+def _target(target: str) -> dict[str, object]:
+    place = targets.place(target)
+    if place.path is None:
+        return {"kind": "hub", "name": place.repo, "revision": place.revision}
+    return {"kind": "local", "name": target, "revision": None}
 
 
 def _view(row: Verified) -> dict[str, object]:

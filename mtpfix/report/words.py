@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from mtpfix.model import (
+    FAILED,
     Decision,
     EngineReport,
     Finding,
@@ -25,6 +26,7 @@ from mtpfix.model import (
 )
 from mtpfix.report import ranges
 from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.rules import evidence
 
 _DASH = "\N{EN DASH}"
 
@@ -119,7 +121,7 @@ def engine(name: str) -> str:
 def outcome(report: EngineReport) -> str:
     """What stands behind an outcome: the exception, the reason, or what it leads to."""
     if report.outcome == "load_error":
-        return inert(report.error or "the loader refuses what is on disk", PROSE_LIMIT)
+        return exception(report.error or "the loader refuses what is on disk")
     if report.outcome == "silent_garbage":
         lost = sum(m.consequence == "silent_garbage" for m in report.modules)
         what = count(lost, "module") if lost else "parts of it"
@@ -130,6 +132,11 @@ def outcome(report: EngineReport) -> str:
     if report.outcome == "no_mtp":
         return "no MTP layers"
     return "the draft loads as it is stored"
+
+
+def exception(text: str) -> str:
+    """What an engine raises, `Type: message`; some exceptions have no message."""
+    return inert(evidence.exception(text), PROSE_LIMIT)
 
 
 def fate(outcome: Outcome) -> str:
@@ -195,7 +202,21 @@ def tally(findings: Sequence[Finding]) -> str:
 
 
 def overall(report: Report) -> Sign:
-    """The sign and mood of the whole report; the word is that of the worst outcome."""
+    """The sign and mood of the whole report; the word is that of the worst outcome.
+
+    What passes the gate is not shown as wrong: whoever left findings out has decided so.
+    """
+    sign = _worst(report)
+    return Sign("!", sign.word, "unsure") if sign.mood == "bad" and passes(report) else sign
+
+
+def passes(report: Report) -> bool:
+    """Whether something is wrong that does not count: left out, or not to fail."""
+    failed = any(engine.outcome in FAILED for engine in report.engines)
+    return report.exit_code == 0 and (failed or _has(report, "error"))
+
+
+def _worst(report: Report) -> Sign:
     worst = next((o for o in OUTCOMES if any(e.outcome == o for e in report.engines)), None)
     if worst is None:
         worst = "unknown" if _unjudged(report) else "no_mtp"
@@ -220,7 +241,8 @@ def sentence(report: Report) -> str:
     where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
     said = f"{', '.join(firsts)} and {last}" if firsts else last
     assumed = ", as far as is known" if _unjudged(report) else ""
-    return f"the {_subject(report)} {said}{where}{assumed}"
+    passed = ", which does not count here" if passes(report) else ""
+    return f"the {_subject(report)} {said}{where}{assumed}{passed}"
 
 
 def _subject(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -116,6 +117,13 @@ def _quoted(name: str, times: int) -> str:
     """A name in backticks; only the empty one can stand for several modules."""
     often = f", {times} times" if times > 1 else ""
     return f"`{name}`" if name else f"`` (the empty name{often})"
+
+
+def exception(text: str) -> str:
+    """Return `Type: message` in words; an exception without a message is said to have none."""
+    name = text.rstrip().removesuffix(":")
+    bare = re.fullmatch(r"[A-Za-z_]\w*(Error|Exception|Interrupt)", name) is not None
+    return f"{name} (without a message)" if bare else text
 
 
 def told(number: int, noun: str) -> tuple[str, str]:

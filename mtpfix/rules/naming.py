@@ -13,7 +13,7 @@ from mtpfix.engines.vllm.methods.base import PatternError
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Entry, Finding, ModuleReport
-from mtpfix.rules.evidence import Evidence, Rule, names, some
+from mtpfix.rules.evidence import Evidence, Rule, exception, names, some
 
 
 class _Names(NamedTuple):
@@ -108,6 +108,7 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
             confidence="run",
             message=f"{some([e.spelling for e in entries])} never match{_s(entries)}: {why.text}",
             where=evidence.where(entries[0]),
+            entries=tuple(entry.spelling for entry in entries),
         )
 
 
@@ -238,7 +239,7 @@ def half_ignored(evidence: Evidence) -> Iterator[Finding]:
             severity="error",
             confidence="run",
             message=f"`{report.decision.module.name}` is partly exempt, and vLLM raises while it "
-            f"builds it: {report.decision.error}",
+            f"builds it: {exception(report.decision.error or '')}",
             modules=(report.decision.module.name,),
             where=evidence.where(report.decision.because),
         )

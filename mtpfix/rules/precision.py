@@ -10,7 +10,7 @@ from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
 from mtpfix.model import Entry, Finding, Fix, ModuleReport, State, Where
 from mtpfix.quant.gptq import BLOCKS
-from mtpfix.rules.evidence import Evidence, Rule, grade_of, names, some, told
+from mtpfix.rules.evidence import Evidence, Rule, exception, grade_of, names, some, told
 
 
 def _by_entry(
@@ -178,7 +178,7 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
             code="MTP205",
             severity="error",
             confidence="read",
-            message=f"vLLM raises while it builds {some(names(reports), 1)}: {error}",
+            message=f"vLLM raises while it builds {some(names(reports), 1)}: {exception(error)}",
             modules=names(reports),
             where=evidence.where(entry),
         )

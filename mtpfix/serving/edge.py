@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mtpfix.serving.plugin import SWITCH, WAYS
+from mtpfix.serving.plugin import FORMER, SWITCH, WAYS
 
 _LONGEST = 1000
 """Characters of a foreign message."""
@@ -25,44 +25,48 @@ _HOOK = "__post_init__"
 _MARK = "_mtpfix"
 
 
-def attach(way: str) -> None:
-    """Has vLLM's configuration looked at whenever it is made.
+def attach(way: str, name: str = SWITCH) -> None:
+    """Have vLLM's configuration looked at whenever it is made.
 
     Args:
-        way: the value of `MTPFIX_VLLM`.
+        way: what is asked for: `1` or `report`.
+        name: the environment variable that said so.
     """
     try:
         from vllm.config import VllmConfig
 
         hook = getattr(VllmConfig, _HOOK)
         if not hasattr(hook, _MARK):
-            setattr(VllmConfig, _HOOK, _looking(hook, way))
+            setattr(VllmConfig, _HOOK, _looking(hook, way, name))
     except Exception as error:  # noqa: BLE001 - vLLM must run, whatever it has become
         _failed(error)
 
 
-def _looking(hook: Callable[..., None], way: str) -> Callable[..., None]:
+def _looking(hook: Callable[..., None], way: str, name: str) -> Callable[..., None]:
     """`VllmConfig.__post_init__`, with a look before it."""
 
     @functools.wraps(hook)
     def looking(config: Any, *arguments: Any, **named: Any) -> None:
-        look(config, way)
+        look(config, way, name)
         hook(config, *arguments, **named)
 
     setattr(looking, _MARK, way)
     return looking
 
 
-def look(config: Any, way: str) -> None:
-    """Looks at one configuration, and says in one line what came of it.
+def look(config: Any, way: str, name: str = SWITCH) -> None:
+    """Look at one configuration, and say in one line what came of it.
 
     Args:
         config: vLLM's own, whose quantization is not resolved yet.
-        way: the value of `MTPFIX_VLLM`.
+        way: what is asked for: `1` or `report`.
+        name: the environment variable that said so.
     """
     try:
         if config.model_config is None or config.quant_config is not None:
             return
+        if name == FORMER:
+            say(logging.WARNING, f"{FORMER} is the old name of this switch: set {SWITCH}={way}.")
         if way not in WAYS:  # not said before: vLLM has no handlers when it loads plugins
             known = ", ".join(WAYS)
             what = f"{SWITCH} is {way[:80]!a}, which asks vLLM for nothing: choose from {known}"

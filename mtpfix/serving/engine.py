@@ -18,9 +18,6 @@ from mtpfix.serving.memory import Metadata, Running, Served, Verdict, judged, un
 LOADED = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor")
 """Load formats that read the safetensors files of a checkpoint."""
 
-NO_FORCE = "; MTPFIX_VLLM=force knows no other way for that either"
-"""Said where metadata does not help: no change of vLLM itself has been proved safe."""
-
 
 def settled(config: Any, way: str) -> str:
     """Judges, and changes what is in memory where that helps.
@@ -42,7 +39,7 @@ def settled(config: Any, way: str) -> str:
     except MtpfixError as error:
         return f"could not judge: {inert(error.message, PROSE_LIMIT)}; {inert(error.remedy)}"
     if verdict.metadata is None:
-        return verdict.said + (NO_FORCE if way == "force" and verdict.left else "")
+        return verdict.said
     if way == "report":
         return f"would repair in memory, and has changed nothing: {verdict.said}"
     _apply(config, verdict, verdict.metadata)

@@ -25,6 +25,7 @@ from mtpfix.quant.modelopt import BESIDE
 from mtpfix.repair.plan import Options
 from mtpfix.report import words
 from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.selection import select
 
 SHOWN = 3
 """Entries that a line names."""
@@ -106,14 +107,12 @@ class Verdict:
         said: the end of one line, safe to print.
         metadata: what must stand in memory; None: nothing is to change.
         old: what stands there now.
-        left: whether something stays wrong that no metadata can mend.
         models: those whose metadata this is about.
     """
 
     said: str
     metadata: Metadata | None = None
     old: Metadata | None = None
-    left: bool = False
     models: tuple[Model, ...] = ("target", "draft")
 
 
@@ -142,13 +141,13 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     seen = _seen(target, draft, running)
     opened, served = seen.opened, seen.served
     _same_method(opened, served)
-    made = api.planned(opened, [running.release], [running.platform], Options(chosen_releases=True))
+    made = api.planned(opened, select([running.release], [running.platform]), Options())
     if not made.files or made.plan.refused is not None:
-        return Verdict(_unchanged(made), left=made.before.exit_code == 1)
+        return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
         # Half a repair could turn a draft that loads into one that does not, or the reverse.
         said = f"nothing is changed, since this would stay: {words.sentence(made.after)}"
-        return Verdict(said + _left(made), left=True)
+        return Verdict(said + _left(made))
     api.granted(made)
     repaired = patched(opened, made.files).view
     assert repaired is not None  # noqa: S101 - it was found before the repair
@@ -240,24 +239,26 @@ def _unchanged(made: api.Repair) -> str:
         return f"refused: {inert(made.plan.refused, PROSE_LIMIT)}"
     grave = next((f for f in made.before.findings if f.severity == "error"), None)
     if not made.before.engines and grave is not None:
-        return f"no metadata is there to be mended: {inert(grave.message, PROSE_LIMIT)}"
+        return f"no metadata is there to be fixed: {inert(grave.message, PROSE_LIMIT)}"
     sign = words.overall(made.before)
+    if sign.mood == "bad" and made.repair_trunk_helps:
+        return f"nothing is changed, and {api.hint(made)}: {words.sentence(made.before)}"
     if sign.mood == "bad":
-        return f"no metadata can mend this: {words.sentence(made.before)}{_left(made)}"
+        return f"no metadata can fix this: {words.sentence(made.before)}{_left(made)}"
     if sign.mood == "unsure":
         return f"could not judge: {words.sentence(made.before)}"
     return f"nothing to change: {words.sentence(made.before)}"
 
 
 def _mended(made: api.Repair) -> str:
-    """How many modules are mended, and by which entries."""
+    """How many modules are fixed, and by which entries."""
     better = _wrong(made.before.engines[0].modules) - _wrong(made.after.engines[0].modules)
     changes = [
         f"{words.count(len(entries), 'entry', 'entries')} {verb} ({_named(entries)})"
         for entries, verb in ((made.plan.added, "added"), (made.plan.removed, "removed"))
         if entries
     ]
-    return f"{words.count(len(better), 'module')} mended, {' and '.join(changes)}"
+    return f"{words.count(len(better), 'module')} fixed, {' and '.join(changes)}"
 
 
 def _wrong(modules: Iterable[ModuleReport]) -> set[str]:
@@ -272,7 +273,7 @@ def _left(made: api.Repair) -> str:
     if not left:
         return ""
     first = f"{inert(left[0].module) or 'one without a name'}: {inert(left[0].reason, PROSE_LIMIT)}"
-    return f"; not mended: {words.count(len(left), 'module')} ({first})"
+    return f"; not fixed: {words.count(len(left), 'module')} ({first})"
 
 
 def _named(entries: tuple[str, ...]) -> str:

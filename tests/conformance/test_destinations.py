@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -108,11 +108,15 @@ def foretold(name: str, draft: Draft) -> str | None:
     plain = {each.name: each for each in draft.plain}
     if name in plain:
         return plain[name].param
-    for each in draft.modules:
-        if module in written_out(each):
-            return f"{each.param}." if suffix in ("", "weight") else None
-    tree = Tree.of(draft.modules, draft.plain)
-    goes = destination(name, tree, draft.loader)
+    owner = next((each for each in draft.modules if module in written_out(each)), None)
+    if owner is not None:
+        return f"{owner.param}." if suffix in ("", "weight") else None
+    return followed(name, draft)
+
+
+def followed(name: str, draft: Draft) -> str | None:
+    """The same for a name that no row of the policy has."""
+    goes = destination(name, Tree.of(draft.modules, draft.plain), draft.loader)
     if goes.plain is not None:
         # Of what the target lends anyway, the first layer's counts, and those of others do not.
         return None if goes.plain.optional else goes.plain.param

@@ -79,7 +79,7 @@ class Stage:
         os.close(ours)
         # What was taken back by a carriage return is not there any more.
         lines = said.replace("\r\n", "\n").removesuffix("\n").split("\n") if said else []
-        shown = [line.rpartition("\r")[2].rstrip() for line in lines]
+        shown = [line.rpartition("\r")[2].removeprefix("\033[K").rstrip() for line in lines]
         if shown and not shown[-1] and "\r" in lines[-1]:
             shown.pop()
         return Came(tuple(shown), running.returncode)

@@ -183,6 +183,35 @@ def test_what_stays_wrong_is_not_pushed(repo: Repo, allow_partial: bool) -> None
     assert repo.branches["main"] == head
 
 
+def test_older_releases_do_not_keep_a_repair_from_the_hub(repo: Repo) -> None:
+    assert push(NAME, token=GOOD_TOKEN).commit == repo.branches["main"]
+    assert ENTRY in ignored(repo)
+
+
+def test_a_repair_that_is_partly_right_is_pushed_with_leave_alone(repo: Repo) -> None:
+    head = repo.branches["main"]
+    with pytest.raises(RefusedError, match=r"not all is fixed \(MTP301\); nothing was pushed") as e:
+        push(NAME, vllm=[">=0.29"], platforms=["cuda"], token=GOOD_TOKEN)
+    assert "--allow-partial" in e.value.remedy
+    assert e.value.repair.checked.exit_code == 1
+    assert repo.branches["main"] == head
+    wish = Push(allow_partial=True)
+    done = push(NAME, vllm=[">=0.29"], platforms=["cuda"], token=GOOD_TOKEN, wish=wish)
+    assert done.commit == repo.branches["main"]
+
+
+def test_what_helps_no_release_is_not_pushed_whatever_is_allowed(repo: Repo) -> None:
+    with pytest.raises(RefusedError, match="as broken as the source"):
+        push(
+            NAME,
+            vllm=["0.29"],
+            platforms=["cuda"],
+            token=GOOD_TOKEN,
+            wish=Push(allow_partial=True),
+        )
+    assert ENTRY not in ignored(repo)
+
+
 # --- the command -------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ CASES = (
 def plugin(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The same vLLM, with the plugin on."""
     path = plugged.pythonpath(tmp_path_factory.mktemp("plugin"))
-    with Server(python=python, pythonpath=path, variables={"MTPFIX_VLLM": "1"}) as running:
+    with Server(python=python, pythonpath=path, variables={"MTPFIX_PLUGIN": "1"}) as running:
         yield running
 
 
@@ -75,7 +75,7 @@ def test_an_engine_says_it_in_one_line_and_accepts_its_drafts(python: str, tmp_p
     path = plugged.pythonpath(tmp_path / "plugin")
     ran = subprocess.run(
         [python, plugged.STARTER, tmp_path / "model", "--tokens", "20"],
-        env={**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_VLLM": "1"},
+        env={**os.environ, **plugged.QUIET, "PYTHONPATH": path, "MTPFIX_PLUGIN": "1"},
         capture_output=True,
         text=True,
         check=True,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mtpfix import advice as advising
 from mtpfix import api
-from mtpfix.advice import Names, advise
+from mtpfix.advice import Names
 from mtpfix.errors import MtpfixError, UnknownError, UsageError
+from mtpfix.model import Platform
 from mtpfix.repair.plan import Options
 from mtpfix.report import names as renderer
 from mtpfix.report.names import yaml
+from mtpfix.selection import select
 from tests.unit.engines.small import (
     ALL,
     DEEPSEEK,
@@ -30,6 +34,18 @@ from tests.unit.engines.small import (
 from tools import tiny
 
 ENGINE_ONLY = Options(engine_names_only=True)
+
+
+def advise(
+    config: Config,
+    *,
+    vllm: Iterable[str] | None,
+    platforms: Iterable[Platform] | None,
+    options: Options,
+    method: str = "compressed-tensors",
+) -> Names:
+    selection = select(vllm, platforms)
+    return advising.advise(config, selection, options=options, method=method)
 
 
 def advice(config: Config, *vllm: str, options: Options = ENGINE_ONLY) -> Names:
@@ -209,3 +225,24 @@ def test_deepseek_v4_is_never_named_under_fp8_by_an_empty_entry() -> None:
     assert ("" in old.entries, "" in new.entries) == (False, False)
     assert "model.layers.2.e_proj" in new.entries
     assert new.key == "ignored_layers"
+
+
+# --- what decides -----------------------------------------------------------------------------
+
+
+def test_older_releases_that_no_entry_serves_are_told_and_do_not_decide() -> None:
+    found = advise(DEEPSEEK_V4, vllm=None, platforms=None, options=ENGINE_ONLY)
+    assert (found.exit_code, found.decisive) == (0, ("0.33.0 (cuda)",))
+    assert "0.29.0 (cuda)" in found.unserved
+    assert not set(found.decisive) & set(found.unserved)
+    shown = renderer.text(found, 100, color=False, ascii=False)
+    assert "# Right for vLLM 0.33 on cuda" in shown
+    assert "# Not right for vLLM" in shown
+
+
+def test_with_a_selection_all_of_it_must_be_right() -> None:
+    found = advise(DEEPSEEK_V4, vllm=["all"], platforms=["cuda"], options=ENGINE_ONLY)
+    assert found.exit_code == 1
+    assert set(found.unserved) <= set(found.decisive)
+    newest = advise(DEEPSEEK_V4, vllm=["newest"], platforms=["cuda"], options=ENGINE_ONLY)
+    assert (newest.exit_code, newest.unserved) == (0, ())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mtpfix import api
+from mtpfix import api, pushing
 from mtpfix.errors import (
     BrokenFileError,
     ConflictError,
@@ -406,6 +407,58 @@ def test_metadata_that_compressed_tensors_reads_is_told_from_what_it_does_not() 
     bad = json.dumps(with_list(GLM, (), config_groups={"g": {"targets": 3}})).encode()
     assert not api.accepts(bad, "config.json")
     assert not api.accepts(json.dumps(GLM).encode(), "config.json")
+
+
+def test_a_compressed_tensors_that_is_not_there_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("compressed_tensors", "compressed_tensors.quantization"):
+        monkeypatch.setitem(sys.modules, name, None)
+    model = folder(tmp_path, with_list(GLM, ("lm_head",)))
+    made = api.rewrite(model, options=ENGINE_ONLY)
+    assert ignore_of(model) == ["lm_head", BLOCK]
+    (note,) = made.notes
+    assert note.startswith("compressed-tensors is not installed, so it was not asked")
+
+
+# --- what decides ----------------------------------------------------------------
+
+
+def test_without_a_selection_the_newest_release_decides(v4: Path) -> None:
+    made = api.plan(v4)
+    assert len({engine.version for engine in made.after.engines}) > 10
+    assert [(e.version, e.platform) for e in made.checked.engines] == [("0.33.0", "cuda")]
+    assert (made.exit_code, made.after.exit_code, made.checked_before.exit_code) == (0, 1, 1)
+    assert not made.selection.explicit
+    assert api.plan(v4, vllm=["all"], platforms=["cuda"]).exit_code == 1
+
+
+def test_a_plan_that_is_refused_for_old_releases_alone_is_no_failure(v4: Path) -> None:
+    made = api.plan(v4)
+    refused = replace(made, plan=replace(made.plan, refused="an old release would break"))
+    assert refused.refused is None
+    wrong = replace(refused, checked=replace(made.checked, exit_code=1))
+    assert wrong.refused == "an old release would break"
+
+
+def test_a_selection_is_checked_before_anything_is_read(tmp_path: Path) -> None:
+    for call in (api.plan, api.rewrite, api.override, api.names_of, pushing.push):
+        for given in ({"vllm": []}, {"platforms": ["tpu"]}, {"vllm": ["garbage"]}):
+            with pytest.raises(UsageError):
+                call(tmp_path / "no such folder", **given)  # type: ignore[operator]
+
+
+def test_what_makes_a_release_worse_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
+    made = api.plan(folder(tmp_path, with_list(GLM, ("lm_head",))), platforms=["cuda"])
+    broken = replace(made.checked.engines[0], outcome="load_error")
+    garbage = replace(made.checked.engines[0], outcome="silent_garbage")
+    worse = replace(
+        made,
+        checked_before=replace(made.checked_before, engines=(garbage,)),
+        checked=replace(made.checked, engines=(broken,), exit_code=1),
+    )
+    with pytest.raises(RefusedError, match=r"makes it worse on vLLM 0\.33\.0; nothing was written"):
+        api.granted(worse, allow_partial=True)
 
 
 # --- layers that no file declares ---------------------------------------------

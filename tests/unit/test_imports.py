@@ -23,7 +23,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.checkpoint", "mtpfix.quant"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
-    ("mtpfix.opened", "mtpfix.judgement", "mtpfix.advice", "mtpfix.coverage", "mtpfix.targets"),
+    (
+        "mtpfix.opened",
+        "mtpfix.judgement",
+        "mtpfix.advice",
+        "mtpfix.coverage",
+        "mtpfix.targets",
+        "mtpfix.selection",
+    ),
     ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
     ("mtpfix.auditing",),
     ("mtpfix.report",),
@@ -108,9 +115,10 @@ def test_the_library_calls_load_nothing_heavy() -> None:
 def test_a_plugin_that_is_off_imports_nothing(
     value: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MTPFIX_VLLM", raising=False)
+    for name in ("MTPFIX_PLUGIN", "MTPFIX_VLLM"):
+        monkeypatch.delenv(name, raising=False)
     if value is not None:
-        monkeypatch.setenv("MTPFIX_VLLM", value)
+        monkeypatch.setenv("MTPFIX_PLUGIN", value)
     code = "from importlib.metadata import EntryPoint\nbefore = set(sys.modules)\n"
     entry = "EntryPoint('mtpfix', 'mtpfix.serving.plugin:register', 'vllm.general_plugins')"
     code += f"{entry}.load()()\nsys.stderr.write(' '.join(set(sys.modules) - before))"

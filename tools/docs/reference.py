@@ -19,8 +19,8 @@ _LEVELS = {
     "MTP0": "What is on disk",
     "MTP1": "What the metadata says",
     "MTP2": "What vLLM builds",
-    "MTP3": "What no metadata can mend",
-    "MTP4": "How far an entry reaches",
+    "MTP3": "What no metadata can fix",
+    "MTP4": "How the files are packed",
     "MTP9": "What could not be judged",
 }
 """Beginning of a code -> what such findings are about."""

@@ -23,11 +23,12 @@ def pages() -> str:
 
 def _section(name: str, text: str) -> Iterator[str]:
     schema = json.loads(text)
-    yield f"## {schema['properties']['schema']['const']}\n"
+    fields = schema.get("properties", {})
+    yield f"## {fields.get('schema', {}).get('const', schema['title'])}\n"
     yield f"{schema['description']}\n"
     yield f"File: {{download}}`{name} <../../mtpfix/data/schemas/{name}>`.\n"
-    rows = [row for name, value in schema["properties"].items() for row in _rows(name, value)]
-    yield from table(_HEADS, rows)
+    rows = [row for name, value in fields.items() for row in _rows(name, value)]
+    yield from table(_HEADS, rows) if rows else [f"Value: {_value(schema)}"]
     for title, inner in schema.get("$defs", {}).items():
         yield f"\n### {title}\n"
         yield f"{inner.get('description', '')}\n"

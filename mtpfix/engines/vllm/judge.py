@@ -10,6 +10,7 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
+from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
@@ -231,6 +232,7 @@ def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
     return next((row for row in rows if row["key"] not in view.raw), None)
 
 
+@budget.shared()
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
     draft, trunk = case.part(view, "draft"), case.part(view, "trunk")
@@ -275,24 +277,36 @@ def _verdict(
         return "unknown", None
     if lacks is not None and not any(r.decision.built == "error" for r in trunk):
         return "load_error", lacks["error"]
-    failed = [
-        (_order(case, r), r.detail) for r in (*trunk, *draft) if r.consequence == "load_error"
-    ]
-    failed += [
-        ((3, *case.disk("draft").load_order(stray.name)), stray.error)
-        for stray in case.placement.strays
-        if stray.raises
-    ]
+    failed = tuple(_failures(case, (*trunk, *draft)))
     if failed:
         return "load_error", min(failed, key=lambda each: each[0])[1]
-    absent = absent_layers(draft)
+    return _unfilled(case, (*trunk, *draft))
+
+
+_Failure = tuple[tuple[object, ...], "str | None"]
+"""When an exception comes, as a key that sorts, and what is raised."""
+
+
+def _failures(case: Case, reports: Iterable[ModuleReport]) -> Iterator[_Failure]:
+    """Every exception that ends the load, from modules and from tensors that nothing takes."""
+    for report in reports:
+        if report.consequence == "load_error":
+            yield _order(case, report), report.detail
+    for stray in case.placement.strays:
+        if stray.raises:
+            yield (3, *case.disk("draft").load_order(stray.name)), stray.error
+
+
+def _unfilled(case: Case, reports: Sequence[ModuleReport]) -> tuple[Outcome, str | None]:
+    """The outcome of a load that meets no tensor it cannot take: is everything filled?"""
+    absent = absent_layers(r for r in reports if r.decision.module.part == "draft")
     if absent:
         missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
         return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
     unfilled = bool(case.placement.unfilled)
     if unfilled and case.loader.strict:
         return "load_error", case.loader.unfilled
-    garbage = unfilled or any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
+    garbage = unfilled or any(r.consequence == "silent_garbage" for r in reports)
     return ("silent_garbage" if garbage else "clean"), None
 
 

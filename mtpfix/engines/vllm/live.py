@@ -174,8 +174,8 @@ class Server:
     Args:
         python: interpreter of the environment with vLLM; this one by default.
         pythonpath: put in front of the module path of the child.
-        variables: what the child finds in its environment besides; with `MTPFIX_VLLM` its vLLM
-            has the plugin, if that is on the module path.
+        variables: what the child finds in its environment besides; with `MTPFIX_PLUGIN` its
+            vLLM has the plugin, if that is on the module path.
         timeout: seconds, for the import of vLLM and for each answer.
 
     Attributes:
@@ -371,7 +371,7 @@ def remedy() -> str:
 
 def environment(scratch: Path, pythonpath: str | None) -> dict[str, str]:
     """The environment of the child: offline, its temporary files in `scratch`, vLLM as it is."""
-    without = ("HF_TOKEN", "PYTHONHOME", "MTPFIX_VLLM")
+    without = ("HF_TOKEN", "PYTHONHOME", "MTPFIX_PLUGIN", "MTPFIX_VLLM")
     env = {key: value for key, value in os.environ.items() if key not in without}
     env.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TMPDIR=str(scratch))
     if pythonpath:

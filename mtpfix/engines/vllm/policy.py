@@ -268,10 +268,7 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
         UsageError: a name is that of no platform.
         UnknownError: there is none on any of them.
     """
-    names = tuple(wanted)
-    unheard = next((name for name in names if name not in PLATFORMS), None)
-    if unheard is not None:
-        raise UsageError(f"{unheard!r:.60} is no platform", f"choose from {', '.join(PLATFORMS)}")
+    names = valid_platforms(wanted)
     chosen = tuple(name for name in names if name in policy.raw.get("platforms", names))
     if not chosen:
         raise UnknownError(
@@ -280,6 +277,19 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
             code="MTP903",
         )
     return chosen
+
+
+def valid_platforms(wanted: Iterable[Platform]) -> tuple[Platform, ...]:
+    """Return the wanted platforms as a tuple.
+
+    Raises:
+        UsageError: a name is that of no platform.
+    """
+    names = tuple(wanted)
+    unheard = next((name for name in names if name not in PLATFORMS), None)
+    if unheard is not None:
+        raise UsageError(f"{unheard!r:.60} is no platform", f"choose from {', '.join(PLATFORMS)}")
+    return names
 
 
 def has_draft(policy: Policy, release: str, platform: Platform) -> bool:

@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ DISK = r"re:^model\.mtp_layers\.0\..*"
 @pytest.fixture(autouse=True)
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether compressed-tensors reads the result is tested elsewhere: it takes seconds."""
-    monkeypatch.setattr(f"{rewrite.__module__}.prove", lambda _: None)
+    monkeypatch.setattr(f"{rewrite.__module__}.prove", lambda _: ())
 
 
 # --- the diff ----------------------------------------------------------------
@@ -92,7 +93,7 @@ def test_write_then_check_then_nothing_to_change(run: Run, folder: Folder) -> No
     written = folder.bytes()
     again = run("rewrite", folder, "--write")
     assert (again.code, again.out) == (0, "")
-    assert "nothing to change" in again.err
+    assert again.err.startswith("✓ already right: the draft is clean on vLLM 0.33.0 (cuda)")
     assert folder.bytes() == written
 
 
@@ -150,20 +151,136 @@ def test_a_folder_that_is_read_only(
 # --- what stays --------------------------------------------------------------
 
 
-def test_what_no_entry_can_mend_is_said(run: Run, folder: Folder) -> None:
+def mixed(folder: Folder) -> None:
+    """One member of a fused layer is quantized on disk: no metadata is right for it."""
     tensors = header()
     tensors["model.mtp_layers.0.mlp.up_proj.weight"] = ("F8_E4M3", (4, 4))
     tensors["model.mtp_layers.0.mlp.up_proj.weight_scale"] = ("BF16", (4, 1))
     folder.tensors(tensors)
-    ran = run("rewrite", folder, "--write")
+
+
+@pytest.mark.parametrize("how", ["--write", "--output"])
+def test_a_result_as_broken_as_the_source_is_not_written(
+    run: Run, folder: Folder, how: str
+) -> None:
+    mixed(folder)
+    before, copy = folder.bytes(), folder.path.parent / "copy"
+    where = (how, copy) if how == "--output" else (how,)
+    ran = run("rewrite", folder, *where)
+    assert ran.code == 1
+    assert (folder.bytes(), copy.exists()) == (before, False)
+    assert "not fixed:" in ran.err
+    assert "error: the result would be as broken as the source (MTP204); nothing was " in ran.err
+    assert "hint: --allow-partial" in ran.err
+    assert run("rewrite", folder, *where, "--allow-partial").code == 1
+    assert (folder.bytes() != before) == (how == "--write")
+    assert copy.exists() == (how == "--output")
+
+
+def test_a_preview_says_that_the_result_would_be_as_broken(run: Run, folder: Folder) -> None:
+    mixed(folder)
+    ran = run("rewrite", folder)
+    assert ran.code == 1
+    assert "The result would be as broken as the source" in ran.err
+    assert "--allow-partial" in ran.err
+
+
+def test_what_no_entry_can_fix_is_said(run: Run, folder: Folder) -> None:
+    mixed(folder)
+    ran = run("rewrite", folder, "--write", "--allow-partial")
     assert ran.code == 1
     assert "Wrote config.json" in ran.err
-    assert "not mended:" in ran.err
+    assert "not fixed:" in ran.err
     assert "MTP204" in ran.err
     assert "newest release" not in ran.err
     again = run("rewrite", folder)
     assert again.code == 1
     assert not again.out
+    assert again.err.startswith("✗ nothing that mtpfix can fix: ")
+
+
+def test_allow_partial_says_what_may_be_written(run: Run, folder: Folder) -> None:
+    ran = run("rewrite", folder, "--allow-partial")
+    assert ran.code == 2
+    assert "hint: add --write, --output or --push-to-hub" in ran.err
+
+
+def test_repair_trunk_is_named_where_it_alone_helps(run: Run, folder: Folder) -> None:
+    folder.ignore("lm_head", r"re:model\.layers\..*", DISK)
+    ran = run("rewrite", folder)
+    assert ran.code == 1
+    assert "nothing that mtpfix can fix" in ran.err
+    assert "hint  --repair-trunk fixes more" in ran.err
+    written = run("rewrite", folder, "--output", folder.path.parent / "copy")
+    assert written.code == 1
+    assert "hint: --repair-trunk fixes more" in written.err
+    assert not (folder.path.parent / "copy").exists()
+    assert run("override", folder).err.count("--repair-trunk fixes more") == 1
+    assert run("rewrite", folder, "--format", "json").json["repair_trunk_helps"]
+    assert run("rewrite", folder, "--repair-trunk", "--write").code == 0
+    assert run("check", folder).code == 0
+
+
+# --- what decides ------------------------------------------------------------
+
+SAMPLE = Path(__file__).parents[3] / "examples" / "deepseek-v4-like"
+
+
+@pytest.fixture(name="sample")
+def _sample(tmp_path: Path) -> Path:
+    """README's sample: no metadata helps it before vLLM 0.30 on CUDA."""
+    return shutil.copytree(SAMPLE, tmp_path / "sample")
+
+
+def test_rewrite_then_upload_works_on_the_sample(run: Run, sample: Path) -> None:
+    ran = run("rewrite", sample, "--write")
+    assert ran.code == 0
+    assert "after   ✓ the draft is clean on vLLM 0.33.0 (cuda)" in ran.err
+    (others,) = [line for line in ran.err.splitlines() if line.startswith("others  ")]
+    assert "the draft fails to load on vLLM 0.20-0.29 on cuda" in others
+    assert "not fixed:" not in ran.err
+    assert run("check", sample).code == 0
+    again = run("rewrite", sample, "--write")
+    assert again.code == 0
+    assert again.err.startswith("✓ already right: ")
+
+
+def test_with_a_selection_all_of_it_must_be_right(run: Run, sample: Path) -> None:
+    copy = sample.parent / "copy"
+    ran = run("rewrite", sample, "--vllm", ">=0.29", "--output", copy)
+    assert ran.code == 1  # and yet it is made: 0.30 and newer are better, none is worse
+    assert copy.exists()
+    assert "MTP301" in ran.err
+    assert "The newest release judged, vLLM 0.33.0, is clean: only older ones have this." in ran.err
+    assert run("rewrite", sample, "--vllm", ">=0.30", "--write").code == 0
+
+
+def test_one_release_has_no_older_ones(run: Run, sample: Path) -> None:
+    ran = run("rewrite", sample, "--vllm", "0.29", "--platform", "cuda")
+    assert ran.code == 1
+    assert "only older ones" not in ran.err
+
+
+def test_a_platform_that_is_given_decides_too(run: Run, sample: Path) -> None:
+    options = ("--vllm", "0.29", "--write", "--allow-partial")
+    assert run("rewrite", sample, "--platform", "rocm", *options).code == 0
+    assert run("rewrite", sample, *options).code == 1
+
+
+def test_the_document_says_what_decides(run: Run, sample: Path) -> None:
+    found = run("rewrite", sample, "--format", "json").json
+    assert found["selection"]["decisive"] == {"releases": ["0.33.0"], "platforms": ["cuda"]}
+    assert len(found["selection"]["planned"]["releases"]) > 10
+    assert [one["outcome"] for one in found["checked"]["outcomes"]] == ["clean"]
+    assert (found["checked"]["exit_code"], found["after"]["exit_code"]) == (0, 1)
+    dead = [f["message"] for f in found["checked"]["findings"] if f["code"] == "MTP101"]
+    assert not any("mtp\\.0" in message for message in dead)
+
+
+def test_names_and_override_exit_by_what_decides(run: Run, sample: Path) -> None:
+    for command in ("names", "override"):
+        assert run(command, sample).code == 0
+        assert run(command, sample, "--vllm", "all").code == 1
 
 
 def test_an_unknown_family_is_not_repaired(run: Run, folder: Folder) -> None:
@@ -191,5 +308,5 @@ def test_no_override_is_needed(run: Run, folder: Folder) -> None:
     folder.ignore("lm_head", DRAFT, DISK)
     ran = run("override", folder)
     assert (ran.code, ran.out) == (0, "")
-    assert "nothing to change" in ran.err
+    assert "already right" in ran.err
     assert run("override", folder, "--format", "json").json == {}

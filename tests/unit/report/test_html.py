@@ -135,7 +135,7 @@ def test_the_policy_lets_in_its_own_script_and_style_alone() -> None:
 
 def test_a_person_who_sees_no_colour_reads_the_same() -> None:
     page = html.render(examples.silent_garbage())
-    assert "<b><i>16</i> bf16</b><b><i>8</i> W8A8Fp8<em> ✗ differs</em>" in page
+    assert "<b><i>16</i> bf16</b><b><i>8</i><span> W8A8Fp8</span><em> ✗ differs</em>" in page
     assert '<th scope="row">ffn.<wbr>experts</th>' in page
     assert '<th scope="col">43</th>' in page
     assert page.count('tabindex="0" data-n') == 1

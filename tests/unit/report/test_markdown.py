@@ -15,6 +15,7 @@ from mtpfix.repair import plan
 from mtpfix.report import change, markdown, marked
 from mtpfix.report.rewrite import Outcome
 from mtpfix.report.safe import inert
+from mtpfix.selection import select
 
 from . import examples, hostile
 
@@ -131,14 +132,25 @@ def test_several_reports_are_parted() -> None:
 
 
 def outcome(**changes: object) -> Outcome:
-    """A repair that mends all but what metadata cannot mend."""
+    """A repair that fixes all but what metadata cannot fix."""
     before = examples.many_releases()
     after = replace(before, engines=tuple(
         e if e.outcome == "load_error" else replace(e, outcome="clean") for e in before.engines
     ), findings=before.findings[1:])  # fmt: skip
     made = replace(plan.nothing(), added=(examples.IGNORED.text,))
     diff = "--- a/config.json\n+++ b/config.json\n+x ``` y\n"
-    found = Outcome(before, after, made, diff, ("config.json",), written=False, output=None)
+    found = Outcome(
+        before=before,
+        after=after,
+        checked_before=before,
+        checked=after,
+        selection=select(),
+        plan=made,
+        diff=diff,
+        files=("config.json",),
+        written=False,
+        output=None,
+    )
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
@@ -157,7 +169,9 @@ def test_before_and_after() -> None:
 
 def test_nothing_to_change() -> None:
     same = examples.clean()
-    text = change.render(outcome(before=same, after=same, diff="", files=(), plan=plan.nothing()))
+    text = change.render(
+        outcome(before=same, after=same, checked=same, diff="", files=(), plan=plan.nothing())
+    )
     assert text.startswith("Nothing to change: the draft is clean on vLLM 0.32.0")
     assert "Diff" not in text
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from mtpfix.model import Entry, Finding, Limit, Report, Where
+from mtpfix.report import words
 from mtpfix.report.text import render, summary
 
 from . import examples
@@ -334,10 +335,34 @@ def test_summary(case: str, line: str) -> None:
     assert summary(examples.CASES[case]()) == line
 
 
+def test_what_passes_the_gate_is_not_shown_as_wrong() -> None:
+    """`--ignore` and `--fail-on never`: what is wrong is told, and does not count."""
+    wrong = examples.silent_garbage()
+    ignored = replace(wrong, findings=(), exit_code=0)
+    assert summary(wrong).startswith("✗ ")
+    assert summary(ignored).startswith("! ")
+    assert summary(ignored).endswith(", which does not count here")
+    assert "\x1b[31m" not in render(ignored, color=True).splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("AssertionError: ", "AssertionError (without a message)"),
+        ("AssertionError:", "AssertionError (without a message)"),
+        ("AssertionError", "AssertionError (without a message)"),
+        ("KeyError: 'x'", "KeyError: 'x'"),
+        ("the loader refuses it", "the loader refuses it"),
+    ],
+)
+def test_an_exception_without_a_message_reads_as_one(text: str, shown: str) -> None:
+    assert words.exception(text) == shown
+
+
 def test_several_platforms_are_named_apart() -> None:
     cuda = examples.engine(examples.draft(quantized=False, because=examples.IGNORED))
     rocm = examples.engine(examples.broken_draft(), platform="rocm", outcome="silent_garbage")
-    line = summary(examples.report(cuda, rocm), ascii=True)
+    line = summary(replace(examples.report(cuda, rocm), exit_code=1), ascii=True)
     assert line == (
         "x acme/DeepSeek-V4-FP8-dynamic: the draft loads as silent garbage on vLLM 0.32.0 on rocm "
         "and is clean on 0.32.0 on cuda"

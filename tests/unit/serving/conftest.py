@@ -80,7 +80,7 @@ class Stage:
         caplog.set_level(logging.DEBUG, "vllm.mtpfix")
 
     def register(self, value: str | None) -> None:
-        """What vLLM does with a plugin, under a value of MTPFIX_VLLM."""
+        """What vLLM does with a plugin, under a value of MTPFIX_PLUGIN."""
         if value is None:
             self.patch.delenv(plugin.SWITCH, raising=False)
         else:

@@ -70,7 +70,6 @@ def test_half_a_repair_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(api, "planned", lambda *_: half)
     found = judged(served(folder), served(folder), RUNNING)
     assert found.metadata is None
-    assert found.left
     assert found.said.startswith("nothing is changed, since this would stay: the draft fails to l")
 
 
@@ -167,5 +166,5 @@ def test_a_quantized_draft_of_an_unquantized_target_is_told(folder: Path, tmp_pa
     target = forge("mimo", tmp_path / "target", "none").folder
     draft = forge("mimo", tmp_path / "draft", "ct-fp8-channel", mtp="quantized").folder
     found = judged(served(target, method=None), served(draft), RUNNING)
-    assert (found.metadata, found.left) == (None, True)
-    assert found.said.startswith("no metadata is there to be mended: 4 MTP modules are quantized ")
+    assert found.metadata is None
+    assert found.said.startswith("no metadata is there to be fixed: 4 MTP modules are quantized ")

@@ -12,7 +12,6 @@ import pytest
 from mtpfix import api
 from mtpfix.cli import main
 from mtpfix.serving import engine, plugin
-from mtpfix.serving.memory import Verdict
 from tests.unit.serving.conftest import FakeConfig, Stage
 
 NEW = ["re:^model\\.layers\\.43\\..*", "re:^mtp\\.0\\..*"]
@@ -35,7 +34,7 @@ def test_off_it_leaves_vllm_alone(stage: Stage, value: str | None) -> None:
     assert (stage.vllm.__post_init__, stage.lines()) == (hook, [])
 
 
-@pytest.mark.parametrize("value", ["yes", "0.32.0", "\x1b[2J\n", "2" * 999])
+@pytest.mark.parametrize("value", ["yes", "force", "0.32.0", "\x1b[2J\n", "2" * 999])
 def test_another_value_is_one_warning(stage: Stage, value: str) -> None:
     stage.register(value)
     assert stage.lines() == []  # vLLM could not show it yet
@@ -44,14 +43,13 @@ def test_another_value_is_one_warning(stage: Stage, value: str) -> None:
     (line,) = stage.lines()
     assert not set(NEW) & set(ignored(made))
     assert line.startswith("WARNING")
-    assert "choose from 1, report, force" in line
+    assert "choose from 1, report." in line
     assert line.isprintable()
     assert len(line) < 300
 
 
-@pytest.mark.parametrize("value", ["1", "force"])
-def test_it_repairs_in_memory_what_rewrite_repairs_on_disk(stage: Stage, value: str) -> None:
-    stage.register(value)
+def test_it_repairs_in_memory_what_rewrite_repairs_on_disk(stage: Stage) -> None:
+    stage.register("1")
     before = (stage.folder / "config.json").read_bytes()
     made = stage.start()
     (line,) = stage.lines()
@@ -62,7 +60,7 @@ def test_it_repairs_in_memory_what_rewrite_repairs_on_disk(stage: Stage, value: 
     assert made.speculative_config.draft_model_config.hf_config.quantization_config == written
     assert ignored(made)[-2:] == NEW
     assert line == (
-        "INFO mtpfix: repaired in memory: 9 modules mended, 2 entries added "
+        "INFO mtpfix: repaired in memory: 9 modules fixed, 2 entries added "
         f"({', '.join(NEW)}). To repair it for good: "
         f"mtpfix rewrite {stage.folder} --vllm 0.32.0 --platform cuda --write"
     )
@@ -125,15 +123,33 @@ def test_the_page_shows_what_is_said(stage: Stage, tmp_path: Path) -> None:
     assert said == set(shown)
 
 
-@pytest.mark.parametrize(("value", "left"), [("1", True), ("force", True), ("force", False)])
-def test_force_says_that_it_has_nothing_else(stage: Stage, value: str, left: bool) -> None:
-    stage.patch.setattr(
-        engine, "judged", lambda *_: Verdict("no metadata can mend this", left=left)
-    )
-    stage.register(value)
+@pytest.mark.parametrize("value", plugin.WAYS)
+def test_the_old_name_of_the_switch_is_understood_with_a_warning(stage: Stage, value: str) -> None:
+    stage.patch.setenv(plugin.FORMER, value)
+    stage.register(None)
     stage.start()
-    (line,) = stage.lines()
-    assert line.endswith(engine.NO_FORCE) == (value == "force" and left)
+    stage.start()
+    warning, line = stage.lines()[:2]
+    assert warning == (
+        f"WARNING mtpfix: MTPFIX_VLLM is the old name of this switch: set MTPFIX_PLUGIN={value}."
+    )
+    assert line.startswith("INFO mtpfix: ")
+    assert stage.lines().count(warning) == 1
+
+
+@pytest.mark.parametrize("value", ["0.32.0", "force", ">=0.30", "newest", "0", ""])
+def test_any_other_value_of_the_old_name_is_for_the_command_line(stage: Stage, value: str) -> None:
+    hook = stage.vllm.__post_init__
+    stage.patch.setenv(plugin.FORMER, value)
+    stage.register(None)
+    assert (stage.vllm.__post_init__, stage.lines()) == (hook, [])
+
+
+def test_the_new_name_goes_before_the_old_one(stage: Stage) -> None:
+    hook = stage.vllm.__post_init__
+    stage.patch.setenv(plugin.FORMER, "1")
+    stage.register("0")
+    assert (stage.vllm.__post_init__, stage.lines()) == (hook, [])
 
 
 def test_speculation_off_or_of_another_kind(stage: Stage) -> None:
@@ -237,5 +253,6 @@ def test_the_command_line_goes_on_where_the_plugin_is_on(
     monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     monkeypatch.setenv(plugin.SWITCH, value)
+    monkeypatch.setenv(plugin.FORMER, value)
     assert main(["check", str(folder), "--platform", "cuda"]) == 1
     assert "could not judge" not in capsys.readouterr().out

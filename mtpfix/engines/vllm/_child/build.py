@@ -64,7 +64,7 @@ def prepare() -> dict[str, Any]:
     importlib.import_module("vllm")
     warm()
     _applied[:] = patches.apply(release())
-    if "MTPFIX_VLLM" in os.environ:
+    if "MTPFIX_PLUGIN" in os.environ:
         patches.plugin_for_cuda()
     packages = {}
     for name in ("torch", "transformers", "compressed-tensors"):

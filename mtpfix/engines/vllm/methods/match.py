@@ -1,36 +1,26 @@
 """vLLM's matchers for compressed-tensors, quirks included, per release.
 
-Pure. Sources: `should_ignore_layer` and `find_matched_target` in
+Sources: `should_ignore_layer` and `find_matched_target` in
 `quantization/compressed_tensors/utils.py`, `find_matching_patterns` and
 `is_equal_or_regex_match` in `quantization/utils/config_utils.py`. Patterns are
 those of the `regex` module, as in vLLM, and come from strangers: each match is
-bounded in time.
+bounded in time (`budget.py`).
 """
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import regex
 
 from mtpfix.engines.vllm.methods.base import Packed, PatternError, ShardsDifferError
+from mtpfix.engines.vllm.methods.budget import Account, Budget, current
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 
-SECONDS = 0.25
-"""Longest time that one pattern may take on one name."""
-BUDGET = 2.0
-"""Longest time, in seconds, that one pattern may take on all names together."""
-TOGETHER = 10.0
-"""Seconds that the patterns of a list may take: each has its share of it."""
-LEAST = 0.02
-"""Seconds of the smallest share: no honest pattern takes so long, on the busiest machine."""
-QUICK = 0.005
-"""Seconds of an answer that costs nothing."""
 LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
 MOST = 5_000
@@ -43,80 +33,19 @@ _DIGITS = 7
 """Digits of a number of repeats that needs no reckoning: it is too large."""
 
 
-class _Watched:
-    """A compiled pattern, its answers so far, and the time that they took; shared by all.
-
-    Args:
-        text: the pattern.
-        anywhere: whether it may fit in the midst of a name, and not only at its start.
-    """
-
-    def __init__(self, text: str, *, anywhere: bool = False) -> None:
-        compiled = regex.compile(text)
-        self._ask = compiled.search if anywhere else compiled.match
-        self._answers: dict[str, bool] = {}
-        self._spent = 0.0
-        self._share = BUDGET
-
-    def shares(self, among: int) -> None:
-        """Says how many patterns share the time; the smallest share counts ever after.
-
-        Some rules look at the entries of a long list one by one, and have no more time for it.
-        """
-        self._share = min(self._share, max(LEAST, TOGETHER / among))
-
-    def matches(self, name: str, among: int) -> bool:
-        """Whether the pattern fits `name`, as it is asked.
-
-        The limit of `regex` counts what all threads of the process do. So a pattern is charged
-        with the time of its own thread, and asked again where others used the limit up.
-
-        Args:
-            name: the name.
-            among: how many patterns there are that share the time.
-
-        Raises:
-            TimeoutError: it takes too long, for one name or for all so far.
-        """
-        if name not in self._answers:
-            self.shares(among)
-            self._answers[name] = self._asked(name)
-        return self._answers[name]
-
-    def _asked(self, name: str) -> bool:
-        limit = min(SECONDS, self._share)
-        while self._spent <= self._share:
-            begin, enough = time.thread_time(), limit
-            try:
-                return self._ask(name, timeout=limit) is not None
-            except MemoryError:  # a pattern that calls itself
-                enough = 0
-            except TimeoutError:
-                enough = limit / 2
-            finally:
-                took = time.thread_time() - begin
-                if took > enough:
-                    self._spent = 2 * self._share  # one such name is enough
-                elif took > QUICK:
-                    self._spent += took
-        raise TimeoutError
-
-
-_watched = lru_cache(maxsize=2 * MOST)(_Watched)
-
-
 @dataclass(frozen=True)
 class _Pattern:
     position: int
     entry: Entry
+    budget: Budget
 
     @cached_property
-    def watched(self) -> _Watched:
+    def account(self) -> Account:
         """The compiled pattern; an error each time that it is asked for, if it is not valid."""
-        return _compiled(self.entry, self.entry.text[len("re:") :])
+        return _account(self.budget, self.entry, self.entry.text[len("re:") :])
 
     def matches(self, name: str, among: int) -> bool:
-        return _answer(self.entry, self.watched, name, among)
+        return _answer(self.entry, self.account, name, among)
 
 
 class Entries:
@@ -134,17 +63,18 @@ class Entries:
         self._exact: dict[str, tuple[int, Entry]] = {}
         self._patterns: list[_Pattern] = []
         self._all: list[Entry] = []
+        budget = current()
         for position, entry in enumerate(bounded(entries, is_pattern)):
             self._all.append(entry)
             if is_pattern(entry):
-                pattern = _Pattern(position, entry)
+                pattern = _Pattern(position, entry, budget)
                 self._patterns.append(pattern)
                 if eager:
-                    _ = pattern.watched
+                    _ = pattern.account
             else:
                 self._exact.setdefault(entry.text, (position, entry))
         for pattern in self._patterns if eager else ():
-            pattern.watched.shares(len(self._patterns))
+            pattern.account.shares(len(self._patterns))
 
     def exact(self, name: str) -> Entry | None:
         """The entry that is spelled like `name`."""
@@ -220,7 +150,7 @@ def found_in(entry: Entry, name: str, among: int = 1) -> bool:
     Raises:
         PatternError: it is no valid pattern, or takes too long.
     """
-    return _answer(entry, _compiled(entry, entry.text, anywhere=True), name, among)
+    return _answer(entry, _account(current(), entry, entry.text, anywhere=True), name, among)
 
 
 def fits_start(entry: Entry, pattern: str, name: str, among: int = 1) -> bool:
@@ -235,7 +165,7 @@ def fits_start(entry: Entry, pattern: str, name: str, among: int = 1) -> bool:
     Raises:
         PatternError: it is no valid pattern, or takes too long.
     """
-    return _answer(entry, _compiled(entry, pattern), name, among)
+    return _answer(entry, _account(current(), entry, pattern), name, among)
 
 
 def fits_whole(entry: Entry, name: str, among: int = 1) -> bool:
@@ -249,27 +179,27 @@ def fits_whole(entry: Entry, name: str, among: int = 1) -> bool:
     Raises:
         PatternError: it is no valid pattern, or takes too long.
     """
-    body = entry.text.removeprefix("re:")
-    _compiled(entry, body)  # what it is put into would make some valid that are not
-    return _answer(entry, _compiled(entry, rf"(?:{body})\Z"), name, among)
+    body, budget = entry.text.removeprefix("re:"), current()
+    _account(budget, entry, body)  # what it is put into would make some valid that are not
+    return _answer(entry, _account(budget, entry, rf"(?:{body})\Z"), name, among)
 
 
-def _answer(entry: Entry, watched: _Watched, name: str, among: int) -> bool:
+def _answer(entry: Entry, account: Account, name: str, among: int) -> bool:
     try:
-        return watched.matches(name, among)
+        return account.matches(name, among)
     except TimeoutError as error:
         reason = f"the pattern takes too long, as for {name!r:.120}"
         raise PatternError(entry, reason, hangs=True) from error
 
 
-def _compiled(entry: Entry, text: str, *, anywhere: bool = False) -> _Watched:
+def _account(budget: Budget, entry: Entry, text: str, *, anywhere: bool = False) -> Account:
     if len(text) > LONGEST:
         reason = f"a pattern of {len(text)} characters takes too long to compile"
         raise PatternError(entry, reason, hangs=True)
     if _unrolled(text) > UNROLLED:
         raise PatternError(entry, "its repeats fill the memory when it is compiled", hangs=True)
     try:
-        return _watched(text, anywhere=anywhere)
+        return budget.account(text, anywhere=anywhere)
     except (regex.error, OverflowError, RecursionError, ValueError) as error:
         raise PatternError(entry, f"error: {error}", hangs=False) from error
 
