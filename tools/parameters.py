@@ -42,10 +42,12 @@ BY_MODEL = {
     "deepseek-v4-nvfp4": ("deepseek_v4", "nvfp4_experts"),
 }
 """Configurations of one model alone: its family and variant."""
+PACKAGES = ("bitsandbytes", "torchao")
+"""Methods that need a package which vLLM does not bring."""
 ERROR = 120
 """So much of an exception is kept."""
-IGNORED = frozenset({"bias"})
-"""Ends of names that belong to a layer whatever its scheme."""
+IGNORED = frozenset({"bias", "g_idx_sort_indices"})
+"""Ends of names that no checkpoint brings for a scheme: of the layer, and made while loading."""
 LAYERED = (
     "FP8",
     "FP8_PER_CHANNEL_PER_TOKEN",
@@ -99,6 +101,8 @@ def questions() -> Iterator[Question]:
     for name in schemes.named():
         if "quantized_layers" in schemes.quantization(name):
             continue  # asked algorithm by algorithm
+        if schemes.dialect(name) in PACKAGES:
+            continue
         yield _question(name, {})
         for what, change in changes.get(name, {}).items():
             yield _question(name, change, f":{what}")
@@ -254,9 +258,15 @@ def _decide(config: dict[str, Json], release: str) -> tuple[str, dict[tuple[str,
     return view.method, {(d.module.part, d.module.name): d for d in made}
 
 
-def _compare(row: Row, decision: Decision | None, method: str, gone: frozenset[str]) -> Iterator[str]:
-    if decision is None or decision.scheme != row.scheme or _type(decision.error) != _type(row.error):
+def _compare(
+    row: Row, decision: Decision | None, method: str, gone: frozenset[str]
+) -> Iterator[str]:
+    theirs = row.scheme and row.scheme.replace("WNA16Marlin", "WNA16")
+    if decision is None or decision.scheme not in (row.scheme, theirs):
         yield f"{decision and (decision.scheme or decision.error)}, vLLM: {row.scheme or row.error}"
+        return
+    if _type(decision.error) != _type(row.error):
+        yield f"{decision.error}, vLLM: {row.error}"
         return
     if row.scheme is None:
         return
