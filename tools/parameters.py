@@ -14,14 +14,14 @@ import argparse
 import copy
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtpfix.engines.vllm.live import Answer, Made, Server
 from mtpfix import quant
 from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.live import Answer, Made, Server
 from mtpfix.engines.vllm.methods.parameters import params
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import predict
@@ -44,6 +44,8 @@ BY_MODEL = {
 """Configurations of one model alone: its family and variant."""
 PACKAGES = ("bitsandbytes", "torchao")
 """Methods that need a package which vLLM does not bring."""
+CONTAINERS = ("uint8", "int32")
+"""Data types of a `weight` that holds several values in one."""
 ERROR = 120
 """So much of an exception is kept."""
 IGNORED = frozenset({"bias", "g_idx_sort_indices"})
@@ -150,7 +152,7 @@ def rows(question: str, answer: Answer) -> Iterator[Row]:
     """Return one module of each kind of quantized modules that have the same parameters."""
     seen = set()
     for part in ("draft", "trunk"):
-        for made in answer.of(part):  # type: ignore[arg-type]
+        for made in answer.of(part):
             found = _parameters(made, answer) if made.built == "quantized" else {}
             scheme = made.scheme if made.built == "quantized" else None
             error = (made.error or "")[:ERROR]
@@ -242,7 +244,9 @@ def disagreements(path: Path) -> Iterator[str]:
         for row in found:
             if row.question == name:
                 decision = decisions.get((row.part, row.name))
-                yield from (f"{name} {row.name}: {text}" for text in _compare(row, decision, method, gone))
+                yield from (
+                    f"{name} {row.name}: {text}" for text in _compare(row, decision, method, gone)
+                )
 
 
 def _decide(config: dict[str, Json], release: str) -> tuple[str, dict[tuple[str, str], Decision]]:
@@ -282,6 +286,9 @@ def _compare(
     ):
         if differ:
             yield f"{decision.expects} {row.scheme}: {text}: {sorted(differ)}"
+    dtypes = {form.partition(" ")[0] for suffix, form in _suffixes(row) if suffix == "weight"}
+    if dtypes and known.packed != bool(dtypes & set(CONTAINERS)):
+        yield f"{decision.expects} {row.scheme}: packed is {known.packed}, vLLM: {dtypes}"
 
 
 def _type(error: str | None) -> str:
@@ -293,40 +300,6 @@ def _suffixes(row: Row) -> Iterator[tuple[str, str]]:
     """Return the ends of names and their forms; the two halves of experts have the same."""
     for name, form in row.parameters.items():
         yield name.removeprefix("w13_").removeprefix("w2_") if row.kind == "experts" else name, form
-
-
-Forms = dict[tuple[str, str, str], str]
-"""Data types and dimensions, by method, format and end of the name."""
-
-
-def forms() -> Forms:
-    """Return the forms that the data has."""
-    return {
-        (method, name, suffix): form
-        for method in policy.methods()
-        for name, known in policy.method(method)["parameters"].items()
-        for suffix, form in {**known["needed"], **known["more"]}.items()
-    }
-
-
-def recorded_forms(paths: Iterable[Path]) -> Forms:
-    """Return the forms that were recorded."""
-    found: dict[tuple[str, str, str], dict[str, set[str]]] = {}
-    for path in paths:
-        release, configs, rows = read(path)
-        decided = {name: _decide(config, release) for name, config in configs.items()}
-        for row in rows:
-            method, decisions = decided[row.question]
-            expects = decisions[row.part, row.name].expects
-            for suffix, form in _suffixes(row):
-                if suffix not in IGNORED and expects is not None:
-                    dtype, rank = form.split(" ")
-                    place = found.setdefault((method, expects, suffix), {})
-                    place.setdefault(dtype, set()).add(rank)
-    return {
-        key: ", ".join(f"{dtype} {'/'.join(sorted(found[dtype]))}" for dtype in sorted(found))
-        for key, found in found.items()
-    }
 
 
 def main() -> None:
