@@ -91,10 +91,9 @@ def test_the_file_that_the_draft_reads_counts(
 ) -> None:
     forge(family, tmp_path, scheme, mtp=mtp)
     with_companion(tmp_path, file)
-    outcome, files = (
-        ("clean", []) if mtp == "quantized" else ("silent_garbage", ["config.json", file])
-    )
-    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == outcome
+    due = "clean" if mtp == "quantized" else "silent_garbage"
+    files = [] if mtp == "quantized" else ["config.json", file]
+    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == due
     made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
     assert made.after.engines[0].outcome == "clean"
     assert sorted(made.files) == sorted(files)
