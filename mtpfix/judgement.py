@@ -68,7 +68,9 @@ def _context(
 ) -> Context:
     """What a release makes of a `config.json`, under the metadata of the target."""
     context = names.context(known, config, release, platform, opened.dialect)
-    return names.drafting(known, context, opened.block.listing.shards)
+    files = {names.FILES: sorted(opened.block.listing.configs)}
+    context = names.drafting(known, context, opened.block.listing.shards)
+    return context.with_fields(**files)
 
 
 def apart(found: Iterable[Case]) -> tuple[str, ...]:

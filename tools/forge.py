@@ -46,6 +46,7 @@ COARSE = (
     "ct-fp8-block",
     "fp8-block",
     "modelopt-fp8-block",
+    "modelopt-mixed-fp8-block",
     "awq",
     "gptq",
     "gptq-blocks",
@@ -137,7 +138,7 @@ def quantization(scheme: str, quantized: Mapping[str, str]) -> schemes.Quantizat
     """
     stated = schemes.quantization(scheme)
     if "quantized_layers" in stated:
-        algorithms = {name: schemes.named()[name]["quant_algo"] for name in quantized.values()}
+        algorithms = {name: schemes.algorithm(name) for name in quantized.values()}
         stated["quantized_layers"] = {
             module: {"quant_algo": algorithms[name]} for module, name in quantized.items()
         }

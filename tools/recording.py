@@ -26,6 +26,8 @@ Json = Any
 
 SCHEMA = "mtpfix.recording/1"
 RELEASE = "release.json"
+PARAMETERS = "parameters.json"
+"""What `parameters.py` records, in a form of its own."""
 MAIN = "compressed-tensors"
 """The method that every family is recorded with."""
 ABSENT, UNQUANTIZED, ERROR = "-", ".", "!"
@@ -102,7 +104,7 @@ class Case:
 
 def files(folder: Path) -> list[Path]:
     """The recordings of families below `folder`, in order."""
-    return sorted(path for path in folder.rglob("*.json") if path.name != RELEASE)
+    return sorted(path for path in folder.rglob("*.json") if path.name not in (RELEASE, PARAMETERS))
 
 
 def name_of(family: str, method: str) -> str:

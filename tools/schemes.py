@@ -51,6 +51,12 @@ def dialect(scheme: str) -> str:
     return method
 
 
+def algorithm(quantizer: str) -> str:
+    """The `quant_algo` by which ModelOpt names what a quantizer stores."""
+    found: str = named().get(quantizer, {}).get("quant_algo") or _data()["//algorithms"][quantizer]
+    return found
+
+
 def of_dialect(method: str) -> list[str]:
     """The schemes of a dialect."""
     return [scheme for scheme in named() if dialect(scheme) == method]

@@ -81,7 +81,7 @@ UNJUDGED: Mapping[str, str] = {
 }
 """Methods of covered releases that no dialect reads, and why."""
 
-_TWINNED = (awq, gptq)
+_TWINNED = (auto_round, awq, gptq)
 """Dialects that state the same in several files."""
 
 PLACES = ("/quantization_config", "/text_config/quantization_config", "/compression_config")

@@ -1,8 +1,8 @@
-"""What AWQ and GPTQ quantizers write beside `config.json`, in the same words.
+"""What AWQ, GPTQ and auto-round quantizers write beside `config.json`, in the same words.
 
-vLLM opens `quantize_config.json` (or `quant_config.json`) only where `config.json` says nothing
-of quantization and the method comes from the command line; quantizers and other engines open it
-first. So it must say the same.
+vLLM opens such a file only where `config.json` says nothing of quantization and the method comes
+from the command line, and for drafts that look in another place first (Nemotron-H with the vision
+wrapper); quantizers and other engines open it first. So it must say the same.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from mtpfix.model import JsonFile, QuantView, Twin
 from mtpfix.quant.place import entries, keys
 
 FILES = ("quantize_config.json", "quant_config.json")
+OWN_FILES: Mapping[str, tuple[str, ...]] = {"auto-round": ("quantization_config.json",)}
+"""Those of a method that has others."""
 
 
 def twins(view: QuantView, configs: Mapping[str, JsonFile]) -> tuple[Twin, ...]:
@@ -23,7 +25,7 @@ def twins(view: QuantView, configs: Mapping[str, JsonFile]) -> tuple[Twin, ...]:
     """
     return tuple(
         _twin(name, configs[name].value, view)
-        for name in FILES
+        for name in OWN_FILES.get(view.method, FILES)
         if name in configs and isinstance(configs[name].value, Mapping)
     )
 

@@ -39,8 +39,15 @@ def read(place: Place) -> QuantView:
         ignore=found[key],
         ignore_pointer=place.at(key),
         groups=(),
-        format="fp8-block" if place.value.get("weight_block_size") else "fp8-tensor",
+        format=_format(place),
         files=(f"{place.file}#{place.pointer}",),
         raw=place.value,
         null=key in place.value and place.value[key] is None,
     )
+
+
+def _format(place: Place) -> str:
+    """The format of what is quantized; scales of activations are stored where they are static."""
+    if place.value.get("weight_block_size"):
+        return "fp8-block"
+    return "fp8-tensor-static" if place.value.get("activation_scheme") == "static" else "fp8-tensor"

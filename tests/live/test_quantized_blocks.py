@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mtpfix import api
 from mtpfix.engines.vllm.live import Server
-from tests.unit.test_quantized_blocks import BLOCKS
+from tests.unit.test_quantized_blocks import BLOCKS, COMPANIONS, with_companion
 from tools import tiny
 from tools.forge import forge
 from tools.prove import outcome
@@ -21,3 +22,14 @@ def test_it_loads_or_not(
 ) -> None:
     forge(family, tmp_path, scheme, variant=tiny.variant(family, scheme), mtp="quantized")
     assert outcome(server.ask(tmp_path, load=True)).startswith(due)
+
+
+@pytest.mark.parametrize(("family", "scheme", "file"), COMPANIONS)
+def test_the_file_beside_is_read_and_repaired(
+    server: Server, family: str, scheme: str, file: str, tmp_path: Path
+) -> None:
+    forge(family, tmp_path, scheme, mtp="bf16")
+    with_companion(tmp_path, file)
+    assert outcome(server.ask(tmp_path, load=True)).startswith("silent_garbage")
+    api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    assert outcome(server.ask(tmp_path, load=True)).startswith("clean")

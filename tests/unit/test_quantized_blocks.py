@@ -5,13 +5,14 @@ Recorded by loading them: tests/live/test_quantized_blocks.py does it again.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from mtpfix import api
 from tools import tiny
-from tools.forge import forge
+from tools.forge import Mtp, forge
 
 BLOCKS = (
     # Fused on disk: one scale, where the parameter has three.
@@ -47,8 +48,25 @@ BLOCKS = (
     ("nemotron_h_vl", "awq", "load_error"),
     ("nemotron_h_vl", "quark-fp8", "load_error"),
     ("nemotron_h_vl", "modelopt-nvfp4", "clean"),
+    # Experts in FP8 blocks, whose scales ModelOpt's own name would not reach.
+    ("qwen3_next", "modelopt-mixed-fp8-block", "clean"),
+    ("deepseek_v3", "modelopt-mixed-fp8-block", "clean"),
+    # Metadata that vLLM hands on to another method, which quantizes experts alone.
+    ("kimi_k3", "ct-mxfp4", "load_error"),
+    # Scales of activations, which are parameters where the metadata says that they are static.
+    ("qwen3_next", "fp8-tensor", "clean"),
+    ("qwen3_next", "fp8-tensor-dynamic", "clean"),
+    ("qwen3_next", "ct-fp8-tensor", "clean"),
+    ("qwen3_next", "quark-fp8", "clean"),
 )
 """Family, recipe, and what vLLM 0.32.0 does."""
+COMPANIONS = (
+    ("nemotron_h_vl", "auto-round", "quantization_config.json"),
+    ("nemotron_h_vl", "gptq", "quantize_config.json"),
+    ("nemotron_h_vl", "awq", "quantize_config.json"),
+    ("nemotron_h_vl", "awq", "quant_config.json"),
+)
+"""Family, recipe, and the file beside `config.json` with which vLLM 0.32.0 loads the draft."""
 
 
 @pytest.mark.parametrize(("family", "scheme", "outcome"), BLOCKS)
@@ -58,3 +76,24 @@ def test_what_vllm_does_is_foreseen(family: str, scheme: str, outcome: str, tmp_
     report = api.check(tmp_path, vllm=["0.32.0"])
     assert report.engines[0].outcome == outcome
     assert report.exit_code == (outcome != "clean")
+
+
+def with_companion(folder: Path, file: str) -> None:
+    """Writes what `config.json` says of quantization into another file too."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / file).write_text(json.dumps(config["quantization_config"]), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("family", "scheme", "file"), COMPANIONS)
+@pytest.mark.parametrize("mtp", ["quantized", "bf16"])
+def test_the_file_that_the_draft_reads_counts(
+    family: str, scheme: str, file: str, mtp: Mtp, tmp_path: Path
+) -> None:
+    forge(family, tmp_path, scheme, mtp=mtp)
+    with_companion(tmp_path, file)
+    due = "clean" if mtp == "quantized" else "silent_garbage"
+    files = [] if mtp == "quantized" else ["config.json", file]
+    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == due
+    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    assert made.after.engines[0].outcome == "clean"
+    assert sorted(made.files) == sorted(files)

@@ -58,6 +58,10 @@ class _Place:
         )
 
 
+FILES = "files_beside"
+"""The field with the names of the JSON files that lie beside the draft's `config.json`."""
+
+
 def context(
     policy: Policy,
     config: Mapping[str, Value],
@@ -72,7 +76,7 @@ def context(
     """
     nested = config.get(policy.text) if policy.text else None
     text = nested if isinstance(nested, Mapping) else config
-    fields = {**policy.raw.get("defaults", {}), **config, **text}
+    fields = {FILES: [], **policy.raw.get("defaults", {}), **config, **text}
     bare = Context(release, platform, fields, method=method)
     for name, source in policy.raw.get("derived", {}).items():
         bare = bare.with_fields(**{name: evaluate(source, bare.fields)})

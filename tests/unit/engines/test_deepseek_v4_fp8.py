@@ -110,10 +110,11 @@ def test_the_loader_gives_a_bare_scale_the_name_that_the_format_has(
         (NEWEST, "xpu", ["mtp.*"], "ModelOptNvFp4FusedMoE"),
         (NEWEST, "cuda", ["layers.*", "mtp.1*", 3], "ModelOptNvFp4FusedMoE"),
         (NEWEST, "cuda", "mtp.*", "ModelOptNvFp4FusedMoE"),
-        ("0.32.0", "cuda", ["mtp.*"], "ModelOptNvFp4FusedMoE"),
+        ("0.32.0", "cuda", ["mtp.*"], "Mxfp4MoEMethod"),
+        ("0.31.0", "cuda", ["mtp.*"], "ModelOptNvFp4FusedMoE"),
     ],
 )
-def test_modelopt_s_own_list_counts_from_0_33(
+def test_modelopt_s_own_list_counts_from_0_32(
     release: str, platform: Platform, ignore: Any, scheme: str
 ) -> None:
     config = of(quantization={"moe_quant_algo": "NVFP4", "ignore": ignore})
@@ -153,7 +154,8 @@ NVFP4: Config = {"moe_quant_algo": "NVFP4"}
         ("fp4", {}, FP8, NEWEST, '"expert_dtype": "fp8"'),
         ("fp8", {}, FP4, NEWEST, '"expert_dtype": "fp4"'),
         ("fp4", NVFP4, FP4, NEWEST, '"mtp.*"'),
-        ("fp4", NVFP4, FP4, "0.32.0", "0.33.0"),
+        ("fp4", NVFP4, FP4, "0.31.0", "0.32.0"),
+        ("fp4", NVFP4, FP4, "0.32.0", '"mtp.*"'),
         ("fp4", {**NVFP4, "ignore": ["mtp.*"]}, FP4, NEWEST, None),
     ],
 )

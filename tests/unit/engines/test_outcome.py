@@ -141,8 +141,29 @@ def test_what_is_quantized_while_it_is_loaded_reads_plain_weights() -> None:
 
 
 def test_a_parameter_with_a_default_may_be_on_disk() -> None:
-    tensors = {**fp8("a.o_proj"), "a.o_proj.input_scale": ("F32", (1,))}
-    assert judged(O_PROJ, "quantized", tensors).agrees is True
+    packed = {
+        "a.o_proj.weight_packed": ("I32", (8, 4)),
+        "a.o_proj.weight_scale": ("BF16", (8, 1)),
+    }
+    shape = {"a.o_proj.weight_shape": ("I64", (2,))}
+    for tensors in (packed, {**packed, **shape}):
+        assert judged(O_PROJ, "quantized", tensors, expects="int-pack").agrees is True
+
+
+@pytest.mark.parametrize(
+    ("expects", "stored", "consequence"),
+    [
+        ("fp8-channel", True, "load_error"),
+        ("fp8-channel-static", True, None),
+        ("fp8-channel-static", False, "silent_garbage"),
+    ],
+)
+def test_a_scale_of_activations_is_a_parameter_where_they_are_static(
+    expects: str, stored: bool, consequence: str | None
+) -> None:
+    scale = {"a.o_proj.input_scale": ("F32", (1,))} if stored else {}
+    report = judged(O_PROJ, "quantized", {**fp8("a.o_proj"), **scale}, expects=expects)
+    assert report.consequence == consequence
 
 
 def test_a_bias_is_no_matter() -> None:

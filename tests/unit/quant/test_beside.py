@@ -61,3 +61,11 @@ def test_a_rule_that_goes_is_taken_out_of_both() -> None:
 def test_something_else_in_its_place_is_an_error() -> None:
     with pytest.raises(BrokenFileError, match=r"quantize_config\.json: /dynamic is not an object"):
         edited(GPTQ, {"dynamic": ["x"]}, Change(add=(RULE,)))
+
+
+def test_auto_round_has_a_file_of_another_name() -> None:
+    stated = {"quant_method": "auto-round", "bits": 4, "group_size": 32}
+    names = ("config.json", "quantization_config.json", "quantize_config.json")
+    configs = {name: JsonFile(name, b"{}", {}) for name in names}
+    view = quant.read(Place("config.json", "/quantization_config", stated), configs)
+    assert [twin.file for twin in view.twins] == ["quantization_config.json"]

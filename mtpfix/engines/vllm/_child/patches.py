@@ -560,7 +560,7 @@ def deepseek_v4_for_cuda() -> None:
             vars(holder)["compute_fp8_einsum_recipe"] = always(((1, 128, 128), False))
 
 
-@patch(since=(0, 33), only=("deepseek_v4",))
+@patch(since=(0, 32), only=("deepseek_v4",))
 def deepseek_v4_quantization_for_cuda() -> None:
     """DeepSeek-V4 gets the quantization class of CUDA, that of V4.1: a CPU gets an older one."""
     package = module("vllm.models.deepseek_v4")

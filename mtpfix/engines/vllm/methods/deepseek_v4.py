@@ -1,6 +1,6 @@
 """deepseek_v4_fp8: as fp8, but for routed experts, whose format the model names. Pure.
 
-Source: `DeepseekV4FP8Config` of each release; from 0.33 on CUDA and ROCm have that of V4.1.
+Source: `DeepseekV4FP8Config` of each release; from 0.32 on CUDA and ROCm have that of V4.1.
 """
 
 from __future__ import annotations

@@ -26,6 +26,9 @@ _SHARDS = (
 )
 
 
+_HASH = "TypeError: unhashable type: 'dict'"
+
+
 class Found(NamedTuple):
     """One configuration, and the key that it stands under; None for the one for all."""
 
@@ -49,6 +52,8 @@ class Layers:
         self._by_name = _by_name(view)
         self._eager: bool = rules("quark_types_first", release)
         """Whether the configurations by type are looked at before those by name."""
+        self._hashes: bool = rules("quark_hashes", release)
+        """Whether lists are compared as sets, which no list of configurations can be made."""
 
     def of(self, name: str) -> Found:
         """The configuration of the module `name`.
@@ -63,6 +68,8 @@ class Layers:
             return self._named(name)
         shards = [name.replace(last, shard) for shard in self._packed[last]]
         found = [self._whole if shard == name else self.of_shard(shard) for shard in shards]
+        if self._hashes and len(found) > 1 and _unhashable(found[0].config):
+            raise RaisesError(_HASH, found[0].entry)
         if any(not same(other.config, found[0].config) for other in found[1:]):
             text = _SHARDS.format(shards=list(self._packed[last]), name=name)
             raise RaisesError(text, next((f.entry for f in found if f.entry is not None), None))
@@ -131,6 +138,12 @@ def same(one: Json, other: Json) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return _same_items(one, other)
     return bool(one == other)
+
+
+def _unhashable(config: Json) -> bool:
+    """Whether a list of configurations stands in the place of one."""
+    values = config.values() if isinstance(config, Mapping) else ()
+    return any(isinstance(v, list) and any(isinstance(i, Mapping) for i in v) for v in values)
 
 
 def _same_items(one: Iterable[Json], other: Iterable[Json]) -> bool:

@@ -52,6 +52,9 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
     expects = row.get("expects")
     if expects is not None:
         expects = expects.format(strategy=normalised(group.weights or {})["strategy"])
+        variants = (v for v in fitting(table["variants"], context) if expects in v["of"])
+        fit = (v["suffix"] for v in variants if kind in v.get("kinds", (kind,)) and shape.fits(v))
+        expects += next(fit, "")
     return Scheme(row.get("scheme"), row.get("error"), expects)
 
 
