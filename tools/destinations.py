@@ -1,6 +1,7 @@
 """Records where the draft's loader puts a tensor of each name, release by release.
 
     python -m tools.destinations --release 0.32.0 [--family mimo] [--home DIR]
+    python -m tools.destinations --page > docs/loading.md
 
 The names are those that the family has on disk, vLLM's own names of its parameters, the parts
 of fused layers, the names that other families have, and some that no family has. The answers
@@ -239,13 +240,76 @@ def answers(answer: Answer) -> Names:
     }
 
 
+# --- a page ----------------------------------------------------------------------
+
+_TOP = """# What the draft's loader does with names
+
+Every release's loader was asked about each name that a family has, about vLLM's own names, and
+about names that nothing should take (`python -m tools.destinations`). A tensor is taken by a
+parameter, dropped, or ends the load with an exception. The last column lists the names that a
+loader takes beside the ones that checkpoints of the family are known to have; `tests/conformance`
+holds the policies to every row.
+
+| family | releases asked | names | taken | dropped | raising | other names that are taken |
+|---|---|---:|---:|---:|---:|---|
+"""
+_MOST = 6
+"""Names that a cell shows."""
+
+
+def page() -> str:
+    """The recordings as a Markdown table."""
+    order = list(reversed(environments.releases()))
+    rows = (_row(path, order) for path in sorted(FOLDER.glob("*.json")))
+    return _TOP + "\n".join(rows) + "\n"
+
+
+def _row(path: Path, order: Sequence[str]) -> str:
+    """One family, by its plain variant in the newest release that was asked."""
+    rows = json.loads(path.read_text(encoding="utf-8"))[tiny.BASE]
+    asked_of = [release for release in order if release in spread(rows["parameters"], order)]
+    known = {each.name for each in tiny.tensors(path.stem, tiny.BASE, "draft")}
+    answers_of = {name: spread(ranges, order) for name, ranges in rows["names"].items()}
+    newest = {
+        name: found[asked_of[-1]] for name, found in answers_of.items() if asked_of[-1] in found
+    }
+    kinds = Counter(_kind(answer) for answer in newest.values())
+    others = [
+        f"`{name}`" + _when(found, asked_of)
+        for name, found in answers_of.items()
+        if name not in known and "taken" in map(_kind, found.values())
+    ]
+    more = f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
+    counted = f"{kinds['taken']} | {kinds['dropped']} | {kinds['raising']}"
+    span = f"{asked_of[0]} to {asked_of[-1]} ({len(asked_of)})"
+    return (
+        f"| {path.stem} | {span} | {len(newest)} | {counted} | {', '.join(others[:_MOST])}{more} |"
+    )
+
+
+def _kind(answer: str) -> str:
+    if answer.startswith("!"):
+        return "raising"
+    return "taken" if answer else "dropped"
+
+
+def _when(found: Mapping[str, str], asked_of: Sequence[str]) -> str:
+    """In which releases a name is taken, where it is not in all."""
+    taken = [release for release in asked_of if _kind(found.get(release, "")) == "taken"]
+    return "" if len(taken) == len(asked_of) else f" ({', '.join(taken)})"
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--release", default="0.32.0", choices=environments.releases())
     parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
     parser.add_argument("--home", type=Path, default=environments.HOME)
+    parser.add_argument("--page", action="store_true", help="print what is recorded")
     options = parser.parse_args()
+    if options.page:
+        print(page(), end="")
+        return
     place = environments.Home(options.home).place(options.release)
     with Server(python=place.python, pythonpath=place.pythonpath) as server:
         for family in options.family or tiny.families():
