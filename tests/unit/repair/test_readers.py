@@ -135,13 +135,20 @@ def test_a_plain_entry_is_asked_about_a_large_model_in_no_time() -> None:
             assert list(readings.changed({}, {entry: None})) == []
 
 
+def test_a_long_list_of_names_is_looked_up() -> None:
+    names = [f"model.layers.{i}.mlp.experts.{e}.up_proj" for i in range(60) for e in range(400)]
+    long = dict.fromkeys(names[:20_000])
+    readings = Readings("compressed-tensors", names)
+    with at_most(10):
+        moved_now = list(readings.changed({**long, "re:.*experts.*": None}, long))
+    assert [m.module for m in moved_now] == names[20_000:]
+
+
 def test_more_questions_than_can_be_asked_count_as_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readers, "_MOST_QUESTIONS", 10)
-    assert moved("compressed-tensors", ["re:.*", *NAMES], [*NAMES]) == {
-        "compressed-tensors": [NAMES[0]]
-    }
+    assert moved("fp8", ["model", *NAMES], [*NAMES]) == {NOW: [NAMES[1]], EARLIER: [NAMES[1]]}
 
 
 def test_every_method_whose_list_vllm_reads_has_its_readers() -> None:
