@@ -24,7 +24,7 @@ def finish(folder: str | Path) -> str:
         SystemExit: no metadata makes it right.
     """
     repair = mtpfix.plan(folder, vllm=VLLM)
-    if repair.after.exit_code:
+    if repair.exit_code:
         left = [f"{found.code}: {found.message}" for found in repair.after.findings]
         raise SystemExit("\n".join(["not to be repaired:", *left]))
     if repair.files:

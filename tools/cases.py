@@ -86,6 +86,7 @@ def repair(folder: Path, options: Row) -> Row:
             platforms=["cuda"],
             options=Options(repair_trunk=options.get("repair_trunk", False)),
             backup=False,
+            allow_partial=True,
         )
     except RefusedError as refused:
         return {"refused": str(refused).partition(":")[0]}

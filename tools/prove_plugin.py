@@ -126,7 +126,9 @@ def prove(
     moved(folder / "config.json", place)
     alone = plain.ask(folder, load=True, draft=other)
     plugin = with_plugin.ask(folder, load=True, draft=other)
-    made = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, draft=other)
+    made = api.rewrite(
+        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, draft=other
+    )
     rewrite = plain.ask(folder, load=True, draft=other)
     mends = made.after.engines[0].outcome == "clean"
     due = rewrite if mends else alone
@@ -158,7 +160,7 @@ def pair(family: str, scheme: str, folder: Path, draft: Draft, release: str) -> 
     other = folder.with_name(f"{folder.name}-draft")
     own: Mtp = "bf16" if draft == "quantized" else "quantized"
     forge(family, folder, scheme, variant=variant, mtp=own, shards=2)
-    api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+    api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True)
     forge(family, other, NONE if draft == "bf16" else scheme, variant=variant, mtp="quantized")
     index = folder / "model.safetensors.index.json"
     table = json.loads(index.read_text(encoding="utf-8"))
