@@ -51,6 +51,9 @@ BLOCKS = (
     # Experts in FP8 blocks, whose scales ModelOpt's own name would not reach.
     ("qwen3_next", "modelopt-mixed-fp8-block", "clean"),
     ("deepseek_v3", "modelopt-mixed-fp8-block", "clean"),
+    # A layer whose width is no multiple of 128, which ModelOpt's FP8 blocks must be.
+    ("deepseek_v3", "modelopt-fp8-block", "load_error"),
+    ("mimo", "modelopt-fp8-block", "clean"),
     # Metadata that vLLM hands on to another method, which quantizes experts alone.
     ("kimi_k3", "ct-mxfp4", "load_error"),
     # Scales of activations, which are parameters where the metadata says that they are static.

@@ -149,7 +149,8 @@ class Case:
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot mend, if it has one."""
-        row = next((row for row in self._faults(report) if _hits(row, report)), None)
+        faults = (row for row in self._faults(report) if _hits(row, report))
+        row = next((row for row in faults if self._has_width(row, report)), None)
         if row is None or report.limit is not None:
             return report
         limit = _limit(row)
@@ -182,6 +183,25 @@ class Case:
             yield {**refused, "outcome": "load_error", "phase": "config"}
         elif report.decision.module.part == "draft":
             yield from fitting(self._limits(), self.context)
+        else:
+            yield from self._widths
+
+    @cached_property
+    def _widths(self) -> tuple[Row, ...]:
+        """Faults that the size of a weight has, in the target too."""
+        return tuple(row for row in fitting(self._limits(), self.context) if "width" in row)
+
+    def _has_width(self, row: Row, report: ModuleReport) -> bool:
+        """Whether a fault is about another thing than the width, or a weight has a bad one.
+
+        `width`: the number of columns must be a multiple of it, where the header was read.
+        """
+        if "width" not in row:
+            return True
+        inventory = self.disk(report.decision.module.part)
+        found = (inventory.tensors(member).get("weight") for member in report.members)
+        shapes = (tensor.shape for tensor in found if tensor is not None)
+        return any(shape[-1] % row["width"] for shape in shapes if shape)
 
 
 def _limit(row: Row) -> Limit:
@@ -210,6 +230,8 @@ def _hits(row: Row, report: ModuleReport) -> bool:
     if "nameless" in row and (decision.module.name or report.agrees is not False):
         return False
     if decision.scheme not in row.get("schemes", [decision.scheme]):
+        return False
+    if decision.expects not in row.get("expects", [decision.expects]):
         return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (

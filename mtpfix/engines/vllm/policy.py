@@ -166,9 +166,10 @@ def method(name: str) -> Row:
     - `example`: the least metadata that quantizes every layer, for `mtpfix names`; left out where
       no entry has an effect.
     - `limits`: faults that no metadata can mend, whatever the family; rows as in the policy of
-      a family, with `kinds` of modules, `online` for those that the engine quantizes itself, and
-      `nameless` for those that it asks about by an empty name, whose first good release is found;
-      `but`: families that are free of it.
+      a family, with `kinds` of modules, the format that is `expects`ed, the `width` that the
+      columns of a weight must be a multiple of (in the target too), `online` for those that the
+      engine quantizes itself, and `nameless` for those that it asks about by an empty name, whose
+      first good release is found; `but`: families that are free of it.
     """
     row: Row = _data(f"methods/{name}.json")
     return {**method(row["like"]), **row} if "like" in row else row
