@@ -28,9 +28,9 @@ def with_fixes(
     Args:
         findings: of all `cases` together.
         cases: the releases that the edits must be right for.
-        view: the metadata as it is.
+        view: the metadata as it is; where there is none, no list can be edited.
     """
-    codes = {finding.code for finding in findings}
+    codes = {finding.code for finding in findings} if view.method else set()
     safe = plan(cases, view) if codes & _BY_LIST else None
     trunk = plan(cases, view, Options(repair_trunk=True)) if codes & _BY_TRUNK else None
     return tuple(_fixed(finding, safe, trunk) for finding in findings)

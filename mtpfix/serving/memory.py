@@ -239,7 +239,7 @@ def _unchanged(made: api.Repair) -> str:
     if made.plan.refused is not None:
         return f"refused: {inert(made.plan.refused, PROSE_LIMIT)}"
     grave = next((f for f in made.before.findings if f.severity == "error"), None)
-    if not made.before.engines and grave is not None:
+    if made.before.method is None and grave is not None:
         return f"no metadata is there to be mended: {inert(grave.message, PROSE_LIMIT)}"
     sign = words.overall(made.before)
     if sign.mood == "bad":

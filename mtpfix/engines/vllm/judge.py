@@ -10,7 +10,7 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
 from mtpfix.model import (
@@ -254,11 +254,35 @@ def _verdict(
     if failed:
         return "load_error", min(failed, key=lambda r: _order(case, r)).detail
     absent = absent_layers(draft)
-    if absent:
-        missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
-        return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
+    if absent or block_absent(draft):
+        error = absence_error(case)
+        missing: Consequence = "silent_garbage" if error is None else "load_error"
+        return missing, error and error.replace("{layer}", str(next(iter(absent), "")))
     garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
     return ("silent_garbage" if garbage else "clean"), None
+
+
+def block_absent(draft: Iterable[ModuleReport]) -> bool:
+    """Return whether nothing is on disk of all that a draft needs of its own."""
+    needed = [r for r in draft if not r.decision.module.optional]
+    return bool(needed) and all(r.disk.state is State.MISSING for r in needed)
+
+
+def absence_error(case: Case) -> str | None:
+    """Return what vLLM raises for a draft layer of which no tensor is on disk; None: nothing.
+
+    Draft classes look for that themselves, or for every parameter; without quantization the
+    engine compares what was loaded with the norms and the bare parameters of the draft.
+    """
+    loader = case.loader
+    if loader.missing_layer is not None:
+        return loader.missing_layer
+    if loader.strict:
+        return loader.unfilled
+    if case.context.method or case.policy.pick("untracked", case.context) is not None:
+        return None
+    error: str = rules("untouched", case.context.release)
+    return error
 
 
 def absent_layers(draft: Iterable[ModuleReport]) -> tuple[int, ...]:
@@ -266,7 +290,7 @@ def absent_layers(draft: Iterable[ModuleReport]) -> tuple[int, ...]:
     layers: dict[int, bool] = {}
     for r in draft:
         layer = r.decision.module.layer
-        if layer is not None:
+        if layer is not None and not r.decision.module.optional:
             layers[layer] = layers.get(layer, False) or r.disk.state is not State.MISSING
     return tuple(sorted(layer for layer, present in layers.items() if not present))
 
