@@ -139,6 +139,23 @@ def declares_mtp(config: Mapping[str, Value]) -> bool:
 
 
 @lru_cache(maxsize=1)
+def undrafted() -> tuple[Row, ...]:
+    """Return why there is no policy for architectures and model types that vLLM knows."""
+    return tuple(_data("undrafted.json")["rows"])
+
+
+def reason(config: Mapping[str, Value]) -> str | None:
+    """Return why no policy knows the model of a `config.json`; None where that is not stated."""
+    named = config.get("architectures")
+    names = [*(named if isinstance(named, list) else ()), config.get("model_type")]
+    for row in undrafted():
+        if any(name in row["names"] for name in names) or set(row.get("keys", ())) & set(config):
+            text: str = row["reason"]
+            return text
+    return None
+
+
+@lru_cache(maxsize=1)
 def drafts() -> tuple[Row, ...]:
     """Drafts that are not MTP."""
     return tuple(_data("drafts.json")["drafts"])
