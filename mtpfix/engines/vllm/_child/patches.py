@@ -472,7 +472,7 @@ def interns2_preview_config() -> None:
 
 @patch(since=(0, 23), only=("step3p7",))
 def step3p7_config() -> None:
-    """Step-3.7 gets a generic configuration class: its own is remote code, which keeps the lists."""
+    """Step-3.7 gets a generic configuration class: its own is remote code, and keeps all lists."""
     from transformers import AutoConfig, PretrainedConfig
 
     def init(self: Any, text_config: Any = None, vision_config: Any = None, **options: Any) -> None:
