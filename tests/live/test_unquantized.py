@@ -13,6 +13,8 @@ from tools import tiny
 from tools.forge import NONE, forge
 from tools.prove import drafted, outcome
 
+pytestmark = pytest.mark.live
+
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 @pytest.mark.parametrize("family", tiny.families())
