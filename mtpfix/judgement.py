@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from mtpfix import rules
+from mtpfix import quant, rules
 from mtpfix.checkpoint import strict
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
@@ -26,14 +26,12 @@ from mtpfix.model import (
     Problem,
     QuantView,
     Report,
-    State,
 )
-from mtpfix.opened import Draft, Opened
+from mtpfix.opened import Draft, Opened, unknown_family
 from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
 from mtpfix.rules.evidence import Evidence, LineOf
-from mtpfix.rules.precision import unannounced
 from mtpfix.rules.presence import unindexed
 
 
@@ -159,30 +157,31 @@ def _report(
     if opened.other is not None:
         return _not_mtp(opened, opened.other)
     if opened.unknown is not None:
-        return _could_not_judge(opened, opened.unknown)
-    if opened.view is None or opened.policy is None:
-        return _nothing_to_judge(opened, vllm, platforms)
+        return _could_not_judge(opened, opened.unknown, vllm, platforms)
+    if opened.policy is None:
+        return _nothing_to_judge(opened)
+    view = opened.view or quant.UNQUANTIZED
     try:
         selected = selected or cases(opened, opened.policy, vllm, platforms)
-        evidence = _evidence(opened, opened.view, selected)
+        evidence = _evidence(opened, view, selected)
         info = _counted(_model(opened), selected[-1])
     except UnknownError as error:
-        return _could_not_judge(opened, error)
+        return _could_not_judge(opened, error, vllm, platforms)
     findings = rules.run(evidence)
     if fixes:
-        findings = with_fixes(findings, selected, opened.view)
+        findings = with_fixes(findings, selected, view)
     engines = tuple(_shown(item, trunk) for item in evidence)
     none = all(engine.outcome == "no_mtp" for engine in engines)
     return Report(
         target=opened.listing.target,
         model=info,
         method=opened.method,
-        quant_files=opened.view.files,
+        quant_files=view.files,
         engines=engines,
         findings=findings,
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
-        notes=(_NO_MTP,) if none else (),
+        notes=((_NO_MTP,) if none else ()) + _without_metadata(opened),
     )
 
 
@@ -227,10 +226,7 @@ _BESIDE = (
     "{file} is only read under `--quantization`: put what it says into config.json, as "
     "quantization_config with its quant_method"
 )
-_NO_METADATA = (
-    "config.json has no quantization_config: vLLM builds everything unquantized, "
-    "there is nothing to judge"
-)
+_NO_METADATA = "config.json has no quantization_config: vLLM builds everything unquantized"
 
 
 def _evidence(opened: Opened, view: QuantView, selected: Iterable[Case]) -> tuple[Evidence, ...]:
@@ -304,32 +300,23 @@ def _counted(info: ModelInfo, case: Case) -> ModelInfo:
     )
 
 
-def _nothing_to_judge(opened: Opened, vllm: Sequence[str], platforms: Sequence[Platform]) -> Report:
-    """VLLM builds everything unquantized: right, unless the MTP block is stored quantized."""
-    if opened.draft is not None and opened.policy is not None:
-        try:
-            cases(opened, opened.policy, vllm, platforms)
-        except UnknownError as error:
-            return _could_not_judge(opened, error)
-    found = tuple(_unannounced(opened))
+def _without_metadata(opened: Opened) -> tuple[str, ...]:
+    """Return what is worth knowing of a checkpoint without quantization metadata."""
+    if opened.view is not None:
+        return ()
     beside = [name for name in BESIDE if name in opened.listing.configs]
-    notes: tuple[str, ...] = () if found else (_NO_METADATA,)
-    notes += (_BESIDE.format(file=beside[0]),) if beside else ()
-    code = exit_code(found, ())
-    return Report(opened.listing.target, _model(opened), None, (), (), found, code, notes=notes)
+    return (_NO_METADATA, *(_BESIDE.format(file=name) for name in beside[:1]))
 
 
-def _unannounced(opened: Opened) -> Iterator[Finding]:
-    """What is stored quantized in an MTP block of which no metadata says so."""
-    if opened.policy is None:
-        return
-    with suppress(UnknownError):  # nothing is promised about such a model
-        context = names.newest(opened.policy, opened.config)
-        inventory = opened.inventory if opened.draft is None else opened.draft.inventory
-        modules = names.modules(opened.policy, context, "draft")
-        stored = [m.name for m in modules if inventory.stored(m).precision.state is State.QUANTIZED]
-        if stored:
-            yield unannounced(stored)
+def _nothing_to_judge(opened: Opened) -> Report:
+    """Return the report on an unquantized model of a family that no policy knows.
+
+    It has nothing to judge, unless `config.json` declares MTP layers.
+    """
+    if policy.declares_mtp(opened.config):
+        return _unjudged(opened, unknown_family(opened.config))
+    notes = (*_without_metadata(opened), "no MTP layers are declared: nothing to judge")
+    return Report(opened.listing.target, _model(opened), None, (), (), (), 0, notes=notes)
 
 
 def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
@@ -354,26 +341,55 @@ def _not_mtp(opened: Opened, other: OtherDraft) -> Report:
     )
 
 
-def _could_not_judge(opened: Opened, error: UnknownError) -> Report:
+def _could_not_judge(
+    opened: Opened, error: UnknownError, vllm: Sequence[str], platforms: Sequence[Platform]
+) -> Report:
+    return _unjudged(opened, error, tuple(_regardless(opened, vllm, platforms)))
+
+
+def _unjudged(opened: Opened, error: UnknownError, more: Sequence[Finding] = ()) -> Report:
+    """Return the report that says why a target is not judged.
+
+    Args:
+        opened: the target.
+        error: the reason.
+        more: findings that hold all the same.
+    """
     message = f"could not judge: {error.message}; {error.remedy}"
-    about_files = tuple(_about_files(opened))
-    findings = (Finding(error.code, "error", "run", message), *about_files)
     return Report(
         target=opened.listing.target,
         model=_model(opened),
         method=opened.method,
         quant_files=() if opened.view is None else opened.view.files,
         engines=(),
-        findings=findings,
-        exit_code=exit_code(about_files, ()) or UnknownError.exit_code,
+        findings=(Finding(error.code, "error", "run", message), *more),
+        exit_code=exit_code(more, ()) or UnknownError.exit_code,
     )
 
 
-def _about_files(opened: Opened) -> Iterator[Finding]:
-    """What is wrong with the files, whatever the metadata says."""
-    roots = _roots(opened)
-    if roots is not None:
-        yield from unindexed(_problems(opened, roots), roots)
+def _regardless(
+    opened: Opened, vllm: Sequence[str], platforms: Sequence[Platform]
+) -> Iterator[Finding]:
+    """Yield what is wrong whatever the quantization method: MTP tensors absent or misplaced."""
+    known = opened.policy
+    if known is None or (opened.draft is not None and not _akin(known, opened.draft)):
+        return
+    try:
+        places = policy.known_platforms(known, platforms)
+        releases = policy.known_releases(known, vllm)
+        found = [case(opened, known, release, place) for release in releases for place in places]
+        evidence = _evidence(opened, quant.UNQUANTIZED, found)
+    except UnknownError:  # the files alone can be looked at
+        roots = _roots(opened)
+        if roots is not None:
+            yield from unindexed(_problems(opened, roots), roots)
+        return
+    yield from rules.run(evidence, rules.METHODLESS)
+
+
+def _akin(known: Policy, draft: Draft) -> bool:
+    """Return whether a draft from elsewhere is of the target's family."""
+    return policy.recognise(draft.config) == known.family
 
 
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:

@@ -190,9 +190,10 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
     named = config.get("architectures")
     listed = named[:_SHOWN] if isinstance(named, list) else []
     shown = ", ".join(strict.shown(str(name)) for name in listed) or "none"
+    reason = policy.reason(config)
     return UnknownError(
         f"no policy for this model: architectures {shown}, "
-        f"model_type {config.get('model_type')!r:.80}",
+        f"model_type {config.get('model_type')!r:.80}" + (f": {reason}" if reason else ""),
         "see `mtpfix families` for what is covered",
         code="MTP901",
     )

@@ -13,7 +13,7 @@ from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.scan import scanned
-from mtpfix.engines.vllm.policy import rules
+from mtpfix.engines.vllm.policy import Policy, fitting, rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
 from tools import headers, recording
@@ -69,7 +69,8 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         return
     known = policy.policy(family)
     if not case.scheme:
-        return  # without quantization vLLM asks nothing
+        yield from _unquantized(case, known, platform)
+        return
     place = quant.find({"config.json": JsonFile("config.json", b"", case.config)})
     if place is None:
         yield f"no quantization found in {case.config}"
@@ -93,6 +94,30 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     yield from _refused(case, decisions)
     yield from _refusal(case, unmet(known, context, view))
     yield from _decisions(case, decisions)
+
+
+def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]:
+    """What we predict otherwise where there is no metadata: exceptions, and what asks all the same.
+
+    Only a draft class that brings a method of its own has anything asked.
+    """
+    view = quant.UNQUANTIZED
+    context = names.context(known, case.config, case.release, platform, view.method)
+    modules = [
+        module for part in PARTS for module in names.modules(known, context, part) if module.asks
+    ]
+    decisions = predict(known, view, context, modules)
+    built = {d.module.name: d.scheme for d in decisions if d.built == "quantized"}
+    theirs = {o.module.name: o.scheme for o in case.outcomes if o.built == "quantized"}
+    if built != theirs:
+        yield f"built quantized without metadata: {built} instead of {theirs}"
+    lacks = unmet(known, context, view)
+    limits = fitting(known.rows("limits"), context)
+    early = [row["error"] for row in limits if row.get("phase") == "build"]
+    ours = early if lacks is None else [lacks["error"]]
+    raised = {f"{f['type']}: {f['message']}" for f in case.failures}
+    if raised != set(ours):
+        yield f"exceptions without metadata: {ours} instead of {raised}"
 
 
 def _with_headers(view: QuantView, case: Case) -> QuantView:

@@ -26,7 +26,8 @@ Table = dict[str, dict[str, list[str]]]
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "mtpfix" / "data" / "vllm" / "evidence.json"
 ABOUT = (
-    "What is known by running vLLM, by quantization method; made by `python -m tools.evidence`. "
+    "What is known by running vLLM, by quantization method (the empty name: without metadata); "
+    "made by `python -m tools.evidence`. "
     "recorded: the releases whose decisions are recorded, by family; decisions: how many; proved: "
     "the families whose repaired checkpoints vLLM has loaded, by the name of the recipe."
 )
@@ -39,8 +40,6 @@ def recorded() -> tuple[Table, dict[str, int]]:
     for path in files(ROOT / "tests" / "conformance"):
         methods: dict[tuple[str, str], str] = {}
         for case in read(path):
-            if not case.scheme:
-                continue
             asked = (case.scheme, case.ignore_name)  # entries may name another algorithm
             if asked not in methods:
                 methods[asked] = method_of(case.config)
@@ -54,10 +53,9 @@ def recorded() -> tuple[Table, dict[str, int]]:
 
 
 def method_of(config: dict[str, Any]) -> str:
-    """The quantization method that a configuration is read as."""
+    """Return the quantization method that a configuration is read as; empty without metadata."""
     place = quant.find({"config.json": JsonFile("config.json", b"", config)})
-    assert place is not None  # noqa: S101 - recordings have metadata
-    return quant.read(place).method
+    return quant.UNQUANTIZED.method if place is None else quant.read(place).method
 
 
 def proved() -> Table:

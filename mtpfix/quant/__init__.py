@@ -40,6 +40,7 @@ from mtpfix.quant.place import Place
 
 __all__ = [
     "PLACES",
+    "UNQUANTIZED",
     "Change",
     "Place",
     "akin",
@@ -80,6 +81,17 @@ UNJUDGED: Mapping[str, str] = {
     "gguf": "its weights are in a .gguf file, which mtpfix does not read",
 }
 """Methods of covered releases that no dialect reads, and why."""
+
+UNQUANTIZED = QuantView(
+    method="",
+    file="config.json",
+    pointer="",
+    ignore=(),
+    ignore_pointer="",
+    groups=(),
+    format=None,
+)
+"""Stands for the metadata of a checkpoint that has none: vLLM builds everything unquantized."""
 
 _TWINNED = (auto_round, awq, gptq)
 """Dialects that state the same in several files."""

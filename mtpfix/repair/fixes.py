@@ -28,9 +28,9 @@ def with_fixes(
     Args:
         findings: of all `cases` together.
         cases: the releases that the edits must be right for.
-        view: the metadata as it is.
+        view: the metadata as it is; where there is none, no list can be edited.
     """
-    codes = {finding.code for finding in findings}
+    codes = {finding.code for finding in findings} if view.method else set()
     # A report is on the newest release, which needs no entry for the empty name, or on chosen ones.
     chosen = Options(chosen_releases=True)
     safe = plan(cases, view, chosen) if codes & _BY_LIST else None

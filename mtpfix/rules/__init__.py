@@ -25,16 +25,24 @@ RULES: tuple[Rule, ...] = (
 _SEVERITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
-def run(evidence: Sequence[Evidence]) -> tuple[Finding, ...]:
-    """Findings of all releases, the gravest first, each with the releases that share it.
+METHODLESS: tuple[Rule, ...] = (*presence.BY_NAME, packaging.header_disagrees)
+"""Rules that hold whatever the quantization method is, and where it is not known."""
+
+
+def run(evidence: Sequence[Evidence], chosen: Sequence[Rule] | None = None) -> tuple[Finding, ...]:
+    """Return the findings of all releases, the gravest first, each with the releases that share it.
 
     What is known of one of them less well than of the others is known so of the finding.
+
+    Args:
+        evidence: one item for each release and platform.
+        chosen: the rules to run; None: all.
     """
     merged: dict[Finding, list[str]] = {}
     known: dict[Finding, Grade] = {}
     for item in evidence:
         label = _label(item, evidence)
-        for rule in RULES:
+        for rule in RULES if chosen is None else chosen:
             for graded in map(item.graded, rule(item)):
                 finding = replace(graded, confidence="run")
                 releases = merged.setdefault(finding, [])

@@ -46,6 +46,11 @@ class Evidence:
     problems: tuple[Problem, ...]
     line_of: LineOf
 
+    @property
+    def has_metadata(self) -> bool:
+        """Whether the checkpoint has quantization metadata at all."""
+        return bool(self.view.method)
+
     def graded(self, finding: Finding) -> Finding:
         """A finding is known no better than what is known of the release."""
         known = max(finding.confidence, self.case.context.grade, key=GRADES.index)

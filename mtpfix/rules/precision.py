@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
-from mtpfix.model import Entry, Finding, Fix, ModuleReport, State, Where
+from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
 from mtpfix.quant.gptq import BLOCKS
 from mtpfix.rules.evidence import Evidence, Rule, exception, grade_of, names, some, told
 
@@ -69,8 +69,8 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     unlisted = evidence.view.method == NAMES and reads_headers(evidence.view)
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
         they_are, them = told(len(reports), "MTP module")
-        cause = _cause(entry, them)
-        fix = None
+        cause = _cause(entry, them) if evidence.has_metadata else _without_metadata(them)
+        fix = None if evidence.has_metadata else Fix(_RESTORE, "display")
         if entry is None and unlisted:
             cause = f"vLLM takes its list from the tensor headers, which name {them} otherwise"
             fix = _list_of_parts(evidence)
@@ -81,28 +81,18 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
             message=f"{they_are} quantized on disk, but {cause}: "
             f"{some(names(reports))}. {_outcome(evidence, reports)}",
             modules=names(reports),
-            where=evidence.where(entry),
+            where=evidence.where(entry)
+            if evidence.has_metadata
+            else evidence.at("config.json", ""),
             fix=fix,
         )
 
 
-def unannounced(stored: Sequence[str]) -> Finding:
-    """MTP202, where nothing is quantized because there is no metadata.
+_RESTORE = "restore the metadata that the quantizer wrote"
 
-    Args:
-        stored: names of the MTP modules that are quantized on disk.
-    """
-    they_are, them = told(len(stored), "MTP module")
-    return Finding(
-        code="MTP202",
-        severity="error",
-        confidence="read",
-        message=f"{they_are} quantized on disk, but config.json has no "
-        f"quantization_config: vLLM builds {them} unquantized: {some(stored)}.",
-        modules=tuple(stored),
-        where=Where("config.json", ""),
-        fix=Fix("restore the metadata that the quantizer wrote", "display"),
-    )
+
+def _without_metadata(them: str) -> str:
+    return f"config.json has no quantization_config: vLLM builds {them} unquantized"
 
 
 def _list_of_parts(evidence: Evidence) -> Fix:
@@ -187,12 +177,13 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
 def key_missing(evidence: Evidence) -> Iterator[Finding]:
     """MTP207: the model class reads a key of the metadata that is not there."""
     row = unmet(evidence.case.policy, evidence.case.context, evidence.view)
+    subject = "the quantization metadata" if evidence.has_metadata else "config.json"
     if row is not None and evidence.report.outcome != "no_mtp":
         yield Finding(
             code="MTP207",
             severity="error",
             confidence=row["grade"],
-            message=f"the quantization metadata has no `{row['key']}`, and vLLM raises while it "
+            message=f"{subject} has no `{row['key']}`, and vLLM raises while it "
             f"builds the model: {row['error']}. Good without it from vLLM {row['good_from']}.",
             where=evidence.at(evidence.view.file, evidence.view.pointer),
             fix=Fix(row["remedy"], "display"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from mtpfix.engines.vllm.judge import absent_layers
+from mtpfix.engines.vllm.judge import absence_error, absent_layers, block_absent
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Finding, Fix, ModuleReport, Problem, State, Where
 from mtpfix.rules.evidence import Evidence, Rule, some
@@ -15,10 +15,9 @@ _GRAFT = "copy the MTP tensors over from the original model, or set the count to
 def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
     """MTP001: MTP layers are declared, and no tensor of them is on disk."""
     declared = evidence.case.context.fields["mtp_layers"]
-    absent = absent_layers(evidence.draft)
-    if not declared or not absent or len(absent) < len(_layers(evidence)):
+    if not declared or not _all_absent(evidence):
         return
-    raises = evidence.case.loader.missing_layer is not None
+    raises = absence_error(evidence.case) is not None
     what = "vLLM refuses to load the draft" if raises else "the draft stays uninitialised"
     yield Finding(
         code="MTP001",
@@ -35,7 +34,7 @@ def count_differs(evidence: Evidence) -> Iterator[Finding]:
     """MTP003: fewer MTP layers are on disk than the configuration declares."""
     declared = evidence.case.context.fields["mtp_layers"]
     absent = absent_layers(evidence.draft)
-    if absent and len(absent) < len(_layers(evidence)):
+    if absent and not _all_absent(evidence):
         listed = ", ".join(str(layer) for layer in absent)
         yield Finding(
             code="MTP003",
@@ -46,6 +45,13 @@ def count_differs(evidence: Evidence) -> Iterator[Finding]:
             where=evidence.at("config.json", ""),
             fix=Fix(_GRAFT, "display"),
         )
+
+
+def _all_absent(evidence: Evidence) -> bool:
+    """Return whether no tensor of any MTP layer is on disk."""
+    absent, layers = absent_layers(evidence.draft), _layers(evidence)
+    whole = (*evidence.draft, *evidence.unasked)
+    return len(absent) == len(layers) if layers else block_absent(whole)
 
 
 def _counted(layers: int) -> str:
@@ -77,9 +83,9 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
 
 def weights_missing(evidence: Evidence) -> Iterator[Finding]:
     """MTP006: of an MTP layer that is there, modules or parts of them have no weights."""
-    absent = absent_layers(evidence.draft)
-    if not evidence.case.context.fields["mtp_layers"] or set(absent) == _layers(evidence):
+    if not evidence.case.context.fields["mtp_layers"] or _all_absent(evidence):
         return  # MTP001 and MTP002 say so
+    absent = absent_layers(evidence.draft)
     params = (
         *(
             r.decision.module.param
@@ -179,11 +185,13 @@ def _tensors(names: Collection[str]) -> str:
     )
 
 
-RULES: tuple[Rule, ...] = (
+BY_NAME: tuple[Rule, ...] = (
     without_a_place,
     promised_but_absent,
     present_but_not_promised,
     count_differs,
-    weights_missing,
     outside_the_index,
 )
+"""Rules that look at the names of tensors alone, whatever the quantization method."""
+
+RULES: tuple[Rule, ...] = (*BY_NAME, weights_missing)

@@ -238,7 +238,7 @@ def _unchanged(made: api.Repair) -> str:
     if made.plan.refused is not None:
         return f"refused: {inert(made.plan.refused, PROSE_LIMIT)}"
     grave = next((f for f in made.before.findings if f.severity == "error"), None)
-    if not made.before.engines and grave is not None:
+    if made.before.method is None and grave is not None:
         return f"no metadata is there to be fixed: {inert(grave.message, PROSE_LIMIT)}"
     sign = words.overall(made.before)
     if sign.mood == "bad" and made.repair_trunk_helps:

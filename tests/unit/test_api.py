@@ -21,7 +21,9 @@ from mtpfix.errors import (
     UnknownError,
     UsageError,
 )
+from mtpfix.model import FAILED
 from mtpfix.repair.plan import Options
+from mtpfix.report.json import view as as_json
 from tests.unit.engines.small import (
     ALL,
     DEEPSEEK,
@@ -33,11 +35,14 @@ from tests.unit.engines.small import (
     STEP,
     Config,
     at_most,
+    bf16,
+    fp8,
     tensors,
     with_list,
     write,
 )
 from tools import sample
+from tools.sample import Tensors
 
 BLOCK = r"re:^model\.layers\.2\..*"
 SAMPLE_BLOCK = r"re:^model\.layers\.43\..*"
@@ -119,20 +124,101 @@ def test_a_clean_model_passes(tmp_path: Path) -> None:
     assert {engine.outcome for engine in report.engines} == {"clean"}
 
 
-def test_a_model_without_metadata_has_nothing_to_judge(tmp_path: Path) -> None:
-    report = api.check(folder(tmp_path, GLM))
-    assert (report.exit_code, report.engines, report.findings) == (0, (), ())
+def plain(config: Config, *, mtp: bool = True) -> Tensors:
+    """All tensors of a model in BF16, those of the MTP block left out on request."""
+    names = {name.rpartition(".")[0] for name in tensors(config)}
+    kept = (n for n in names if mtp or not n.startswith("model.layers.2."))
+    return {name: tensor for n in sorted(kept) for name, tensor in bf16(n).items()}
+
+
+def test_a_model_without_metadata_is_judged(tmp_path: Path) -> None:
+    report = api.check(write(tmp_path / "model", GLM, plain(GLM)), vllm=["all"])
+    assert (report.exit_code, report.method, report.findings) == (0, None, ())
+    assert {engine.outcome for engine in report.engines} == {"clean"}
+    assert {engine.version for engine in report.engines} == set(ALL)
+    built = {m.decision.built for engine in report.engines for m in engine.modules}
+    assert built == {"unquantized"}
     assert "no quantization_config" in report.notes[0]
 
 
+def test_the_report_on_a_model_without_metadata_names_no_method(tmp_path: Path) -> None:
+    report = api.check(write(tmp_path / "model", GLM, plain(GLM)))
+    assert as_json(report)["quantization"] == {"method": None, "files": []}
+    assert as_json(report)["engines"][0]["modules"]
+
+
+def test_an_mtp_block_that_is_not_there_is_missed_without_metadata(tmp_path: Path) -> None:
+    report = api.check(write(tmp_path / "model", GLM, plain(GLM, mtp=False)))
+    assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP001"])
+    (engine,) = report.engines
+    assert engine.outcome == "load_error"
+    assert "Following weights were not initialized" in (engine.error or "")
+
+
+def test_a_class_that_keeps_no_account_of_its_weights_stays_uninitialised(tmp_path: Path) -> None:
+    config = {**GLM, "architectures": ["HYV3ForCausalLM"], "model_type": "hy_v3", "num_experts": 2}
+    report = api.check(write(tmp_path / "model", config, plain(config, mtp=False)))
+    assert (report.engines[0].outcome, report.engines[0].error) == ("silent_garbage", None)
+
+
+def test_a_layer_less_than_declared_is_missed_without_metadata(tmp_path: Path) -> None:
+    two = {**GLM, "num_nextn_predict_layers": 2}
+    report = api.check(write(tmp_path / "model", two, plain(GLM)))
+    assert "MTP003" in [f.code for f in report.findings]
+    assert report.engines[0].outcome == "load_error"
+
+
+def test_mtp_tensors_that_nothing_declares_are_told_without_metadata(tmp_path: Path) -> None:
+    none = {**GLM, "num_nextn_predict_layers": 0}
+    report = api.check(write(tmp_path / "model", none, plain(GLM)))
+    assert (report.exit_code, [f.code for f in report.findings]) == (0, ["MTP002"])
+    assert report.engines[0].outcome == "no_mtp"
+
+
 def test_quantized_weights_without_metadata_are_not_passed_over(tmp_path: Path) -> None:
-    made = write(tmp_path / "model", GLM, tensors(with_list(GLM), quantized=["o_proj"]))
-    report = api.check(made)
+    stored = {**plain(GLM), **fp8("model.layers.2.self_attn.o_proj")}
+    report = api.check(write(tmp_path / "model", GLM, stored))
     (finding,) = report.findings
     assert (report.exit_code, finding.code) == (1, "MTP202")
     assert "1 MTP module is quantized on disk, but config.json has no quantization_config" in (
         finding.message
     )
+    assert report.engines[0].outcome in FAILED
+
+
+def test_a_quantized_trunk_without_metadata_is_not_passed_over(tmp_path: Path) -> None:
+    report = api.check(folder(tmp_path, GLM))
+    (finding,) = report.findings
+    assert (report.exit_code, finding.code) == (1, "MTP206")
+    assert finding.fix is None
+    made = api.plan(tmp_path / "model")
+    assert (made.files, made.plan.added) == ({}, ())
+
+
+def test_an_unknown_model_without_metadata_is_judged_by_what_it_declares(tmp_path: Path) -> None:
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    made = write(tmp_path / "none", config, plain(GLM))
+    report = api.check(made)
+    assert (report.exit_code, report.findings) == (0, ())
+    assert "nothing to judge" in report.notes[-1]
+    made = write(tmp_path / "some", {**config, "num_nextn_predict_layers": 1}, plain(GLM))
+    report = api.check(made)
+    assert (report.exit_code, [f.code for f in report.findings]) == (3, ["MTP901"])
+
+
+@pytest.mark.parametrize("method", ["someones_own", "gguf"])
+def test_an_unknown_method_hides_no_absence(method: str, tmp_path: Path) -> None:
+    config = {**GLM, "quantization_config": {"quant_method": method}}
+    report = api.check(write(tmp_path / "whole", config, plain(GLM)))
+    assert (report.exit_code, [f.code for f in report.findings]) == (3, ["MTP902"])
+    report = api.check(write(tmp_path / "cut", config, plain(GLM, mtp=False)))
+    assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP902", "MTP001"])
+    two = {**config, "num_nextn_predict_layers": 2}
+    report = api.check(write(tmp_path / "two", two, plain(GLM)))
+    assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP902", "MTP003"])
+    none = {**config, "num_nextn_predict_layers": 0}
+    report = api.check(write(tmp_path / "no", none, plain(GLM)))
+    assert (report.exit_code, [f.code for f in report.findings]) == (3, ["MTP902", "MTP002"])
 
 
 def test_metadata_of_another_engine_is_could_not_judge(tmp_path: Path) -> None:

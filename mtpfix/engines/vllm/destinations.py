@@ -270,7 +270,7 @@ def place(
                     found.setdefault(goes.module.param, {}).setdefault(first, goes.part)
                 elif goes.plain is not None:
                     filled.add(goes.plain.param)
-                elif goes.module is None and not name.endswith(".bias"):
+                elif goes.module is None and (goes.raises or not name.endswith(".bias")):
                     strays.append(Stray(name, goes.raises, goes.error))
     outside = named.keys() & inventory.names
     filled.update(named[name] for name in outside if not dropped(name, loader))

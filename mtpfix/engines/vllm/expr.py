@@ -51,10 +51,16 @@ def _at(values: Value, index: Value, default: Value = None) -> Value:
     return values[index] if 0 <= index < len(values) else default
 
 
+def _short(values: Value, count: int) -> bool:
+    """Return whether a list with one value a layer ends before all `count` layers have one."""
+    return isinstance(values, list) and 0 < len(values) < count
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "at": _at,
     "ints": _ints_of,
     "len": len,
+    "short": _short,
     "max": max,
     "min": min,
     "default": lambda value, fallback: fallback if value is None else value,

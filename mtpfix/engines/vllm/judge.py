@@ -13,7 +13,7 @@ from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
 from mtpfix.model import (
@@ -29,6 +29,8 @@ from mtpfix.model import (
 )
 
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
+BARE = "Linear"
+"""The class of layers that have no quantization method at all."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,12 @@ class Case:
         lost = self.placed(module.part).passed_over.issuperset(report.members)
         if row is None or "reason" not in row or module.optional or not report.members or not lost:
             return report
-        return replace(report, agrees=False, consequence=row["outcome"], limit=_limit(row))
+        limit = _limit(row)
+        if absence_error(self) is not None:
+            limit = replace(limit, outcome="load_error", error=absence_error(self))
+        return replace(
+            report, agrees=False, consequence=limit.outcome, detail=limit.error, limit=limit
+        )
 
     def placed(self, part: Part) -> Placement:
         """Where tensors go; those of the target's own layers are not followed."""
@@ -302,7 +309,7 @@ def _verdict(
     failed = tuple(_failures(case, (*trunk, *draft)))
     if failed:
         return "load_error", min(failed, key=lambda each: each[0])[1]
-    return _unfilled(case, (*trunk, *draft))
+    return _unfilled(case, draft, trunk)
 
 
 _Failure = tuple[tuple[object, ...], "str | None"]
@@ -319,17 +326,52 @@ def _failures(case: Case, reports: Iterable[ModuleReport]) -> Iterator[_Failure]
             yield (3, *case.disk("draft").load_order(stray.name)), stray.error
 
 
-def _unfilled(case: Case, reports: Sequence[ModuleReport]) -> tuple[Outcome, str | None]:
+def _unfilled(
+    case: Case, draft: Sequence[ModuleReport], trunk: Sequence[ModuleReport]
+) -> tuple[Outcome, str | None]:
     """The outcome of a load that meets no tensor it cannot take: is everything filled?"""
-    absent = absent_layers(r for r in reports if r.decision.module.part == "draft")
-    if absent:
-        missing: Consequence = "load_error" if case.loader.missing_layer else "silent_garbage"
-        return missing, (case.loader.missing_layer or "").format(layer=absent[0]) or None
-    unfilled = bool(case.placement.unfilled)
-    if unfilled and case.loader.strict:
-        return "load_error", case.loader.unfilled
-    garbage = unfilled or any(r.consequence == "silent_garbage" for r in reports)
+    absent = absent_layers(draft)
+    if absent or block_absent(draft):
+        error = absence_error(case)
+        missing: Consequence = "silent_garbage" if error is None else "load_error"
+        return missing, error and error.replace("{layer}", str(next(iter(absent), "")))
+    bare = [r for r in draft if r.decision.module.cls == BARE and r.consequence is not None]
+    if case.placement.unfilled or bare:
+        error = case.loader.unfilled if case.loader.strict else _untouched(case)
+        return ("silent_garbage" if error is None else "load_error"), error
+    garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
     return ("silent_garbage" if garbage else "clean"), None
+
+
+def block_absent(draft: Iterable[ModuleReport]) -> bool:
+    """Return whether nothing is on disk of all that a draft needs of its own."""
+    needed = [r for r in draft if not r.decision.module.optional]
+    return bool(needed) and all(r.disk.state is State.MISSING for r in needed)
+
+
+def absence_error(case: Case) -> str | None:
+    """Return what vLLM raises for a draft layer of which no tensor is on disk; None: nothing.
+
+    Draft classes look for that themselves, or for every parameter; without quantization the
+    engine compares what was loaded with the norms and the bare parameters of the draft.
+    """
+    loader = case.loader
+    if loader.missing_layer is not None:
+        return loader.missing_layer
+    if loader.strict:
+        return loader.unfilled
+    return _untouched(case)
+
+
+def _untouched(case: Case) -> str | None:
+    """Return what vLLM raises, without quantization, where a tensor of the draft is missing.
+
+    Layers that have a quantization method of their own, even the unquantized one, are not missed.
+    """
+    if case.context.method or case.policy.pick("untracked", case.context) is not None:
+        return None
+    error: str = rules("untouched", case.context.release)
+    return error
 
 
 def absent_layers(draft: Iterable[ModuleReport]) -> tuple[int, ...]:
@@ -337,7 +379,7 @@ def absent_layers(draft: Iterable[ModuleReport]) -> tuple[int, ...]:
     layers: dict[int, bool] = {}
     for r in draft:
         layer = r.decision.module.layer
-        if layer is not None:
+        if layer is not None and not r.decision.module.optional:
             layers[layer] = layers.get(layer, False) or r.disk.state is not State.MISSING
     return tuple(sorted(layer for layer, present in layers.items() if not present))
 

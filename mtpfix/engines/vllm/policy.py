@@ -130,6 +130,31 @@ def recognise(config: Mapping[str, Value]) -> str | None:
     return next((f for f, head in _index().items() if model_type in head["model_types"]), None)
 
 
+def declares_mtp(config: Mapping[str, Value]) -> bool:
+    """Return whether a `config.json`, of whatever family, says that the model has MTP layers."""
+    nested = (config.get(key) for key in ("text_config", "mtp_config"))
+    places = [config, *(value for value in nested if isinstance(value, Mapping))]
+    keys: list[str] = _data("families.json")["mtp_keys"]
+    return any(place.get(key) for place in places for key in keys)
+
+
+@lru_cache(maxsize=1)
+def undrafted() -> tuple[Row, ...]:
+    """Return why there is no policy for architectures and model types that vLLM knows."""
+    return tuple(_data("undrafted.json")["rows"])
+
+
+def reason(config: Mapping[str, Value]) -> str | None:
+    """Return why no policy knows the model of a `config.json`; None where that is not stated."""
+    named = config.get("architectures")
+    names = [*(named if isinstance(named, list) else ()), config.get("model_type")]
+    for row in undrafted():
+        if any(name in row["names"] for name in names) or set(row.get("keys", ())) & set(config):
+            text: str = row["reason"]
+            return text
+    return None
+
+
 @lru_cache(maxsize=1)
 def drafts() -> tuple[Row, ...]:
     """Drafts that are not MTP."""
@@ -143,9 +168,13 @@ def evidence() -> Row:
     return data
 
 
+_UNQUANTIZED: Row = {"parameters": {}}
+"""What is known of a checkpoint without metadata: nothing is quantized."""
+
+
 @cache
 def method(name: str) -> Row:
-    """What is known about a quantization method.
+    """What is known about a quantization method; the empty name stands for no metadata.
 
     - `like`: another method, whose fields hold where this one has none of its own.
     - `reads`, `repair`: what is done with its metadata, in words; `unproved`: why no repair is
@@ -171,6 +200,8 @@ def method(name: str) -> Row:
       engine quantizes itself, and `nameless` for those that it asks about by an empty name, whose
       first good release is found; `but`: families that are free of it.
     """
+    if not name:
+        return _UNQUANTIZED
     row: Row = _data(f"methods/{name}.json")
     return {**method(row["like"]), **row} if "like" in row else row
 

@@ -122,7 +122,9 @@ def test_a_specifier_with_a_blank_is_one_in_the_environment_too(
 def test_a_release_that_is_none_is_refused_where_nothing_is_judged(
     run: Run, folder: Folder
 ) -> None:
-    folder.save(quantization_config=None)
+    folder.save(
+        quantization_config=None, architectures=["LlamaForCausalLM"], num_nextn_predict_layers=0
+    )
     assert run("check", folder).code == 0
     assert run("check", folder, "--vllm", "garbage").code == 2
 
@@ -169,12 +171,18 @@ def said(ran: Ran) -> str:
     return " ".join((ran.out + ran.err).split())
 
 
-def test_no_quantization_config_is_nothing_to_judge(run: Run, folder: Folder) -> None:
+def test_without_quantization_config_everything_is_unquantized(run: Run, folder: Folder) -> None:
+    plain = {k: ("BF16", shape) for k, (_, shape) in header().items() if k.endswith(".weight")}
+    folder.tensors(plain)
     folder.save(quantization_config=None)
     for command in ("inspect", "check", "rewrite"):
         ran = run(command, folder)
         assert ran.code == 0
-        assert "nothing to judge" in said(ran)
+        assert "vLLM builds everything unquantized" in said(ran)
+    folder.tensors({k: v for k, v in plain.items() if "mtp" not in k})
+    ran = run("check", folder)
+    assert ran.code == 1
+    assert "MTP001" in ran.out
 
 
 def test_no_mtp_layers_is_nothing_to_judge(run: Run, folder: Folder) -> None:

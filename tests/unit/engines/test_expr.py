@@ -208,3 +208,10 @@ def _error(source: str) -> str:
     except ExprError as error:
         return str(error)
     return ""
+
+
+@pytest.mark.parametrize(
+    ("values", "told"), [([1, 2], True), ([1, 2, 3], False), ([], False), (None, False), (2, False)]
+)
+def test_short_tells_a_list_that_ends_too_early(values: object, told: bool) -> None:
+    assert evaluate("short(values, 3)", {"values": values}) is told

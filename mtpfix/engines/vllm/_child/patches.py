@@ -458,6 +458,34 @@ def mobius_config() -> None:
     holder.cached_tokenizer_from_config = always(None)
 
 
+@patch(since=(0, 22), only=("intern_s2_preview",))
+def interns2_preview_config() -> None:
+    """Intern-S2-Preview gets a configuration class: its own is remote code."""
+    from transformers import AutoConfig
+    from transformers.models.qwen3_5_moe import configuration_qwen3_5_moe as base
+
+    parts = {"vision_config": base.Qwen3_5MoeVisionConfig, "text_config": base.Qwen3_5MoeTextConfig}
+    members = {"model_type": "intern_s2_preview", "sub_configs": parts}
+    cls = type("InternS2Preview", (base.Qwen3_5MoeConfig,), members)
+    AutoConfig.register("intern_s2_preview", cls, exist_ok=True)
+
+
+@patch(since=(0, 23), only=("step3p7",))
+def step3p7_config() -> None:
+    """Step-3.7 gets a generic configuration class: its own is remote code, and keeps all lists."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    def init(self: Any, text_config: Any = None, vision_config: Any = None, **options: Any) -> None:
+        PretrainedConfig.__init__(self, **options)
+        self.text_config = text(**(text_config or {}))
+        self.vision_config = PretrainedConfig(**(vision_config or {}))
+
+    text = type("Step3p7Text", (PretrainedConfig,), {"model_type": "step3p5"})
+    members = {"model_type": "step3p7", "__init__": init, "sub_configs": {"text_config": text}}
+    cls = type("Step3p7Generic", (PretrainedConfig,), members)
+    AutoConfig.register("step3p7", cls, exist_ok=True)
+
+
 @patch()
 def step_layer_types() -> None:
     """Step-3.5 keeps the layer types of its draft layers: cut off, the draft raises IndexError."""

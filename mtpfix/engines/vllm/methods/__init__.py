@@ -19,6 +19,7 @@ from mtpfix.engines.vllm.methods import (
     never,
     quark,
     torchao,
+    unquantized,
 )
 from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
 from mtpfix.model import Entry
@@ -48,6 +49,8 @@ _METHODS: Mapping[str, Method] = {
     "torchao": torchao,
 }
 
+_UNQUANTIZED: Method = unquantized
+
 
 def names() -> tuple[str, ...]:
     """The methods that are judged, sorted."""
@@ -55,8 +58,8 @@ def names() -> tuple[str, ...]:
 
 
 def of(method: str) -> Method:
-    """The rules of one method, by the name that the metadata has for it."""
-    return _METHODS[method]
+    """The rules of one method, by the name that the metadata has for it; empty: no metadata."""
+    return _METHODS[method] if method else _UNQUANTIZED
 
 
 def valid(method: str, entries: Iterable[Entry], release: str) -> Listed:
