@@ -97,7 +97,8 @@ class Budget:
     """The accounts of all patterns that are judged together."""
 
     def __init__(self) -> None:
-        self._accounts: dict[tuple[str, bool], Account] = {}
+        self._accounts: dict[str, Account] = {}
+        self._anywhere: dict[str, Account] = {}
 
     def account(self, text: str, *, anywhere: bool = False) -> Account:
         """Return the account of a pattern, which is opened where there is none.
@@ -105,10 +106,11 @@ class Budget:
         Raises:
             regex.error, OverflowError, RecursionError, ValueError: it is no valid pattern.
         """
-        key = text, anywhere
-        if key not in self._accounts:
-            self._accounts[key] = Account(text, anywhere=anywhere)
-        return self._accounts[key]
+        accounts = self._anywhere if anywhere else self._accounts
+        found = accounts.get(text)
+        if found is None:
+            found = accounts[text] = Account(text, anywhere=anywhere)
+        return found
 
 
 _shared: ContextVar[Budget | None] = ContextVar("mtpfix_budget", default=None)
