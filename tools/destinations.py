@@ -5,7 +5,7 @@
 
 The names are those that the family has on disk, vLLM's own names of its parameters, the parts
 of fused layers, the names that other families have, and some that no family has. The answers
-of all releases stand in one file a family below `tests/conformance/destinations/`: `parameters`
+of all releases stand in one file a family below `tests/destinations/recorded/`: `parameters`
 lists those of the draft, `names` what came of a tensor. Equal answers of releases that follow
 each other are written once, under the first and the last of them.
 """
@@ -30,7 +30,7 @@ from tools.disk import Tensors
 from tools.record import OUT, ask
 from tools.recording import with_quantization
 
-FOLDER = OUT / "destinations"
+FOLDER = OUT.parent / "destinations" / "recorded"
 STRANGE = (
     "rot.weight",
     "hc_attn_base",
@@ -247,7 +247,7 @@ _TOP = """# What the draft's loader does with names
 Every release's loader was asked about each name that a family has, about vLLM's own names, and
 about names that nothing should take (`python -m tools.destinations`). A tensor is taken by a
 parameter, dropped, or ends the load with an exception. The last column lists the names that a
-loader takes beside the ones that checkpoints of the family are known to have; `tests/conformance`
+loader takes beside the ones that checkpoints of the family are known to have; `tests/destinations`
 holds the policies to every row.
 
 | family | releases asked | names | taken | dropped | raising | other names that are taken |
