@@ -23,6 +23,7 @@ def _many(hub: Hub, repo: Repo) -> list[str]:
     broken.commit(files | {"config.json": sparse(b"{")})
     config = json.loads(files["config.json"].head)
     del config["quantization_config"]
+    config["num_nextn_predict_layers"] = 0
     plain.commit(files | {"config.json": sparse(json.dumps(config).encode())})
     return ["org/broken", NAME, "org/plain", "org/none"]
 

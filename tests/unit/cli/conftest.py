@@ -44,6 +44,9 @@ _LINEAR = (
 )
 
 
+_NORMS = ("token", "hidden", "input", "post_attention", "final")
+
+
 def header() -> Header:
     """Two quantized layers, and an MTP layer in BF16."""
     plain = ("model.embed_tokens", "lm_head", "model.norm")
@@ -54,6 +57,8 @@ def header() -> Header:
             tensors[f"model.layers.{layer}.{name}.weight_scale"] = ("BF16", (4, 1))
     for name in ("input_proj", *_LINEAR):
         tensors[f"model.mtp_layers.0.{name}.weight"] = ("BF16", (4, 4))
+    for name in _NORMS:
+        tensors[f"model.mtp_layers.0.{name}_layernorm.weight"] = ("BF16", (4,))
     return tensors
 
 
