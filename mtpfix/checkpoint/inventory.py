@@ -35,6 +35,8 @@ class Stored:
     """One precision for all of them."""
     suffixes: frozenset[str]
     """Suffixes of all their tensors."""
+    common: frozenset[str] = frozenset()
+    """Suffixes that each of them has; what is but a bias does not count."""
 
 
 _FLOATS = frozenset({"BF16", "F16", "F32"})
@@ -139,10 +141,10 @@ class Inventory:
     def _described(self, members: tuple[str, ...]) -> Stored:
         """The tensors of some modules on disk as one."""
         if members not in self._known:
-            suffixes = {self._suffixes[name] for name in members}
-            self._known[members] = Stored(
-                members, combine(self._ways(members)), frozenset().union(*suffixes)
-            )
+            suffixes = {frozenset(self._suffixes[name]) for name in members}
+            every = frozenset().union(*suffixes)
+            common = every.intersection(*(found for found in suffixes if found - {"bias"}))
+            self._known[members] = Stored(members, combine(self._ways(members)), every, common)
         return self._known[members]
 
     def below(self, roots: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

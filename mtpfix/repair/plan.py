@@ -417,7 +417,7 @@ class _Planner:
             if moved := self.moved(trial):
                 mended = self.wrong(change) - self.wrong(trial)
                 self._shared.update(dict.fromkeys(mended, moved[0]))
-            else:
+            elif self._allowed(entries):
                 change = trial
         return change
 
@@ -427,7 +427,8 @@ class _Planner:
         if by_disk:
             offers.append(self._candidates.disk_blocks())
         offers.append(self._candidates.modules(by_disk=by_disk))
-        yield from (entries for found in offers for entries in found if self._allowed(entries))
+        # Entries that are too wide are tried too: what they hit says why nothing else is left.
+        yield from (entries for found in offers for entries in found if all(entries))
 
     def _allowed(self, entries: Iterable[str]) -> bool:
         """Whether all of them name the MTP block and nothing wider."""

@@ -204,6 +204,8 @@ def _put_others(page: Page, outcome: Outcome) -> None:
     if sign.mood == "bad":
         sign = words.SEVERITIES["warning"]
         said += f". These do not decide; {_wider(outcome, others)} shows why."
+        for remedy in dict.fromkeys(stays.remedy for stays in outcome.plan.unresolved):
+            said += f" To change it: {remedy}." if remedy else ""
     head = Text.assemble(("others  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
     page.item(head, Text(said))
 

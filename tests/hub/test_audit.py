@@ -22,7 +22,6 @@ def _many(hub: Hub, repo: Repo) -> list[str]:
     broken, plain = hub.repos["org/broken"], hub.repos["org/plain"] = Repo(), Repo()
     broken.commit(files | {"config.json": sparse(b"{")})
     config = json.loads(files["config.json"].head)
-    del config["quantization_config"]
     config["num_nextn_predict_layers"] = 0
     plain.commit(files | {"config.json": sparse(json.dumps(config).encode())})
     return ["org/broken", NAME, "org/plain", "org/none"]

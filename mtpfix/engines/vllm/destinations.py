@@ -249,40 +249,43 @@ def place(
     """
     tree = Tree.of(modules, plain)
     claimed = {name for module in modules for name in written_out(module)}
-    named = {each.name: each.param for each in plain}
-    filled: set[str] = set()
+    named = {each.name: Destination(plain=each) for each in plain}
+    filled = {named[name].plain for name in named.keys() & inventory.names}
     over: set[str] = set()
     strays: list[Stray] = []
     found: dict[str, dict[str, str]] = {}
     for group in inventory.below(roots):
         first = next((name for name in group if name not in claimed), group[0])
         for _, name in inventory.tensor_names(first):
-            fails = failure(name, loader)
-            if fails is not None:
-                strays.append(Stray(name, fails.raises, fails.error))
-            elif dropped(name, loader):
+            if dropped(name, loader) and failure(name, loader) is None:
                 over.update(group)
-            elif name in named:
-                filled.add(named[name])
-            elif first not in claimed:
-                goes = destination(name, tree, loader)
-                if goes.module is not None and split_name(name)[1]:
-                    found.setdefault(goes.module.param, {}).setdefault(first, goes.part)
-                elif goes.plain is not None:
-                    filled.add(goes.plain.param)
-                elif goes.module is None and (goes.raises or not name.endswith(".bias")):
-                    strays.append(Stray(name, goes.raises, goes.error))
-    outside = named.keys() & inventory.names
-    filled.update(named[name] for name in outside if not dropped(name, loader))
-    unfilled = tuple(e for e in plain if e.param not in filled and not e.optional)
-    respelled = {param: _respelled(param, parts, tree, loader) for param, parts in found.items()}
+                filled.discard(named.get(name, DROPPED).plain)
+                continue
+            fails = failure(name, loader)
+            goes = fails or named.get(name) or destination(name, tree, loader)
+            filled.add(goes.plain)
+            if first in claimed and fails is None:
+                continue  # the rows of the policy say what becomes of it
+            if goes.module is not None and split_name(name)[1]:
+                found.setdefault(goes.module.param, {}).setdefault(first, goes.part)
+            elif goes.raises or (goes == DROPPED and not name.endswith(".bias")):
+                strays.append(Stray(name, goes.raises, goes.error))
+    respelled = {
+        param: _respelled(tree.modules[param], parts, inventory, loader)
+        for param, parts in found.items()
+    }
+    unfilled = tuple(each for each in plain if each not in filled and not each.optional)
     return Placement(respelled, tuple(strays), frozenset(over), unfilled)
 
 
-def _respelled(param: str, parts: Mapping[str, str], tree: Tree, loader: Loader) -> Respelled:
+def _respelled(
+    module: Module, parts: Mapping[str, str], inventory: Inventory, loader: Loader
+) -> Respelled:
     """What fills a module by other names than the policy's."""
-    last = param.rpartition(".")[2]
-    needed = {part for part, whole in loader.stacked if whole.removeprefix(".") == last}
-    present = set(parts.values())
-    whole = "" in present or needed <= present or len(tree.modules[param].members) == len(present)
-    return Respelled(tuple(parts), whole)
+    last = module.param.rpartition(".")[2]
+    needed = {
+        part.removeprefix(".") for part, whole in loader.stacked if whole.removeprefix(".") == last
+    }
+    present = {part.removeprefix(".") for part in parts.values()}
+    present |= {name.rpartition(".")[2] for name in module.members if name in inventory}
+    return Respelled(tuple(parts), "" in present or needed <= present)

@@ -115,7 +115,7 @@ def _misfit(
     strange = _strange(decision.module, known, disk, suffixes=suffixes, found=found, loader=loader)
     if strange is not None:
         return strange
-    missing = known.needed - suffixes
+    missing = known.needed - {loader.suffix(suffix, kind) for suffix in stored.common}
     if same and whole and not missing and disk.state is not State.MIXED:
         if _formats_agree(decision, known, loader.formats(disk)):
             return None

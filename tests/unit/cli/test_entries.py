@@ -81,7 +81,7 @@ def test_a_new_list_names_the_output_head_too(run: Run, listless: Path) -> None:
     assert "transformers leaves the output head unquantized by itself only without a list" in said
     assert run("rewrite", listless, "--write").code == 0
     assert run("check", listless, "--vllm", "all").code == 0
-    assert "nothing to change" in run("rewrite", listless).err
+    assert "already right" in run("rewrite", listless).err
 
 
 def test_names_for_a_recipe_are_those_of_the_block_alone(run: Run, listless: Path) -> None:
