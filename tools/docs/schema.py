@@ -56,6 +56,8 @@ def _value(schema: Schema) -> str:
     if "enum" in schema:
         return ", ".join(f"`{json.dumps(word)}`" for word in schema["enum"])
     if "$ref" in schema:
+        if schema["$ref"].startswith("urn:"):  # another document, with a schema of its own
+            return f"`{schema['$ref']}`"
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     for key in ("anyOf", "oneOf"):
