@@ -33,10 +33,8 @@ class Stored:
     """The modules on disk that are loaded into it, expert numbers written out."""
     precision: Precision
     """One precision for all of them."""
-    suffixes: frozenset[str]
-    """Suffixes of all their tensors."""
-    common: frozenset[str] = frozenset()
-    """Suffixes that each of them has; what is but a bias does not count."""
+    suffixes: frozenset[frozenset[str]]
+    """Suffixes of the tensors of each member; of many members that are alike, once."""
 
 
 _FLOATS = frozenset({"BF16", "F16", "F32"})
@@ -141,10 +139,8 @@ class Inventory:
     def _described(self, members: tuple[str, ...]) -> Stored:
         """The tensors of some modules on disk as one."""
         if members not in self._known:
-            suffixes = {frozenset(self._suffixes[name]) for name in members}
-            every = frozenset().union(*suffixes)
-            common = every.intersection(*(found for found in suffixes if found - {"bias"}))
-            self._known[members] = Stored(members, combine(self._ways(members)), every, common)
+            suffixes = frozenset(frozenset(self._suffixes[name]) for name in members)
+            self._known[members] = Stored(members, combine(self._ways(members)), suffixes)
         return self._known[members]
 
     def below(self, roots: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:

@@ -110,12 +110,14 @@ def _misfit(
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
     kind = decision.module.kind
-    suffixes = {loader.suffix(suffix, kind) for suffix in stored.suffixes}
+    each = [{loader.suffix(suffix, kind) for suffix in own} for own in stored.suffixes]
+    suffixes = set().union(*each)
     found = _tensors(inventory, stored.members, kind, loader)
     strange = _strange(decision.module, known, disk, suffixes=suffixes, found=found, loader=loader)
     if strange is not None:
         return strange
-    missing = known.needed - {loader.suffix(suffix, kind) for suffix in stored.common}
+    # A bias may have a module on disk to itself; of all others each needs every parameter.
+    missing = known.needed - suffixes.intersection(*(own for own in each if own - {"bias"}))
     if same and whole and not missing and disk.state is not State.MIXED:
         if _formats_agree(decision, known, loader.formats(disk)):
             return None

@@ -22,7 +22,7 @@ from tools.forge import forge
 DRAFT = "model.layers.2"
 EXPERTS = f"{DRAFT}.mlp.experts"
 QKV = f"{DRAFT}.self_attn.qkv_proj"
-PLAIN: Tensors = {n: ("BF16", (8, 8)) for n in tensors(GLM) if n.endswith(".weight")}
+PLAIN: Tensors = {n: ("BF16", (8, 8)) for n in tensors(GLM) if not n.endswith("_scale")}
 INT8 = {"default": {"_type": "Int8WeightOnlyConfig", "_version": 2, "_data": {}}}
 
 
