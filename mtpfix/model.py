@@ -313,9 +313,12 @@ class ModuleReport:
     agrees: bool | None
     consequence: Consequence | None = None
     detail: str | None = None
-    """For a load error, `Type: message` as the engine words it."""
+    """For a load error, `Type: message` as the engine words it; what is done to a module that
+    is `replaced`."""
     tensor: str | None = None
     """The first tensor on disk, in load order, that the built module cannot take."""
+    replaced: bool = False
+    """Whether it does not fit, and the target model's own takes its place before that matters."""
     limit: Limit | None = None
     """Why no metadata can help here, where that is so."""
 

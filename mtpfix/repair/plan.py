@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from mtpfix import quant
@@ -226,8 +227,27 @@ class _Planner:
         return self._judged[change]
 
     def wrong(self, change: Change) -> set[_Key]:
-        """What a list could mend in the draft and `change` leaves wrong."""
-        return {key for key, report in self._amiss(change) if _mendable(report)}
+        """What a list could mend in the draft and `change` leaves wrong.
+
+        A head that is built wrong and then replaced is no fault; where the block needs an entry
+        anyway, it gets its own.
+        """
+        found = {key for key, report in self._amiss(change) if _mendable(report)}
+        return found | self._replaced(change) if self._faulty else found
+
+    @cached_property
+    def _faulty(self) -> bool:
+        """Whether the metadata as they are leave anything in the draft wrong."""
+        return any(_mendable(report) for _, report in self._amiss(Change()))
+
+    def _replaced(self, change: Change) -> set[_Key]:
+        """What `change` leaves to be replaced by the target model's own."""
+        return {
+            _key(case, report)
+            for case, reports in zip(self._cases, self._draft(change), strict=True)
+            for report in reports
+            if report.replaced
+        }
 
     def broken(self, change: Change) -> set[_Key]:
         """Everything in the draft that `change` leaves wrong."""

@@ -78,6 +78,8 @@ _ENGINES = {"vllm": "vLLM"}
 
 def verdict(report: ModuleReport) -> Sign:
     """Whether what is built takes what is stored."""
+    if report.replaced:
+        return Sign("✓", "replaced", "quiet")
     if report.agrees is True:
         return Sign("✓", "agrees", "good")
     if report.agrees is False:

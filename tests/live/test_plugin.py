@@ -83,6 +83,6 @@ def test_an_engine_says_it_in_one_line_and_accepts_its_drafts(python: str, tmp_p
     lines = [line for line in (ran.stdout + ran.stderr).splitlines() if "mtpfix: " in line]
     assert len(lines) == 1
     assert " INFO " in lines[0]
-    assert "repaired in memory: 4 modules mended" in lines[0]
+    assert "repaired in memory: 4 modules fixed" in lines[0]
     answer = plugged.answered(ran.stdout)
     assert answer["accepted"] == answer["drafted"] > 0

@@ -24,7 +24,7 @@ def test_what_becomes_of_it_is_foreseen(
     release = server.about["vllm"].split("+")[0]
     if not drafted(family, release):
         pytest.skip("vLLM has no draft for it")
-    made = forge(family, tmp_path, NONE)
+    made = forge(family, tmp_path, NONE, variant=tiny.variant(family, NONE))
     file = tmp_path / "model.safetensors"
     if cut:
         left = {name: t for name, t in load_file(file).items() if name not in set(made.mtp)}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.checkpoint.precision import split_name
-from mtpfix.engines.vllm.loader import Loader
+from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
 from mtpfix.model import Module, Plain
 
 APART = frozenset({"e_score_correction_bias", "expert_bias"})
@@ -126,6 +126,8 @@ def _no_such(path: str, loader: Loader) -> str:
 
 def failure(name: str, loader: Loader) -> Destination | None:
     """What the loader raises at a tensor because of its name alone, if it does."""
+    if loader.cache_scales not in ("taken", "named") and _of_cache(name):
+        return Destination(raises=True, error=loader.cache_scales)
     for pattern, error in loader.raises:
         if _compiled(pattern).search(name):
             return Destination(raises=True, error=error)
@@ -135,6 +137,11 @@ def failure(name: str, loader: Loader) -> Destination | None:
 def dropped(name: str, loader: Loader) -> bool:
     """Whether the loader passes over a tensor because of its name alone."""
     return any(_compiled(pattern).search(name) for pattern in loader.passed_over)
+
+
+def _of_cache(name: str) -> bool:
+    """Whether a tensor is a scale of the KV cache."""
+    return name.rpartition(".")[2] in CACHE_SCALES
 
 
 def moved(name: str, loader: Loader) -> str:
@@ -257,6 +264,8 @@ def place(
     for group in inventory.below(roots):
         first = next((name for name in group if name not in claimed), group[0])
         for _, name in inventory.tensor_names(first):
+            if loader.cache_scales == "taken" and _of_cache(name):
+                continue  # the attention takes it, or nothing does and nobody minds
             if dropped(name, loader) and failure(name, loader) is None:
                 over.update(group)
                 filled.discard(named.get(name, DROPPED).plain)

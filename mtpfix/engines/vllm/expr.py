@@ -56,11 +56,17 @@ def _short(values: Value, count: int) -> bool:
     return isinstance(values, list) and 0 < len(values) < count
 
 
+def _tail(values: Value, start: int) -> list[Value]:
+    """What a list has from `start` on; nothing where there is no list."""
+    return values[start:] if isinstance(values, list) and start >= 0 else []
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "at": _at,
     "ints": _ints_of,
     "len": len,
     "short": _short,
+    "tail": _tail,
     "max": max,
     "min": min,
     "default": lambda value, fallback: fallback if value is None else value,

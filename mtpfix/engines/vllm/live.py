@@ -250,6 +250,7 @@ class Server:
         overrides: Mapping[str, Any] | None = None,
         draft: Path | None = None,
         names: Mapping[str, Any] | None = None,
+        beyond: bool = False,
     ) -> Answer:
         """Asks about one folder; see `ask`.
 
@@ -260,6 +261,8 @@ class Server:
             overrides: what vLLM is given as `--hf-overrides`.
             draft: as for `ask`.
             names: tensors whose place in the draft is asked for: shape and dtype by name.
+            beyond: go past exceptions that are known of a model type, as recordings of what
+                would be decided after them do; never for a verdict.
         """
         check(folder)
         process, scratch = self._running()
@@ -273,6 +276,7 @@ class Server:
             "overrides": dict(overrides or {}),
             "draft": None if draft is None else str(draft.resolve()),
             "names": names,
+            "beyond": beyond,
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }

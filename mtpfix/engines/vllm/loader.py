@@ -18,6 +18,11 @@ _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight
 """How stacked experts name what other modules call `weight`, `weight_scale`."""
 
 
+CACHE_SCALES = frozenset(
+    f"{part}_{kind}" for part in ("k", "v", "q", "output") for kind in ("scale", "zero_point")
+)
+"""Ends of names of the scales of a quantized KV cache."""
+
 _Pairs = tuple[tuple[str, str], ...]
 
 
@@ -81,6 +86,9 @@ class Loader:
     """Whether names below routed experts that are none of theirs are dropped."""
     bare: tuple[str, ...] = ()
     """Ends of names that are dropped where the draft has no such parameter."""
+    cache_scales: str = "taken"
+    """What it does with scales of the KV cache: `taken` (or dropped, never an exception),
+    `named` (as with any name), or what it raises at each."""
 
     def suffix(self, stored: str, kind: Kind) -> str:
         """The end of a parameter's name, for a suffix on disk of a module of some kind."""
@@ -126,7 +134,16 @@ def loader(policy: Policy, context: Context) -> Loader:
         inner=tuple((old, new) for old, new in names.get("inner", ())),
         raises=tuple((old, new) for old, new in names.get("raises", ())),
         strange_experts=names.get("strange_experts", row["style"] == "auto"),
+        cache_scales=_cache_scales(policy, context),
     )
+
+
+def _cache_scales(policy: Policy, context: Context) -> str:
+    """What becomes of the scales of the KV cache; of a family that was never asked, nothing."""
+    found = str(policy.pick("cache_scales", context) or "taken")
+    if found == "quantized":  # then the attention has parameters for them
+        return "taken" if context.method else "named"
+    return found
 
 
 def _common(key: str, names: Row, context: Context) -> Sequence[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.vllm.destinations import NOTHING, Placement
-from mtpfix.engines.vllm.loader import Loader
+from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
 from mtpfix.engines.vllm.methods.parameters import Params, params
 from mtpfix.model import Consequence, Decision, Kind, Module, ModuleReport, Precision, State
 
@@ -26,15 +26,11 @@ class _Misfit(NamedTuple):
     """The first tensor, by name, that does not fit."""
 
 
-_IGNORED = frozenset(
-    {
-        "bias",
-        "e_score_correction_bias",
-        *("k_scale", "v_scale", "q_scale", "output_scale"),
-        *("k_zero_point", "v_zero_point", "q_zero_point", "output_zero_point"),
-    }
-)
-"""Suffixes that go elsewhere whatever the scheme: to the router, or to the KV cache."""
+_ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
+"""Suffixes that go elsewhere whatever the scheme, such as to the router."""
+
+_REPLACED = "cast without its scales, then replaced by the target model's own"
+"""What becomes of a head of its own that is built in another way than it is stored."""
 
 _SHAPE = (
     "RuntimeError: The size of tensor a (…) must match the size of tensor b (…) "
@@ -71,10 +67,9 @@ def judge(
         return ModuleReport(decision, disk, members, None, _absent(module))
     whole = respelled.whole if respelled else not _incomplete(module, stored)
     wrong = _misfit(decision, stored, inventory, loader, whole=whole)
-    # What becomes garbage silently is harmless where the trunk's own takes its place.
-    if wrong is None or (module.optional and wrong.consequence == "silent_garbage"):
-        return ModuleReport(decision, disk, members, True)
-    return ModuleReport(decision, disk, members, False, *wrong)
+    if wrong is not None and module.optional and wrong.consequence == "silent_garbage":
+        return ModuleReport(decision, disk, members, True, detail=_REPLACED, replaced=True)
+    return ModuleReport(decision, disk, members, wrong is None, *(wrong or ()))
 
 
 def _absent(module: Module) -> Consequence | None:
@@ -137,9 +132,10 @@ def _strange(
     loader: Loader,
 ) -> _Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
-    unknown = suffixes - known.needed - (known.more - loader.gone) - _IGNORED
+    elsewhere = _ELSEWHERE | (CACHE_SCALES if loader.cache_scales != "named" else frozenset())
+    unknown = suffixes - known.needed - (known.more - loader.gone) - elsewhere
     unknown -= _dropped(module, unknown, loader)
-    lost = suffixes - set(loader.takes) - _IGNORED if loader.takes else set()
+    lost = suffixes - set(loader.takes) - elsewhere if loader.takes else set()
     if unknown | lost:
         first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
         error = _lost(module, first) if first.suffix in lost else None

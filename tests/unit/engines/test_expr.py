@@ -215,3 +215,9 @@ def _error(source: str) -> str:
 )
 def test_short_tells_a_list_that_ends_too_early(values: object, told: bool) -> None:
     assert evaluate("short(values, 3)", {"values": values}) is told
+
+
+def test_tail_is_what_a_list_has_from_a_place_on() -> None:
+    assert evaluate("tail(values, 2)", {"values": ["a", "b", "c"]}) == ["c"]
+    assert evaluate("tail(values, 2)", {"values": None}) == []
+    assert evaluate("tail(values, 9)", {"values": ["a"]}) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -366,3 +367,18 @@ def test_the_loader_of_qwen_prints_paths_without_model() -> None:
 @pytest.mark.parametrize(("release", "where"), [("0.23.0", ""), ("0.24.0", ".routed_experts")])
 def test_the_weights_of_experts_moved_in_0_24(release: str, where: str) -> None:
     assert loader(known(GLM), context(GLM, release)).experts == where
+
+
+def test_a_head_that_is_replaced_is_told_as_it_is() -> None:
+    report = judged(HEAD, "quantized", bf16("a.head"))
+    assert (report.agrees, report.consequence, report.replaced) == (True, None, True)
+    assert "replaced by the target model's own" in (report.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("how", "error"), [("taken", None), ("named", "KeyError: 'model.qkv.k_scale'")]
+)
+def test_a_scale_of_the_cache_is_taken_or_a_name_like_others(how: str, error: str | None) -> None:
+    stored: Tensors = {**bf16("a.q"), **bf16("a.k"), **bf16("a.v"), "a.k.k_scale": ("F32", ())}
+    report = judged(QKV, "unquantized", stored, replace(DICT, cache_scales=how))
+    assert report.detail == error

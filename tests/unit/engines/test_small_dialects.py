@@ -17,6 +17,7 @@ from mtpfix.model import Decision, EngineReport, Entry, QuantView
 from mtpfix.quant.online import METHODS as ONLINE
 from mtpfix.repair.plan import plan
 from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, known, tensors, view_of
+from tools import tiny
 from tools.forge import forge
 
 DRAFT = "model.layers.2"
@@ -258,7 +259,7 @@ def test_the_name_that_vllm_gives_gpt_oss_is_read_like_mxfp4() -> None:
 
 
 def forged(family: str, scheme: str, folder: Path) -> Path:
-    forge(family, folder, scheme)
+    forge(family, folder, scheme, variant=tiny.variant(family, "none"))
     return folder
 
 

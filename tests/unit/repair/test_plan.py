@@ -22,6 +22,7 @@ from tests.unit.engines.small import (
     QWEN_NEXT,
     STEP5,
     Config,
+    Tensors,
     cases,
     tensors,
     view_of,
@@ -466,3 +467,21 @@ def test_a_module_that_is_a_block_of_its_own_on_disk_is_exempt_by_its_name() -> 
     )
     made = plan(cases(config, tensors(config)), view_of(config))
     assert "model.mtp_linear_proj.0" in made.added
+
+
+def test_a_head_that_is_replaced_is_no_fault() -> None:
+    """vLLM builds it quantized, and puts the target's own in its place."""
+    stored = tensors(DEEPSEEK, ("_proj", "kv_a_proj_with_mqa"))
+    heads = {"g": {"targets": ["ParallelLMHead"], **FP8}}
+    assert plan_of(with_list(DEEPSEEK, (), config_groups=heads), stored).added == ()
+
+
+def test_a_head_that_is_replaced_gets_its_entry_with_the_others() -> None:
+    both = {"g": {"targets": ["Linear", "ParallelLMHead"], **FP8}}
+    assert plan_of(with_list(DEEPSEEK, (), config_groups=both), tensors(DEEPSEEK)).added == (
+        GLM_BLOCK,
+    )
+
+
+def plan_of(config: Config, stored: Tensors) -> Plan:
+    return plan(cases(config, stored), view_of(config), Options())

@@ -92,6 +92,7 @@ def answer(
     overrides: dict[str, Any],
     draft: str | None,
     names: dict[str, Any] | None,
+    beyond: bool,
 ) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
@@ -102,8 +103,12 @@ def answer(
         overrides: what `--hf-overrides` is given.
         draft: the folder that the draft is loaded from; None: the same.
         names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
+        beyond: go past exceptions that models of a type are known to raise.
     """
-    build = Build(folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft)
+    applied = _applied + patches.apply(release(), model_type(folder), beyond=beyond)
+    build = Build(
+        folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft, applied=applied
+    )
     build.run()
     if names is not None and build.model is not None:
         from .destinations import ask
@@ -111,6 +116,12 @@ def answer(
         config = build.draft_config
         build.answer["names"] = ask(build.model, build.draft, config, names)
     return build.answer
+
+
+def model_type(folder: str) -> str:
+    """The `model_type` of a checkpoint; empty where it has none."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    return config.get("model_type") or ""
 
 
 class Build:
@@ -128,6 +139,7 @@ class Build:
         tolerant: bool,
         overrides: dict[str, Any],
         draft: str | None,
+        applied: list[str],
     ) -> None:
         self.folder = folder
         self.beside = draft or folder
@@ -135,9 +147,7 @@ class Build:
         self.load = load
         self.witness = Witness(tolerant=tolerant)
         self.model: Any = None
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        self.alone = config.get("model_type") in ASSISTANTS
-        applied = _applied + patches.apply(release(), config.get("model_type") or "")
+        self.alone = model_type(folder) in ASSISTANTS
         self.answer: dict[str, Any] = {
             "vllm": vllm_version(),
             "platform": patches.platform().__name__,

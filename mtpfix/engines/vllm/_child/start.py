@@ -1,9 +1,9 @@
 """Imports vLLM once, then answers each request in a forked process of its own.
 
 A request is one line of JSON on standard input: `id`, `folder`, `load`, `tolerant`,
-`overrides`, `draft` (a folder, or null), `names` (see `destinations`, or null), `answer` (the
-file to write the answer to) and `timeout` in seconds. One line of JSON on standard output says
-that the program is ready, and one that a request is done.
+`overrides`, `draft` (a folder, or null), `names` (see `destinations`, or null), `beyond`,
+`answer` (the file to write the answer to) and `timeout` in seconds. One line of JSON on standard
+output says that the program is ready, and one that a request is done.
 Forking keeps whatever one build changes in vLLM out of the next.
 """
 
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import ModuleType
 
+OURS = frozenset({"id", "folder", "answer", "timeout"})
+"""Keys of a request that are no option of the build."""
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HF_DATASETS_OFFLINE": "1",
@@ -73,7 +75,7 @@ def answer(build: ModuleType, request: dict[str, Any]) -> None:
     """Runs one build and writes what came of it, whole or not at all."""
     signal.alarm(int(request["timeout"]))
     try:
-        wanted = {key: request[key] for key in ("load", "tolerant", "overrides", "draft", "names")}
+        wanted = {key: value for key, value in request.items() if key not in OURS}
         result = build.answer(request["folder"], **wanted)
     except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
         result = {"broken": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
