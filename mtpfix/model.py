@@ -256,6 +256,8 @@ class Module:
     """Index of the draft layer or of the trunk layer; None for modules outside layers."""
     optional: bool = False
     """Absent from many checkpoints on purpose (shared with the trunk at run time)."""
+    tied: bool = False
+    """It takes the weight of its member, an embedding: quantized, it has no scales."""
     if_quantized: tuple[str, ...] = ()
     """Names of modules before it; it is built only where one of them came out quantized."""
     unless_quantized: tuple[str, ...] = ()

@@ -121,7 +121,8 @@ def change(
     if drawn.change == "extra":
         name = chance.choice(prefixes or [""]) + chance.choice(destinations.STRANGE)
         if name not in tensors:
-            tensors[name] = next(iter(tensors.values())).new_zeros((4, 4))
+            size = () if name.endswith("_scale") else (4, 4)
+            tensors[name] = next(iter(tensors.values())).new_zeros(size)
     elif drawn.change == "lost":
         name = chance.choice([n for n in block if n in tensors])
         del tensors[name]

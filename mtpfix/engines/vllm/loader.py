@@ -19,7 +19,8 @@ _SUFFIX_ALIASES = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight
 
 
 CACHE_SCALES = frozenset(
-    f"{part}_{kind}" for part in ("k", "v", "q", "output") for kind in ("scale", "zero_point")
+    {f"{part}_{kind}" for part in ("k", "v", "q", "output") for kind in ("scale", "zero_point")}
+    | {"kv_scale"}
 )
 """Ends of names of the scales of a quantized KV cache."""
 

@@ -237,6 +237,7 @@ def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
         experts=_experts(row, context),
         layer=place.layer,
         optional=row.get("optional", False),
+        tied=row.get("tied", False),
         if_quantized=tuple(place.prefix + other for other in row.get("if_quantized", ())),
         unless_quantized=tuple(place.prefix + other for other in row.get("unless_quantized", ())),
         refuses=row["refuses"].replace("{name}", asked) if "refuses" in row else None,

@@ -61,10 +61,8 @@ def judge(
         return ModuleReport(decision, disk, members, False, "load_error", decision.error)
     if decision.built == "unknown":
         return ModuleReport(decision, disk, members, None)
-    if module.lenient:
-        return ModuleReport(decision, disk, members, True)
     if disk.state is State.MISSING:
-        return ModuleReport(decision, disk, members, None, _absent(module))
+        return ModuleReport(decision, disk, members, None, *_absent(module, loader))
     whole = respelled.whole if respelled else not _incomplete(module, stored)
     wrong = _misfit(decision, stored, inventory, loader, whole=whole)
     if wrong is not None and module.optional and wrong.consequence == "silent_garbage":
@@ -72,9 +70,11 @@ def judge(
     return ModuleReport(decision, disk, members, wrong is None, *(wrong or ()))
 
 
-def _absent(module: Module) -> Consequence | None:
+def _absent(module: Module, loader: Loader) -> tuple[Consequence | None, str | None]:
     """An absent module stays uninitialised, unless the trunk's own takes its place."""
-    return None if module.optional or module.part == "trunk" else "silent_garbage"
+    if module.optional or module.part == "trunk":
+        return None, None
+    return ("load_error", loader.unfilled) if loader.strict else ("silent_garbage", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +99,21 @@ def _misfit(
     decision: Decision, stored: Stored, inventory: Inventory, loader: Loader, *, whole: bool
 ) -> _Misfit | None:
     """What goes wrong when the tensors are loaded into the built module; None if nothing does."""
+    module = decision.module
+    if module.lenient and (whole or module.part == "trunk"):
+        return None
+    if module.tied:
+        return None if loads_plain(decision) else _Misfit("silent_garbage", None, None)
     known, disk = params(loader.method, decision.expects), stored.precision
     same = (disk.state is State.UNQUANTIZED) == loads_plain(decision)
     if known is None:
         fits = same and disk.state is not State.MIXED
         return None if fits else _Misfit("load_error", None, None)
-    kind = decision.module.kind
+    kind = module.kind
     each = [{loader.suffix(suffix, kind) for suffix in own} for own in stored.suffixes]
     suffixes = set().union(*each)
     found = _tensors(inventory, stored.members, kind, loader)
-    strange = _strange(decision.module, known, disk, suffixes=suffixes, found=found, loader=loader)
+    strange = _strange(module, known, disk, suffixes=suffixes, found=found, loader=loader)
     if strange is not None:
         return strange
     # A bias may have a module on disk to itself; of all others each needs every parameter.

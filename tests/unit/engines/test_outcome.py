@@ -382,3 +382,23 @@ def test_a_scale_of_the_cache_is_taken_or_a_name_like_others(how: str, error: st
     stored: Tensors = {**bf16("a.q"), **bf16("a.k"), **bf16("a.v"), "a.k.k_scale": ("F32", ())}
     report = judged(QKV, "unquantized", stored, replace(DICT, cache_scales=how))
     assert report.detail == error
+
+
+def test_a_lenient_layer_takes_what_is_quantized_but_not_what_is_not_there() -> None:
+    fused = replace(QKV, lenient=True)
+    stored = {**bf16("a.q"), **fp8("a.k"), **bf16("a.v")}
+    assert judged(fused, "unquantized", stored).agrees
+    del stored["a.v.weight"]
+    assert judged(fused, "unquantized", stored).consequence == "silent_garbage"
+
+
+def test_a_head_that_is_tied_has_no_scales() -> None:
+    tied = replace(HEAD, members=("embed_tokens",), optional=False, tied=True)
+    assert judged(tied, "unquantized", bf16("embed_tokens")).agrees
+    assert judged(tied, "quantized", bf16("embed_tokens")).consequence == "silent_garbage"
+
+
+def test_what_is_absent_ends_the_load_where_the_loader_keeps_account() -> None:
+    strict = replace(DICT, strict=True, unfilled="ValueError: some are missing")
+    report = judged(O_PROJ, "unquantized", {}, strict)
+    assert (report.consequence, report.detail) == ("load_error", "ValueError: some are missing")
