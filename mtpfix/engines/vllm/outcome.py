@@ -100,10 +100,9 @@ def _misfit(
 ) -> _Misfit | None:
     """What goes wrong when the tensors are loaded into the built module; None if nothing does."""
     module = decision.module
-    if module.lenient and (whole or module.part == "trunk"):
-        return None
-    if module.tied:
-        return None if loads_plain(decision) else _Misfit("silent_garbage", None, None)
+    if module.lenient or module.tied:
+        fits = loads_plain(decision) if module.tied else whole or module.part == "trunk"
+        return None if fits else _Misfit("silent_garbage", None, None)
     known, disk = params(loader.method, decision.expects), stored.precision
     same = (disk.state is State.UNQUANTIZED) == loads_plain(decision)
     if known is None:
@@ -122,9 +121,10 @@ def _misfit(
         if _formats_agree(decision, known, loader.formats(disk)):
             return None
         return _Misfit("load_error", None, next(found).name)
-    if loader.strict and missing:
-        return _Misfit("load_error", loader.unfilled, None)
-    return _Misfit("silent_garbage", None, None)
+    told = loader.strict and missing
+    return _Misfit(
+        "load_error" if told else "silent_garbage", loader.unfilled if told else None, None
+    )
 
 
 def _strange(
