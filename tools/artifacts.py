@@ -3,7 +3,7 @@
     python -m tools.artifacts [--home DIR]
 
 Each is made from the tiny checkpoint of its family, as the published one is odd. The releases are
-those that tell something. Prints a Markdown table, and exits 1 where vLLM does what was not said.
+those that tell something. Prints docs/artifacts.md, and exits 1 where vLLM does what was not said.
 """
 
 from __future__ import annotations
@@ -180,6 +180,16 @@ def row(artifact: Artifact, release: str, server: Server, folder: Path) -> Row:
     return Row(artifact.title, release, said, outcome(server.ask(folder, load=True)))
 
 
+_TOP = """# Real artifacts, made small
+
+Each row is a published checkpoint or a reported case that mtpfix once judged wrongly, made from
+the tiny checkpoint of its family; a real vLLM loads it, and mtpfix judges the same folder
+(`python -m tools.artifacts`).
+
+| artifact | vLLM | mtpfix says | vLLM does |
+|---|---|---|---|"""
+
+
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -193,7 +203,7 @@ def main() -> int:
             for each in asked:
                 with tempfile.TemporaryDirectory() as scratch:
                     rows.append(row(each, release, server, Path(scratch)))
-    print("| artifact | vLLM | mtpfix says | vLLM does |\n|---|---|---|---|")
+    print(_TOP)
     for made in rows:
         mark = "" if made.right else " (WRONG)"
         print(f"| {made.title} | {made.release} | {made.said}{mark} | {made.did} |")
