@@ -120,7 +120,7 @@ def change(
     prefixes = destinations.layer_prefixes(drawn.family, variant)
     if drawn.change == "extra":
         name = chance.choice(prefixes or [""]) + chance.choice(destinations.STRANGE)
-        if name not in tensors:
+        if name not in tensors and name not in taken(drawn.family, variant, release):
             size = () if name.endswith("_scale") else (4, 4)
             tensors[name] = next(iter(tensors.values())).new_zeros(size)
     elif drawn.change == "lost":
@@ -136,22 +136,26 @@ def change(
     return name
 
 
+def taken(family: str, variant: str, release: str) -> dict[str, str]:
+    """Names that the loader was seen to take, and the parameter that each is loaded into."""
+    path = destinations.FOLDER / f"{family}.json"
+    rows = json.loads(path.read_text(encoding="utf-8")).get(variant) if path.exists() else None
+    order = list(reversed(environments.releases()))
+    names = (rows or {"names": {}})["names"].items()
+    answers = {name: destinations.spread(found, order).get(release, "") for name, found in names}
+    return {name: into for name, into in answers.items() if into and not into.startswith("!")}
+
+
 def respellings(family: str, variant: str, release: str, held: set[str]) -> dict[str, str]:
     """Tensors of the block, and another name for each by which the loader takes it alone."""
-    path = destinations.FOLDER / f"{family}.json"
-    if not path.exists():
-        return {}
-    rows = json.loads(path.read_text(encoding="utf-8")).get(variant)
-    order = list(reversed(environments.releases()))
     into: dict[str, list[str]] = {}
-    for name, ranges in (rows or {"names": {}})["names"].items():
-        answer = destinations.spread(ranges, order).get(release, "")
-        if answer and not answer.startswith("!") and "experts" not in answer:
-            into.setdefault(answer, []).append(name)
+    for name, parameter in taken(family, variant, release).items():
+        if "experts" not in parameter:
+            into.setdefault(parameter, []).append(name)
     found = {}
-    for taken in into.values():
-        ours = [name for name in taken if name in held]
-        theirs = [name for name in taken if name not in held]
+    for spellings in into.values():
+        ours = [name for name in spellings if name in held]
+        theirs = [name for name in spellings if name not in held]
         if len(ours) == 1 and theirs:
             found[ours[0]] = theirs[0]
     return found
