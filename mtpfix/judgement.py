@@ -15,6 +15,7 @@ from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
+from mtpfix.findings import is_unjudged
 from mtpfix.model import (
     FAILED,
     EngineReport,
@@ -400,7 +401,6 @@ def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> i
     """
     if rules.worst(findings) == "error" or any(engine.outcome in FAILED for engine in engines):
         return 1
-    unjudged = any(finding.code.startswith("MTP9") for finding in findings)
-    if unjudged or any(engine.outcome == "unknown" for engine in engines):
+    if any(map(is_unjudged, findings)) or any(engine.outcome == "unknown" for engine in engines):
         return UnknownError.exit_code
     return 0

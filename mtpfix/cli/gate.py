@@ -19,8 +19,6 @@ _FAILING: dict[str, tuple[Severity, ...]] = {
     "warning": ("error", "warning"),
     "never": (),
 }
-UNJUDGED = "MTP9"
-"""Prefix of the codes that say that something could not be judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +39,11 @@ class Wish:
 
         What could not be judged passes no selection silently: it has to be ignored by name.
         """
+        from mtpfix.findings import is_unjudged
+
         if finding.code.startswith(self.ignore):
             return False
-        return not self.select or finding.code.startswith((*self.select, UNJUDGED))
+        return not self.select or finding.code.startswith(self.select) or is_unjudged(finding)
 
 
 def wish(select: Iterable[str] | None, ignore: Iterable[str] | None, fail_on: str) -> Wish:
@@ -56,11 +56,11 @@ def wish(select: Iterable[str] | None, ignore: Iterable[str] | None, fail_on: st
 
 
 def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
-    from mtpfix.cli import codes
+    from mtpfix.findings import kinds
 
     found = [p.strip().upper() for text in given or () for p in re.split(r"[,\s]+", text) if p]
     for prefix in found:
-        if not any(code.startswith(prefix) for code in codes.explained()):
+        if not any(code.startswith(prefix) for code in kinds()):
             raise UsageError(
                 f"{prefix} is neither a finding code nor the beginning of one",
                 "see `mtpfix explain` for all of them",
@@ -80,7 +80,9 @@ def gated(report: Report, wanted: Wish) -> Report:
 
 
 def _exit_code(report: Report, kept: Sequence[Finding], wanted: Wish) -> int:
-    unjudged = [f for f in kept if f.code.startswith(UNJUDGED)]
+    from mtpfix.findings import is_unjudged
+
+    unjudged = [f for f in kept if is_unjudged(f)]
     failing = _FAILING[wanted.fail_on]
     if any(f.severity in failing for f in kept if f not in unjudged):
         return 1
@@ -100,6 +102,8 @@ def _unexplained(report: Report) -> bool:
 
 def readable(report: Report) -> int:
     """The exit code of `inspect`: 0 if everything that was asked for could be judged."""
-    unjudged = any(f.code.startswith(UNJUDGED) and f.severity == "error" for f in report.findings)
+    from mtpfix.findings import is_unjudged
+
+    unjudged = any(is_unjudged(f) and f.severity == "error" for f in report.findings)
     open_engines = any(engine.outcome == "unknown" for engine in report.engines)
     return UnknownError.exit_code if unjudged or open_engines else 0

@@ -4,7 +4,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -17,9 +16,9 @@ from mtpfix.cli.options import Color, Format, TableFormat
 
 def _codes(incomplete: str) -> list[tuple[str, str]]:
     """Codes and titles for the completion of a shell."""
-    from mtpfix.cli import codes
+    from mtpfix.findings import kinds
 
-    found = codes.explained().items()
+    found = kinds().items()
     return [(code, one.title) for code, one in found if code.startswith(incomplete.upper())]
 
 
@@ -39,10 +38,11 @@ def explain(
 ) -> None:
     """Tell what a finding means and what to do about it."""
     from mtpfix.cli import codes
+    from mtpfix.findings import kinds
 
-    chosen = [codes.explanation(code)] if code else list(codes.explained().values())
+    chosen = [codes.kind(code)] if code else list(kinds().values())
     if output_format is Format.json:
-        rows = [{"schema": codes.SCHEMA, **asdict(one)} for one in chosen]
+        rows = [codes.view(one) for one in chosen]
         text = json.dumps(rows[0] if code else rows, indent=2) + "\n"
     else:
         from mtpfix.report import findings

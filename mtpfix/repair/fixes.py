@@ -6,18 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mtpfix.engines.vllm.judge import Case
+from mtpfix.findings import kind
 from mtpfix.model import Applicability, Finding, Fix, QuantView
 from mtpfix.repair.plan import Options, Plan, plan
-
-_BY_LIST = frozenset({"MTP102", "MTP201", "MTP202"})
-"""Codes of what an ignore list can mend."""
-_BY_TRUNK = frozenset({"MTP103", "MTP206"})
-"""The same, where the trunk's own modules move: only with the user's leave."""
-_BY_HAND = {
-    "MTP203": "quantize these modules anew, in the scheme that their target has",
-    "MTP204": "store all members of the module in one precision",
-    "MTP205": "correct the entry or the group that vLLM cannot use",
-}
 
 
 def with_fixes(
@@ -30,22 +21,22 @@ def with_fixes(
         cases: the releases that the edits must be right for.
         view: the metadata as it is; where there is none, no list can be edited.
     """
-    codes = {finding.code for finding in findings} if view.method else set()
+    by = {kind(finding).fixed_by for finding in findings} if view.method else set()
     # A report is on the newest release, which needs no entry for the empty name, or on chosen ones.
     chosen = Options(chosen_releases=True)
-    safe = plan(cases, view, chosen) if codes & _BY_LIST else None
-    trunk = plan(cases, view, replace(chosen, repair_trunk=True)) if codes & _BY_TRUNK else None
+    safe = plan(cases, view, chosen) if "list" in by else None
+    trunk = plan(cases, view, replace(chosen, repair_trunk=True)) if "target list" in by else None
     return tuple(_fixed(finding, safe, trunk) for finding in findings)
 
 
 def _fixed(finding: Finding, safe: Plan | None, trunk: Plan | None) -> Finding:
-    fix = finding.fix
-    if finding.code in _BY_LIST and safe is not None:
+    fix, known = finding.fix, kind(finding)
+    if known.fixed_by == "list" and safe is not None:
         fix = _fix(safe, finding.modules, "safe") or fix
-    elif finding.code in _BY_TRUNK and trunk is not None and _touches(trunk, finding):
+    elif known.fixed_by == "target list" and trunk is not None and _touches(trunk, finding):
         fix = _fix(trunk, finding.modules, "unsafe") or fix
-    elif finding.code in _BY_HAND:
-        fix = fix or Fix(_BY_HAND[finding.code], "display")
+    elif known.by_hand is not None:
+        fix = fix or Fix(known.by_hand, "display")
     return finding if fix is None else replace(finding, fix=fix)
 
 

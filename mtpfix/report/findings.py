@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from rich.text import Text
 
+from mtpfix.findings import Kind
 from mtpfix.model import Finding, Report
 from mtpfix.report import grid, rows, text, words
 from mtpfix.report.page import STYLES, Page, mooded
@@ -45,32 +45,8 @@ def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
 # --- codes -------------------------------------------------------------------
 
 
-class Explanation(Protocol):
-    """What `explained` and `listed` show of a code."""
-
-    @property
-    def code(self) -> str:
-        """Such as `MTP201`."""
-
-    @property
-    def title(self) -> str:
-        """A few words."""
-
-    @property
-    def meaning(self) -> str:
-        """What is the matter."""
-
-    @property
-    def example(self) -> str:
-        """A case of it."""
-
-    @property
-    def remedy(self) -> str:
-        """What to do."""
-
-
 def explained(
-    codes: Iterable[Explanation],
+    codes: Iterable[Kind],
     width: int,
     *,
     color: bool,
@@ -91,7 +67,7 @@ def explained(
 
 
 def listed(
-    codes: Iterable[Explanation],
+    codes: Iterable[Kind],
     width: int,
     *,
     color: bool,

@@ -7,8 +7,9 @@ toolkit escapes it.
 
 from __future__ import annotations
 
+from mtpfix.findings import kind
 from mtpfix.model import Finding, Report, Severity
-from mtpfix.report import codes, places, words
+from mtpfix.report import places, words
 from mtpfix.report.safe import PROSE_LIMIT, inert
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
@@ -31,7 +32,7 @@ def _lines(report: Report) -> list[str]:
 def _annotation(finding: Finding, report: Report) -> str:
     """A finding, at its line where the file lies in the workspace."""
     file = places.path(report.target, places.file_of(finding, report))
-    title = codes.title(finding.code)
+    title = kind(finding).title
     properties = {"title": f"{finding.code}: {title}" if title else finding.code}
     if file is not None:
         line = finding.where.line if finding.where is not None else None

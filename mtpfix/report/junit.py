@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, Report
 from mtpfix.report import ranges, rows, words
 from mtpfix.report.safe import PROSE_LIMIT, inert
@@ -44,7 +45,7 @@ def _grave(report: Report) -> list[Finding]:
     """The findings that fail a case: none if the gate lets the target pass."""
     if report.exit_code != 1:
         return []
-    judged = [finding for finding in report.findings if not finding.code.startswith("MTP9")]
+    judged = [finding for finding in report.findings if not is_unjudged(finding)]
     errors = [finding for finding in judged if finding.severity == "error"]
     return errors or [finding for finding in judged if finding.severity == "warning"]
 
@@ -53,7 +54,7 @@ def _whole(report: Report, suite: str, grave: list[Finding]) -> ET.Element:
     """The case of what depends on no release, and of what could not be judged at all."""
     case = ET.Element("testcase", classname=suite, name="metadata")
     own = [finding for finding in report.findings if not finding.releases]
-    unjudged = [f for f in report.findings if f.code.startswith("MTP9")]
+    unjudged = list(filter(is_unjudged, report.findings))
     failing = [finding for finding in own if finding in grave]
     if failing:
         _put(case, "failure", failing)

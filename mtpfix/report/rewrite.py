@@ -12,6 +12,7 @@ from rich.text import Text
 from mtpfix import __version__
 from mtpfix.engines.vllm import methods
 from mtpfix.errors import RefusedError
+from mtpfix.findings import is_unjudged
 from mtpfix.model import EngineReport, Entry, Finding, ModuleReport, Report
 from mtpfix.pushing import Pushed
 from mtpfix.repair import progress
@@ -284,7 +285,7 @@ def clean_newest(report: Report) -> str | None:
     if len(releases) < 2:  # noqa: PLR2004
         return None
     newest = max(releases, key=ranges.age)
-    if any(f.code.startswith("MTP9") and _holds(f, newest) for f in report.findings):
+    if any(is_unjudged(f) and _holds(f, newest) for f in report.findings):
         return None
     here = [e for e in report.engines if e.version == newest]
     blamed = any(f.severity != "info" and _holds(f, newest) for f in report.findings)

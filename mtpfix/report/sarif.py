@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtpfix import __version__
+from mtpfix.findings import is_unjudged, kinds
 from mtpfix.model import Finding, Report, Severity
-from mtpfix.report import codes, places, words
+from mtpfix.report import places, words
 from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
 
 SCHEMA = (
@@ -57,20 +58,20 @@ def _driver(found: Sequence[str]) -> _View:
 
 
 def _rule(code: str) -> _View:
-    told = codes.explained().get(code)
-    if told is None:
+    kind = kinds().get(code)
+    if kind is None:
         return {"id": inert(code)}
     return {
         "id": code,
-        "shortDescription": {"text": told.title},
-        "fullDescription": {"text": told.meaning},
-        "help": {"text": told.remedy},
+        "shortDescription": {"text": kind.title},
+        "fullDescription": {"text": kind.meaning},
+        "help": {"text": kind.remedy},
     }
 
 
 def _invocation(report: Report) -> _View:
     """Whether the target could be judged, and on which releases."""
-    judged = not any(finding.code.startswith("MTP9") for finding in report.findings)
+    judged = not any(map(is_unjudged, report.findings))
     return {
         "executionSuccessful": judged,
         "exitCode": report.exit_code,

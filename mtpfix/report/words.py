@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mtpfix.findings import is_unjudged, kind
 from mtpfix.model import (
     FAILED,
     Decision,
@@ -156,7 +157,7 @@ def places(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str
 def severity(finding: Finding) -> Sign:
     """How grave a finding is; what could not be judged is not shown as wrong."""
     sign = SEVERITIES[finding.severity]
-    return Sign("?", sign.word, "unsure") if _is_unjudged(finding) else sign
+    return Sign("?", sign.word, "unsure") if is_unjudged(finding) else sign
 
 
 def reach(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
@@ -258,8 +259,8 @@ def _parts(engines: Sequence[EngineReport]) -> Iterator[str]:
     several = len({e.platform for e in engines}) > 1
     known = [(e.version, e.platform if several else "") for e in engines]
     name = f"{engine(engines[0].engine)} "
-    for kind, verb in _VERBS.items():
-        found = [place for place, e in zip(known, engines, strict=True) if e.outcome == kind]
+    for outcome, verb in _VERBS.items():
+        found = [place for place, e in zip(known, engines, strict=True) if e.outcome == outcome]
         if found:
             yield f"{verb} on {name}{ranges.places(found, known)}"
             name = ""
@@ -290,8 +291,7 @@ def mendable(finding: Finding) -> bool:
     """Whether `mtpfix rewrite` can do something about a finding."""
     if finding.fix is not None:
         return finding.fix.applicability != "display"
-    by_list = finding.code.startswith(("MTP1", "MTP2")) and finding.code != "MTP206"
-    return finding.severity != "info" and by_list
+    return finding.severity != "info" and kind(finding).by_rewrite
 
 
 def _needs_leave(finding: Finding) -> bool:
@@ -312,9 +312,5 @@ def _has(report: Report, severity: Severity) -> bool:
     return any(finding.severity == severity for finding in report.findings)
 
 
-def _is_unjudged(finding: Finding) -> bool:
-    return finding.code.startswith("MTP9")
-
-
 def _unjudged(report: Report) -> list[Finding]:
-    return list(filter(_is_unjudged, report.findings))
+    return list(filter(is_unjudged, report.findings))

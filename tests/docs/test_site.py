@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import mtpfix
-from mtpfix.report import codes
+from mtpfix.findings import kinds
 from tests.docs.stage import ROOT
 from tests.docs.troupe import SITE
 from tools.docs.blocks import blocks
@@ -35,7 +35,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 def test_every_finding_is_in_the_reference(site: Path) -> None:
     page = (site / "reference" / "findings.html").read_text(encoding="utf-8")
-    assert [code for code in codes.explained() if f'id="{code.lower()}"' not in page] == []
+    assert [code for code in kinds() if f'id="{code.lower()}"' not in page] == []
 
 
 def test_nothing_is_fetched_by_a_reader(site: Path) -> None:

@@ -20,6 +20,7 @@ EDGES = {"rich", "typer", "click", *HEAVY}
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.model", "mtpfix.errors"),
+    ("mtpfix.findings",),
     ("mtpfix.checkpoint", "mtpfix.quant"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),

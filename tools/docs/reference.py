@@ -11,7 +11,7 @@ import typer
 from mtpfix import errors
 from mtpfix.cli import settings
 from mtpfix.cli.app import INTERRUPTED, app
-from mtpfix.report import codes
+from mtpfix.findings import kinds
 from mtpfix.report.marked import table
 from tools.docs import schema
 
@@ -110,7 +110,7 @@ def findings() -> str:
     """Every finding: what it means, a case of it, and what to do."""
     lines: list[str] = []
     level = ""
-    for code, one in codes.explained().items():
+    for code, one in kinds().items():
         if not code.startswith(level) or not level:
             level = code[:4]
             lines += [f"## {_LEVELS[level]}", ""]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mtpfix
-from mtpfix.cli import codes
+from mtpfix.findings import kinds
 from mtpfix.model import Precision, State
 from mtpfix.verification import Verification, Verified
 
@@ -166,11 +166,11 @@ def test_every_code_is_explained_and_no_other() -> None:
         if not {"cli", "report", "data"} & set(path.relative_to(PACKAGE).parts)
     )
     used = {code for path in sources for code in re.findall(r"MTP\d{3}", path.read_text("utf-8"))}
-    assert used == set(codes.explained())
+    assert used == set(kinds())
 
 
 def test_explanations_are_whole() -> None:
-    for one in codes.explained().values():
+    for one in kinds().values():
         assert len(one.title) < 70
         assert all(text.endswith(".") for text in (one.meaning, one.example, one.remedy)), one.code
 
@@ -181,7 +181,7 @@ def test_explain_one_and_all(run: Run) -> None:
     assert "what to do" in one.out
     assert run("explain", "MTP201", "--format", "json").json["code"] == "MTP201"
     listed = run("explain")
-    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == list(codes.explained())
+    assert [line.split()[0] for line in listed.out.splitlines()[1:]] == list(kinds())
 
 
 def test_explain_an_unknown_code(run: Run) -> None:
