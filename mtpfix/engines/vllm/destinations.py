@@ -8,7 +8,7 @@ no parameter is dropped, or ends the load with an exception. Each release has ru
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -126,7 +126,7 @@ def _no_such(path: str, loader: Loader) -> str:
 
 def failure(name: str, loader: Loader) -> Destination | None:
     """What the loader raises at a tensor because of its name alone, if it does."""
-    if loader.cache_scales not in ("taken", "named") and _of_cache(name):
+    if loader.cache_scales not in ("taken", "beside", "named") and _of_cache(name):
         return Destination(raises=True, error=loader.cache_scales)
     for pattern, error in loader.raises:
         if _compiled(pattern).search(name):
@@ -142,6 +142,18 @@ def dropped(name: str, loader: Loader) -> bool:
 def _of_cache(name: str) -> bool:
     """Whether a tensor is a scale of the KV cache."""
     return name.rpartition(".")[2] in CACHE_SCALES
+
+
+def _is_taken(name: str, around: Collection[str], loader: Loader) -> bool:
+    """Whether a scale of the KV cache ends no load.
+
+    Args:
+        name: the scale.
+        around: modules on disk that the draft knows, and what they stand below.
+        loader: the rules of the release.
+    """
+    beside = loader.cache_scales == "beside" and name.rpartition(".")[0] in around
+    return loader.cache_scales == "taken" or beside
 
 
 def moved(name: str, loader: Loader) -> str:
@@ -256,6 +268,7 @@ def place(
     """
     tree = Tree.of(modules, plain)
     claimed = {name for module in modules for name in written_out(module)}
+    around = claimed | {name.rpartition(".")[0] for name in claimed}
     named = {each.name: Destination(plain=each) for each in plain}
     filled = {named[name].plain for name in named.keys() & inventory.names}
     over: set[str] = set()
@@ -264,7 +277,7 @@ def place(
     for group in inventory.below(roots):
         first = next((name for name in group if name not in claimed), group[0])
         for _, name in inventory.tensor_names(first):
-            if loader.cache_scales == "taken" and _of_cache(name):
+            if _of_cache(name) and _is_taken(name, around, loader):
                 continue  # the attention takes it, or nothing does and nobody minds
             if dropped(name, loader) and failure(name, loader) is None:
                 over.update(group)

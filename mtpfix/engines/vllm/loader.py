@@ -89,7 +89,8 @@ class Loader:
     """Ends of names that are dropped where the draft has no such parameter."""
     cache_scales: str = "taken"
     """What it does with scales of the KV cache: `taken` (or dropped, never an exception),
-    `named` (as with any name), or what it raises at each."""
+    `beside` (taken beside an attention of the draft, else as with any name), `named` (as with any
+    name), or what it raises at each."""
 
     def suffix(self, stored: str, kind: Kind) -> str:
         """The end of a parameter's name, for a suffix on disk of a module of some kind."""
@@ -144,7 +145,7 @@ def _cache_scales(policy: Policy, context: Context) -> str:
     row = policy.pick("cache_scales", context)
     found: str = "taken" if row is None else row["value"]
     if found == "quantized":  # then the attention has parameters for them
-        return "taken" if context.method else "named"
+        return "beside" if context.method else "named"
     return found
 
 
