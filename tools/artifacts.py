@@ -49,11 +49,11 @@ def exempt(family: str, scheme: str = "ct-fp8-channel") -> Callable[[Path], None
     return make
 
 
-def plain(family: str, *, block: bool = True) -> Callable[[Path], None]:
+def plain(family: str, variant: str = tiny.BASE, *, block: bool = True) -> Callable[[Path], None]:
     """A model without quantization, with its MTP block or without it."""
 
     def make(folder: Path) -> None:
-        made = forge(family, folder, NONE, variant=tiny.variant(family, NONE))
+        made = forge(family, folder, NONE, variant=variant)
         if not block:
             respelled(folder, dict.fromkeys(made.mtp))
 
@@ -150,6 +150,8 @@ ARTIFACTS = (
         "Bailing-V3, `self_attn.dense`",
         spelled("bailing_v3", attention__o_proj="self_attn.dense"),
     ),
+    Artifact("Step-3.5, which has `layer_types` (vllm 40000)", plain("step3p5")),
+    Artifact("Step-3.5 without them", plain("step3p5", "no_layer_types")),
     Artifact("Step-3.7", plain("step3p7")),
     Artifact("Intern-S2-Preview", plain("interns2_preview")),
     Artifact("GLM-OCR in BF16", plain("glm_ocr"), (DROPPING, NEWEST)),

@@ -49,9 +49,12 @@ def unfit(family: str) -> dict[str, str]:
 
 
 def variant(family: str, scheme: str) -> str:
-    """The variant of a family that a scheme is for: `schemes` names it where it is not the base."""
+    """The variant of a family that a scheme is for, where it is not the base.
+
+    `schemes` names it by scheme, or for all of them (`*`) where no release loads the base.
+    """
     found: dict[str, str] = _data()["families"][family].get("schemes", {})
-    return found.get(scheme, BASE)
+    return found.get(scheme, found.get("*", BASE))
 
 
 def config(family: str, variant: str = BASE) -> Config:
