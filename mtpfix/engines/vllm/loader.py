@@ -143,7 +143,9 @@ def loader(policy: Policy, context: Context) -> Loader:
 def _cache_scales(policy: Policy, context: Context) -> str:
     """What becomes of the scales of the KV cache; of a family that was never asked, nothing."""
     row = policy.pick("cache_scales", context)
-    found: str = "taken" if row is None else row["value"]
+    if row is None:
+        return "taken"
+    found: str = row.get("error", row["value"])
     if found == "quantized":  # then the attention has parameters for them
         return "beside" if context.method else "named"
     return found
