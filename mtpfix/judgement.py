@@ -23,6 +23,7 @@ from mtpfix.model import (
     Json,
     JsonFile,
     ModelInfo,
+    Module,
     Platform,
     Problem,
     QuantView,
@@ -46,10 +47,11 @@ def cases(
             draft from elsewhere is built otherwise than the target's would be.
     """
     found: list[Case] = []
+    alike: dict[Hashable, tuple[Module, ...]] = {}
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
         for platform in places:
-            found.append(case(opened, known, release, platform))
+            found.append(replace(case(opened, known, release, platform), alike=alike))
             names.counts(known, found[-1].context)
     refuse_pair(opened, found)
     return tuple(found)
@@ -97,7 +99,9 @@ def refuse_pair(opened: Opened, found: Sequence[Case]) -> None:
     for item in found:
         ours = item.context
         theirs = _context(opened, item.policy, draft.config, ours.release, ours.platform)
-        if _traits(item, opened.view) != _traits(replace(item, context=theirs), opened.view):
+        if _traits(item, opened.view) != _traits(
+            replace(item, context=theirs, alike={}), opened.view
+        ):
             raise UnknownError(
                 f"the config.json of {one} leads to another draft than the target's",
                 "let both say the same, above all the number of MTP layers",

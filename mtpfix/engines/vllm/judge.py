@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
@@ -11,6 +11,7 @@ from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods import budget
+from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases, rules
@@ -42,6 +43,10 @@ class Case:
     inventory: Inventory
     beside: Inventory | None = None
     """That of the checkpoint that the MTP block is loaded from, if it is another one."""
+    alike: dict[Hashable, tuple[Module, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Modules by `names.likeness`, which the cases of one configuration share."""
 
     def disk(self, part: Part) -> Inventory:
         """What is on disk for target or draft."""
@@ -50,12 +55,18 @@ class Case:
     @cached_property
     def draft(self) -> tuple[Module, ...]:
         """Modules of the draft, in construction order."""
-        return names.modules(self.policy, self.context, "draft")
+        return self._modules("draft")
 
     @cached_property
     def trunk(self) -> tuple[Module, ...]:
         """Modules of the target, in construction order."""
-        return names.modules(self.policy, self.context, "trunk")
+        return self._modules("trunk")
+
+    def _modules(self, part: Part) -> tuple[Module, ...]:
+        key = names.likeness(self.policy, self.context, part)
+        if key not in self.alike:
+            self.alike[key] = names.modules(self.policy, self.context, part)
+        return self.alike[key]
 
     @cached_property
     def loader(self) -> Loader:
@@ -115,17 +126,22 @@ class Case:
 
     def _loaded(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of a release whose loader drops the module's tensors."""
-        module = report.decision.module
-        row = self.policy.pick("destinations", self.context)
-        lost = self.placed(module.part).passed_over.issuperset(report.members)
-        if row is None or "reason" not in row or module.optional or not report.members or not lost:
+        module, limit = report.decision.module, self._drops
+        if limit is None or module.optional or not report.members:
             return report
-        limit = _limit(row)
+        if not self.placed(module.part).passed_over.issuperset(report.members):
+            return report
         if absence_error(self) is not None:
             limit = replace(limit, outcome="load_error", error=absence_error(self))
         return replace(
             report, agrees=False, consequence=limit.outcome, detail=limit.error, limit=limit
         )
+
+    @cached_property
+    def _drops(self) -> Limit | None:
+        """The fault of a release whose loader drops a whole prefix of the block."""
+        row = self.policy.pick("destinations", self.context)
+        return _limit(row) if row is not None and "reason" in row else None
 
     def placed(self, part: Part) -> Placement:
         """Where tensors go; those of the target's own layers are not followed."""
@@ -133,8 +149,12 @@ class Case:
 
     def asked(self, module: Module) -> tuple[str, ...]:
         """Every name that is compared with entries in order to decide about `module`."""
-        packed = packed_mapping(self.policy, self.context, module.part)
-        return asked_names(module, packed, self.context.method)
+        return asked_names(module, self._packed[module.part], self.context.method)
+
+    @cached_property
+    def _packed(self) -> Mapping[Part, Packed]:
+        """The packed-modules mapping in force for each part."""
+        return {part: packed_mapping(self.policy, self.context, part) for part in _PARTS}
 
     def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
         """`judged` for all modules of a part; many ask for the same view."""

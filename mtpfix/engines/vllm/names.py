@@ -7,8 +7,10 @@ that it builds unquantized without asking.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, NamedTuple
 
 from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
 from mtpfix.engines.vllm.policy import (
@@ -20,8 +22,10 @@ from mtpfix.engines.vllm.policy import (
     filled,
     fits,
     grade,
+    in_releases,
     rules,
 )
+from mtpfix.engines.vllm.policy import policy as policy_of
 from mtpfix.errors import UnknownError
 from mtpfix.model import Kind, Module, Part, Plain, Platform
 
@@ -141,6 +145,50 @@ def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
     if sum(module.experts for module in found) > MOST_EXPERTS:
         raise ExprError("more routed experts than any model has")
     return found
+
+
+def likeness(policy: Policy, context: Context, part: Part) -> Hashable:
+    """What of a release and a platform the modules of a part rest on.
+
+    Under one configuration, releases and platforms that share it build the same modules.
+    """
+    limits = _limits(policy.family, part)
+    return (
+        part,
+        tuple(in_releases(specifier, context.release) for specifier in limits.releases),
+        context.platform if limits.platforms else "",
+        context.method,
+        context.grade,
+        context.fields["mtp_layers"],
+        rules("experts_class", context.release),
+    )
+
+
+class _Limits(NamedTuple):
+    """What rows about modules are limited to: all specifiers, and whether any names platforms."""
+
+    releases: tuple[str, ...]
+    platforms: bool
+
+
+@cache
+def _limits(family: str, part: Part) -> _Limits:
+    known = policy_of(family)
+    found = tuple(_limited((known.rows(part), known.rows("per_layer"))))
+    releases = (row["releases"] for row in found if "releases" in row)
+    return _Limits(tuple(dict.fromkeys(releases)), any("platforms" in row for row in found))
+
+
+def _limited(rows: Any) -> Iterator[Row]:
+    """Every row below some rows, those of the blocks that they use included."""
+    if isinstance(rows, Mapping):
+        yield rows
+        yield from _limited(block(rows["use"]) if "use" in rows else ())
+        rows = rows.values()
+    if isinstance(rows, str):
+        return
+    for each in rows if isinstance(rows, Iterable) else ():
+        yield from _limited(each)
 
 
 def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
