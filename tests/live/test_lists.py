@@ -11,6 +11,7 @@ from mtpfix import api
 from mtpfix.engines.vllm.live import Server
 from mtpfix.verification import compared, verify
 from tools import sample, tiny
+from tools.forge import forge
 
 pytestmark = pytest.mark.live
 
@@ -68,10 +69,11 @@ def test_the_server_gives_the_answers_of_a_fresh_process(
     assert again == fresh
 
 
-def test_verify_fails_before_the_repair_and_passes_after_it(python: str, tmp_path: Path) -> None:
-    from tools.forge import forge
-
-    forge("deepseek_v4", tmp_path / "model", "ct-fp8-channel")
-    assert verify(tmp_path / "model", python=python).exit_code == 1
-    api.rewrite(tmp_path / "model", vllm=["0.32.0"], platforms=["cuda"])
-    assert verify(tmp_path / "model", python=python).exit_code == 0
+def test_verify_fails_before_the_repair_and_passes_after_it(
+    server: Server, python: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    forge("deepseek_v4", folder, "ct-fp8-channel")
+    assert compared(folder, server.ask(folder, tolerant=True)).exit_code == 1
+    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"])
+    assert verify(folder, python=python).exit_code == 0

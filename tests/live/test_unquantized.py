@@ -1,4 +1,7 @@
-"""Checkpoints without quantization, whole and without their MTP tensors, on a real vLLM."""
+"""Checkpoints without quantization, whole and without their MTP tensors, on a real vLLM.
+
+Families that are asked in brief share classes with those here.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
-@pytest.mark.parametrize("family", tiny.families())
+@pytest.mark.parametrize("family", [each for each in tiny.families() if not tiny.brief(each)])
 def test_what_becomes_of_it_is_foreseen(
     server: Server, family: str, cut: bool, tmp_path: Path
 ) -> None:
