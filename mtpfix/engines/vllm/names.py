@@ -159,7 +159,7 @@ def likeness(policy: Policy, context: Context, part: Part) -> Hashable:
         context.platform if limits.platforms else "",
         context.method,
         context.grade,
-        context.fields["mtp_layers"],
+        repr(context.fields["mtp_layers"]),  # whatever a file may hold there
         rules("experts_class", context.release),
     )
 
