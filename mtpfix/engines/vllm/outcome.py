@@ -115,8 +115,11 @@ def _misfit(
     strange = _strange(module, known, disk, suffixes=suffixes, found=found, loader=loader)
     if strange is not None:
         return strange
-    # A bias may have a module on disk to itself; of all others each needs every parameter.
-    missing = known.needed - suffixes.intersection(*(own for own in each if own - {"bias"}))
+    # A bias of experts may have a module on disk to itself; of others each needs every parameter.
+    counted = [own for own in each if kind != "experts" or own - {"bias"}]
+    missing = known.needed - suffixes.intersection(*counted)
+    if module.part == "draft" and kind == "linear":  # a fused layer has a bias as a whole
+        whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     if same and whole and not missing and disk.state is not State.MIXED:
         if _formats_agree(decision, known, loader.formats(disk)):
             return None

@@ -402,3 +402,12 @@ def test_what_is_absent_ends_the_load_where_the_loader_keeps_account() -> None:
     strict = replace(DICT, strict=True, unfilled="ValueError: some are missing")
     report = judged(O_PROJ, "unquantized", {}, strict)
     assert (report.consequence, report.detail) == ("load_error", "ValueError: some are missing")
+
+
+@pytest.mark.parametrize("lost", ["a.k.weight", "a.k.bias"])
+def test_a_fused_layer_needs_the_weight_and_the_bias_of_each_part(lost: str) -> None:
+    stored: Tensors = {**bf16("a.q"), **bf16("a.k"), **bf16("a.v")}
+    stored |= {f"{name}.bias": ("BF16", (8,)) for name in ("a.q", "a.k", "a.v")}
+    assert judged(QKV, "unquantized", stored).agrees
+    del stored[lost]
+    assert judged(QKV, "unquantized", stored).consequence == "silent_garbage"
