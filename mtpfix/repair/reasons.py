@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from mtpfix.engines.vllm import names
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.policy import later_releases
 from mtpfix.model import Module, ModuleReport, State
 
 
@@ -41,7 +37,7 @@ def nameless(case: Case, module: Module, *, servable: bool) -> tuple[str, str]:
         module: the module.
         servable: whether the method has an entry that fits the empty name and no other.
     """
-    newer = _named_from(case, module)
+    newer = case.named_from(module)
     remedies = [] if newer is None else [f"serve with vLLM {newer} or newer"]
     if servable:
         why = "an entry for the empty name is only written where its release is chosen"
@@ -50,13 +46,3 @@ def nameless(case: Case, module: Module, *, servable: bool) -> tuple[str, str]:
         why = "only an empty entry would fit, which other readers of the file take for every module"
     remedies = remedies or ["quantize the module"]
     return f"vLLM asks about it by an empty name here, and {why}", ", or ".join(remedies)
-
-
-def _named_from(case: Case, module: Module) -> str | None:
-    """The first later release that asks about a module by a name."""
-    for release in later_releases(case.context.release):
-        context = replace(case.context, release=release)
-        found = names.modules(case.policy, context, module.part)
-        if any(other.name and other.param == module.param for other in found):
-            return release
-    return None

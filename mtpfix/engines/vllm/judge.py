@@ -182,7 +182,7 @@ class Case:
             return report
         limit = _limit(row)
         if "nameless" in row:
-            limit = replace(limit, good_from=self._named_from(report.decision.module))
+            limit = replace(limit, good_from=self.named_from(report.decision.module))
         # What is built wrong fails in its own way before a limit of the load can show.
         early = limit.phase in ("config", "build")
         own = report if report.agrees is False and not early else None
@@ -194,7 +194,7 @@ class Case:
             limit=limit,
         )
 
-    def _named_from(self, module: Module) -> str | None:
+    def named_from(self, module: Module) -> str | None:
         """The first later release that asks about `module` by a name, or None."""
         for release in later_releases(self.context.release):
             context = replace(self.context, release=release)
