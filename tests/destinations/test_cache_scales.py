@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.destinations import failure
 from mtpfix.engines.vllm.loader import loader
 from tools import environments, tiny
 from tools.cache_scales import FILE
@@ -41,14 +42,16 @@ def test_scales_of_the_cache_go_where_vllm_puts_them(family: str, model: str) ->
     wrong = []
     for release, found in answers(family, model) if model in RECORDED[family] else ():
         context = names.context(known, config, release, "cuda", METHODS[model])
-        told = loader(known, context).cache_scales
+        rules = loader(known, context)
+        told = rules.cache_scales
         for name, answer in found.items():
-            if told in ("taken", "beside"):
+            fails = failure(name, rules)
+            if fails is not None:
+                fits = answer == f"!{fails.error}"
+            elif told in ("taken", "beside"):
                 fits = not answer.startswith("!")
-            elif told == "named":
-                fits = answer.startswith("!") or (family, name) in BARE
             else:
-                fits = answer == f"!{told}"
+                fits = answer.startswith("!") or (family, name) in BARE
             if not fits:
                 wrong.append(f"{release} {name}: {told!r}, vLLM {answer!r}")
     assert not wrong, "\n".join(wrong)

@@ -126,8 +126,6 @@ def _no_such(path: str, loader: Loader) -> str:
 
 def failure(name: str, loader: Loader) -> Destination | None:
     """What the loader raises at a tensor because of its name alone, if it does."""
-    if loader.cache_scales not in ("taken", "beside", "named") and _of_cache(name):
-        return Destination(raises=True, error=loader.cache_scales)
     for pattern, error in loader.raises:
         if _compiled(pattern).search(name):
             return Destination(raises=True, error=error)
@@ -139,21 +137,17 @@ def dropped(name: str, loader: Loader) -> bool:
     return any(_compiled(pattern).search(name) for pattern in loader.passed_over)
 
 
-def _of_cache(name: str) -> bool:
-    """Whether a tensor is a scale of the KV cache."""
-    return name.rpartition(".")[2] in CACHE_SCALES
-
-
-def _is_taken(name: str, around: Collection[str], loader: Loader) -> bool:
-    """Whether a scale of the KV cache ends no load.
+def _is_cache_scale(name: str, around: Collection[str], loader: Loader) -> bool:
+    """Whether a tensor is a scale of the KV cache that the loader takes, or drops as one.
 
     Args:
-        name: the scale.
+        name: the tensor.
         around: modules on disk that the draft knows, and what they stand below.
         loader: the rules of the release.
     """
-    beside = loader.cache_scales == "beside" and name.rpartition(".")[0] in around
-    return loader.cache_scales == "taken" or beside
+    place, _, last = name.rpartition(".")
+    beside = loader.cache_scales == "beside" and place in around
+    return last in CACHE_SCALES and (loader.cache_scales == "taken" or beside)
 
 
 def moved(name: str, loader: Loader) -> str:
@@ -277,13 +271,13 @@ def place(
     for group in inventory.below(roots):
         first = next((name for name in group if name not in claimed), group[0])
         for _, name in inventory.tensor_names(first):
-            if _of_cache(name) and _is_taken(name, around, loader):
+            fails = failure(name, loader)
+            if fails is None and _is_cache_scale(name, around, loader):
                 continue  # the attention takes it, or nothing does and nobody minds
-            if dropped(name, loader) and failure(name, loader) is None:
+            if fails is None and dropped(name, loader):
                 over.update(group)
                 filled.discard(named.get(name, DROPPED).plain)
                 continue
-            fails = failure(name, loader)
             goes = fails or named.get(name) or destination(name, tree, loader)
             filled.add(goes.plain)
             if first in claimed and fails is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, rules
 from mtpfix.model import Kind, Precision
@@ -24,6 +25,7 @@ CACHE_SCALES = frozenset(
 )
 """Ends of names of the scales of a quantized KV cache."""
 
+CacheScales = Literal["taken", "beside", "named"]
 _Pairs = tuple[tuple[str, str], ...]
 
 
@@ -87,10 +89,10 @@ class Loader:
     """Whether names below routed experts that are none of theirs are dropped."""
     bare: tuple[str, ...] = ()
     """Ends of names that are dropped where the draft has no such parameter."""
-    cache_scales: str = "taken"
-    """What it does with scales of the KV cache: `taken` (or dropped, never an exception),
-    `beside` (taken beside an attention of the draft, else as with any name), `named` (as with any
-    name), or what it raises at each."""
+    cache_scales: CacheScales = "taken"
+    """What it does with scales of the KV cache at which it does not raise: `taken` or dropped;
+    `beside`: taken beside an attention of the draft, else as with any name; `named`: as with any
+    name."""
 
     def suffix(self, stored: str, kind: Kind) -> str:
         """The end of a parameter's name, for a suffix on disk of a module of some kind."""
@@ -108,6 +110,7 @@ def loader(policy: Policy, context: Context) -> Loader:
     row: Row = policy.pick("loader", context) or {"style": "dict"}
     own = policy.pick("own_method", context)
     names: Row = policy.pick("destinations", context) or {}
+    cache: Row = policy.pick("cache_scales", context) or {"value": "taken"}
     return Loader(
         style=row["style"],
         root=row.get("root", ""),
@@ -134,21 +137,23 @@ def loader(policy: Policy, context: Context) -> Loader:
         passed_over=(*names.get("drops", ()), *_common("passed_over", names, context)),
         bare=(*names.get("bare", ()), *_common("bare", names, context)),
         inner=tuple((old, new) for old, new in names.get("inner", ())),
-        raises=tuple((old, new) for old, new in names.get("raises", ())),
+        raises=(*((old, new) for old, new in names.get("raises", ())), *_refused(cache)),
         strange_experts=names.get("strange_experts", row["style"] == "auto"),
-        cache_scales=_cache_scales(policy, context),
+        cache_scales=_cache_scales(cache, context),
     )
 
 
-def _cache_scales(policy: Policy, context: Context) -> str:
+def _cache_scales(row: Row, context: Context) -> CacheScales:
     """What becomes of the scales of the KV cache; of a family that was never asked, nothing."""
-    row = policy.pick("cache_scales", context)
-    if row is None:
-        return "taken"
-    found: str = row.get("error", row["value"])
-    if found == "quantized":  # then the attention has parameters for them
+    if row["value"] == "quantized":  # then the attention has parameters for them
         return "beside" if context.method else "named"
-    return found
+    return "named" if row["value"] == "named" else "taken"
+
+
+def _refused(row: Row) -> Iterator[tuple[str, str]]:
+    """The exception at every scale of the KV cache, as a pattern of names, where there is one."""
+    if row["value"] == "raises":
+        yield rf"\.({'|'.join(sorted(CACHE_SCALES))})$", row["error"]
 
 
 def _common(key: str, names: Row, context: Context) -> Sequence[str]:
