@@ -47,11 +47,11 @@ def cases(
             draft from elsewhere is built otherwise than the target's would be.
     """
     found: list[Case] = []
-    alike: dict[Hashable, tuple[Module, ...]] = {}
+    shared: dict[Hashable, tuple[Module, ...]] = {}
     places = policy.known_platforms(known, platforms)
     for release in policy.known_releases(known, vllm):
         for platform in places:
-            found.append(replace(case(opened, known, release, platform), alike=alike))
+            found.append(replace(case(opened, known, release, platform), shared_modules=shared))
             names.counts(known, found[-1].context)
     refuse_pair(opened, found)
     return tuple(found)
@@ -100,7 +100,7 @@ def refuse_pair(opened: Opened, found: Sequence[Case]) -> None:
         ours = item.context
         theirs = _context(opened, item.policy, draft.config, ours.release, ours.platform)
         if _traits(item, opened.view) != _traits(
-            replace(item, context=theirs, alike={}), opened.view
+            replace(item, context=theirs, shared_modules={}), opened.view
         ):
             raise UnknownError(
                 f"the config.json of {one} leads to another draft than the target's",

@@ -43,10 +43,10 @@ class Case:
     inventory: Inventory
     beside: Inventory | None = None
     """That of the checkpoint that the MTP block is loaded from, if it is another one."""
-    alike: dict[Hashable, tuple[Module, ...]] = field(
+    shared_modules: dict[Hashable, tuple[Module, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """Modules by `names.likeness`, which the cases of one configuration share."""
+    """Modules by `names.modules_key`, which the cases of one configuration share."""
 
     def disk(self, part: Part) -> Inventory:
         """What is on disk for target or draft."""
@@ -63,10 +63,10 @@ class Case:
         return self._modules("trunk")
 
     def _modules(self, part: Part) -> tuple[Module, ...]:
-        key = names.likeness(self.policy, self.context, part)
-        if key not in self.alike:
-            self.alike[key] = names.modules(self.policy, self.context, part)
-        return self.alike[key]
+        key = names.modules_key(self.policy, self.context, part)
+        if key not in self.shared_modules:
+            self.shared_modules[key] = names.modules(self.policy, self.context, part)
+        return self.shared_modules[key]
 
     @cached_property
     def loader(self) -> Loader:

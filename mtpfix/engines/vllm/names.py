@@ -147,16 +147,16 @@ def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
     return found
 
 
-def likeness(policy: Policy, context: Context, part: Part) -> Hashable:
+def modules_key(policy: Policy, context: Context, part: Part) -> Hashable:
     """What of a release and a platform the modules of a part rest on.
 
     Under one configuration, releases and platforms that share it build the same modules.
     """
-    limits = _limits(policy.family, part)
+    said = _conditions(policy.family, part)
     return (
         part,
-        tuple(in_releases(specifier, context.release) for specifier in limits.releases),
-        context.platform if limits.platforms else "",
+        tuple(in_releases(specifier, context.release) for specifier in said.releases),
+        context.platform if said.platforms else "",
         context.method,
         context.grade,
         repr(context.fields["mtp_layers"]),  # whatever a file may hold there
@@ -164,31 +164,31 @@ def likeness(policy: Policy, context: Context, part: Part) -> Hashable:
     )
 
 
-class _Limits(NamedTuple):
-    """What rows about modules are limited to: all specifiers, and whether any names platforms."""
+class _Conditions(NamedTuple):
+    """What rows about modules hold for: every specifier, and whether any names platforms."""
 
     releases: tuple[str, ...]
     platforms: bool
 
 
 @cache
-def _limits(family: str, part: Part) -> _Limits:
+def _conditions(family: str, part: Part) -> _Conditions:
     known = policy_of(family)
-    found = tuple(_limited((known.rows(part), known.rows("per_layer"))))
+    found = tuple(_rows_below((known.rows(part), known.rows("per_layer"))))
     releases = (row["releases"] for row in found if "releases" in row)
-    return _Limits(tuple(dict.fromkeys(releases)), any("platforms" in row for row in found))
+    return _Conditions(tuple(dict.fromkeys(releases)), any("platforms" in row for row in found))
 
 
-def _limited(rows: Any) -> Iterator[Row]:
+def _rows_below(rows: Any) -> Iterator[Row]:
     """Every row below some rows, those of the blocks that they use included."""
     if isinstance(rows, Mapping):
         yield rows
-        yield from _limited(block(rows["use"]) if "use" in rows else ())
+        yield from _rows_below(block(rows["use"]) if "use" in rows else ())
         rows = rows.values()
     if isinstance(rows, str):
         return
     for each in rows if isinstance(rows, Iterable) else ():
-        yield from _limited(each)
+        yield from _rows_below(each)
 
 
 def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:

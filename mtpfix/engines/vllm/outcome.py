@@ -64,7 +64,10 @@ def judge(
     if disk.state is State.MISSING:
         return ModuleReport(decision, disk, members, None, *_absent(module, loader))
     whole = respelled.whole if respelled else not _incomplete(module, stored)
-    wrong = _misfit(decision, stored, inventory, loader, whole=whole)
+    if module.lenient or module.tied:
+        wrong = _unscaled_misfit(decision, whole=whole)
+    else:
+        wrong = _misfit(decision, stored, inventory, loader, whole=whole)
     if wrong is not None and module.optional and wrong.consequence == "silent_garbage":
         return ModuleReport(decision, disk, members, True, detail=_REPLACED, replaced=True)
     return ModuleReport(decision, disk, members, wrong is None, *(wrong or ()))
@@ -99,11 +102,7 @@ def _misfit(
     decision: Decision, stored: Stored, inventory: Inventory, loader: Loader, *, whole: bool
 ) -> _Misfit | None:
     """What goes wrong when the tensors are loaded into the built module; None if nothing does."""
-    module = decision.module
-    if module.lenient or module.tied:
-        fits = loads_plain(decision) if module.tied else whole or module.part == "trunk"
-        return None if fits else _Misfit("silent_garbage", None, None)
-    known, disk = params(loader.method, decision.expects), stored.precision
+    known, disk, module = params(loader.method, decision.expects), stored.precision, decision.module
     same = (disk.state is State.UNQUANTIZED) == loads_plain(decision)
     if known is None:
         fits = same and disk.state is not State.MIXED
@@ -124,10 +123,16 @@ def _misfit(
         if _formats_agree(decision, known, loader.formats(disk)):
             return None
         return _Misfit("load_error", None, next(found).name)
-    told = loader.strict and missing
-    return _Misfit(
-        "load_error" if told else "silent_garbage", loader.unfilled if told else None, None
-    )
+    if loader.strict and missing:
+        return _Misfit("load_error", loader.unfilled, None)
+    return _Misfit("silent_garbage", None, None)
+
+
+def _unscaled_misfit(decision: Decision, *, whole: bool) -> _Misfit | None:
+    """The same of a module that takes no scales: one that is dequantized, or tied to another."""
+    module = decision.module
+    fits = loads_plain(decision) if module.tied else whole or module.part == "trunk"
+    return None if fits else _Misfit("silent_garbage", None, None)
 
 
 def _strange(
