@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,18 +55,17 @@ def plain(family: str, variant: str = tiny.BASE, *, block: bool = True) -> Calla
     def make(folder: Path) -> None:
         made = forge(family, folder, NONE, variant=variant)
         if not block:
-            respelled(folder, dict.fromkeys(made.mtp))
+            rename(folder, dict.fromkeys(made.mtp))
 
     return make
 
 
-def stored(family: str, scheme: str, rename: tuple[str, str] = ("", "")) -> Callable[[Path], None]:
-    """A quantized block, and what is called otherwise in it."""
+def stored(family: str, scheme: str, pieces: Mapping[str, str]) -> Callable[[Path], None]:
+    """A quantized block, with other pieces in the names of its tensors: old -> new."""
 
     def make(folder: Path) -> None:
         made = forge(family, folder, scheme, mtp="quantized")
-        old, new = rename
-        respelled(folder, {n: n.replace(old, new) for n in made.mtp if old and n.endswith(old)})
+        rename(folder, spellings(made.mtp, pieces))
 
     return make
 
@@ -82,17 +81,25 @@ def with_extra(family: str, name: str) -> Callable[[Path], None]:
     return make
 
 
-def spelled(family: str, **parts: str) -> Callable[[Path], None]:
-    """An exempt block with other names for some of its tensors: `.OLD.` becomes `.NEW.`."""
+def spelled(family: str, pieces: Mapping[str, str]) -> Callable[[Path], None]:
+    """An exempt block, with other pieces in the names of its tensors: old -> new."""
 
     def make(folder: Path) -> None:
         exempt(family)(folder)
-        for part, new in parts.items():
-            old = f".{part.replace('__', '.')}."
-            names = load_file(folder / "model.safetensors")
-            respelled(folder, {n: n.replace(old, f".{new}.") for n in names if old in n})
+        rename(folder, spellings(load_file(folder / "model.safetensors"), pieces))
 
     return make
+
+
+def spellings(names: Iterable[str], pieces: Mapping[str, str]) -> dict[str, str | None]:
+    """Names, and what they become when one piece after the other is replaced."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        new = name
+        for old, piece in pieces.items():
+            new = new.replace(old, piece)
+        found[name] = new
+    return found
 
 
 def split(folder: Path) -> None:
@@ -114,12 +121,11 @@ def quantized_head(folder: Path) -> None:
     config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     metadata = config["quantization_config"]
     metadata["config_groups"]["group_0"]["targets"].append("ParallelLMHead")
-    kept = "(?!head)"
-    metadata["ignore"] = ["lm_head", rf"re:^model\.layers\.2\.{kept}.*"]
+    metadata["ignore"] = ["lm_head", r"re:^model\.layers\.2\.(?!head).*"]
     file.write_text(json.dumps(config), encoding="utf-8")
 
 
-def respelled(folder: Path, names: dict[str, str | None]) -> None:
+def rename(folder: Path, names: Mapping[str, str | None]) -> None:
     """Gives tensors other names; None leaves one out."""
     file = folder / "model.safetensors"
     found = {names.get(name, name): tensor for name, tensor in load_file(file).items()}
@@ -130,10 +136,10 @@ def respelled(folder: Path, names: dict[str, str | None]) -> None:
 MIXED = "modelopt-mixed-fp8-block"
 ARTIFACTS = (
     Artifact("GLM-OCR, its block exempt", exempt("glm_ocr"), (DROPPING, NEWEST)),
-    Artifact("ModelOpt mixed, block-FP8 experts", stored("qwen4_exp", MIXED)),
+    Artifact("ModelOpt mixed, block-FP8 experts", stored("qwen4_exp", MIXED, {})),
     Artifact(
         "the same with `weight_scale`",
-        stored("qwen4_exp", MIXED, (".weight_scale_inv", ".weight_scale")),
+        stored("qwen4_exp", MIXED, {".weight_scale_inv": ".weight_scale"}),
     ),
     Artifact("`rot.weight` in the layer", with_extra("deepseek_v3", "model.layers.2.rot.weight")),
     Artifact(
@@ -141,14 +147,17 @@ ARTIFACTS = (
         with_extra("glm5_next", "model.language_model.layers.2.hc_attn_base"),
     ),
     Artifact("GLM-OCR, `gate_proj` and `up_proj`", split),
-    Artifact("HY-V3, `mlp.gate`", spelled("hy_v3", mlp__router__gate="mlp.gate")),
+    Artifact("HY-V3, `mlp.gate`", spelled("hy_v3", {".mlp.router.gate.": ".mlp.gate."})),
     Artifact(
         "Bailing-V2.5, `self_attn.*`",
-        spelled("bailing_v2_5", attention__dense="self_attn.o_proj", attention="self_attn"),
+        spelled(
+            "bailing_v2_5",
+            {".attention.dense.": ".self_attn.o_proj.", ".attention.": ".self_attn."},
+        ),
     ),
     Artifact(
         "Bailing-V3, `self_attn.dense`",
-        spelled("bailing_v3", attention__o_proj="self_attn.dense"),
+        spelled("bailing_v3", {".attention.o_proj.": ".self_attn.dense."}),
     ),
     Artifact("Step-3.5, which has `layer_types` (vllm 40000)", plain("step3p5")),
     Artifact("Step-3.5 without them", plain("step3p5", "no_layer_types")),
@@ -199,9 +208,8 @@ def main() -> int:
     home = environments.Home(parser.parse_args().home)
     rows: list[Row] = []
     for release in (DROPPING, NEWEST):
-        place = home.place(release)
         asked = [each for each in ARTIFACTS if release in each.releases]
-        with Server(python=place.python, pythonpath=place.pythonpath) as server:
+        with home.server(release) as server:
             for each in asked:
                 with tempfile.TemporaryDirectory() as scratch:
                     rows.append(row(each, release, server, Path(scratch)))

@@ -310,8 +310,7 @@ def main() -> None:
     if options.page:
         print(page(), end="")
         return
-    place = environments.Home(options.home).place(options.release)
-    with Server(python=place.python, pythonpath=place.pythonpath) as server:
+    with environments.Home(options.home).server(options.release) as server:
         for family in options.family or tiny.families():
             found: dict[str, tuple[list[str], Names]] = {}
             for variant in tiny.variants(family):

@@ -23,6 +23,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from mtpfix.engines.vllm.live import Server
+
 HOME = Path.home() / ".cache" / "mtpfix" / "vllm"
 """Where environments are kept unless told otherwise."""
 
@@ -77,6 +79,16 @@ class Home:
             front.append(self._wheel(release))
         python = self._python(spec["environment"])
         return Place(str(python), os.pathsep.join(map(str, front)) or None)
+
+    def server(self, release: str, *, timeout: float = 600) -> Server:
+        """A vLLM of a release, to be asked inside a `with`.
+
+        Args:
+            release: the release; its environment must have been made.
+            timeout: seconds, as for `Server`.
+        """
+        place = self.place(release)
+        return Server(python=place.python, pythonpath=place.pythonpath, timeout=timeout)
 
     def sources(self, release: str) -> Path | None:
         """The folder that holds the release's package, or None where it was not made yet."""

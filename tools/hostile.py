@@ -119,11 +119,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--home", type=Path, default=environments.HOME)
     options = parser.parse_args()
-    place = environments.Home(options.home).place(options.release)
     wrong = 0
     with (
         tempfile.TemporaryDirectory() as scratch,
-        Server(python=place.python, pythonpath=place.pythonpath) as server,
+        environments.Home(options.home).server(options.release) as server,
     ):
         folder = Path(scratch)
         recording.write_release(folder, options.release, {"patches": list(server.patches)}, {})

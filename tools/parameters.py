@@ -310,8 +310,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     release: str = options.release
-    place = environments.Home(options.home).place(release)
-    with Server(python=place.python, pythonpath=place.pythonpath, timeout=300) as server:
+    with environments.Home(options.home).server(release, timeout=300) as server:
         found = server.about["vllm"].split("+")[0]
         if found != release:
             raise SystemExit(f"asked for {release}, found {found}")

@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from safetensors import safe_open
@@ -136,6 +137,7 @@ def change(
     return name
 
 
+@cache
 def taken(family: str, variant: str, release: str) -> dict[str, str]:
     """Names that the loader was seen to take, and the parameter that each is loaded into."""
     path = destinations.FOLDER / f"{family}.json"
@@ -195,10 +197,8 @@ def main() -> int:
     release: str = options.release
     chance = random.Random(options.seed)  # noqa: S311 - to repeat a run
     families = [family for family in tiny.families() if drafted(family, release)]
-    place = environments.Home(options.home).place(release)
     counts: Counter[tuple[str, str]] = Counter()
-    running = Server(python=place.python, pythonpath=place.pythonpath)
-    with running as server:
+    with environments.Home(options.home).server(release) as server:
         for number in range(options.count):
             with tempfile.TemporaryDirectory() as scratch:
                 drawn = draw(chance, families)

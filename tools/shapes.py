@@ -87,8 +87,7 @@ def main() -> None:
     parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
     parser.add_argument("--home", type=Path, default=environments.HOME)
     options = parser.parse_args()
-    place = environments.Home(options.home).place(options.release)
-    with Server(python=place.python, pythonpath=place.pythonpath) as server:
+    with environments.Home(options.home).server(options.release) as server:
         new = record(server, options.family or tiny.families())
     old = json.loads(tiny.SHAPES.read_text(encoding="utf-8"))
     merged = {**old, **new}
