@@ -49,7 +49,7 @@ def record(server: Server, family: str) -> dict[str, dict[str, str]]:
             first = ask(server, Path(scratch), config)
             if place is None or first.failures:
                 continue
-            second = server.ask(Path(scratch), names=names, beyond=True)
+            second = server.ask(Path(scratch), names=names, past_failures=True)
             found[model] = {} if second.failures else answers(second)
     return found
 

@@ -157,7 +157,7 @@ def record(server: Server, family: str, variant: str) -> tuple[Answer, Answer]:
     with tempfile.TemporaryDirectory() as scratch:
         first = ask(server, Path(scratch), config)
         names = asked(family, variant, dict(first.parameters["draft"]))
-        return first, server.ask(Path(scratch), names=names, beyond=True)
+        return first, server.ask(Path(scratch), names=names, past_failures=True)
 
 
 # --- files ---------------------------------------------------------------------

@@ -178,7 +178,9 @@ def record(server: Server) -> tuple[list[Question], list[Row]]:
         for question in questions():
             config = json.dumps(question.config)
             (Path(scratch) / "config.json").write_text(config, encoding="utf-8")
-            made = list(rows(question.name, server.ask(Path(scratch), tolerant=True, beyond=True)))
+            made = list(
+                rows(question.name, server.ask(Path(scratch), tolerant=True, past_failures=True))
+            )
             found += made
             kept += [question] if made else []
     return kept, found

@@ -318,10 +318,10 @@ LISTS = tuple(ignores(Names((), (), {}, (), (), ("", "", ""), 1)))
 # --- asking ----------------------------------------------------------------------
 
 
-def ask(server: Server, folder: Path, config: tiny.Config, *, beyond: bool = True) -> Answer:
+def ask(server: Server, folder: Path, config: tiny.Config, *, past_failures: bool = True) -> Answer:
     """Asks about one configuration; of decisions, also those that an exception forestalls."""
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return server.ask(folder, tolerant=True, beyond=beyond)
+    return server.ask(folder, tolerant=True, past_failures=past_failures)
 
 
 def record(
@@ -367,7 +367,7 @@ def record_variant(
         stored = headers.wanted(question.ignore)
         made = None if stored is None else headers.tensors(family, variant, method, stored)
         headers.place(scratch, made)
-        answer = ask(server, scratch, changed, beyond=bool(question.scheme))
+        answer = ask(server, scratch, changed, past_failures=bool(question.scheme))
         recorder.add(variant, *question, answer)
         refused = any(failure.phase == "config" for failure in answer.failures)
         if question.scheme and refused and not question.ignore.startswith("config:"):

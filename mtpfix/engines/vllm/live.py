@@ -250,7 +250,7 @@ class Server:
         overrides: Mapping[str, Any] | None = None,
         draft: Path | None = None,
         names: Mapping[str, Any] | None = None,
-        beyond: bool = False,
+        past_failures: bool = False,
     ) -> Answer:
         """Asks about one folder; see `ask`.
 
@@ -261,7 +261,7 @@ class Server:
             overrides: what vLLM is given as `--hf-overrides`.
             draft: as for `ask`.
             names: tensors whose place in the draft is asked for: shape and dtype by name.
-            beyond: go past exceptions that are known of a model type, as recordings of what
+            past_failures: go past exceptions that are known of a model type, as recordings of what
                 would be decided after them do; never for a verdict.
         """
         check(folder)
@@ -276,7 +276,7 @@ class Server:
             "overrides": dict(overrides or {}),
             "draft": None if draft is None else str(draft.resolve()),
             "names": names,
-            "beyond": beyond,
+            "past_failures": past_failures,
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }

@@ -92,7 +92,7 @@ def answer(
     overrides: dict[str, Any],
     draft: str | None,
     names: dict[str, Any] | None,
-    beyond: bool,
+    past_failures: bool,
 ) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
@@ -103,9 +103,9 @@ def answer(
         overrides: what `--hf-overrides` is given.
         draft: the folder that the draft is loaded from; None: the same.
         names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
-        beyond: go past exceptions that models of a type are known to raise.
+        past_failures: go past exceptions that models of a type are known to raise.
     """
-    applied = _applied + patches.apply(release(), model_type(folder), beyond=beyond)
+    applied = _applied + patches.apply(release(), model_type(folder), past_failures=past_failures)
     build = Build(
         folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft, applied=applied
     )

@@ -35,13 +35,17 @@ class Patch(NamedTuple):
     since: Release
     until: Release
     only: frozenset[str]
-    beyond: bool
+    past_failures: bool
     """Whether it carries a build past an exception that the release really raises."""
 
-    def wanted(self, release: Release, model_type: str | None, *, beyond: bool) -> bool:
+    def wanted(self, release: Release, model_type: str | None, *, past_failures: bool) -> bool:
         """Whether it applies; `model_type` None selects the patches that fit all models."""
         fits = model_type in self.only if self.only else model_type is None
-        return fits and self.since <= release < self.until and (beyond or not self.beyond)
+        return (
+            fits
+            and self.since <= release < self.until
+            and (past_failures or not self.past_failures)
+        )
 
     def __str__(self) -> str:
         """Its name, and the reason for it."""
@@ -57,24 +61,26 @@ def patch(
     since: Release = (0,),
     until: Release = (sys.maxsize,),
     only: tuple[str, ...] = (),
-    beyond: bool = False,
+    past_failures: bool = False,
 ) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Registers a patch for releases from `since` up to, not with, `until`."""
 
     def register(run: Callable[[], None]) -> Callable[[], None]:
-        PATCHES.append(Patch(run, since, until, frozenset(only), beyond))
+        PATCHES.append(Patch(run, since, until, frozenset(only), past_failures))
         return run
 
     return register
 
 
-def apply(release: Release, model_type: str | None = None, *, beyond: bool = False) -> list[str]:
+def apply(
+    release: Release, model_type: str | None = None, *, past_failures: bool = False
+) -> list[str]:
     """Applies the patches of `release`: those for every model, or those for one model type.
 
     Args:
         release: of the installed vLLM.
         model_type: of the model; None: those for every model.
-        beyond: with those that go past a failure, so that decisions after it are heard.
+        past_failures: with those that go past a failure, so that decisions after it are heard.
 
     Returns:
         What was applied. A patch that finds other code than it knows is left out, and says
@@ -82,7 +88,7 @@ def apply(release: Release, model_type: str | None = None, *, beyond: bool = Fal
     """
     applied = []
     for each in PATCHES:
-        if each.wanted(release, model_type, beyond=beyond):
+        if each.wanted(release, model_type, past_failures=past_failures):
             try:
                 each.run()
             except Exception as error:  # noqa: BLE001 - a newer release may break it in any way
@@ -497,7 +503,7 @@ def step3p7_config() -> None:
     AutoConfig.register("step3p7", cls, exist_ok=True)
 
 
-@patch(only=("step3p5",), beyond=True)
+@patch(only=("step3p5",), past_failures=True)
 def step_layer_types() -> None:
     """Step-3.5 keeps the layer types of its draft layers: cut off, the draft raises IndexError."""
     holder = module("vllm.transformers_utils.configs.step3p5")
@@ -513,7 +519,7 @@ def step_layer_types() -> None:
     holder.Step3p5Config.__init__ = init
 
 
-@patch(since=(0, 33), only=("step3p5", "step3p7"), beyond=True)
+@patch(since=(0, 33), only=("step3p5", "step3p7"), past_failures=True)
 def step_heads() -> None:
     """A Step-3.5 draft layer past the per-layer list of heads gets the general number."""
     holder = module("vllm.model_executor.models.step3p5")

@@ -1,7 +1,7 @@
 """Imports vLLM once, then answers each request in a forked process of its own.
 
 A request is one line of JSON on standard input: `id`, `folder`, `load`, `tolerant`,
-`overrides`, `draft` (a folder, or null), `names` (see `destinations`, or null), `beyond`,
+`overrides`, `draft` (a folder, or null), `names` (see `destinations`, or null), `past_failures`,
 `answer` (the file to write the answer to) and `timeout` in seconds. One line of JSON on standard
 output says that the program is ready, and one that a request is done.
 Forking keeps whatever one build changes in vLLM out of the next.
