@@ -20,11 +20,11 @@ from mtpfix.api import planned
 from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.strict import loads
-from mtpfix.engines.vllm.methods.budget import BUDGET
-from mtpfix.engines.vllm.methods.match import Entries, PatternError
 from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
 from mtpfix.model import Entry, Target
 from mtpfix.opened import open_target
+from mtpfix.patterns import Entries, PatternError
+from mtpfix.patterns.budget import BUDGET
 from mtpfix.repair.plan import Options
 from mtpfix.report import github, markdown, text
 from mtpfix.selection import select

@@ -13,7 +13,6 @@ from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.vllm import methods, names, policy
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import (
@@ -26,6 +25,7 @@ from mtpfix.model import (
     Target,
     Tensor,
 )
+from mtpfix.patterns import budget
 from mtpfix.quant import Place
 from mtpfix.repair.plan import Options, Plan, plan
 from mtpfix.selection import Selection

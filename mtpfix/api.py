@@ -17,10 +17,10 @@ from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods import budget
 from mtpfix.errors import OverrideError, RefusedError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
 from mtpfix.opened import Opened, config_of, open_target, patched
+from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress, write
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options, Plan, nothing

@@ -11,7 +11,6 @@ from mtpfix.checkpoint import strict
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
@@ -30,6 +29,7 @@ from mtpfix.model import (
     Report,
 )
 from mtpfix.opened import Draft, Opened, unknown_family
+from mtpfix.patterns import budget
 from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes

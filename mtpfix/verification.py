@@ -14,13 +14,13 @@ from mtpfix.checkpoint.precision import MISSING
 from mtpfix.checkpoint.source import LocalSource
 from mtpfix.engines.vllm import live, outcome
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError
 from mtpfix.model import Built, Decision, Listing, Part, Precision, QuantView
 from mtpfix.opened import Opened, open_target
+from mtpfix.patterns import budget
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.methods.base import PatternError, ShardsDifferError
-from mtpfix.engines.vllm.methods.match import Entries, ignored, target
+from mtpfix.engines.vllm.methods.base import ShardsDifferError
+from mtpfix.engines.vllm.methods.match import ignored, target
 from mtpfix.engines.vllm.policy import Context, Policy, rules
 from mtpfix.model import Entry, QuantView
+from mtpfix.patterns import Entries, PatternError
 from tools import grammar
 from tools.differential import Generated, checksum, letter
 from tools.lifting import NO, YES

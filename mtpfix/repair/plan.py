@@ -18,10 +18,9 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.methods import budget
-from mtpfix.engines.vllm.methods.base import Listed, PatternError
 from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
+from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
 from mtpfix.repair import reasons
 from mtpfix.repair.candidates import Candidates, narrowed

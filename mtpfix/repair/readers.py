@@ -20,9 +20,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from typing import Literal, NamedTuple
 
-from mtpfix.engines.vllm.methods.base import PatternError
-from mtpfix.engines.vllm.methods.match import fits_start, found_in
 from mtpfix.model import Entry, Json
+from mtpfix.patterns import PatternError, fits_start, found_in
 
 Rule = Callable[[str], bool]
 """Whether one entry is about a name. It may raise `PatternError`: the entry takes too long."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from mtpfix.checkpoint.inventory import without_expert, written_out
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.mapper import in_force
-from mtpfix.engines.vllm.methods.base import PatternError
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping
 from mtpfix.model import Entry, Finding, ModuleReport
+from mtpfix.patterns import PatternError
 from mtpfix.rules.evidence import Evidence, Rule, exception, names, some
 
 

@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix.engines.vllm.methods.match import (
-    Entries,
-    PatternError,
-    ShardsDifferError,
-    ignored,
-    target,
-)
+from mtpfix.engines.vllm.methods.match import ShardsDifferError, ignored, target
 from mtpfix.engines.vllm.policy import covered_releases, rules
 from mtpfix.model import Entry
+from mtpfix.patterns import Entries, PatternError
 from tools.differential import (
     CASES,
     GENERATED,

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 import regex
 
-from mtpfix.engines.vllm.methods.match import Entries, PatternError
 from mtpfix.model import Entry
+from mtpfix.patterns import Entries, PatternError
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "patterns.md"
 NAME = "model.layers.2.self_attn.qkv_proj"

@@ -21,7 +21,7 @@ EDGES = {"rich", "typer", "click", *HEAVY}
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.model", "mtpfix.errors"),
     ("mtpfix.findings",),
-    ("mtpfix.checkpoint", "mtpfix.quant"),
+    ("mtpfix.checkpoint", "mtpfix.quant", "mtpfix.patterns"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
     (
@@ -45,6 +45,7 @@ CORE = (
     "mtpfix.errors",
     "mtpfix.checkpoint",
     "mtpfix.quant",
+    "mtpfix.patterns",
     "mtpfix.engines.vllm",
     "mtpfix.rules",
     "mtpfix.repair.plan",

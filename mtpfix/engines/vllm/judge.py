@@ -10,7 +10,6 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
-from mtpfix.engines.vllm.methods import budget
 from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.refused import refusal
 from mtpfix.engines.vllm.methods.scan import scanned
@@ -28,6 +27,7 @@ from mtpfix.model import (
     QuantView,
     State,
 )
+from mtpfix.patterns import budget
 
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 BARE = "Linear"

@@ -16,7 +16,6 @@ from mtpfix.engines.vllm.methods.base import (
     Decide,
     HalvedError,
     Packed,
-    PatternError,
     RaisesError,
     Setting,
     plain,
@@ -25,6 +24,7 @@ from mtpfix.engines.vllm.methods.refused import refuse
 from mtpfix.engines.vllm.policy import Context, Policy, Row
 from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView
+from mtpfix.patterns import PatternError
 
 
 class Predictor:

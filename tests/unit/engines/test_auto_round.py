@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.vllm.methods import of
-from mtpfix.engines.vllm.methods.base import PatternError, RaisesError, Setting, ShardsDifferError
+from mtpfix.engines.vllm.methods.base import RaisesError, Setting, ShardsDifferError
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Kind, Module
+from mtpfix.patterns import PatternError
 from tests.unit.quant.test_auto_round import read
 
 PACKED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}

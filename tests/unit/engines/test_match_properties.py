@@ -8,15 +8,9 @@ import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mtpfix.engines.vllm.methods.match import (
-    Entries,
-    Packed,
-    PatternError,
-    ShardsDifferError,
-    ignored,
-    target,
-)
+from mtpfix.engines.vllm.methods.match import Packed, ShardsDifferError, ignored, target
 from mtpfix.model import Entry
+from mtpfix.patterns import Entries, PatternError
 
 PACKED: Packed = {
     "qkv_proj": ["q_proj", "k_proj", "v_proj"],

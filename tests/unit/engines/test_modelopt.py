@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.vllm import names
-from mtpfix.engines.vllm.methods.base import PatternError, ShardsDifferError
+from mtpfix.engines.vllm.methods.base import ShardsDifferError
 from mtpfix.engines.vllm.methods.modelopt import renamed
 from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Entry
+from mtpfix.patterns import PatternError
 from tests.unit.engines.small import ALL, GLM, MIMO, NEWEST, Config, known, view_of
 
 ATTN = "model.layers.2.self_attn"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.vllm.methods import of
-from mtpfix.engines.vllm.methods.base import PatternError, RaisesError, Setting
+from mtpfix.engines.vllm.methods.base import RaisesError, Setting
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Kind, Module, QuantView
+from mtpfix.patterns import PatternError
 from tests.unit.quant.test_quark import read
 from tools import schemes
 

@@ -21,8 +21,9 @@ from mtpfix.engines.vllm.methods import (
     torchao,
     unquantized,
 )
-from mtpfix.engines.vllm.methods.base import Listed, Method, PatternError
+from mtpfix.engines.vllm.methods.base import Method
 from mtpfix.model import Entry
+from mtpfix.patterns import Listed, PatternError
 
 _METHODS: Mapping[str, Method] = {
     "auto-round": auto_round,

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mtpfix.engines.vllm.methods.base import PatternError
-from mtpfix.engines.vllm.methods.match import bounded, found_in
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
+from mtpfix.patterns import PatternError, bounded, found_in
 
 SPECIAL = frozenset(r"*+?^$()[]{}|\\")
 """A key that holds one of these characters is tried as a regex."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Entry, Module, Part, QuantView
+from mtpfix.patterns import Listed
 
 Packed = Mapping[str, Sequence[str]]
 """Fused name -> names of its shards, as the engine has it in force."""
@@ -33,16 +34,6 @@ class ShardsDifferError(HalvedError):
     """Some shards of a fused layer match and others do not."""
 
 
-class PatternError(Exception):
-    """A pattern that the engine would choke on."""
-
-    def __init__(self, entry: Entry, reason: str, *, hangs: bool) -> None:
-        super().__init__(reason)
-        self.entry = entry
-        self.reason = reason
-        self.hangs = hangs
-
-
 INVALID = "ValidationError: 1 validation error for VllmConfig…Value error, "
 """What a ValueError of a method begins with that is raised while `VllmConfig` is validated."""
 
@@ -62,13 +53,6 @@ class Setting:
     context: Context
     part: Part
     packed: Packed
-
-
-class Listed(Protocol):
-    """Entries that can be asked whether one of them is about a name."""
-
-    def first(self, name: str) -> Entry | None:
-        """The first entry that the engine would find to fit `name`."""
 
 
 class Method(Protocol):

@@ -17,11 +17,12 @@ from mtpfix.engines.vllm.methods.base import (
     Setting,
     plain,
 )
-from mtpfix.engines.vllm.methods.match import Entries, ignored, target
+from mtpfix.engines.vllm.methods.match import ignored, target
 from mtpfix.engines.vllm.methods.rejects import refusal
 from mtpfix.engines.vllm.methods.schemes import Scheme, normalised, scheme
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Group, Json, Kind, Module, QuantView
+from mtpfix.patterns import Entries
 
 _UNSUPPORTED_PROBES = (
     "ValueError: All MoE projections need to have same quantization scheme but found multiple"

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mtpfix.engines.vllm.methods.base import RaisesError
-from mtpfix.engines.vllm.methods.match import bounded, fits_start
 from mtpfix.model import Entry, Json
+from mtpfix.patterns import bounded, fits_start
 
 SKIP, CHANGE = "-:", "+:"
 _MARLIN = ((4, True), (8, True))

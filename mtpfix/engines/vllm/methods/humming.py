@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm.methods.base import Decide, Setting, alike, mapped, own_name, plain
 from mtpfix.engines.vllm.methods.built import quantized
-from mtpfix.engines.vllm.methods.match import bounded, fits_start, is_pattern
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.patterns import bounded, fits_start, is_pattern
 from mtpfix.quant.humming import RULES
 from mtpfix.quant.place import keys
 

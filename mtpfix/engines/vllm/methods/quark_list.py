@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Packed, PatternError, ShardsDifferError
-from mtpfix.engines.vllm.methods.match import Entries
+from mtpfix.engines.vllm.methods.base import Packed, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry, Module
+from mtpfix.patterns import Entries, PatternError
 
 
 class Excluded:

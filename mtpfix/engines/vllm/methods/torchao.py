@@ -18,8 +18,8 @@ from mtpfix.engines.vllm.methods.base import (
 )
 from mtpfix.engines.vllm.methods.built import quantized
 from mtpfix.engines.vllm.methods.components import Anywhere
-from mtpfix.engines.vllm.methods.match import fits_whole
 from mtpfix.model import Decision, Entry, Module, QuantView
+from mtpfix.patterns import fits_whole
 from mtpfix.quant.torchao import by_name, kind
 
 _BY_NAME = "ModuleFqnToConfig"

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
 
-from mtpfix.engines.vllm.methods.base import Packed, PatternError
+from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.skipped import Names, skipped
 from mtpfix.model import Entry
+from mtpfix.patterns import PatternError
 
 
 class Excluded:
