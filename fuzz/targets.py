@@ -15,19 +15,20 @@ from typing import Any
 import regex
 from safetensors import SafetensorError, deserialize
 
-from mtpfix import judgement
+from mtpfix.analysis import analyze
 from mtpfix.api import planned
 from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.strict import loads
 from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
 from mtpfix.model import Entry, Target
-from mtpfix.opened import open_target
 from mtpfix.patterns import Entries, PatternError
 from mtpfix.patterns.budget import BUDGET
+from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
 from mtpfix.report import github, markdown, text
 from mtpfix.selection import select
+from mtpfix.subject import open_subject
 from tests.unit.cli.conftest import CONFIG
 from tests.unit.cli.conftest import header as tiny_header
 from tests.unit.cli.conftest import safetensors as written
@@ -134,9 +135,11 @@ def config(data: bytes) -> bool:
     if len(data) > CONFIG_BYTES:
         return False
     try:
-        opened = open_target(Memory({"config.json": data, "model.safetensors": _SHARD}))
-        report = judgement.report(opened, vllm=["0.32.0"], platforms=["cuda"])
-        made = planned(opened, select(["0.32.0"], ["cuda"]), Options())
+        subject = open_subject(Memory({"config.json": data, "model.safetensors": _SHARD}))
+        selection = select(["0.32.0"], ["cuda"])
+        found = analyze(subject, selection)
+        report = attach_fixes(found.report, found.cases)
+        made = planned(subject, selection, Options())
     except MtpfixError as error:
         in_one_line(error)
         return False

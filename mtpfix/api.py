@@ -7,25 +7,27 @@ Here the pure stages are put together; the edges that they touch are the source
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import judgement, quant, targets
+from mtpfix import quant, targets
 from mtpfix.advice import Names, advise
+from mtpfix.analysis import Analysis, analyze, analyze_planned
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.errors import OverrideError, RefusedError, UsageError
+from mtpfix.engines.base import EngineCase
+from mtpfix.errors import OverrideError, RefusedError, UnknownError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
-from mtpfix.opened import Opened, config_of, open_target, patched
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress, write
 from mtpfix.repair.diff import diff as unified
+from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.plan import plan as make_plan
-from mtpfix.selection import GATED, NEWEST, Selection, listed, select
+from mtpfix.selection import Selection, select
+from mtpfix.subject import Subject, config_of, open_subject, patched
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +87,24 @@ class Override:
 def inspect(
     target: str | Path = ".",
     *,
-    vllm: Iterable[str] = NEWEST,
-    platforms: Iterable[Platform] = GATED,
+    vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     trunk: bool = False,
     draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
-    """What is on disk, what vLLM builds, and where they part.
+    """Return what is on disk, what the engine builds, and where they part.
 
     Nothing is written and no weight is read: configuration, index and safetensors headers are.
 
     Args:
         target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
-        vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`.
-        platforms: the platforms to judge for.
-        trunk: whether every trunk module is reported, or only those that matter.
+        vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`. None: the newest.
+        engines: requirements, such as `vllm>=0.28,<0.34`, beside `vllm`.
+        platforms: the platforms to judge for. None: CUDA.
+        trunk: whether every module of the target model is reported, or only those that matter.
         draft: what `"model"` in `--speculative-config` names, a target too: the MTP block is
             loaded from there. None: from `target`.
         revision: branch, tag, commit or `refs/pr/N` of a repo.
@@ -108,51 +112,83 @@ def inspect(
             `hf auth login` says.
 
     Returns:
-        The report; what could not be judged is a finding in it (MTP9xx), not an exception.
+        The report, its findings with their fixes; what could not be judged is a finding in it
+        (MTP9xx), not an exception.
 
     Raises:
-        UsageError: `vllm` or `platforms` is empty, or names what is no release.
+        UsageError: a selection is empty, or names what is no release.
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
-    opened = read(target, draft, revision, token, trunk=trunk)
-    return judgement.report(opened, vllm=listed(vllm), platforms=listed(platforms), trunk=trunk)
+    selection = select(vllm, platforms, engines)
+    return inspected(target, selection, draft, revision=revision, token=token, trunk=trunk)
+
+
+def inspected(
+    target: str | Path,
+    selection: Selection,
+    draft: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    trunk: bool = False,
+    fixes: bool = True,
+) -> Report:
+    """Return the report on a target for what decides; see `inspect`.
+
+    Args:
+        target: as for `inspect`.
+        selection: engines, releases and platforms.
+        draft: as for `inspect`.
+        revision: as for `inspect`.
+        token: as for `inspect`.
+        trunk: as for `inspect`.
+        fixes: whether findings are given the edits that fix them: that takes a plan.
+    """
+    subject = read(target, draft, selection, revision=revision, token=token, trunk=trunk)
+    made = analyze(subject, selection, trunk=trunk)
+    return attach_fixes(made.report, made.cases) if fixes else made.report
 
 
 def read(
     target: str | Path,
     draft: str | Path | None,
-    revision: str | None,
-    token: str | None,
+    selection: Selection,
     *,
+    revision: str | None = None,
+    token: str | None = None,
     trunk: bool = False,
-) -> Opened:
-    """A target and, where it comes from elsewhere, its draft; see `inspect`.
+) -> Subject:
+    """Return a target and, where it comes from elsewhere, its draft; see `inspect`.
 
     Raises:
         MtpfixError: one of the two cannot be read.
     """
-    source = targets.opened(target, revision, token)
-    other = None if draft is None else targets.opened(draft, None, token)
-    if other is not None and targets.same(source.target(), other.target()):
+    source = targets.source(target, revision, token)
+    other = None if draft is None else targets.source(draft, None, token)
+    if other is not None and targets.is_same(source.target(), other.target()):
         other = None
-    return open_target(source, trunk=trunk, draft=other)
+    return open_subject(source, selection.engines, trunk=trunk, draft=other)
 
 
 def check(
     target: str | Path = ".",
     *,
-    vllm: Iterable[str] = NEWEST,
-    platforms: Iterable[Platform] = GATED,
+    vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
     draft: str | Path | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
     """The gate: as `inspect`; `Report.exit_code` says whether the target may pass.
 
+    No repair is planned: findings have no edits. `inspect` and `plan` have them.
+
     Args:
         target: as for `inspect`.
-        vllm: the releases that it must be right for.
-        platforms: the platforms that it must be right for.
+        vllm: the releases that it must be right for. None: the newest.
+        engines: as for `inspect`.
+        platforms: the platforms that it must be right for. None: CUDA.
         draft: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`.
@@ -164,15 +200,15 @@ def check(
     Raises:
         MtpfixError: as for `inspect`.
     """
-    return inspect(
-        target, vllm=vllm, platforms=platforms, draft=draft, revision=revision, token=token
-    )
+    selection = select(vllm, platforms, engines)
+    return inspected(target, selection, draft, revision=revision, token=token, fixes=False)
 
 
 def plan(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
@@ -185,6 +221,7 @@ def plan(
         target: as for `inspect`.
         vllm: the releases that the repair must be right for. None: it is planned for every
             release that knows the family, and the newest must be right, as for `check`.
+        engines: as for `inspect`.
         platforms: the platforms that it must be right for. None: it is planned for all, and CUDA
             must be right.
         options: what may be changed.
@@ -201,93 +238,81 @@ def plan(
         UnknownError: the family, the method or a release is not covered.
         MtpfixError: the target cannot be read.
     """
-    selection = select(vllm, platforms)
-    return planned(read(target, draft, revision, token), selection, options)
+    selection = select(vllm, platforms, engines)
+    subject = read(target, draft, selection, revision=revision, token=token)
+    return planned(subject, selection, options)
 
 
 @budget.shared()
-def planned(opened: Opened, selection: Selection, options: Options) -> Repair:
-    """The repair of a target that has been read; see `plan`."""
-    if opened.unknown is not None:
-        raise opened.unknown
-    if opened.view is None or opened.policy is None:  # nothing to judge, so nothing to fix
-        scope = selection.planned
-        before = judgement.report(
-            opened, vllm=scope.releases, platforms=scope.platforms, fixes=False
-        )
-        return Repair(before, before, nothing(), {}, "", selection, before, before)
+def planned(subject: Subject, selection: Selection, options: Options) -> Repair:
+    """Return the repair of a target that has been read; see `plan`."""
+    if selection.unknown is not None:
+        raise selection.unknown
+    whole, checked = analyze_planned(subject, selection)
+    if not whole.has_metadata:
+        if whole.error is not None:
+            raise whole.error
+        whole_report, report = whole.report, checked.report
+        return Repair(whole_report, whole_report, nothing(), {}, "", selection, report, report)
+    old = _Judged(whole, checked)
     options = _informed(options, selection)
-    old = _judged(opened, selection)
-    made = make_plan(old.cases, opened.view, options)
-    files = _files(opened, made)
-    new = _judged(patched(opened, files), selection) if files else old
+    made = make_plan(whole.cases, _common_view(whole.cases), options)
+    files = _files(subject, made)
+    new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
     return Repair(
-        before=old.report,
-        after=new.report,
+        before=old.whole.report,
+        after=new.whole.report,
         plan=made,
         files=files,
         diff="".join(unified(was, becomes, name) for name, (was, becomes) in files.items()),
         selection=selection,
-        checked_before=old.checked,
-        checked=new.checked,
-        repair_trunk_helps=new.checked.exit_code == 1
+        checked_before=old.checked.report,
+        checked=new.checked.report,
+        repair_trunk_helps=new.checked.report.exit_code == 1
         and not options.repair_trunk
-        and _trunk_repair_helps(opened, opened.view, old, new, options),
+        and _trunk_repair_helps(subject, old, new, selection, options),
     )
 
 
 class _Judged(NamedTuple):
-    """What is said of one state of the files.
+    """What is said of one state of the files: by all that is planned for, by what decides."""
 
-    Attributes:
-        cases: the releases and platforms that a repair is planned for.
-        report: the report on all of them.
-        checked: the report on those that decide.
-        selection: which of them those are.
+    whole: Analysis
+    checked: Analysis
+
+
+def _common_view(cases: Sequence[EngineCase]) -> QuantView:
+    """Return the metadata that all engines read.
+
+    Raises:
+        UnknownError: they read different metadata, which no single plan can change.
     """
-
-    cases: tuple[Case, ...]
-    report: Report
-    checked: Report
-    selection: Selection
-
-
-def _judged(opened: Opened, selection: Selection) -> _Judged:
-    """Judge an opened target for all planned releases, and for those that decide."""
-    assert opened.policy is not None  # noqa: S101 - without one there is nothing to plan
-    scope = selection.planned
-    cases = judgement.cases(opened, opened.policy, scope.releases, scope.platforms)
-    deciding = selection.deciding(cases)
-    # The second report costs little: what a case has judged, it keeps.
-    whole, checked = (
-        judgement.report(
-            opened,
-            vllm=scope.releases,
-            platforms=scope.platforms,
-            fixes=False,
-            selected=selected,
+    view = cases[0].view
+    if any(case.view is not view and case.view != view for case in cases):
+        raise UnknownError(
+            "the engines read different quantization metadata",
+            "plan for one engine at a time with --engine",
         )
-        for selected in (cases, deciding)
-    )
-    return _Judged(cases, whole, checked, selection)
+    return view
 
 
 def _trunk_repair_helps(
-    opened: Opened, view: QuantView, old: _Judged, new: _Judged, options: Options
+    subject: Subject, old: _Judged, new: _Judged, selection: Selection, options: Options
 ) -> bool:
-    """Whether a plan that may also correct modules of the target model leaves less wrong."""
-    wide = make_plan(old.cases, view, replace(options, repair_trunk=True))
+    """Return whether a plan that may also correct modules of the target model leaves less wrong."""
+    cases = old.whole.cases
+    wide = make_plan(cases, _common_view(cases), replace(options, repair_trunk=True))
     if wide.refused is not None or not wide.edits:
         return False
-    corrected = _judged(patched(opened, _files(opened, wide)), old.selection).checked
-    return progress.improved(new.checked, corrected)
+    corrected = analyze_planned(patched(subject, _files(subject, wide)), selection)[1]
+    return progress.improved(new.checked.report, corrected.report)
 
 
-def _files(opened: Opened, made: Plan) -> dict[str, tuple[bytes, bytes]]:
+def _files(subject: Subject, made: Plan) -> dict[str, tuple[bytes, bytes]]:
     """Path -> old and new bytes of every file that the plan edits."""
     files: dict[str, tuple[bytes, bytes]] = {}
     for name in dict.fromkeys(edit.file for edit in made.edits):
-        old = opened.listing.configs[name].raw
+        old = subject.files.listing.configs[name].raw
         files[name] = (old, patch.apply(old, [e for e in made.edits if e.file == name]))
     return files
 
@@ -296,6 +321,7 @@ def rewrite(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
@@ -308,6 +334,7 @@ def rewrite(
     Args:
         target: a folder, and no repo: for that there is `push`.
         vllm: the releases that the repair must be right for; None: as for `plan`.
+        engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`; nothing is written there.
@@ -325,14 +352,16 @@ def rewrite(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
-    if targets.place(target).path is None:
+    if targets.parse(target).path is None:
         raise UsageError(
             f"{str(target)!r:.120}: a repo cannot be written to as a folder",
             "use --push-to-hub, or `hf download` and give the folder",
         )
     if output is None:
         write.tidy(Path(target))
-    made = plan(target, vllm=vllm, platforms=platforms, options=options, draft=draft)
+    made = plan(
+        target, vllm=vllm, engines=engines, platforms=platforms, options=options, draft=draft
+    )
     if made.files or made.refused is not None or output is not None:
         made = granted(made, allow_partial=allow_partial)
     if output is not None:
@@ -456,6 +485,7 @@ def names_of(
     target: str | Path,
     *,
     vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     method: str = "compressed-tensors",
@@ -467,6 +497,7 @@ def names_of(
     Args:
         target: a folder, a `config.json`, or a repo as for `inspect`; no weights are needed.
         vllm: the releases that the entries must be right for; None: as for `plan`.
+        engines: as for `inspect`.
         platforms: the platforms that they must be right for; None: as for `plan`.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
         method: the quantization method that the recipe is for.
@@ -476,12 +507,12 @@ def names_of(
     Raises:
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
     """
-    selection = select(vllm, platforms)
+    selection = select(vllm, platforms, engines)
     path = Path(target)
     if path.is_file() and path.name != "config.json":
         raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
     folder = path.parent if path.is_file() else target
-    source = targets.opened(folder, revision, token)
+    source = targets.source(folder, revision, token)
     found = listing(source, need_weights=False, need_all=False)
     wishes = _informed(options, selection)
     return advise(config_of(found), selection, options=wishes, method=method)
@@ -496,6 +527,7 @@ def override(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
@@ -512,6 +544,7 @@ def override(
     Args:
         target: as for `inspect`.
         vllm: the releases that the value must be right for; None: as for `plan`.
+        engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`.
@@ -523,26 +556,27 @@ def override(
         RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
-    selection = select(vllm, platforms)
-    opened = read(target, draft, revision, token)
-    made = planned(opened, selection, options)
+    selection = select(vllm, platforms, engines)
+    subject = read(target, draft, selection, revision=revision, token=token)
+    made = planned(subject, selection, options)
     if made.refused is not None:
         raise RefusedError(made.refused, hint(made), repair=made)
     if not made.files:
         return Override("", made)
-    unreached = _unreached(opened, selection)
+    unreached = _unreached(subject, selection)
     if unreached.decisive:
         raise OverrideError(
             f"an override does not reach the draft of vLLM {', '.join(unreached.decisive)}, which "
             "reads config.json again",
             _SERVE,
         )
-    repaired = patched(opened, made.files).view
-    assert repaired is not None  # noqa: S101 - it was found before the repair
-    stated = quant.overriding(repaired)
+    engine, opening = next(iter(patched(subject, made.files).openings.items()))
+    repaired = opening.require().view
+    stated = engine.overriding(repaired)
     if stated is None:
         raise OverrideError(
-            f"an override does not reach {repaired.file}, from which vLLM reads the metadata",
+            f"an override does not reach {repaired.file}, from which {engine.title} reads the "
+            "metadata",
             _SERVE,
         )
     value = json.dumps({"quantization_config": dict(stated)}, ensure_ascii=True)
@@ -559,10 +593,9 @@ class _Unreached(NamedTuple):
     others: tuple[str, ...]
 
 
-def _unreached(opened: Opened, selection: Selection) -> _Unreached:
+def _unreached(subject: Subject, selection: Selection) -> _Unreached:
     """Return the releases that no override reaches."""
-    assert opened.policy is not None  # noqa: S101 - a repair was planned
-    scope = selection.planned
-    cases = judgement.cases(opened, opened.policy, scope.releases, scope.platforms)
-    decisive = judgement.apart(selection.deciding(cases))
-    return _Unreached(decisive, tuple(r for r in judgement.apart(cases) if r not in decisive))
+    cases = analyze_planned(subject, selection)[0].cases
+    decisive = dict.fromkeys(c.release for c in selection.deciding(cases) if c.reads_its_own)
+    others = dict.fromkeys(case.release for case in cases if case.reads_its_own)
+    return _Unreached(tuple(decisive), tuple(r for r in others if r not in decisive))

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtpfix import targets as named
-from mtpfix.api import check
+from mtpfix.api import inspected
 from mtpfix.errors import MtpfixError, TargetError, UsageError
-from mtpfix.model import Finding, ModelInfo, Platform, Report, Target
-from mtpfix.selection import GATED, NEWEST, listed
+from mtpfix.model import Finding, ModelInfo, Report, Target
+from mtpfix.selection import Selection
 
 JOBS = 8
 """Targets that are read side by side."""
@@ -58,38 +58,37 @@ class Audited:
 
 def _is_repo(target: str) -> bool:
     try:
-        return named.place(target).path is None
+        return named.parse(target).path is None
     except UsageError:
         return False
 
 
 def audit(
     targets: Iterable[str],
+    selection: Selection,
     *,
-    vllm: Iterable[str] = NEWEST,
-    platforms: Iterable[Platform] = GATED,
     token: str | None = None,
     jobs: int = JOBS,
+    fixes: bool = False,
 ) -> Iterator[Audited]:
-    """Judges targets as `check` does, each on its own.
+    """Judge targets as `check` does, each on its own.
 
     Few are under way at a time, whatever their number: memory does not grow with it.
 
     Args:
         targets: folders and repos.
-        vllm: releases, as for `check`.
-        platforms: the platforms to judge for.
+        selection: engines, releases and platforms.
         token: what to log in to the Hub with; None: what its own tools use.
         jobs: how many are read side by side.
+        fixes: whether findings are given the edits that fix them.
 
     Yields:
         What came of each, in the order of `targets`.
     """
-    releases, places = listed(vllm), listed(platforms)
 
     def one(target: str) -> Audited:
         try:
-            report = check(target, vllm=releases, platforms=places, token=token)
+            report = inspected(target, selection, token=token, fixes=fixes)
         except MtpfixError as error:
             return Audited(target, None, error)
         return Audited(target, report)

@@ -280,6 +280,15 @@ class Plain:
     """Whether nothing is lost where the tensor is absent: another takes its place."""
 
 
+class Stray(NamedTuple):
+    """A tensor of the MTP block that no parameter takes."""
+
+    name: str
+    raises: bool
+    error: str | None
+    """What the loader raises at it; None: it drops the tensor, or what it raises is not known."""
+
+
 Built = Literal["quantized", "unquantized", "error", "unknown"]
 
 
@@ -407,11 +416,20 @@ class Finding:
     message: str
     modules: tuple[str, ...] = ()
     where: Where | None = None
-    fix: Fix | None = None
+    remedy: str | None = None
+    """What the user can do by hand, in a few words."""
     releases: tuple[str, ...] = ()
     """Engine releases that it holds for; empty: it does not depend on one."""
     entries: tuple[str, ...] = ()
     """Entries that it is about, as the files spell them; empty: it is not about entries."""
+    repair: Fix | None = None
+    """The edits that a plan has for it: attached where they are shown, never by a rule."""
+
+    @property
+    def fix(self) -> Fix | None:
+        """The repair, or else the remedy as one that is made by hand."""
+        by_hand = None if self.remedy is None else Fix(self.remedy, "display")
+        return self.repair or by_hand
 
 
 @dataclass(frozen=True, slots=True)

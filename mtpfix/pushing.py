@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from mtpfix import judgement, targets
+from mtpfix import targets
+from mtpfix.analysis import analyze
 from mtpfix.api import Repair, granted, hint, planned, read
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import Platform
-from mtpfix.opened import Opened, patched
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
+from mtpfix.subject import Subject, patched
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def push(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
@@ -72,6 +74,7 @@ def push(
     Args:
         target: a repo, or a folder with `wish.repo_id`.
         vllm: the releases that the repair must be right for; None: as for `plan`.
+        engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`; nothing is pushed there.
@@ -86,27 +89,29 @@ def push(
         WriteError: this login may not write there.
         MtpfixError: as for `plan`.
     """
-    selection = select(vllm, platforms)
-    there = targets.place(target, revision)
+    selection = select(vllm, platforms, engines)
+    there = targets.parse(target, revision)
     repo = there.repo or wish.repo_id
     if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
         raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
-    opened = read(target, draft, revision if there.path is None else None, token)
+    of_target = revision if there.path is None else None
+    subject = read(target, draft, selection, revision=of_target, token=token)
     made = granted(
-        planned(opened, selection, options),
+        planned(subject, selection, options),
         what="pushed",
         remedy="see `mtpfix inspect` for what is wrong",
     )
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
         return Pushed(made, repo)
-    if opened.draft is not None and not wish.allow_partial:
-        _refuse_spoilt(replace(opened, draft=None), made, selection)
+    if subject.files.draft is not None and not wish.allow_partial:
+        own = read(target, None, selection, revision=of_target, token=token)
+        _refuse_spoilt(own, made, selection)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
-    judged = opened.listing.target
+    judged = subject.files.listing.target
     if there.path is not None:
-        source = targets.opened(f"hf://{repo}", revision, token)
+        source = targets.source(f"hf://{repo}", revision, token)
         _refuse_other(source, made)
         judged = source.target()
     commit = judged.revision or ""
@@ -142,13 +147,9 @@ def _refuse_rest(made: Repair, *, allow_partial: bool) -> None:
     )
 
 
-def _refuse_spoilt(alone: Opened, made: Repair, selection: Selection) -> None:
+def _refuse_spoilt(own: Subject, made: Repair, selection: Selection) -> None:
     """Refuse to publish what is wrong for the MTP block that the repo itself holds."""
-    scope = selection.decisive
-    old, new = (
-        judgement.report(each, vllm=scope.releases, platforms=scope.platforms, fixes=False)
-        for each in (alone, patched(alone, made.files))
-    )
+    old, new = (analyze(each, selection).report for each in (own, patched(own, made.files)))
     if new.exit_code > old.exit_code == 0:
         raise RefusedError(
             "the repair is right for this draft, and wrong for the MTP block of the repo itself; "

@@ -1,19 +1,22 @@
-"""Which releases and platforms a repair is planned for, and which of them decide.
+"""Which engines, releases and platforms are asked, and which of them decide.
 
 A repair is planned for as many releases as possible, so that one edit serves them all. Whether it
 is good enough is asked of fewer: of what the user selected, or else of what `check` asks for. Made
-and validated once, before anything is read.
+and validated once, before anything is read, and passed on as one value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.errors import UsageError
+from packaging.requirements import InvalidRequirement, Requirement
+
+from mtpfix.engines import registry
+from mtpfix.engines.base import Engine, EngineCase
+from mtpfix.engines.releases import select_releases, valid_platforms
+from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import PLATFORMS, Platform
 
 NEWEST = ("newest",)
@@ -26,10 +29,23 @@ _Word = TypeVar("_Word", bound=str)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Releases, oldest first, each on every one of some platforms."""
+    """Releases of engines, each on every one of some platforms.
 
-    releases: tuple[str, ...]
+    Attributes:
+        engines: each engine with its releases, oldest first.
+        platforms: the platforms.
+    """
+
+    engines: tuple[tuple[Engine, tuple[str, ...]], ...]
     platforms: tuple[Platform, ...]
+
+    def releases_of(self, engine: Engine) -> tuple[str, ...]:
+        """Return the releases of an engine; none where it is not asked."""
+        return next((releases for asked, releases in self.engines if asked is engine), ())
+
+    def holds(self, case: EngineCase) -> bool:
+        """Return whether a case is of one of these releases, on one of these platforms."""
+        return case.release in self.releases_of(case.engine) and case.platform in self.platforms
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +56,25 @@ class Selection:
         planned: what the edits are planned for; nothing in it is made worse.
         decisive: what must be right: it alone decides exit code and refusal.
         explicit: whether the user named the releases.
+        unknown: why what was asked for is not covered, or None.
     """
 
     planned: Scope
     decisive: Scope
     explicit: bool
+    unknown: UnknownError | None = field(default=None, compare=False)
 
-    def deciding(self, cases: Sequence[Case]) -> tuple[Case, ...]:
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines that are asked."""
+        return tuple(engine for engine, _ in self.planned.engines)
+
+    @property
+    def gate(self) -> Selection:
+        """The same without what does not decide: that of `inspect` and `check`."""
+        return Selection(self.decisive, self.decisive, self.explicit, self.unknown)
+
+    def deciding(self, cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:
         """Return the cases that decide.
 
         A family may lack the newest release or the default platform: then the newest release that
@@ -55,37 +83,79 @@ class Selection:
         Args:
             cases: those of `planned` that the family has, oldest first; at least one.
         """
-        found = tuple(
-            case
-            for case in cases
-            if case.context.release in self.decisive.releases
-            and case.context.platform in self.decisive.platforms
-        )
-        newest = cases[-1].context.release
-        return found or tuple(case for case in cases if case.context.release == newest)
+        found = tuple(case for case in cases if self.decisive.holds(case))
+        newest = cases[-1].release
+        return found or tuple(case for case in cases if case.release == newest)
 
 
 def select(
-    vllm: Iterable[str] | None = None, platforms: Iterable[Platform] | None = None
+    vllm: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
+    engines: Iterable[str] | None = None,
 ) -> Selection:
     """Return the selection for what a user gave; what is given decides in full.
 
     Args:
-        vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`. None: planned
-            for all, and the newest decides.
+        vllm: releases of vLLM (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`. None:
+            planned for all, and the newest decides.
         platforms: names of platforms. None: planned for all, and CUDA decides.
+        engines: requirements, such as `vllm` or `vllm>=0.28,<0.34`; a name alone leaves the
+            choice of its releases open. None: vLLM.
 
     Raises:
-        UsageError: something is empty, or no release, specifier or platform.
-        UnknownError: a release is older than all that is known, or a specifier fits none.
+        UsageError: something is empty, or no release, requirement or platform.
     """
-    given = None if vllm is None else policy.select_releases(listed(vllm))
-    named = None if platforms is None else policy.valid_platforms(listed(platforms))
+    wanted = _wanted(vllm, engines)
+    named = None if platforms is None else valid_platforms(listed(platforms))
+    unknown: UnknownError | None = None
+    planned: dict[Engine, tuple[str, ...]] = dict.fromkeys(wanted, ())
+    decisive = dict(planned)
+    try:
+        for engine, words in wanted.items():
+            planned[engine] = _releases(engine, words or ALL)
+            decisive[engine] = _releases(engine, words or NEWEST)
+    except UnknownError as error:
+        unknown = error
     return Selection(
-        planned=Scope(given or policy.select_releases(ALL), named or PLATFORMS),
-        decisive=Scope(given or policy.select_releases(NEWEST), named or GATED),
-        explicit=given is not None,
+        planned=Scope(tuple(planned.items()), named or PLATFORMS),
+        decisive=Scope(tuple(decisive.items()), named or GATED),
+        explicit=any(wanted.values()),
+        unknown=unknown,
     )
+
+
+def _wanted(vllm: Iterable[str] | None, engines: Iterable[str] | None) -> dict[Engine, list[str]]:
+    """Return each engine that is asked, with the words that choose its releases."""
+    wanted: dict[Engine, list[str]] = {}
+    for text in () if engines is None else listed(engines):
+        engine, word = _required(text)
+        wanted.setdefault(engine, []).extend(word)
+    if vllm is not None:
+        wanted.setdefault(registry.engine("vllm"), []).extend(listed(vllm))
+    return wanted or {registry.engine(registry.DEFAULT): []}
+
+
+def _required(text: str) -> tuple[Engine, Iterator[str]]:
+    """Return the engine of a requirement, and what chooses its releases, if anything does."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        raise UsageError(
+            f"{text!r:.60} is no requirement", "write for example vllm or 'vllm>=0.28,<0.34'"
+        ) from None
+    if requirement.extras or requirement.marker or requirement.url:
+        raise UsageError(
+            f"{text!r:.60}: more than an engine and its releases",
+            "write for example vllm or 'vllm>=0.28,<0.34'",
+        )
+    exact = [s.version for s in requirement.specifier if s.operator in ("==", "===")]
+    single = len(requirement.specifier) == 1 and exact and not exact[0].endswith(".*")
+    word = exact[0] if single else str(requirement.specifier)
+    return registry.engine(requirement.name), iter([word] if word else [])
+
+
+def _releases(engine: Engine, words: Iterable[str]) -> tuple[str, ...]:
+    return select_releases(words, engine.releases, engine.title)
 
 
 def listed(given: Iterable[_Word]) -> tuple[_Word, ...]:

@@ -16,8 +16,8 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A target, taken apart.
+class Address:
+    """What a target names.
 
     Attributes:
         path: the folder; None for a repo.
@@ -30,8 +30,8 @@ class Place:
     revision: str | None = None
 
 
-def place(target: str | Path, revision: str | None = None) -> Place:
-    """Whether a target is a folder or a repo: a folder of that name goes first.
+def parse(target: str | Path, revision: str | None = None) -> Address:
+    """Return whether a target is a folder or a repo: a folder of that name goes first.
 
     Args:
         target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
@@ -49,7 +49,7 @@ def place(target: str | Path, revision: str | None = None) -> Place:
             raise UsageError(
                 f"{shown(text)}: a folder has no revision", "leave --revision out, or give a repo"
             )
-        return Place(Path(text))
+        return Address(Path(text))
     if not named or (at and not inside):
         raise UsageError(f"{shown(text)}: not the name of a repo", "give hf://org/name[@revision]")
     if at and revision not in (None, inside):
@@ -57,21 +57,21 @@ def place(target: str | Path, revision: str | None = None) -> Place:
             f"{shown(text)}: another revision than --revision {shown(revision or '')}",
             "give one of them",
         )
-    return Place(None, repo, inside or revision)
+    return Address(None, repo, inside or revision)
 
 
-def opened(target: str | Path, revision: str | None = None, token: str | None = None) -> Source:
-    """The source of a target.
+def source(target: str | Path, revision: str | None = None, token: str | None = None) -> Source:
+    """Return the files of a target.
 
     Args:
-        target: as for `place`.
+        target: as for `parse`.
         revision: branch, tag, commit or `refs/pr/N` of a repo.
         token: what to log in to the Hub with; None: what its own tools use.
 
     Raises:
         MtpfixError: it cannot be read.
     """
-    found = place(target, revision)
+    found = parse(target, revision)
     if found.path is not None:
         return LocalSource(str(target))
     from mtpfix.checkpoint.hub import HubSource  # noqa: PLC0415 - heavy, and only for a repo
@@ -84,8 +84,8 @@ def opened(target: str | Path, revision: str | None = None, token: str | None = 
         raise TargetError(f"{error.message}; and there is no such folder", error.remedy) from None
 
 
-def same(one: Target, other: Target) -> bool:
-    """Whether two targets are one: a folder has many names, a commit has one."""
+def is_same(one: Target, other: Target) -> bool:
+    """Return whether two targets are one: a folder has many names, a commit has one."""
     if one.kind == other.kind == "local":
         return Path(one.name).resolve() == Path(other.name).resolve()
     return one == other

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.base import UNQUANTIZED, MissingKey
 from mtpfix.engines.vllm import names, policy
-from mtpfix.engines.vllm.judge import unmet
+from mtpfix.engines.vllm.judge import missing_key
 from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Policy, fitting, rules
@@ -92,7 +93,7 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
         yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
     yield from _refused(case, decisions)
-    yield from _refusal(case, unmet(known, context, view))
+    yield from _refusal(case, missing_key(known, context, view))
     yield from _decisions(case, decisions)
 
 
@@ -101,7 +102,7 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
 
     Only a draft class that brings a method of its own has anything asked.
     """
-    view = quant.UNQUANTIZED
+    view = UNQUANTIZED
     context = names.context(known, case.config, case.release, platform, view.method)
     modules = [
         module for part in PARTS for module in names.modules(known, context, part) if module.asks
@@ -111,10 +112,10 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
     theirs = {o.module.name: o.scheme for o in case.outcomes if o.built == "quantized"}
     if built != theirs:
         yield f"built quantized without metadata: {built} instead of {theirs}"
-    lacks = unmet(known, context, view)
+    lacks = missing_key(known, context, view)
     limits = fitting(known.rows("limits"), context)
     early = [row["error"] for row in limits if row.get("phase") == "build"]
-    ours = early if lacks is None else [lacks["error"]]
+    ours = early if lacks is None else [lacks.error]
     raised = {f"{f['type']}: {f['message']}" for f in case.failures}
     if raised != set(ours):
         yield f"exceptions without metadata: {ours} instead of {raised}"
@@ -141,11 +142,11 @@ def _type(error: str | None) -> str:
     return (error or "").partition(":")[0]
 
 
-def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
+def _refusal(case: Case, lacks: MissingKey | None) -> Iterator[str]:
     """A key that the model class misses in the metadata: the first exception of the target."""
     raised = (f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == "target")
     missed = next((error for error in raised if error.startswith("KeyError")), None)
-    ours = None if lacks is None else lacks["error"]
+    ours = None if lacks is None else lacks.error
     if ours != missed:
         yield f"missing key: {ours} instead of {missed}"
 

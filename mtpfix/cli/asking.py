@@ -17,6 +17,7 @@ def names(
     ] = ".",
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
+    engine: options.EngineOption = None,
     *,
     engine_names_only: options.EngineNamesOnly = False,
     method: Annotated[
@@ -45,6 +46,7 @@ def names(
         found = api.names_of(
             target,
             vllm=options.releases(vllm),
+            engines=options.engines(engine),
             platforms=options.platforms(platform),
             options=Options(engine_names_only),
             method=method,
@@ -60,7 +62,9 @@ def names(
         text = renderer.text(found, screen.width, color=screen.color, ascii=screen.ascii)
     output.emit(text, output_file)
     if found.assumed:
-        output.note(f"MTP903: vLLM {', '.join(found.assumed)} is newer than this mtpfix: assumed")
+        output.note(
+            f"MTP903: {found.engine} {', '.join(found.assumed)} is newer than this mtpfix: assumed"
+        )
     raise typer.Exit(found.exit_code)
 
 

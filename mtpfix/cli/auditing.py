@@ -10,12 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtpfix.cli import gate, options, output
-from mtpfix.cli.options import Color, PlatformChoice, ReportFormat
+from mtpfix.cli import gate, output
+from mtpfix.cli.options import Color, ReportFormat
 from mtpfix.cli.rendering import Copy
 
 if TYPE_CHECKING:
     from mtpfix.auditing import Audited
+    from mtpfix.selection import Selection
 
 
 def gathered(
@@ -36,24 +37,17 @@ def gathered(
 
 def audited(
     targets: Sequence[str],
-    vllm: Sequence[str] | None,
-    platform: Iterable[PlatformChoice] | None,
+    selection: Selection,
     wish: gate.Wish,
     *,
     token: str | None,
     jobs: int,
+    fixes: bool,
 ) -> list[Audited]:
     """What came of each target; errors are told at once, and the run goes on."""
     from mtpfix import auditing
-    from mtpfix.selection import GATED, NEWEST
 
-    found = auditing.audit(
-        targets,
-        vllm=options.releases(vllm) or NEWEST,
-        platforms=options.platforms(platform) or GATED,
-        token=token,
-        jobs=jobs,
-    )
+    found = auditing.audit(targets, selection, token=token, jobs=jobs, fixes=fixes)
     return [_gated(row, wish) for row in _told(found, len(targets))]
 
 

@@ -2,20 +2,20 @@
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
-from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from mtpfix.cli import auditing, gate, options, output, rendering
-from mtpfix.cli.options import Color, FailOn, PlatformChoice, ReportFormat
+from mtpfix.cli.options import Color, FailOn, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.errors import UsageError
 from mtpfix.report.safe import inert
 
 if TYPE_CHECKING:
     from mtpfix.model import Report
+    from mtpfix.selection import Selection
 
 
 class Reached(NamedTuple):
@@ -30,6 +30,7 @@ def inspect(
     target: options.TargetArg = ".",
     vllm: options.VllmNewest = None,
     platform: options.PlatformCuda = None,
+    engine: options.EngineOption = None,
     *,
     trunk: options.Trunk = False,
     draft: options.Draft = None,
@@ -51,7 +52,8 @@ def inspect(
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
     trunk = trunk or output_format is ReportFormat.html
-    report = _judged(target, Reached(draft, revision, token), vllm, platform, wish, trunk=trunk)
+    selection = options.selection(vllm, engine, platform)
+    report = _judged(target, selection, Reached(draft, revision, token), wish, trunk=trunk)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
@@ -61,6 +63,7 @@ def check(
     targets: options.TargetsArg = None,
     vllm: options.VllmNewest = None,
     platform: options.PlatformCuda = None,
+    engine: options.EngineOption = None,
     *,
     from_file: options.FromFile = None,
     org: options.Owner = None,
@@ -84,10 +87,14 @@ def check(
     """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
+    # A plan is made only where edits are shown: text tells what is wrong.
+    edits = any(f is not ReportFormat.text for f in (output_format, *(c.form for c in copies)))
+    selection = options.selection(vllm, engine, platform)
     many = from_file is not None or org is not None or len(targets or ()) > 1
     if not many:
         target = targets[0] if targets else "."
-        report = _judged(target, Reached(draft, revision, token), vllm, platform, wish)
+        reached = Reached(draft, revision, token)
+        report = _judged(target, selection, reached, wish, fixes=edits)
         person = partial(_text, verbose=True) if verbose else _brief
         rendering.emit(
             report, person, form=output_format, file=output_file, color=color, also=copies
@@ -98,33 +105,32 @@ def check(
     if draft is not None:
         raise UsageError("--draft is for one target", "check each target with its own draft")
     every = auditing.gathered(targets, from_file, org, token)
-    rows = auditing.audited(every, vllm, platform, wish, token=token, jobs=jobs)
+    rows = auditing.audited(every, selection, wish, token=token, jobs=jobs, fixes=edits)
     auditing.emit(rows, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(rendering.exit_code(auditing.worst(rows), output_format))
 
 
 def _judged(
     target: str,
+    selection: "Selection",
     reached: Reached,
-    vllm: Sequence[str] | None,
-    platform: Iterable[PlatformChoice] | None,
     wish: gate.Wish,
     *,
     trunk: bool = False,
+    fixes: bool = True,
 ) -> "Report":
-    """The report on a target, with the findings that count."""
+    """Return the report on a target, with the findings that count."""
     from mtpfix import api
-    from mtpfix.selection import GATED, NEWEST
 
     with output.working(f"reading {inert(target)}"):
-        report = api.inspect(
+        report = api.inspected(
             target,
-            vllm=options.releases(vllm) or NEWEST,
-            platforms=options.platforms(platform) or GATED,
-            trunk=trunk,
-            draft=reached.draft,
+            selection,
+            reached.draft,
             revision=reached.revision,
             token=reached.token,
+            trunk=trunk,
+            fixes=fixes,
         )
     return gate.gated(report, wish)
 

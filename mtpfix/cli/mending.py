@@ -38,6 +38,7 @@ def rewrite(
     target: options.TargetArg = ".",
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
+    engine: options.EngineOption = None,
     *,
     write: Annotated[bool, options.acting("--write", help="Edit the files in place.")] = False,
     output_dir: Annotated[
@@ -102,6 +103,7 @@ def rewrite(
 
     chosen = _Chosen(
         vllm=options.releases(vllm),
+        engines=options.engines(engine),
         platforms=options.platforms(platform),
         options=Options(engine_names_only, repair_trunk),
         draft=draft,
@@ -162,6 +164,7 @@ class _Chosen(TypedDict):
     """What all calls of the library take."""
 
     vllm: tuple[str, ...] | None
+    engines: tuple[str, ...] | None
     platforms: tuple["Platform", ...] | None
     options: "Options"
     draft: str | None
@@ -222,10 +225,11 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> _Done:
         if made.refused is not None:
             refused = RefusedError(made.refused, api.hint(made))
         return _Done(made, refused=refused)
-    targets.place(target, chosen["revision"])
+    targets.parse(target, chosen["revision"])
     made = api.rewrite(
         target,
         vllm=chosen["vllm"],
+        engines=chosen["engines"],
         platforms=chosen["platforms"],
         options=chosen["options"],
         draft=chosen["draft"],
@@ -240,7 +244,7 @@ def _elsewhere(draft: str) -> str:
     """How a draft is named where others read it: of a folder, only its name."""
     from mtpfix import targets
 
-    path = targets.place(draft).path
+    path = targets.parse(draft).path
     return draft if path is None else path.name
 
 
@@ -249,6 +253,7 @@ def _command(target: str, chosen: _Chosen) -> str:
     words = ["mtpfix", "rewrite", target]
     words += ["--draft", _elsewhere(chosen["draft"])] if chosen["draft"] else []
     words += [word for release in chosen["vllm"] or () for word in ("--vllm", release)]
+    words += [word for each in chosen["engines"] or () for word in ("--engine", each)]
     words += [word for platform in chosen["platforms"] or () for word in ("--platform", platform)]
     words += ["--engine-names-only"] if chosen["options"].engine_names_only else []
     words += ["--repair-trunk"] if chosen["options"].repair_trunk else []
@@ -276,6 +281,7 @@ def override(
     target: options.TargetArg = ".",
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
+    engine: options.EngineOption = None,
     *,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
@@ -300,6 +306,7 @@ def override(
         made = api.override(
             target,
             vllm=options.releases(vllm),
+            engines=options.engines(engine),
             platforms=options.platforms(platform),
             options=Options(engine_names_only, repair_trunk),
             draft=draft,

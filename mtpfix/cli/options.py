@@ -17,6 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from mtpfix.model import Platform
+    from mtpfix.selection import Selection
 
 
 class PlatformChoice(str, Enum):
@@ -101,9 +102,9 @@ def acting(flag: str, *flags: str, **details: Any) -> Any:
 
 def _releases(incomplete: str) -> list[str]:
     """Releases for the completion of a shell."""
-    from mtpfix.engines.vllm import policy  # noqa: PLC0415 - not for every `--help`
+    from mtpfix.engines.registry import engine  # noqa: PLC0415 - not for every `--help`
 
-    known = ("newest", "all", *policy.covered_releases())
+    known = ("newest", "all", *engine("vllm").releases)
     return [word for word in known if word.startswith(incomplete)]
 
 
@@ -164,6 +165,14 @@ VllmAll = Annotated[
         help=f"{_VLLM} All of it must be right.  [default: the newest must be right; the repair is "
         "planned for all]",
         autocompletion=_releases,
+    ),
+]
+EngineOption = Annotated[
+    list[str] | None,
+    option(
+        "--engine",
+        metavar="REQUIREMENT",
+        help="An engine and its releases, such as vllm or 'vllm>=0.28,<0.34'; repeatable.",
     ),
 ]
 PlatformCuda = Annotated[
@@ -269,6 +278,30 @@ def releases(given: Sequence[str] | None) -> tuple[str, ...] | None:
     The environment variable is cut at blanks: a specifier that ends in a comma goes on.
     """
     return tuple(re.sub(r",\s+", ",", "\n".join(given)).split("\n")) if given else None
+
+
+def engines(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """What `--engine` selects; None where it is not given.
+
+    The environment variable is cut at blanks: what does not begin with a letter belongs to the
+    requirement before it.
+    """
+    found: list[str] = []
+    for word in given or ():
+        goes_on = bool(found) and not word[:1].isalpha()
+        found[-1:] = [found[-1] + word] if goes_on else [*found[-1:], word]
+    return tuple(found) or None
+
+
+def selection(
+    vllm: Sequence[str] | None,
+    engine: Sequence[str] | None,
+    platform: Iterable[PlatformChoice] | None,
+) -> Selection:
+    """Return what `--vllm`, `--engine` and `--platform` select together."""
+    from mtpfix.selection import select  # noqa: PLC0415 - not for every `--help`
+
+    return select(releases(vllm), platforms(platform), engines(engine))
 
 
 def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | None:

@@ -3,15 +3,17 @@
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, TableFormat
+
+if TYPE_CHECKING:
+    from mtpfix.engines.base import Engine
 
 
 def _codes(incomplete: str) -> list[tuple[str, str]]:
@@ -58,32 +60,31 @@ def families(
     dialects: Annotated[
         bool, typer.Option("--dialects", help="Quantization methods instead of families.")
     ] = False,
+    engine: Annotated[str, options.option("--engine", metavar="NAME", help="The engine.")] = "vllm",
     output_format: options.TableFormatOption = TableFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
     """Show what is covered: families and releases, and on what evidence."""
-    from mtpfix import coverage
+    from mtpfix.engines import registry
     from mtpfix.report import dialects as of_dialects
     from mtpfix.report import families as of_families
 
-    if dialects:
-        _put(of_dialects, coverage.dialects(), output_format, output_file, color)
-    else:
-        _put(of_families, coverage.coverage(), output_format, output_file, color)
+    renderer = of_dialects if dialects else of_families
+    _put(renderer, registry.engine(engine), output_format, output_file, color)
 
 
 def _put(
     renderer: ModuleType,
-    rows: Sequence[object],
+    engine: "Engine",
     output_format: TableFormat,
     output_file: Path | None,
     color: Color,
 ) -> None:
-    """Writes rows in one of the three formats that a renderer knows."""
+    """Write what is covered of an engine in one of the three formats that a renderer knows."""
     if output_format is TableFormat.text:
         screen = output.result_screen(color.value, output_file)
-        text = renderer.text(rows, screen.width, color=screen.color, ascii=screen.ascii)
+        text = renderer.text(engine, screen.width, color=screen.color, ascii=screen.ascii)
     else:
-        text = getattr(renderer, output_format.value)(rows)
+        text = getattr(renderer, output_format.value)(engine)
     output.emit(text, output_file)

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module, ModuleReport, State
 from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact, mtp_names
 from mtpfix.repair.forms import form
@@ -29,12 +28,14 @@ class Candidates:
         draft: for each case, the reports of its draft modules.
     """
 
-    def __init__(self, cases: Sequence[Case], draft: Sequence[tuple[ModuleReport, ...]]) -> None:
+    def __init__(
+        self, cases: Sequence[EngineCase], draft: Sequence[tuple[ModuleReport, ...]]
+    ) -> None:
         self._cases = cases
         self._draft = draft
         self._trunk: Inventory = cases[0].disk("trunk")
         self._block: Inventory = cases[0].disk("draft")
-        self._method = cases[0].context.method
+        self._method = cases[0].method
         self._form = form(self._method)
 
     @cached_property
@@ -88,9 +89,8 @@ class Candidates:
     @cached_property
     def _disk_roots(self) -> list[str]:
         """Prefixes of the block on disk; one that others may have too gives way to longer ones."""
-        case = self._cases[0]
         roots: dict[str, None] = {}
-        for root in disk_roots(case.policy, case.context):
+        for root in self._cases[0].disk_roots:
             if not self.names.prefixes.isdisjoint(beginnings(root.removesuffix("."))):
                 roots[root] = None
                 continue
@@ -121,7 +121,7 @@ class Candidates:
         return (*map(self._form.experts, sorted(heads)), *map(self._form.name, names))
 
     def _by_engine(self, module: Module) -> tuple[str, ...]:
-        """The entry that exempts a module by the name that vLLM asks about."""
+        """The entry that exempts a module by the name that is asked about."""
         spell = self._form.experts if module.kind == "experts" else self._form.name
         return (spell(module.name),)
 
@@ -136,7 +136,7 @@ class Candidates:
         return list(found.values())
 
     def names_on_disk(self) -> list[str]:
-        """Unquantized MTP modules on disk, with those that vLLM never asks about."""
+        """Unquantized MTP modules on disk, with those that no engine asks about."""
         names: dict[str, None] = {}
         for reports in self._draft:
             for report in reports:
@@ -171,7 +171,7 @@ class Candidates:
     @cached_property
     def _trunk_on_disk(self) -> set[str]:
         """Modules on disk outside the MTP block, expert numbers left out."""
-        roots = disk_roots(self._cases[0].policy, self._cases[0].context)
+        roots = self._cases[0].disk_roots
         return {name for name in self._trunk.states if not f"{name}.".startswith(roots)}
 
 

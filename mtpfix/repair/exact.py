@@ -2,7 +2,7 @@
 
 An entry is prefix-exact if what it demands of a name begins as only MTP modules do: with a prefix
 that ends in the MTP layer's number, or in a word of the MTP block's own (`mtp`, `mtp_block`).
-`model.layers.` is no such prefix even where no release of vLLM asks about a target module below
+`model.layers.` is no such prefix even where no release asks about a target module below
 it: other engines and other readers of the file name the target model in their own way. The one
 entry without a prefix is the whole name of an MTP module that no target module shares. Pure.
 """
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import without_expert
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module
 from mtpfix.repair.forms import Demand, demand, form
 
@@ -28,10 +27,10 @@ class MtpNames:
     """The names that tell an MTP block from its target model.
 
     Attributes:
-        draft: names of MTP modules, on disk and as vLLM asks about them, each with the number
+        draft: names of MTP modules, on disk and as engines ask about them, each with the number
             of its layer where it has one.
         roots: prefixes of MTP modules on disk, without the dot at their end.
-        target: names of the target model's modules, on disk and as vLLM asks about them.
+        target: names of the target model's modules, on disk and as engines ask about them.
     """
 
     draft: Mapping[str, int | None]
@@ -121,7 +120,7 @@ def fits_empty_name(entry: str, method: str) -> bool:
     return bool(entry) and demand(entry, form(method)) == Demand("", "whole")
 
 
-def mtp_names(cases: Sequence[Case], on_disk: Iterable[str]) -> MtpNames:
+def mtp_names(cases: Sequence[EngineCase], on_disk: Iterable[str]) -> MtpNames:
     """Collect the names of the MTP block and of the target model over several releases.
 
     Args:
@@ -136,11 +135,11 @@ def mtp_names(cases: Sequence[Case], on_disk: Iterable[str]) -> MtpNames:
                 draft.setdefault(name, module.layer)
         for module in case.trunk:
             target.update(dict.fromkeys(_names(case, module)))
-    roots = {r.removesuffix(".") for c in cases for r in disk_roots(c.policy, c.context)}
+    roots = {root.removesuffix(".") for case in cases for root in case.disk_roots}
     return MtpNames(draft, tuple(sorted(roots)), frozenset(target))
 
 
-def _names(case: Case, module: Module) -> Iterator[str]:
+def _names(case: EngineCase, module: Module) -> Iterator[str]:
     """The names of a module, and those of its routed experts together."""
     for name in (module.name, *case.asked(module), *module.members, *module.stacked):
         if name:

@@ -1,43 +1,43 @@
-"""Gives findings the fix that the planner found for them. Pure."""
+"""Gives findings the edits that the planner found for them, where they are shown. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.base import EngineCase
 from mtpfix.findings import kind
-from mtpfix.model import Applicability, Finding, Fix, QuantView
+from mtpfix.model import Applicability, Finding, Fix, Report
 from mtpfix.repair.plan import Options, Plan, plan
 
 
-def with_fixes(
-    findings: Sequence[Finding], cases: Sequence[Case], view: QuantView
-) -> tuple[Finding, ...]:
-    """The findings, with the edits that mend them where there are any.
+def attach_fixes(report: Report, cases: Sequence[EngineCase]) -> Report:
+    """Return a report whose findings have the edits that fix them, where there are any.
 
     Args:
-        findings: of all `cases` together.
-        cases: the releases that the edits must be right for.
-        view: the metadata as it is; where there is none, no list can be edited.
+        report: what was found.
+        cases: what it was found in: the releases that the edits must be right for.
     """
-    by = {kind(finding).fixed_by for finding in findings} if view.method else set()
+    if not cases:
+        return report
+    view = cases[0].view
+    by = {kind(finding).fixed_by for finding in report.findings} if view.method else set()
     # A report is on the newest release, which needs no entry for the empty name, or on chosen ones.
     chosen = Options(chosen_releases=True)
     safe = plan(cases, view, chosen) if "list" in by else None
     trunk = plan(cases, view, replace(chosen, repair_trunk=True)) if "target list" in by else None
-    return tuple(_fixed(finding, safe, trunk) for finding in findings)
+    return replace(report, findings=tuple(_fixed(f, safe, trunk) for f in report.findings))
 
 
 def _fixed(finding: Finding, safe: Plan | None, trunk: Plan | None) -> Finding:
-    fix, known = finding.fix, kind(finding)
+    fix, known = finding.repair, kind(finding)
     if known.fixed_by == "list" and safe is not None:
         fix = _fix(safe, finding.modules, "safe") or fix
     elif known.fixed_by == "target list" and trunk is not None and _touches(trunk, finding):
         fix = _fix(trunk, finding.modules, "unsafe") or fix
-    elif known.by_hand is not None:
-        fix = fix or Fix(known.by_hand, "display")
-    return finding if fix is None else replace(finding, fix=fix)
+    elif known.by_hand is not None and finding.remedy is None:
+        fix = Fix(known.by_hand, "display")
+    return finding if fix is None else replace(finding, repair=fix)
 
 
 def _touches(made: Plan, finding: Finding) -> bool:

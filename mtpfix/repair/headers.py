@@ -1,19 +1,19 @@
 """The list that says what the engine read in tensor headers, before a first entry stopped it. Pure.
 
-See `engines/vllm/methods/scan.py`. The MTP block is left out: its entries are planned anew.
+See `EngineCase.header_entries`. The MTP block is left out: its entries are planned anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.scan import derived
-from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import QuantView
 
 
-def stand_ins(case: Case, view: QuantView, hidden: Collection[str]) -> Iterator[tuple[str, ...]]:
+def stand_ins(
+    case: EngineCase, view: QuantView, hidden: Collection[str]
+) -> Iterator[tuple[str, ...]]:
     """Lists that exempt what the headers exempt, the shortest first.
 
     Args:
@@ -21,9 +21,9 @@ def stand_ins(case: Case, view: QuantView, hidden: Collection[str]) -> Iterator[
         view: the metadata, without a list.
         hidden: names from the headers to leave out, since they hit what is quantized.
     """
-    roots = disk_roots(case.policy, case.context)
+    roots = case.disk_roots
     parents = case.inventory.parents
-    found = [entry.text for entry in derived(view, case.inventory)]
+    found = [entry.text for entry in case.header_entries(view)]
     outside = [name for name in found if not f"{name}.".startswith(roots)]
     above = set(_above(name for name, parent in parents.items() if not parent.plain))
     told = [n for n in outside if n not in hidden and (parents[n].matrix or n in above)]

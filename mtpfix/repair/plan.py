@@ -15,10 +15,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from mtpfix import quant
-from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
@@ -70,6 +67,7 @@ class Plan:
         refused: why no edit is offered although something is wrong, or None.
         headers: new entries that say what the engine read in tensor headers before.
         defaults: new entries that say what another reader did as long as there was no list.
+        by_disk: new entries that fit names of the MTP block on disk.
     """
 
     view: QuantView
@@ -80,10 +78,11 @@ class Plan:
     refused: str | None = None
     headers: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
+    by_disk: frozenset[str] = frozenset()
 
 
 @budget.shared()
-def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -> Plan:
+def plan(cases: Sequence[EngineCase], view: QuantView, options: Options = Options()) -> Plan:
     """The fewest edits of `view` that are right for all `cases` (releases and platforms).
 
     Args:
@@ -93,12 +92,13 @@ def plan(cases: Sequence[Case], view: QuantView, options: Options = Options()) -
     """
     distinct = {case.fingerprint(view): case for case in reversed(cases)}
     different = tuple(reversed(distinct.values()))
-    if view.method == EXEMPTS and reads_headers(view):
+    read = cases[0].engine.header_list(view)
+    if read is not None and read.lists == "unquantized":
         return _instead_of_headers(different, view, options)
     return _with_list(different, view, options)
 
 
-def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Options) -> Plan:
+def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
     """The plan where a first entry stops the engine from reading headers: the list says it all."""
     planner, none = _Planner(cases, view, options), Change()
     hidden = planner.hidden()
@@ -117,11 +117,12 @@ def _instead_of_headers(cases: tuple[Case, ...], view: QuantView, options: Optio
                 added=whole.add,
                 unresolved=made.unresolved,
                 headers=base,
+                by_disk=planner.by_disk(whole),
             )
     return Plan(view, unresolved=planner.unresolved(none), refused=refused)
 
 
-def _with_list(cases: tuple[Case, ...], view: QuantView, options: Options) -> Plan:
+def _with_list(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
     """The plan where nothing but the entries of the metadata counts."""
     planner, none = _Planner(cases, view, options), Change()
     starts = planner.starts()
@@ -141,6 +142,7 @@ def _with_list(cases: tuple[Case, ...], view: QuantView, options: Options) -> Pl
         removed=tuple(view.ignore[index].text for index in change.remove),
         unresolved=planner.unresolved(change),
         defaults=tuple(text for text in change.add if text in planner.defaults),
+        by_disk=planner.by_disk(change),
     )
 
 
@@ -151,8 +153,12 @@ def _refusal(planner: _Planner, change: Change) -> str | None:
     if wide := planner.wide(change):
         return f"an entry would name more than the MTP block: {wide[0]}"
     if harmed := planner.broken(change) - planner.broken(Change()):
-        releases = ", ".join(sorted({release for release, _, _ in harmed}))
-        return f"no list fixes the MTP block without doing harm to other modules on vLLM {releases}"
+        releases = ", ".join(sorted({release for _, release, _, _ in harmed}))
+        engine = planner.engine
+        return (
+            "no list fixes the MTP block without doing harm to other modules on "
+            f"{engine} {releases}"
+        )
     return None
 
 
@@ -161,16 +167,17 @@ def nothing() -> Plan:
     return Plan(QuantView("", "config.json", "", (), "", (), None))
 
 
-_Key = tuple[str, str, str]
-"""Release, platform and parameter path of a module."""
+_Key = tuple[str, str, str, str]
+"""Engine, release, platform and parameter path of a module."""
 
 
-def _key(case: Case, report: ModuleReport) -> _Key:
-    return case.context.release, case.context.platform, report.decision.module.param
+def _key(case: EngineCase, report: ModuleReport) -> _Key:
+    module = report.decision.module
+    return case.engine.name, case.release, case.platform, module.param
 
 
 def _paired(
-    case: Case, view: QuantView, before: Sequence[ModuleReport]
+    case: EngineCase, view: QuantView, before: Sequence[ModuleReport]
 ) -> Iterator[tuple[ModuleReport, ModuleReport]]:
     """Each report of the trunk with what `view` makes of the same module.
 
@@ -197,7 +204,7 @@ class _Moves(NamedTuple):
 class _Planner:
     """Tries changes of one ignore list against all cases."""
 
-    def __init__(self, cases: tuple[Case, ...], view: QuantView, options: Options) -> None:
+    def __init__(self, cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> None:
         self._cases = cases
         self._view = view
         self._options = options
@@ -216,6 +223,14 @@ class _Planner:
         self._stated: set[str] = set()
         self.defaults = self._readings.kept_heads if quant.listed(view) is None else ()
         """What is said of the target model with the first entry of a list: it was so before."""
+
+    @property
+    def engine(self) -> str:
+        """The engines that are planned for, as people spell them."""
+        return " and ".join(dict.fromkeys(case.engine.title for case in self._cases))
+
+    def _reads_headers(self, view: QuantView) -> bool:
+        return any(case.engine.header_list(view) is not None for case in self._cases)
 
     # --- judging a change ----------------------------------------------------
 
@@ -272,7 +287,7 @@ class _Planner:
         if change not in self._elsewhere:
             new = quant.listed(quant.changed(self._view, change))
             # What vLLM read in headers, or may be corrected, becomes right for others as well.
-            may_correct = self._options.repair_trunk or reads_headers(self._view)
+            may_correct = self._options.repair_trunk or self._reads_headers(self._view)
             self._elsewhere[change] = [
                 f"`{treated.module}` of the target model, as {treated.reader} reads the file"
                 for treated in self._readings.changed(quant.listed(self._view), new)
@@ -314,7 +329,8 @@ class _Planner:
 
     def _touched(self, number: int, change: Change) -> list[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
-        if reads_headers(self._view) != reads_headers(quant.changed(self._view, change)):
+        changed = quant.changed(self._view, change)
+        if self._reads_headers(self._view) != self._reads_headers(changed):
             return list(self._trunk[number])
         case = self._cases[number]
         gone = [self._view.ignore[index] for index in change.remove]
@@ -322,8 +338,7 @@ class _Planner:
             gone = list(self._view.ignore)
         new = [Entry(text, "", "") for text in change.add]
         view = replace(self._view, ignore=(*gone, *new), groups=(), unread=None)
-        after = mapped(view, case.policy, case.context)
-        entries = methods.valid(view.method, after.ignore, case.context.release)
+        entries = case.valid(view, case.in_force(view, "trunk").ignore)
         broken = view.null or any(e.text.startswith("re:") for e in gone)
         return [
             report
@@ -339,13 +354,13 @@ class _Planner:
                 if report.agrees is False:
                     reason, remedy = self._reason(case, report)
                     key = (report.decision.module.name, reason, remedy)
-                    releases.setdefault(key, {})[case.context.release] = None
+                    releases.setdefault(key, {})[case.release] = None
         return tuple(
             Unresolved(name, tuple(found), reason, remedy)
             for (name, reason, remedy), found in releases.items()
         )
 
-    def _reason(self, case: Case, report: ModuleReport) -> tuple[str, str | None]:
+    def _reason(self, case: EngineCase, report: ModuleReport) -> tuple[str, str | None]:
         """Why a module stays wrong, and what the user can do about it."""
         module = report.decision.module
         servable = self._candidates.empty_entry is not None
@@ -353,7 +368,8 @@ class _Planner:
         nameless = not module.name and report.disk.state is State.UNQUANTIZED
         if nameless and not written and report.limit is None:
             return reasons.nameless(case, module, servable=servable)
-        return reasons.reason(report, self._shared.get(_key(case, report))), None
+        shared = self._shared.get(_key(case, report))
+        return reasons.reason(report, case.engine.title, shared), None
 
     # --- taking away ---------------------------------------------------------
 
@@ -406,7 +422,7 @@ class _Planner:
             return True
         return self._options.repair_trunk and bool(self._moved(change).healed)
 
-    def _victims(self, change: Change) -> Iterator[tuple[Case, ModuleReport]]:
+    def _victims(self, change: Change) -> Iterator[tuple[EngineCase, ModuleReport]]:
         view = quant.changed(self._view, change)
         groups = [self._draft(change)]
         if self._options.repair_trunk:
@@ -458,15 +474,25 @@ class _Planner:
         """Whether other readers of the file need `entries`: names on disk not yet exempt."""
         if self._options.engine_names_only:
             return False
-        release = self._cases[-1].context.release
-        listed = quant.changed(self._view, change).ignore
-        have = methods.valid(self._view.method, listed, release)
-        new = methods.valid(self._view.method, (Entry(t, "", "") for t in entries), release)
+        case, view = self._cases[-1], self._view
+        have = case.valid(view, quant.changed(view, change).ignore)
+        new = case.valid(view, (Entry(text, "", "") for text in entries))
         on_disk = self._candidates.names_on_disk()
         try:
             return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
         except PatternError:  # MTP404 says which entry is too slow
             return False
+
+    def by_disk(self, change: Change) -> frozenset[str]:
+        """Return the new entries that fit names of the MTP block on disk."""
+        case = self._cases[-1]
+        members = {name for reports in self._draft(change) for r in reports for name in r.members}
+
+        def fits(text: str) -> bool:
+            listed = case.valid(self._view, [Entry(text, "", "")])
+            return any(listed.first(name) is not None for name in members)
+
+        return frozenset(filter(fits, change.add))
 
     # --- fewest --------------------------------------------------------------
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module, ModuleReport, State
 
 
-def reason(report: ModuleReport, shared: str | None = None) -> str:
+def reason(report: ModuleReport, engine: str, shared: str | None = None) -> str:
     """Return why a module stays wrong.
 
     Args:
         report: the module.
+        engine: who builds it.
         shared: a module of the target model that every entry which fixes this one would change,
             and for whom.
     """
     if report.limit is not None:
         good = report.limit.good_from
-        return report.limit.reason + (f"; good from vLLM {good}" if good else "")
+        return report.limit.reason + (f"; good from {engine} {good}" if good else "")
     if report.disk.state is State.MIXED:
         return "its members are partly quantized on disk"
     if report.decision.built == "error":
-        return report.decision.error or "vLLM raises while it builds the module"
+        return report.decision.error or f"{engine} raises while it builds the module"
     if shared is not None:
         return (
             f"every entry that reaches it also reaches {shared}; quantize that too, or "
@@ -29,7 +30,7 @@ def reason(report: ModuleReport, shared: str | None = None) -> str:
     return "no entry of an ignore list gives it the scheme that is on disk"
 
 
-def nameless(case: Case, module: Module, *, servable: bool) -> tuple[str, str]:
+def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, str]:
     """Return why a module stays wrong that a release asks about by an empty name, and a remedy.
 
     Args:
@@ -37,12 +38,12 @@ def nameless(case: Case, module: Module, *, servable: bool) -> tuple[str, str]:
         module: the module.
         servable: whether the method has an entry that fits the empty name and no other.
     """
-    newer = case.named_from(module)
-    remedies = [] if newer is None else [f"serve with vLLM {newer} or newer"]
+    newer, engine = case.named_from(module), case.engine.title
+    remedies = [] if newer is None else [f"serve with {engine} {newer} or newer"]
     if servable:
         why = "an entry for the empty name is only written where its release is chosen"
-        remedies.append("choose the release with `--vllm`")
+        remedies.append(f"choose the release with `--{case.engine.name}`")
     else:
         why = "only an empty entry would fit, which other readers of the file take for every module"
     remedies = remedies or ["quantize the module"]
-    return f"vLLM asks about it by an empty name here, and {why}", ", or ".join(remedies)
+    return f"{engine} asks about it by an empty name here, and {why}", ", or ".join(remedies)

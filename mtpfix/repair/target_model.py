@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import State
 
 
@@ -18,7 +17,7 @@ class TargetModel:
         cases: one checkpoint under several releases.
     """
 
-    def __init__(self, cases: Sequence[Case]) -> None:
+    def __init__(self, cases: Sequence[EngineCase]) -> None:
         self._cases = cases
         self._disk: Inventory = cases[0].disk("trunk")
 
@@ -28,7 +27,7 @@ class TargetModel:
         Where experts are stored one by one, the module that holds them all is asked about too:
         transformers builds one in their place.
         """
-        roots = tuple(r for case in self._cases for r in disk_roots(case.policy, case.context))
+        roots = tuple(root for case in self._cases for root in case.disk_roots)
         for name in self._disk.modules():
             if f"{name}.".startswith(roots):
                 continue

@@ -37,7 +37,8 @@ def _head(outcome: Outcome) -> Iterator[str]:
     elif outcome.files:
         files = ", ".join(map(code, outcome.files))
         yield (
-            f"vLLM builds the MTP draft by the quantization metadata of the whole model. This "
+            f"{words.engines(outcome.before.engines)} builds the MTP draft by the quantization "
+            "metadata of the whole model. This "
             f"makes the metadata say {_stored(outcome.before)}: it edits {files}, and changes no "
             "weight."
         )
@@ -67,7 +68,8 @@ def _table(outcome: Outcome) -> list[str]:
         (prose(words.places(members, outcome.before.engines)), before, later)
         for (before, later), members in groups.items()
     ]
-    return table(("vLLM", "before", "after"), cells) if cells else []
+    head = words.engines(outcome.before.engines)
+    return table((head, "before", "after"), cells) if cells else []
 
 
 def _cell(engine: EngineReport) -> str:
@@ -90,7 +92,7 @@ def _left(outcome: Outcome) -> Iterator[str]:
         yield ""
     for finding in stays[:_LEFT]:
         reach = words.reach(finding, outcome.after.engines)
-        where = f" (vLLM {reach})" if reach is not None else ""
+        where = f" ({words.engines(outcome.after.engines)} {reach})" if reach is not None else ""
         yield f"- {prose(finding.code)} {finding.severity}: {prose(finding.message)}{where}"
     if len(stays) > _LEFT:
         yield f"- … and {len(stays) - _LEFT} more"
@@ -119,4 +121,6 @@ def _judged(report: Report) -> str:
     releases = sorted({e.version for e in report.engines}, key=ranges.age)
     platforms = ", ".join(dict.fromkeys(inert(e.platform) for e in report.engines))
     span = ranges.releases(releases, releases)
-    return f"Judged for vLLM {span} ({words.count(len(releases), 'release')}) on {platforms}. "
+    engine = words.engines(report.engines)
+    number = words.count(len(releases), "release")
+    return f"Judged for {engine} {span} ({number}) on {platforms}. "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
 
 from mtpfix import __version__
-from mtpfix.coverage import Dialect
+from mtpfix.engines.base import Engine
+from mtpfix.engines.coverage import Dialect
 from mtpfix.report import words
 from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
@@ -18,7 +18,7 @@ _HEADS = ("dialect", "read", "predict", "repair", "proved")
 
 
 def text(
-    rows: Sequence[Dialect],
+    engine: Engine,
     width: int,
     *,
     color: bool,
@@ -26,7 +26,7 @@ def text(
 ) -> str:
     """One dialect after the other, without the marks of Markdown."""
     page = Page(width, color=color)
-    for row in rows:
+    for row in engine.dialects():
         page.line(mooded(row.method, "strong"))
         for label, said in zip(_HEADS[1:], _cells(row), strict=True):
             page.item(mooded(f"{label:<9}", "quiet"), mooded(said.replace("`", "")), 2)
@@ -44,7 +44,7 @@ def _predicted(row: Dialect) -> str:
 
 
 def _proved(row: Dialect) -> str:
-    """The recipes that a real vLLM has loaded after the repair, and for how many families."""
+    """The recipes that the real engine has loaded after the repair, and for how many families."""
     told = (
         f"`{recipe}` in {words.count(len(families), 'family', 'families')}"
         for recipe, families in row.proved.items()
@@ -52,18 +52,18 @@ def _proved(row: Dialect) -> str:
     return ", ".join(told) or row.unproved or "-"
 
 
-def markdown(rows: Sequence[Dialect]) -> str:
+def markdown(engine: Engine) -> str:
     """The page of the docs: `mtpfix families --dialects --format markdown`."""
     lines = [
         "# Quantization dialects",
         "",
         "Made by `mtpfix families --dialects --format markdown`. *Predict*: the decisions of real "
         "releases that are recorded (`tests/conformance`) and all foreseen. *Proved*: "
-        "in how many families a real vLLM loads the repaired checkpoint clean "
+        f"in how many families a real {engine.title} loads the repaired checkpoint clean "
         "([proof.md](proof.md)); a dash means that no repair has been loaded yet.",
         "",
     ]
-    cells = ([f"`{row.method}`", *_cells(row)] for row in rows)
+    cells = ([f"`{row.method}`", *_cells(row)] for row in engine.dialects())
     return "\n".join([*lines, *table(_HEADS, cells)]) + "\n"
 
 
@@ -72,12 +72,12 @@ def _cells(row: Dialect) -> tuple[str, ...]:
     return row.reads, _predicted(row), row.repair, _proved(row)
 
 
-def json(rows: Sequence[Dialect]) -> str:
+def json(engine: Engine) -> str:
     """A document of schema `mtpfix.dialects/1`."""
     document = {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
-        "engine": "vllm",
-        "dialects": [asdict(row) for row in rows],
+        "engine": engine.name,
+        "dialects": [asdict(row) for row in engine.dialects()],
     }
     return f"{dumps(document, indent=2)}\n"

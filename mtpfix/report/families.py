@@ -7,8 +7,8 @@ from dataclasses import asdict
 from json import dumps
 
 from mtpfix import __version__
-from mtpfix.coverage import METHODS, Covered
-from mtpfix.engines.vllm import policy
+from mtpfix.engines.base import Engine
+from mtpfix.engines.coverage import Covered
 from mtpfix.model import PLATFORMS, Grade, Platform
 from mtpfix.report import grid
 from mtpfix.report.markdown import table
@@ -22,7 +22,7 @@ _LEGEND = "R run and recorded, r read in the source, a assumed, . no draft"
 
 
 def text(
-    covered: Sequence[Covered],
+    engine: Engine,
     width: int,
     *,
     color: bool,
@@ -30,7 +30,7 @@ def text(
 ) -> str:
     """Families against releases, then what they are recognised by."""
     page = Page(width, color=color)
-    known = policy.covered_releases()
+    known, covered = engine.releases, engine.coverage()
     heads = " ".join(release.split(".")[1] for release in known)
     rows = [_row(one, known) for one in covered]
     grid.put(page, ("family", f"0.{heads}", "platforms"), [grid.Block("", rows)])
@@ -48,7 +48,7 @@ def text(
     for label, said in (
         ("letters", _LEGEND),
         ("platforms", "the letters are those of cuda; the others are read in the sources"),
-        ("methods", ", ".join(METHODS)),
+        ("methods", ", ".join(_methods(engine))),
         ("releases", ", ".join(known)),
     ):
         page.item(mooded(f"{label:<11}", "quiet"), mooded(said), 2)
@@ -70,9 +70,13 @@ def _main(one: Covered) -> Platform:
     return one.platforms[0]
 
 
-def markdown(covered: Sequence[Covered]) -> str:
+def _methods(engine: Engine) -> list[str]:
+    return [dialect.method for dialect in engine.dialects()]
+
+
+def markdown(engine: Engine) -> str:
     """The page of the docs: `mtpfix families --format markdown`."""
-    known = policy.covered_releases()
+    known, covered = engine.releases, engine.coverage()
     short = [".".join(release.split(".")[:2]) for release in known]
     lines = [
         "# What is covered",
@@ -80,8 +84,8 @@ def markdown(covered: Sequence[Covered]) -> str:
         "Made by `mtpfix families --format markdown`, for compressed-tensors; the other "
         "quantization methods are in [dialects.md](dialects.md).",
         "",
-        "How well each release of vLLM is known on CUDA: **run** is compared, decision by "
-        "decision, with recordings of that release; *read* comes from its source; a dash means "
+        f"How well each release of {engine.title} is known on CUDA: **run** is compared, decision "
+        "by decision, with recordings of that release; *read* comes from its source; a dash means "
         "that it has no MTP draft for the family. Other platforms are read in the source.",
         "",
     ]
@@ -100,15 +104,15 @@ def markdown(covered: Sequence[Covered]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def json(covered: Sequence[Covered]) -> str:
+def json(engine: Engine) -> str:
     """A document of schema `mtpfix.families/1`."""
     document = {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
-        "engine": "vllm",
-        "releases": policy.covered_releases(),
-        "methods": METHODS,
+        "engine": engine.name,
+        "releases": engine.releases,
+        "methods": _methods(engine),
         "platforms": PLATFORMS,
-        "families": [asdict(one) for one in covered],
+        "families": [asdict(one) for one in engine.coverage()],
     }
     return f"{dumps(document, indent=2)}\n"

@@ -38,7 +38,7 @@ def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
     body = Text.assemble((said, STYLES["strong"]), inert(finding.message, PROSE_LIMIT))
     reach = words.reach(finding, report.engines)
     if reach is not None:
-        body.append(f" [vLLM {reach}]", STYLES["quiet"])
+        body.append(f" [{words.engines(report.engines)} {reach}]", STYLES["quiet"])
     page.item(label, body, indent)
 
 

@@ -48,7 +48,7 @@ def _said(finding: Finding, report: Report) -> str:
         lines[0] = f"{report.target.name}: {place.file}:{place.line or 1}: {finding.message}"
     reach = words.reach(finding, report.engines)
     if reach is not None:
-        lines.append(f"vLLM {reach}")
+        lines.append(f"{words.engines(report.engines)} {reach}")
     if finding.fix is not None:
         lines.append(f"fix: {finding.fix.title} ({words.how_to(finding.fix)})")
     return "\n".join(inert(line, PROSE_LIMIT) for line in lines)

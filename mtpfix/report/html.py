@@ -79,8 +79,10 @@ def _rules(drawn: Sequence[Sequence[Panel]]) -> str:
 
 def _title(reports: Sequence[Report]) -> str:
     if len(reports) == 1:
-        return f"{_text(reports[0].target.name)}: MTP on vLLM"
-    return f"{words.count(len(reports), 'target')}: MTP on vLLM"
+        engine = words.engines(reports[0].engines)
+        return f"{_text(reports[0].target.name)}: MTP on {engine}"
+    judged = words.engines(engine for report in reports for engine in report.engines)
+    return f"{words.count(len(reports), 'target')}: MTP on {judged}"
 
 
 # --- text --------------------------------------------------------------------
@@ -181,7 +183,8 @@ def _described(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _releases(report: Report, found: Sequence[Panel], number: int) -> Iterator[str]:
     """The choice of releases; the newest is chosen."""
     newest = max(range(len(found)), key=lambda place: _newest(found[place]))
-    yield f'<fieldset class="releases"><legend>vLLM release{_where(report)}</legend>\n'
+    engine = words.engines(report.engines)
+    yield f'<fieldset class="releases"><legend>{engine} release{_where(report)}</legend>\n'
     for place, panel in enumerate(found):
         checked = " checked" if place == newest else ""
         sign = words.OUTCOMES[panel.members[0].outcome]
@@ -355,7 +358,8 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     used |= {f"b{face.built.shade}" for face in faces}
     used |= {"x" for face in faces if face.verdict.mood == "bad"}
     yield (
-        '<p class="how">Each cell: above, what is on disk; below, what vLLM builds, and the number '
+        f'<p class="how">Each cell: above, what is on disk; below, what '
+        f"{words.engines(report.engines)} builds, and the number "
         'of the entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
     )
     for kind, label, meaning in _KEYS:
@@ -386,7 +390,7 @@ def _finding(finding: Finding, report: Report) -> Iterator[str]:
         facts.append(("where", f"{escape(place)} {_code(finding.where.pointer)}"))
     reach = words.reach(finding, report.engines)
     if reach is not None:
-        facts.append(("vLLM", _text(reach)))
+        facts.append((words.engines(report.engines), _text(reach)))
     if finding.confidence != "run":
         facts.append(("known", words.GRADES[finding.confidence]))
     if finding.fix is not None:

@@ -59,7 +59,7 @@ def _engines(report: Report) -> list[str]:
         (prose(words.places(members, report.engines)), said, prose(behind))
         for (said, behind), members in groups.items()
     ]
-    return table(("vLLM", "outcome", "what happens"), cells) if cells else []
+    return table((words.engines(report.engines), "outcome", "what happens"), cells) if cells else []
 
 
 def outcome(engine: EngineReport) -> str:
@@ -75,9 +75,8 @@ def _findings(report: Report) -> list[str]:
     if not report.findings:
         return []
     shown = report.findings[:_FINDINGS]
-    lines = table(
-        ("finding", "where", "what", "vLLM"), [_finding(found, report) for found in shown]
-    )
+    heads = ("finding", "where", "what", words.engines(report.engines))
+    lines = table(heads, [_finding(found, report) for found in shown])
     if len(report.findings) > len(shown):
         lines += ["", f"… and {words.count(len(report.findings) - len(shown), 'finding')} more."]
     return lines
@@ -106,7 +105,8 @@ def _modules(report: Report) -> list[str]:
     cells = [_row(row, section) for section in sections for row in section.rows]
     if not cells:
         return []
-    heads = ("module", "on disk", "vLLM builds", "decided by", "verdict")
+    builds = f"{words.engine(newest.engine)} builds"
+    heads = ("module", "on disk", builds, "decided by", "verdict")
     lines = table(heads, cells[:_ROWS])
     if len(cells) > _ROWS:
         lines += ["", f"… and {words.count(len(cells) - _ROWS, 'row')} more."]

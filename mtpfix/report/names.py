@@ -25,11 +25,11 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     page = Page(width, color=color)
     known = [ranges.place(label) for labels, _ in found.groups for label in labels]
     newest, *olders = sorted(found.groups, key=_age, reverse=True)
-    page.line(mooded(f"vLLM {_places(newest[0], known)}", "strong"))
+    page.line(mooded(f"{found.engine} {_places(newest[0], known)}", "strong"))
     _put(page, newest[1])
     for releases, named in olders:
         page.line()
-        as_new = f"vLLM {_places(releases, known)}: the same, except"
+        as_new = f"{found.engine} {_places(releases, known)}: the same, except"
         page.line(mooded(as_new, "strong"))
         _put(page, named, leave=newest[1])
         gone = {n.module.param for n in newest[1]} - {n.module.param for n in named}
@@ -47,13 +47,14 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
 def _about_entries(found: Names, known: Sequence[ranges.Place]) -> Iterator[str]:
     """For which releases the entries are right, as comments above them."""
     far = ", as far as is known" if found.assumed else ""
+    unserved = f"{found.engine} {_places(found.unserved, known)}"
     if not found.unserved:
         yield f"Right for every release above{far}; ready for a calibration recipe:"
     elif found.exit_code == 1:
-        yield f"Not right for vLLM {_places(found.unserved, known)}: no entries are right there."
+        yield f"Not right for {unserved}: no entries are right there."
     else:
-        yield f"Right for vLLM {_places(found.decisive, known)}{far}; ready for a recipe."
-        yield f"Not right for vLLM {_places(found.unserved, known)}: no entries are right there."
+        yield f"Right for {found.engine} {_places(found.decisive, known)}{far}; ready for a recipe."
+        yield f"Not right for {unserved}: no entries are right there."
 
 
 def _age(group: Group) -> tuple[object, ...]:

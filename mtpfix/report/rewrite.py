@@ -10,10 +10,9 @@ from pathlib import Path
 from rich.text import Text
 
 from mtpfix import __version__
-from mtpfix.engines.vllm import methods
 from mtpfix.errors import RefusedError
 from mtpfix.findings import is_unjudged
-from mtpfix.model import EngineReport, Entry, Finding, ModuleReport, Report
+from mtpfix.model import EngineReport, Finding, ModuleReport, Report
 from mtpfix.pushing import Pushed
 from mtpfix.repair import progress
 from mtpfix.repair.exact import fits_empty_name
@@ -136,7 +135,8 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
 def _why(entry: str, outcome: Outcome) -> str:
     """What an entry does, as the releases judge it."""
     if entry in outcome.plan.headers:
-        return "vLLM read it in the tensor headers, which a first entry switches off"
+        engine = words.engines(outcome.after.engines)
+        return f"{engine} read it in the tensor headers, which a first entry switches off"
     if entry in outcome.plan.defaults:
         return "transformers leaves the output head unquantized by itself only without a list"
     drafts = [
@@ -151,14 +151,12 @@ def _why(entry: str, outcome: Outcome) -> str:
         }
         known = [e.version for e in outcome.after.engines]
         reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
-        said = f"exempts {words.count(len(decided), 'module')}, by vLLM's names{reach}"
+        engine, number = words.engines(outcome.after.engines), words.count(len(decided), "module")
+        said = f"exempts {number}, by {engine}'s names{reach}"
         if fits_empty_name(entry, outcome.plan.view.method):
             return f"{said}; it fits the empty name alone, and is here since you chose the release"
         return said
-    made, release = outcome.plan.view, outcome.after.engines[-1].version
-    matcher = methods.valid(made.method, [Entry(entry, "", "")], release)
-    on_disk = {name for m in drafts for name in m.members if matcher.first(name) is not None}
-    if on_disk:
+    if entry in outcome.plan.by_disk:
         return "the same in the checkpoint's own spelling, for other readers of the file"
     return "needed by releases that ask shard by shard"
 
@@ -214,7 +212,10 @@ def _put_others(page: Page, outcome: Outcome) -> None:
 def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:
     """The options of `check` that judge what does not decide."""
     decisive = outcome.selection.decisive
-    wide = "" if all(e.version in decisive.releases for e in others) else " --vllm all"
+    known = {release for _, releases in decisive.engines for release in releases}
+    wider = (f" --engine '{name}>=0'" for name in dict.fromkeys(e.engine for e in others))
+    option = " --vllm all" if {e.engine for e in others} == {"vllm"} else "".join(wider)
+    wide = "" if all(e.version in known for e in others) else option
     wide += "" if all(e.platform in decisive.platforms for e in others) else " --platform all"
     return f"`mtpfix check` with{wide}"
 
@@ -232,17 +233,21 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
         page.line(mooded("not fixed:", "strong"))
     for finding in stays:
         findings.put(page, finding, after, 2)
+    engine = words.engines(after.engines)
     for other in others:
         name = inert(other.module) or '""'
         why = "; ".join(filter(None, (other.reason, other.remedy)))
-        said = f"{name}: {inert(why, PROSE_LIMIT)} [vLLM {', '.join(other.releases)}]"
+        said = f"{name}: {inert(why, PROSE_LIMIT)} [{engine} {', '.join(other.releases)}]"
         page.item(mooded("✗ ", "bad"), Text(said), 2)
     for note in after.notes:
         page.item(mooded("note  ", "quiet"), Text(inert(note, PROSE_LIMIT)))
     if (stays or others) and (newest := clean_newest(after)):
         page.item(
             mooded("✓ ", "good"),
-            Text(f"The newest release judged, vLLM {newest}, is clean: only older ones have this."),
+            Text(
+                f"The newest release judged, {engine} {newest}, is clean: only older ones have "
+                "this."
+            ),
         )
     if outcome.repair_trunk_helps and outcome.refused is None:
         said = "--repair-trunk fixes more: it also corrects entries that hit the target model."
@@ -390,7 +395,8 @@ def _of_hub(pushed: Pushed) -> dict[str, str]:
 
 
 def _scope(scope: Scope) -> dict[str, object]:
-    return {"releases": scope.releases, "platforms": scope.platforms}
+    releases = [release for _, releases in scope.engines for release in releases]
+    return {"releases": releases, "platforms": scope.platforms}
 
 
 def _brief(report: Report, plan: Plan) -> dict[str, object]:

@@ -104,14 +104,14 @@ def _said(finding: Finding, report: Report) -> str:
     said = inert(finding.message, PROSE_LIMIT)
     reach = words.reach(finding, report.engines)
     if reach is not None:
-        said += f" (vLLM {reach})"
+        said += f" ({words.engines(report.engines)} {reach})"
     if finding.fix is not None:
         said += f"\nFix: {inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
     return said.replace("](", "] (")
 
 
 def _location(finding: Finding, report: Report) -> _View:
-    """The line in the file, and the modules by vLLM's names."""
+    """The line in the file, and the modules by the engine's names."""
     file = places.file_of(finding, report)
     near = places.path(report.target, file)
     artifact = {"uri": places.uri(file if near is None else near)}

@@ -54,11 +54,13 @@ _BRIEFEST = {
 _STACKED = _Level(short=True, decider="entry")
 
 
-def put_table(page: Page, title: str, sections: Sequence[Section], *, verbose: bool) -> None:
+def put_table(
+    page: Page, title: str, sections: Sequence[Section], engine: str, *, verbose: bool
+) -> None:
     """Writes the table of one part (`draft`, `trunk`) and a legend where the rows need one."""
     deciders = list(dict.fromkeys(_deciders(sections)))
     for level in _LEVELS:
-        layout = _Layout(title, sections, level, deciders)
+        layout = _Layout(title, sections, engine, level, deciders)
         if layout.possible and layout.width <= page.width:
             break
     else:
@@ -80,7 +82,12 @@ class _Layout:
     """Columns of one table at one level of detail."""
 
     def __init__(
-        self, title: str, sections: Sequence[Section], level: _Level, deciders: list[Decider]
+        self,
+        title: str,
+        sections: Sequence[Section],
+        engine: str,
+        level: _Level,
+        deciders: list[Decider],
     ) -> None:
         self._level = level
         self._deciders = {decider: number for number, decider in enumerate(deciders, 1)}
@@ -89,7 +96,7 @@ class _Layout:
         )
         decided = {"legend": "", "number": "by"}.get(level.decider, "decided by")
         verdict = "" if level.sign else "verdict"
-        self._titles = (f"{title} module", "on disk", "vLLM builds", decided, verdict)
+        self._titles = (f"{title} module", "on disk", f"{engine} builds", decided, verdict)
         lines = [
             (_inset(section) + cell_len(row.name), *map(cell_len, self._cells(row)))
             for section in sections

@@ -41,6 +41,7 @@ def _put_head(page: Page, report: Report) -> None:
 class _Group(NamedTuple):
     """What is the same for all releases and platforms that are shown together."""
 
+    engine: str
     outcome: Outcome
     behind: str
     draft: tuple[rows.Section, ...]
@@ -51,7 +52,7 @@ def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
     shown: dict[tuple[rows.Section, ...], str] = {}
     for group, members in _groups(report, verbose=verbose).items():
         sign = words.OUTCOMES[group.outcome]
-        name = f"{words.engine(members[0].engine)} {words.places(members, report.engines)}"
+        name = f"{words.engine(group.engine)} {words.places(members, report.engines)}"
         page.line()
         page.item(mooded(f"{sign.sign} ", sign.mood), mooded(f"{name}: {sign.word}", "strong"))
         page.item(mooded("  "), mooded(group.behind))
@@ -63,7 +64,7 @@ def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
                 continue
             shown[sections] = name
             page.line()
-            put_table(page, part, sections, verbose=verbose)
+            put_table(page, part, sections, words.engine(group.engine), verbose=verbose)
 
 
 def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]]:
@@ -72,7 +73,7 @@ def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]
     for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
         draft = rows.sections(engine.modules, "draft", lines, verbose=verbose)
         trunk = rows.sections(engine.modules, "trunk", lines, verbose=verbose)
-        group = _Group(engine.outcome, words.outcome(engine), draft, trunk)
+        group = _Group(engine.engine, engine.outcome, words.outcome(engine), draft, trunk)
         groups.setdefault(group, []).append(engine)
     return groups
 
@@ -102,7 +103,7 @@ def _about(
         yield "where", f"{rows.where(place.file, place.line)}{pointer}"
     reach = words.reach(finding, engines)
     if reach is not None:
-        yield "vLLM", reach
+        yield words.engines(engines), reach
     if finding.confidence != "run":
         yield "known", words.GRADES[finding.confidence]
     if finding.fix is not None:

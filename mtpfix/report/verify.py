@@ -9,12 +9,12 @@ from json import dumps
 from rich.text import Text
 
 from mtpfix import __version__, targets
+from mtpfix.engines.verification import Verification, Verified
 from mtpfix.report import grid, words
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.page import Page, mooded, signed
 from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.words import Sign
-from mtpfix.verification import Verification, Verified
 
 SCHEMA = "mtpfix.verify/1"
 
@@ -149,7 +149,7 @@ def json(answer: Verification, target: str) -> str:
 
 
 def _target(target: str) -> dict[str, object]:
-    place = targets.place(target)
+    place = targets.parse(target)
     if place.path is None:
         return {"kind": "hub", "name": place.repo, "revision": place.revision}
     return {"kind": "local", "name": target, "revision": None}

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mtpfix.engines import registry
 from mtpfix.findings import is_unjudged, kind
 from mtpfix.model import (
     FAILED,
@@ -66,13 +67,10 @@ SEVERITIES: Mapping[Severity, Sign] = {
 }
 
 GRADES: Mapping[Grade, str] = {
-    "run": "seen in real runs of vLLM",
-    "read": "read in vLLM's source, not run",
+    "run": "seen in real runs of the engine",
+    "read": "read in the engine's source, not run",
     "assumed": "assumed, neither read nor run",
 }
-
-_ENGINES = {"vllm": "vLLM"}
-
 
 # --- modules -----------------------------------------------------------------
 
@@ -117,8 +115,14 @@ def short_scheme(name: str) -> str:
 
 
 def engine(name: str) -> str:
-    """Name of an engine as its makers write it."""
-    return _ENGINES.get(name, inert(name))
+    """Return the name of an engine as its makers write it."""
+    return registry.engine(name).title if name in registry.ENGINES else inert(name)
+
+
+def engines(judged: Iterable[EngineReport]) -> str:
+    """Return the names of the engines that were judged; of none, that of the default."""
+    names = dict.fromkeys(report.engine for report in judged) or (registry.DEFAULT,)
+    return " and ".join(map(engine, names))
 
 
 def outcome(report: EngineReport) -> str:
@@ -254,13 +258,13 @@ def _subject(report: Report) -> str:
     return "model" if any(m.agrees is False for m in judged) else "draft"
 
 
-def _parts(engines: Sequence[EngineReport]) -> Iterator[str]:
+def _parts(judged: Sequence[EngineReport]) -> Iterator[str]:
     """What the draft does, and on which releases; a platform that all share is left out."""
-    several = len({e.platform for e in engines}) > 1
-    known = [(e.version, e.platform if several else "") for e in engines]
-    name = f"{engine(engines[0].engine)} "
+    several = len({e.platform for e in judged}) > 1
+    known = [(e.version, e.platform if several else "") for e in judged]
+    name = f"{engine(judged[0].engine)} "
     for outcome, verb in _VERBS.items():
-        found = [place for place, e in zip(known, engines, strict=True) if e.outcome == outcome]
+        found = [place for place, e in zip(known, judged, strict=True) if e.outcome == outcome]
         if found:
             yield f"{verb} on {name}{ranges.places(found, known)}"
             name = ""
@@ -283,7 +287,7 @@ def next_command(report: Report) -> tuple[str, str] | None:
     if grave is not None:
         return f"mtpfix explain {inert(grave.code)}", "says what to do about it"
     if overall(report).mood in {"good", "unsure"}:
-        return f"mtpfix verify{target}", "asks the installed vLLM itself"
+        return f"mtpfix verify{target}", f"asks the installed {engines(report.engines)} itself"
     return None
 
 

@@ -54,11 +54,16 @@ def run(evidence: Sequence[Evidence], chosen: Sequence[Rule] | None = None) -> t
         replace(found, releases=tuple(releases), confidence=known[found])
         for found, releases in merged.items()
     ]
-    return tuple(sorted(findings, key=lambda f: (_SEVERITY[f.severity], f.code)))
+    return tuple(sorted(findings, key=gravity))
+
+
+def gravity(finding: Finding) -> tuple[int, str]:
+    """Return a key that sorts the gravest finding first."""
+    return _SEVERITY[finding.severity], finding.code
 
 
 def _label(item: Evidence, all_items: Sequence[Evidence]) -> str:
-    """The release; with the platform where several platforms are judged."""
+    """Return the release; with engine and platform where several are judged."""
     several = len({e.report.platform for e in all_items}) > 1
     version = item.report.version
     return f"{version} ({item.report.platform})" if several else version

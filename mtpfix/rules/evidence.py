@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.base import EngineCase
 from mtpfix.model import (
     GRADES,
     Checkpoint,
@@ -31,7 +31,7 @@ class Evidence:
     """One release on one platform, the metadata and the disk.
 
     Attributes:
-        case: policy, release and inventory.
+        case: what the release makes of the checkpoint.
         view: the metadata as the files spell it.
         report: what the release comes to; holds every draft and trunk module.
         block: the checkpoint that the MTP block is in.
@@ -39,12 +39,17 @@ class Evidence:
         line_of: finds the line of an entry.
     """
 
-    case: Case
+    case: EngineCase
     view: QuantView
     report: EngineReport
     block: Checkpoint
     problems: tuple[Problem, ...]
     line_of: LineOf
+
+    @property
+    def engine(self) -> str:
+        """The engine, as people spell it."""
+        return self.case.engine.title
 
     @property
     def has_metadata(self) -> bool:
@@ -53,23 +58,23 @@ class Evidence:
 
     def graded(self, finding: Finding) -> Finding:
         """A finding is known no better than what is known of the release."""
-        known = max(finding.confidence, self.case.context.grade, key=GRADES.index)
+        known = max(finding.confidence, self.case.grade, key=GRADES.index)
         assumed = known == "assumed"
         return replace(finding, confidence=known) if assumed else finding
 
     @property
     def draft(self) -> tuple[ModuleReport, ...]:
-        """Reports of the draft modules that vLLM asks a method for."""
+        """Reports of the draft modules that the engine asks a method for."""
         return tuple(r for r in self._of("draft") if r.decision.module.asks)
 
     @property
     def unasked(self) -> tuple[ModuleReport, ...]:
-        """Reports of the draft modules that vLLM builds unquantized without asking."""
+        """Reports of the draft modules that the engine builds unquantized without asking."""
         return tuple(r for r in self._of("draft") if not r.decision.module.asks)
 
     @property
     def trunk(self) -> tuple[ModuleReport, ...]:
-        """Reports of the trunk modules that vLLM asks a method for."""
+        """Reports of the trunk modules that the engine asks a method for."""
         return tuple(r for r in self._of("trunk") if r.decision.module.asks)
 
     @cached_property
@@ -84,7 +89,7 @@ class Evidence:
 
     @cached_property
     def whole_trunk(self) -> tuple[ModuleReport, ...]:
-        """Reports of all trunk modules, those that vLLM asks no method for included."""
+        """Reports of all trunk modules, those that it asks no method for included."""
         return tuple(self._of("trunk"))
 
     def _of(self, part: str) -> Iterator[ModuleReport]:

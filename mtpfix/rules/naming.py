@@ -1,4 +1,4 @@
-"""MTP1xx: entries and names that miss what vLLM asks about."""
+"""MTP1xx: entries and names that miss what the engine asks about."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import without_expert, written_out
-from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.mapper import in_force
-from mtpfix.engines.vllm.names import disk_roots
-from mtpfix.engines.vllm.predict import asked_names, packed_mapping
-from mtpfix.model import Entry, Finding, ModuleReport
+from mtpfix.engines.base import EngineCase
+from mtpfix.model import Entry, Finding, ModuleReport, QuantView
 from mtpfix.patterns import PatternError
 from mtpfix.rules.evidence import Evidence, Rule, exception, names, some
 
@@ -32,35 +29,29 @@ class _Names(NamedTuple):
     """What names of the MTP block on disk begin with."""
     parts: set[str]
     """Dotted beginnings and ends of names of the draft that no name of the trunk has."""
-    method: str
-    release: str
+    case: EngineCase
+    view: QuantView
 
     def first(self, entry: Entry, candidates: dict[str, None]) -> str | None:
         """The first of some names that an entry fits."""
         if entry.text in candidates:
             return entry.text
-        method = methods.of(self.method)
-        if method.exact(entry):
+        if self.case.is_name(self.view, entry):
             return None
-        listed = method.listed([entry], self.release)
+        listed = self.case.listed(self.view, [entry])
         return next((name for name in candidates if listed.first(name) is not None), None)
 
 
 def _draft_names(evidence: Evidence) -> _Names:
-    method = evidence.view.method
-    packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
-    roots = disk_roots(evidence.case.policy, evidence.case.context)
-    of_trunk = packed_mapping(evidence.case.policy, evidence.case.context, "trunk")
-    trunk = {
-        n: None for r in evidence.trunk for n in asked_names(r.decision.module, of_trunk, method)
-    }
-    release = evidence.case.context.release
-    found = _Names({}, {}, {}, {}, {}, trunk, roots, set(), method, release)
+    case = evidence.case
+    roots = case.disk_roots
+    trunk = {name: None for r in evidence.trunk for name in case.asked(r.decision.module)}
+    found = _Names({}, {}, {}, {}, {}, trunk, roots, set(), case, evidence.view)
     for report in (*evidence.draft, *evidence.unasked):
         module = report.decision.module
         if not all(f"{member}.".startswith(roots) for member in module.members):
             continue  # shared with the trunk
-        names_asked = asked_names(module, packed, method)
+        names_asked = case.asked(module)
         found.asked.update(dict.fromkeys(names_asked))
         found.disk.update(dict.fromkeys(written_out(module)))
         found.tree[module.param] = None
@@ -89,7 +80,7 @@ def _parts(whole: tuple[str, ...]) -> frozenset[str]:
 
 
 def dead_entries(evidence: Evidence) -> Iterator[Finding]:
-    """MTP101, MTP104: entries that are meant for the MTP block and that vLLM never matches."""
+    """MTP101, MTP104: entries that are meant for the MTP block and that nothing matches."""
     if evidence.report.outcome == "no_mtp" or _too_many(evidence):
         return
     draft = _draft_names(evidence)
@@ -101,7 +92,7 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
     settled = all(r.agrees is not False or r.limit is not None for r in evidence.draft)
     for why, entries in groups.values():
         if why.kind == "experts" and settled:
-            continue  # every expert is listed, and expert 0 is enough for vLLM
+            continue  # every expert is listed, and expert 0 is enough
         yield Finding(
             code="MTP104" if why.kind == "experts" else "MTP101",
             severity="info" if settled else "warning",
@@ -115,7 +106,7 @@ def dead_entries(evidence: Evidence) -> Iterator[Finding]:
 def _too_many(evidence: Evidence) -> bool:
     """Whether the list cannot be compared as a whole: MTP404 says so, once for all of it."""
     try:
-        methods.of(evidence.view.method).listed(evidence.view.ignore, evidence.case.context.release)
+        evidence.case.listed(evidence.view, evidence.view.ignore)
     except PatternError as error:
         return error.hangs
     return False
@@ -139,8 +130,7 @@ def _s(items: list[Entry]) -> str:
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[Entry, tuple[Entry, ...]]]:
     """Each entry as it is written, and what the draft's configuration makes of it."""
-    case = evidence.case
-    after = in_force(evidence.view, case.policy, case.context, "draft")
+    after = evidence.case.in_force(evidence.view, "draft")
     found: dict[str, list[Entry]] = {}
     for entry in after.ignore:
         found.setdefault(entry.pointer, []).append(entry)
@@ -161,7 +151,7 @@ def _about_mtp(evidence: Evidence, entry: Entry, draft: _Names) -> bool:
 
 
 def _alive(entry: Entry, draft: _Names) -> bool:
-    """Whether vLLM compares the entry with a name that it fits."""
+    """Whether the engine compares the entry with a name that it fits."""
     return any(draft.first(entry, names) is not None for names in (draft.asked, draft.trunk))
 
 
@@ -184,37 +174,38 @@ class _Why(NamedTuple):
 
 def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
     """The reason in words that name the right spelling."""
-    probe = _experts_of(written, draft)
+    probe, engine = _experts_of(written, draft), evidence.engine
     if probe is not None:
-        return _Why("experts", f"of routed experts vLLM asks only about expert 0, as `{probe}`")
+        return _Why("experts", f"of routed experts {engine} asks only about expert 0, as `{probe}`")
     if written.text in draft.shards:
         fused = draft.shards[written.text]
-        return _Why("shard", f"no packed mapping is in force here; vLLM asks about `{fused}`")
+        return _Why("shard", f"no packed mapping is in force here; {engine} asks about `{fused}`")
     in_tree = draft.first(written, draft.tree)
     if in_tree is not None:
         return _why_tree(evidence, in_tree)
     on_disk = draft.first(written, draft.disk)
     if on_disk is not None:
         return _Why("disk", _why_disk(evidence, on_disk))
-    return _why_foreign(written, draft)
+    return _why_foreign(written, draft, engine)
 
 
-def _why_foreign(entry: Entry, draft: _Names) -> _Why:
+def _why_foreign(entry: Entry, draft: _Names, engine: str) -> _Why:
     """The reason where an entry fits no name at all."""
-    example, method = next(iter(draft.asked), ""), methods.of(draft.method)
-    if not method.exact(entry):
-        return _Why("pattern", f"no name that vLLM asks about fits; they look like `{example}`")
-    return _Why("name", f"{method.COMPARES}, and vLLM asks about names like `{example}`")
+    example, case = next(iter(draft.asked), ""), draft.case
+    if not case.is_name(draft.view, entry):
+        return _Why("pattern", f"no name that {engine} asks about fits; they look like `{example}`")
+    return _Why("name", f"{case.comparison}, and {engine} asks about names like `{example}`")
 
 
 def _why_tree(evidence: Evidence, path: str) -> _Why:
+    engine = evidence.engine
     reports = (*evidence.draft, *evidence.unasked)
     asked = next(r.decision.module.name for r in reports if r.decision.module.param == path)
     if asked == path:
-        return _Why("unasked", f"vLLM builds `{path}` without asking for a quantization method")
+        return _Why("unasked", f"{engine} builds `{path}` without asking for a quantization method")
     part = next((p for p in path.split(".") if p not in asked.split(".")), "")
     lacks = f", which has no `{part}`" if part else ""
-    text = f"the module tree has `{path}`, but vLLM asks about `{asked}`{lacks}"
+    text = f"the module tree has `{path}`, but {engine} asks about `{asked}`{lacks}"
     return _Why(f"tree {part}", text)
 
 
@@ -223,10 +214,9 @@ def _why_disk(evidence: Evidence, name: str) -> str:
     for report in evidence.draft:
         module = report.decision.module
         if {name, without_expert(name)} & {*module.members, *module.stacked}:
-            packed = packed_mapping(evidence.case.policy, evidence.case.context, "draft")
-            asked = some(asked_names(module, packed, evidence.view.method), 1)
-            return f"{spelled}; for example, for `{name}` vLLM asks about {asked}"
-    return f"{spelled}, and vLLM builds `{name}` without asking"
+            asked = some(evidence.case.asked(module), 1)
+            return f"{spelled}; for example, for `{name}` {evidence.engine} asks about {asked}"
+    return f"{spelled}, and {evidence.engine} builds `{name}` without asking"
 
 
 def half_ignored(evidence: Evidence) -> Iterator[Finding]:
@@ -238,8 +228,9 @@ def half_ignored(evidence: Evidence) -> Iterator[Finding]:
             code="MTP102",
             severity="error",
             confidence="run",
-            message=f"`{report.decision.module.name}` is partly exempt, and vLLM raises while it "
-            f"builds it: {exception(report.decision.error or '')}",
+            message=f"`{report.decision.module.name}` is partly exempt, and "
+            f"{evidence.engine} raises while it builds it: "
+            f"{exception(report.decision.error or '')}",
             modules=(report.decision.module.name,),
             where=evidence.where(report.decision.because),
         )

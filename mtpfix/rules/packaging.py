@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mtpfix.engines.vllm.names import disk_roots
-from mtpfix.model import Entry, Finding, Fix
+from mtpfix.model import Entry, Finding
 from mtpfix.rules.evidence import Evidence, Rule, some
 
 
 def files_disagree(evidence: Evidence) -> Iterator[Finding]:
-    """MTP401: another file says otherwise than the one that vLLM reads."""
+    """MTP401: another file says otherwise than the one that the engine reads."""
     view = evidence.view
     ours = {entry.text: entry for entry in view.ignore}
     for twin in view.twins:
@@ -27,10 +26,10 @@ def files_disagree(evidence: Evidence) -> Iterator[Finding]:
                 code="MTP401",
                 severity="warning",
                 confidence="run",
-                message=f"{twin.file} disagrees with {view.file}, which vLLM reads: "
-                f"{'; '.join(said)}",
+                message=f"{twin.file} disagrees with {view.file}, which {evidence.engine} "
+                f"reads: {'; '.join(said)}",
                 where=evidence.where(other[0]) if other else evidence.at(twin.file, twin.pointer),
-                fix=Fix("let both files say the same", "display"),
+                remedy="let both files say the same",
             )
 
 
@@ -40,7 +39,7 @@ def _is(entries: Sequence[Entry]) -> str:
 
 def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
     """MTP402: the index and a shard's header tell different stories."""
-    roots = disk_roots(evidence.case.policy, evidence.case.context)
+    roots = evidence.case.disk_roots
     for problem in evidence.problems:
         if problem.kind != "header_disagrees":
             continue
@@ -51,15 +50,12 @@ def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
             confidence="run",
             message=problem.message,
             where=None if problem.elsewhere else evidence.at(problem.file, ""),
-            fix=Fix(
-                "write the index anew from the shards, or take out what does not belong there",
-                "display",
-            ),
+            remedy="write the index anew from the shards, or take out what does not belong there",
         )
 
 
 def hanging_pattern(evidence: Evidence) -> Iterator[Finding]:
-    """MTP404: a pattern that takes so long that vLLM would hang."""
+    """MTP404: a pattern that takes so long that the engine would hang."""
     slow: dict[Entry, str] = {}
     for report in (*evidence.draft, *evidence.trunk):
         decision = report.decision
@@ -70,9 +66,9 @@ def hanging_pattern(evidence: Evidence) -> Iterator[Finding]:
             code="MTP404",
             severity="error",
             confidence="run",
-            message=f"{some([entry.spelling])} is too slow, vLLM would hang: {reason}",
+            message=f"{some([entry.spelling])} is too slow, {evidence.engine} would hang: {reason}",
             where=evidence.where(entry),
-            fix=Fix("write the pattern without nested repetition", "display"),
+            remedy="write the pattern without nested repetition",
         )
 
 

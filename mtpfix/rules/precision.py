@@ -1,4 +1,4 @@
-"""MTP2xx: the disk and what vLLM builds are of different precision."""
+"""MTP2xx: the disk and what the engine builds are of different precision."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from mtpfix.engines.vllm.judge import unmet
-from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
-from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
-from mtpfix.quant.gptq import BLOCKS
+from mtpfix.model import Entry, Finding, ModuleReport, State
 from mtpfix.rules.evidence import Evidence, Rule, exception, grade_of, names, some, told
 
 
@@ -53,7 +50,7 @@ def built_quantized(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
-    """What the difference comes to, in a sentence; vLLM dies on the first one that it meets."""
+    """What the difference comes to, in a sentence; an engine dies on the first that it meets."""
     if any(r.consequence == "load_error" for r in reports):
         return "Loading the draft fails."
     if evidence.report.outcome == "load_error":
@@ -66,14 +63,16 @@ def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
 
 def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP202: quantized on disk, built unquantized."""
-    unlisted = evidence.view.method == NAMES and reads_headers(evidence.view)
+    read = evidence.case.engine.header_list(evidence.view)
+    listed = read is not None and read.lists == "quantized"
+    engine = evidence.engine
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
         they_are, them = told(len(reports), "MTP module")
-        cause = _cause(entry, them) if evidence.has_metadata else _without_metadata(them)
-        fix = None if evidence.has_metadata else Fix(_RESTORE, "display")
-        if entry is None and unlisted:
-            cause = f"vLLM takes its list from the tensor headers, which name {them} otherwise"
-            fix = _list_of_parts(evidence)
+        cause = _cause(entry, them) if evidence.has_metadata else _without_metadata(engine, them)
+        remedy = None if evidence.has_metadata else _RESTORE
+        if entry is None and listed and read is not None:
+            cause = f"{engine} takes its list from the tensor headers, which name {them} otherwise"
+            remedy = _list_of_parts(evidence, read.key)
         yield Finding(
             code="MTP202",
             severity="error",
@@ -84,19 +83,19 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
             where=evidence.where(entry)
             if evidence.has_metadata
             else evidence.at("config.json", ""),
-            fix=fix,
+            remedy=remedy,
         )
 
 
 _RESTORE = "restore the metadata that the quantizer wrote"
 
 
-def _without_metadata(them: str) -> str:
-    return f"config.json has no quantization_config: vLLM builds {them} unquantized"
+def _without_metadata(engine: str, them: str) -> str:
+    return f"config.json has no quantization_config: {engine} builds {them} unquantized"
 
 
-def _list_of_parts(evidence: Evidence) -> Fix:
-    """The list of GPTQ, by parts of names that are the same on disk and in the engine if it can."""
+def _list_of_parts(evidence: Evidence, key: str) -> str:
+    """What to write into the list under `key`: parts of names that disk and engine share."""
     parents = evidence.case.inventory.parents
     behind = re.compile(r"^(?:[^.\d][^.]*\.)*\d+\.")
     tails = {
@@ -106,10 +105,8 @@ def _list_of_parts(evidence: Evidence) -> Fix:
     }
     plain = [name for name, parent in parents.items() if parent.plain and parent.matrix]
     if not tails or any(tail in name for name in plain for tail in tails):
-        return Fix(
-            f"list in `{BLOCKS}` all that is quantized, the draft by vLLM's names", "display"
-        )
-    return Fix(f"give the list: `{json.dumps({BLOCKS: list(tails)})[1:-1]}`", "display")
+        return f"list in `{key}` all that is quantized, the draft by {evidence.engine}'s names"
+    return f"give the list: `{json.dumps({key: list(tails)})[1:-1]}`"
 
 
 def _cause(entry: Entry | None, them: str) -> str:
@@ -130,7 +127,7 @@ def schemes_differ(evidence: Evidence) -> Iterator[Finding]:
             severity="error",
             confidence="read",
             message=f"`{decision.module.name}` is {report.disk.format or 'quantized'} on disk, but "
-            f"vLLM builds {decision.scheme}, which reads {decision.expects}.",
+            f"{evidence.engine} builds {decision.scheme}, which reads {decision.expects}.",
             modules=(decision.module.name,),
             where=evidence.where(decision.because),
         )
@@ -145,8 +142,8 @@ def mixed_members(evidence: Evidence) -> Iterator[Finding]:
                 severity="error",
                 confidence="read",
                 message=f"the members of `{report.decision.module.name}` are partly quantized on "
-                f"disk, and vLLM builds them as one layer: {some(report.members)}. No metadata can "
-                "be right for both.",
+                f"disk, and {evidence.engine} builds them as one layer: {some(report.members)}. No "
+                "metadata can be right for both.",
                 modules=(report.decision.module.name,),
             )
 
@@ -168,7 +165,8 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
             code="MTP205",
             severity="error",
             confidence="read",
-            message=f"vLLM raises while it builds {some(names(reports), 1)}: {exception(error)}",
+            message=f"{evidence.engine} raises while it builds {some(names(reports), 1)}: "
+            f"{exception(error)}",
             modules=names(reports),
             where=evidence.where(entry),
         )
@@ -176,17 +174,18 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
 
 def key_missing(evidence: Evidence) -> Iterator[Finding]:
     """MTP207: the model class reads a key of the metadata that is not there."""
-    row = unmet(evidence.case.policy, evidence.case.context, evidence.view)
+    row = evidence.case.missing_key(evidence.view)
     subject = "the quantization metadata" if evidence.has_metadata else "config.json"
     if row is not None and evidence.report.outcome != "no_mtp":
         yield Finding(
             code="MTP207",
             severity="error",
-            confidence=row["grade"],
-            message=f"{subject} has no `{row['key']}`, and vLLM raises while it "
-            f"builds the model: {row['error']}. Good without it from vLLM {row['good_from']}.",
+            confidence=row.grade,
+            message=f"{subject} has no `{row.key}`, and {evidence.engine} raises "
+            f"while it builds the model: {row.error}. Good without it from {evidence.engine} "
+            f"{row.good_from}.",
             where=evidence.at(evidence.view.file, evidence.view.pointer),
-            fix=Fix(row["remedy"], "display"),
+            remedy=row.remedy,
         )
 
 
@@ -209,7 +208,7 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
                 code="MTP206",
                 severity="error",
                 confidence=grade_of(reports),
-                message=f"{they_are} {state.value} on disk, and {by}vLLM "
+                message=f"{they_are} {state.value} on disk, and {by}{evidence.engine} "
                 f"builds {them} {other}: {some(names(reports))}.",
                 modules=names(reports),
                 where=evidence.where(entry),

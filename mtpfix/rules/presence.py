@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from mtpfix.engines.vllm.judge import absence_error, absent_layers, block_absent
-from mtpfix.engines.vllm.names import disk_roots
-from mtpfix.model import Finding, Fix, ModuleReport, Problem, State, Where
+from mtpfix.engines.absence import absent_layers, block_absent
+from mtpfix.model import Finding, ModuleReport, Problem, State, Where
 from mtpfix.rules.evidence import Evidence, Rule, some
 
 _GRAFT = "copy the MTP tensors over from the original model, or set the count to 0"
@@ -14,11 +13,15 @@ _GRAFT = "copy the MTP tensors over from the original model, or set the count to
 
 def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
     """MTP001: MTP layers are declared, and no tensor of them is on disk."""
-    declared = evidence.case.context.fields["mtp_layers"]
+    declared = evidence.case.mtp_layers
     if not declared or not _all_absent(evidence):
         return
-    raises = absence_error(evidence.case) is not None
-    what = "vLLM refuses to load the draft" if raises else "the draft stays uninitialised"
+    raises = evidence.case.absence_error is not None
+    what = (
+        f"{evidence.engine} refuses to load the draft"
+        if raises
+        else "the draft stays uninitialised"
+    )
     yield Finding(
         code="MTP001",
         severity="error",
@@ -26,13 +29,13 @@ def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
         message=f"config.json declares {_counted(declared)}, but no MTP tensor is on disk: "
         f"{what}. The weights are missing; no metadata can mend that.",
         where=evidence.at("config.json", ""),
-        fix=Fix(_GRAFT, "display"),
+        remedy=_GRAFT,
     )
 
 
 def count_differs(evidence: Evidence) -> Iterator[Finding]:
     """MTP003: fewer MTP layers are on disk than the configuration declares."""
-    declared = evidence.case.context.fields["mtp_layers"]
+    declared = evidence.case.mtp_layers
     absent = absent_layers(evidence.draft)
     if absent and not _all_absent(evidence):
         listed = ", ".join(str(layer) for layer in absent)
@@ -43,7 +46,7 @@ def count_differs(evidence: Evidence) -> Iterator[Finding]:
             message=f"config.json declares {_counted(declared)}, but these have no tensors: "
             f"{listed}.",
             where=evidence.at("config.json", ""),
-            fix=Fix(_GRAFT, "display"),
+            remedy=_GRAFT,
         )
 
 
@@ -65,9 +68,9 @@ def _layers(evidence: Evidence) -> set[int]:
 
 def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
     """MTP002: MTP tensors are on disk, and the configuration declares no MTP layer."""
-    if evidence.case.context.fields["mtp_layers"]:
+    if evidence.case.mtp_layers:
         return
-    roots = disk_roots(evidence.case.policy, evidence.case.context)
+    roots = evidence.case.disk_roots
     found = [name for name in evidence.block.listing.shards if name.startswith(roots)]
     if found:
         yield Finding(
@@ -75,15 +78,15 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
             severity="warning",
             confidence="run",
             message=f"{len(found)} tensors of an MTP block are on disk ({some(found, 1)}), but "
-            "config.json declares no MTP layer: vLLM cannot use them as a draft.",
+            f"config.json declares no MTP layer: {evidence.engine} cannot use them as a draft.",
             where=evidence.at("config.json", ""),
-            fix=Fix("restore the MTP layer count of the original model in config.json", "display"),
+            remedy="restore the MTP layer count of the original model in config.json",
         )
 
 
 def weights_missing(evidence: Evidence) -> Iterator[Finding]:
     """MTP006: of an MTP layer that is there, modules or parts of them have no weights."""
-    if not evidence.case.context.fields["mtp_layers"] or _all_absent(evidence):
+    if not evidence.case.mtp_layers or _all_absent(evidence):
         return  # MTP001 and MTP002 say so
     absent = absent_layers(evidence.draft)
     params = (
@@ -92,7 +95,7 @@ def weights_missing(evidence: Evidence) -> Iterator[Finding]:
             for r in (*evidence.draft, *evidence.unasked)
             if r.decision.module.layer not in absent and _lacks_weights(r)
         ),
-        *(e.param for e in evidence.case.placement.unfilled if e.layer not in absent),
+        *(e.param for e in evidence.case.unfilled if e.layer not in absent),
     )
     if params:
         yield Finding(
@@ -102,7 +105,7 @@ def weights_missing(evidence: Evidence) -> Iterator[Finding]:
             message=f"weights of MTP modules are missing, whole or in part: "
             f"{some(params)}. What is missing stays uninitialised; no metadata can mend that.",
             modules=params,
-            fix=Fix(_GRAFT, "display"),
+            remedy=_GRAFT,
         )
 
 
@@ -116,16 +119,19 @@ def _lacks_weights(report: ModuleReport) -> bool:
 
 def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
     """MTP004, MTP005: MTP tensors in files that the index does not name."""
-    roots = disk_roots(evidence.case.policy, evidence.case.context)
-    yield from unindexed(evidence.problems, roots)
+    roots = evidence.case.disk_roots
+    yield from unindexed(evidence.problems, roots, evidence.engine)
 
 
-def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[Finding]:
+def unindexed(
+    problems: Iterable[Problem], roots: tuple[str, ...], engine: str
+) -> Iterator[Finding]:
     """The same of a checkpoint whose metadata is not known.
 
     Args:
         problems: those of the files.
         roots: what names of MTP tensors begin with.
+        engine: who reads them.
     """
     for problem in problems:
         lost = [name for name in problem.tensors if name.startswith(roots)]
@@ -135,44 +141,45 @@ def unindexed(problems: Iterable[Problem], roots: tuple[str, ...]) -> Iterator[F
                 severity="error",
                 confidence="run",
                 message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the "
-                "index names it: vLLM does not read it.",
+                f"index names it: {engine} does not read it.",
                 where=None if problem.elsewhere else Where(problem.file, ""),
-                fix=Fix("add its tensors to weight_map in model.safetensors.index.json", "display"),
+                remedy="add its tensors to weight_map in model.safetensors.index.json",
             )
         if problem.kind == "shadowed_index" and not problem.elsewhere:
             yield Finding(
                 code="MTP005",
                 severity="warning",
                 confidence="read",
-                message="model.safetensors lies beside an index that does not name it: vLLM reads "
-                "the index, other tools (huggingface_hub, compressed-tensors) the single file.",
+                message="model.safetensors lies beside an index that does not name it: "
+                f"{engine} reads the index, other tools (huggingface_hub, compressed-tensors) the "
+                "single file.",
                 where=Where(problem.file, ""),
-                fix=Fix("rename or remove model.safetensors, or name it in the index", "display"),
+                remedy="rename or remove model.safetensors, or name it in the index",
             )
 
 
 def without_a_place(evidence: Evidence) -> Iterator[Finding]:
     """MTP008: tensors of the MTP block that the draft has no parameter for."""
-    strays = evidence.case.placement.strays
+    strays = evidence.case.strays
     refused = tuple(stray.name for stray in strays if stray.raises)
     ignored = tuple(stray.name for stray in strays if not stray.raises)
     if refused:
         yield Finding(
             code="MTP008",
             severity="error",
-            confidence=evidence.case.context.grade,
-            message=f"{_tensors(refused)} no place in the draft: {some(refused)}. vLLM raises "
-            "while it loads; no metadata can help.",
+            confidence=evidence.case.grade,
+            message=f"{_tensors(refused)} no place in the draft: {some(refused)}. "
+            f"{evidence.engine} raises while it loads; no metadata can help.",
             modules=refused,
-            fix=Fix("remove these tensors from the shard and from the index", "display"),
+            remedy="remove these tensors from the shard and from the index",
         )
     if ignored:
         yield Finding(
             code="MTP008",
             severity="info",
-            confidence=evidence.case.context.grade,
-            message=f"{_tensors(ignored)} no place in the draft: {some(ignored)}. vLLM drops "
-            "what it has no place for.",
+            confidence=evidence.case.grade,
+            message=f"{_tensors(ignored)} no place in the draft: {some(ignored)}. "
+            f"{evidence.engine} drops what it has no place for.",
             modules=ignored,
         )
 

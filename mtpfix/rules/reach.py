@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mtpfix.model import Finding, Fix, Limit, ModuleReport, State
+from mtpfix.model import Finding, Limit, ModuleReport, State
 from mtpfix.rules.evidence import Evidence, Rule, names, some, told
 
 
 def limited(evidence: Evidence) -> Iterator[Finding]:
     """MTP301: a fault of the engine that no entry can reach."""
+    engine = evidence.engine
     groups: dict[Limit, list[ModuleReport]] = {}
     for report in (*evidence.draft, *evidence.unasked):
         if report.limit is not None and report.limit.phase != "config":
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
         good = (
-            f"Good from vLLM {limit.good_from}."
+            f"Good from {engine} {limit.good_from}."
             if limit.good_from
             else "No covered release is free of it."
         )
         way_out = limit.remedy or (
-            f"serve with vLLM {limit.good_from} or newer"
+            f"serve with {engine} {limit.good_from} or newer"
             if limit.good_from
             else "quantize the module"
         )
@@ -31,29 +32,29 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             confidence=limit.grade,
             message=f"no metadata can help {some(names(reports), 1)} here: {limit.reason}. {good}",
             modules=names(reports),
-            fix=Fix(way_out, "display"),
+            remedy=way_out,
         )
 
 
 def refused(evidence: Evidence) -> Iterator[Finding]:
-    """MTP304: vLLM takes the quantization method for no draft here."""
+    """MTP304: the engine takes the quantization method for no draft here."""
     limits = {r.limit for r in evidence.draft if r.limit is not None}
     for limit in limits:
         if limit.phase != "config":
             continue
-        good = f"; good from vLLM {limit.good_from}" if limit.good_from else ""
+        good = f"; good from {evidence.engine} {limit.good_from}" if limit.good_from else ""
         yield Finding(
             code="MTP304",
             severity="error",
             confidence=limit.grade,
             message=f"{limit.reason}{good}. It ends in {limit.error}",
             where=evidence.at(evidence.view.file, evidence.view.pointer),
-            fix=Fix(limit.remedy, "display") if limit.remedy else None,
+            remedy=limit.remedy or None,
         )
 
 
 def never_quantized(evidence: Evidence) -> Iterator[Finding]:
-    """MTP303: quantized on disk, in a place that vLLM always builds unquantized."""
+    """MTP303: quantized on disk, in a place that the engine always builds unquantized."""
     quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
     wrong = [r for r in quantized if r.agrees is False and r.limit is None]
     if wrong:
@@ -62,11 +63,11 @@ def never_quantized(evidence: Evidence) -> Iterator[Finding]:
             code="MTP303",
             severity="error",
             confidence="read",
-            message=f"{they_are} quantized on disk, but vLLM always builds {them} "
+            message=f"{they_are} quantized on disk, but {evidence.engine} always builds {them} "
             f"unquantized: {some(r.decision.module.param for r in wrong)}. No metadata can "
             "change that.",
             modules=tuple(r.decision.module.param for r in wrong),
-            fix=Fix("store these modules unquantized", "display"),
+            remedy="store these modules unquantized",
         )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from packaging.version import Version
 
+from mtpfix.engines.registry import engine
 from mtpfix.errors import MtpfixError
 from mtpfix.model import PLATFORMS, Platform
-from mtpfix.quant import PLACES
 from mtpfix.report.safe import PROSE_LIMIT, inert
 from mtpfix.serving.memory import Metadata, Running, Served, Verdict, judged, unjudged
 
@@ -100,7 +100,7 @@ def _served(model: Any, overrides: Mapping[str, Any], load: Any) -> Served:
 
 def _metadata(model: Any) -> Metadata | None:
     """The quantization metadata that vLLM will find in memory."""
-    for pointer in PLACES:
+    for pointer in engine("vllm").metadata_pointers:
         *above, key = _keys(pointer)
         value = getattr(_below(model, above), key, None)
         if value is not None:

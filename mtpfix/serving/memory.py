@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mtpfix import api, judgement, quant, targets
+from mtpfix import api, targets
+from mtpfix.analysis import analyze
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
-from mtpfix.engines.vllm import policy
+from mtpfix.engines.base import Opening, Unsupported
+from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
-from mtpfix.opened import Opened, open_target, patched
 from mtpfix.quant.modelopt import BESIDE
 from mtpfix.repair.plan import Options
 from mtpfix.report import words
 from mtpfix.report.safe import PROSE_LIMIT, inert
-from mtpfix.selection import select
+from mtpfix.selection import Selection, select
+from mtpfix.subject import Subject, open_subject, patched
 
 SHOWN = 3
 """Entries that a line names."""
@@ -47,6 +49,11 @@ class Running:
 
     release: str
     platform: Platform
+
+    @property
+    def selection(self) -> Selection:
+        """What is asked: this release on this platform."""
+        return select([self.release], [self.platform])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +139,17 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     Raises:
         MtpfixError: it cannot be judged, or cannot be read.
     """
-    if policy.is_newer(running.release):
-        covered = policy.covered_releases()[-1]
+    vllm = engine("vllm")
+    if vllm.is_newer(running.release):
+        covered = vllm.releases[-1]
         raise UnknownError(
             f"vLLM {running.release} is newer than {covered}, the newest that mtpfix knows",
             "install a newer mtpfix",
         )
     seen = _seen(target, draft, running)
-    opened, served = seen.opened, seen.served
-    _same_method(opened, served)
-    made = api.planned(opened, select([running.release], [running.platform]), Options())
+    subject, served = seen.subject, seen.served
+    _same_method(subject, served)
+    made = api.planned(subject, running.selection, Options())
     if not made.files or made.plan.refused is not None:
         return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
@@ -149,8 +157,7 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
         said = f"nothing is changed, since this would stay: {words.sentence(made.after)}"
         return Verdict(said + _left(made))
     api.granted(made)
-    repaired = patched(opened, made.files).view
-    assert repaired is not None  # noqa: S101 - it was found before the repair
+    repaired = _opening(patched(subject, made.files)).require().view
     said = f"{_mended(made)}. {_for_good(served, seen.draft, running)}"
     return Verdict(said, _stated(repaired), served.metadata, models=seen.models)
 
@@ -159,13 +166,13 @@ class _Seen(NamedTuple):
     """What is judged.
 
     Attributes:
-        opened: the checkpoint, or the two of them.
+        subject: the checkpoint, or the two of them.
         served: whose metadata the draft is built by.
         models: those in memory that hold this metadata.
         draft: where the draft comes from, if it is built by the metadata of another checkpoint.
     """
 
-    opened: Opened
+    subject: Subject
     served: Served
     models: tuple[Model, ...]
     draft: Served | None = None
@@ -177,41 +184,46 @@ def _seen(target: Served, draft: Served, running: Running) -> _Seen:
     Raises:
         UnknownError: both have a part in it, and do not say the same.
     """
-    if targets.same(target.where, draft.where):
-        opened = open_target(_as_in_memory(target))
-        if _reads_its_own(opened, running) and draft.metadata != target.metadata:
+    if targets.is_same(target.where, draft.where):
+        subject = open_subject(_as_in_memory(target))
+        if _reads_its_own(subject, running) and draft.metadata != target.metadata:
             raise UnknownError(
                 "the draft reads its own copy of the configuration, which differs in memory from "
                 "the target's",
                 "leave quantization_config out of --hf-overrides",
             )
-        return _Seen(opened, target, ("target", "draft"))
+        return _Seen(subject, target, ("target", "draft"))
     source = _source(draft)
-    opened = open_target(_Amended(source, draft))
-    if _reads_its_own(opened, running):
-        return _Seen(opened, draft, ("draft",))
-    both = open_target(_as_in_memory(target), draft=source)
+    subject = open_subject(_Amended(source, draft))
+    if _reads_its_own(subject, running):
+        return _Seen(subject, draft, ("draft",))
+    both = open_subject(_as_in_memory(target), draft=source)
     return _Seen(both, target, ("target",), draft)
 
 
-def _reads_its_own(opened: Opened, running: Running) -> bool:
+def _reads_its_own(subject: Subject, running: Running) -> bool:
     """Whether the draft resolves the quantization configuration of its own artifact."""
-    if opened.policy is None or opened.unknown is not None or opened.other is not None:
-        return False
-    found = judgement.cases(opened, opened.policy, [running.release], [running.platform])
-    return bool(judgement.apart(found))
+    cases = analyze(subject, running.selection).cases
+    return any(case.reads_its_own for case in cases)
 
 
-def _same_method(opened: Opened, served: Served) -> None:
+def _opening(subject: Subject) -> Opening:
+    return subject.openings[engine("vllm")]
+
+
+def _same_method(subject: Subject, served: Served) -> None:
     """Refuses a method that `--quantization` put in the place of the one in the metadata."""
-    if opened.view is None and served.method is not None and opened.unknown is None:
+    reading = subject.readings[engine("vllm")]
+    unknown = isinstance(_opening(subject), Unsupported)
+    if reading.view is None and served.method is not None and not unknown:
         raise UnknownError(
             f"vLLM quantizes by {inert(served.method)}, of which no metadata says anything",
             "leave --quantization out",
         )
-    if opened.view is not None and not quant.akin(opened.view.method, served.method or ""):
+    vllm = engine("vllm")
+    if reading.view is not None and not vllm.reads_alike(reading.view.method, served.method or ""):
         raise UnknownError(
-            f"the metadata is of {inert(opened.view.method)}, and vLLM was told to read it as "
+            f"the metadata is of {inert(reading.view.method)}, and vLLM was told to read it as "
             f"{inert(str(served.method))}",
             "leave --quantization out",
         )
@@ -221,7 +233,7 @@ def _stated(view: QuantView) -> Metadata:
     """The repaired metadata, and where it belongs in memory."""
     if view.file == CONFIG:
         return Metadata(view.pointer, view.raw)
-    stated = quant.overriding(view)
+    stated = engine("vllm").overriding(view)
     if stated is None:
         raise UnknownError(
             f"vLLM reads the metadata from {inert(view.file)}, whatever stands in memory",
@@ -302,7 +314,7 @@ def _source(served: Served) -> Source:
     """The files of an artifact."""
     if served.local:
         return LocalSource(served.name)
-    targets.place(f"hf://{served.name}")  # else it comes from somewhere that mtpfix cannot read
+    targets.parse(f"hf://{served.name}")  # else it comes from somewhere that mtpfix cannot read
     from mtpfix.checkpoint.hub import HubSource  # noqa: PLC0415 - only for a repo
 
     return HubSource(served.name, served.revision, served.token, served.cache)
@@ -365,7 +377,7 @@ def _kept(key: str, value: Mapping[str, Json]) -> bool:
 
 def in_force(config: Mapping[str, Json]) -> Metadata | None:
     """The metadata that vLLM finds first in a configuration."""
-    for pointer in quant.PLACES:
+    for pointer in engine("vllm").metadata_pointers:
         value: Json = config
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -378,7 +390,7 @@ def overridden(config: Mapping[str, Json], overrides: Mapping[str, Json]) -> dic
     """A configuration after `--hf-overrides`: what is nested is merged, metadata is replaced."""
     changed = dict(config)
     for key, value in overrides.items():
-        nested = key.endswith("_config") and f"/{key}" not in quant.PLACES
+        nested = key.endswith("_config") and f"/{key}" not in engine("vllm").metadata_pointers
         changed[key] = _merged(changed.get(key), value) if nested else value
     return changed
 

@@ -9,7 +9,9 @@ import pytest
 
 from mtpfix import api
 from mtpfix.engines.vllm.live import Server
-from mtpfix.verification import compared, verify
+from mtpfix.engines.vllm.verify import compared
+from mtpfix.verification import verify
+from tests.live.asking import subject_of
 from tools import sample, tiny
 from tools.forge import forge
 
@@ -55,7 +57,7 @@ def test_vllm_builds_what_we_foresee(
     server: Server, ignore: str, targets: str, tmp_path: Path
 ) -> None:
     folder = checkpoint(tmp_path / "model", LISTS[ignore], TARGETS[targets])
-    answer = compared(folder, server.ask(folder, tolerant=True))
+    answer = compared(subject_of(folder), server.ask(folder, tolerant=True))
     assert len(answer.modules) > 300
     assert [m for m in answer.modules if not m.foreseen] == []
 
@@ -74,6 +76,6 @@ def test_verify_fails_before_the_repair_and_passes_after_it(
 ) -> None:
     folder = tmp_path / "model"
     forge("deepseek_v4", folder, "ct-fp8-channel")
-    assert compared(folder, server.ask(folder, tolerant=True)).exit_code == 1
+    assert compared(subject_of(folder), server.ask(folder, tolerant=True)).exit_code == 1
     api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"])
     assert verify(folder, python=python).exit_code == 0

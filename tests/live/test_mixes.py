@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.vllm.live import Server
-from mtpfix.verification import compared
+from mtpfix.engines.vllm.verify import compared
+from tests.live.asking import subject_of
 from tools.forge import forge
 
 pytestmark = pytest.mark.live
@@ -77,6 +78,6 @@ def test_vllm_builds_what_we_foresee(server: Server, family: str, mix: str, tmp_
         "ignore": ["lm_head", "re:.*mlp.gate$"],
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    answer = compared(folder, server.ask(folder, tolerant=True))
+    answer = compared(subject_of(folder), server.ask(folder, tolerant=True))
     assert answer.modules
     assert [m for m in answer.modules if not m.foreseen] == []

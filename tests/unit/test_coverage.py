@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mtpfix.coverage import coverage, dialects
+from mtpfix.engines.vllm.coverage import coverage
+from mtpfix.engines.vllm.engine import ENGINE
 from mtpfix.report import dialects as dialects_page
 from mtpfix.report import families
 from tools import evidence
@@ -23,8 +24,8 @@ def test_other_platforms_are_never_graded_run() -> None:
 
 def test_the_pages_of_the_docs_are_up_to_date() -> None:
     pages = {
-        "families": families.markdown(coverage()),
-        "dialects": dialects_page.markdown(dialects()),
+        "families": families.markdown(ENGINE),
+        "dialects": dialects_page.markdown(ENGINE),
     }
     for name, page in pages.items():
         assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == page

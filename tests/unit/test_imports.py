@@ -25,10 +25,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
     (
-        "mtpfix.opened",
-        "mtpfix.judgement",
+        "mtpfix.subject",
+        "mtpfix.analysis",
         "mtpfix.advice",
-        "mtpfix.coverage",
         "mtpfix.targets",
         "mtpfix.selection",
     ),
@@ -93,7 +92,7 @@ def test_judging_loads_nothing_heavy(command: str, form: str, typers_own: set[st
     options = [command, "--format", form, "--vllm", "0.32", "--platform", "cuda", str(sample)]
     code = "from mtpfix.cli import main; main(sys.argv[1:])"
     names = loaded(code, *options)
-    assert "mtpfix.judgement" in names
+    assert "mtpfix.analysis" in names
     assert not names & HEAVY
     if form == "json" and command != "rewrite":
         assert "rich" not in names - typers_own

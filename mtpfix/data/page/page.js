@@ -19,7 +19,7 @@
       list.appendChild(document.createElement("dd")).append(node);
     };
     say("on disk", disk.childNodes[1].textContent);
-    say("vLLM builds", built.childNodes[1].textContent);
+    say("built", built.childNodes[1].textContent);
     say("verdict", cell.querySelector("em")?.textContent || "✓ agrees");
     for (const id of cell.dataset.i.split(" ")) {
       const told = document.createDocumentFragment();

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.checkpoint.precision import split_name
 from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
-from mtpfix.model import Module, Plain
+from mtpfix.model import Module, Plain, Stray
 
 APART = frozenset({"e_score_correction_bias", "expert_bias"})
 """Ends of names of what a router has beside its weight, if it has it at all."""
@@ -204,15 +204,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 # --- a whole block -------------------------------------------------------------
-
-
-class Stray(NamedTuple):
-    """A tensor of the MTP block that no parameter takes."""
-
-    name: str
-    raises: bool
-    error: str | None
-    """What the loader raises at it; None: it drops the tensor, or what it raises is not known."""
 
 
 class Respelled(NamedTuple):

@@ -7,29 +7,10 @@ of an MTP block, by tensors that no MTP block has (`data/vllm/drafts.json`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from mtpfix.engines.base import OtherDraft
 from mtpfix.engines.vllm.policy import Row, drafts
 from mtpfix.model import Json
-
-
-@dataclass(frozen=True, slots=True)
-class OtherDraft:
-    """A draft that is not MTP.
-
-    Attributes:
-        title: as people call it.
-        method: what vLLM's `--speculative-config` calls it.
-        releases: the vLLM releases that can serve it, as a specifier.
-        inside: it lies in the checkpoint of its target, in the place of an MTP block.
-        evidence: the architecture or the tensor that told it.
-    """
-
-    title: str
-    method: str
-    releases: str
-    inside: bool
-    evidence: str
 
 
 def by_architecture(config: Mapping[str, Json]) -> OtherDraft | None:

@@ -7,27 +7,37 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.absence import absent_layers, block_absent
+from mtpfix.engines.base import UNQUANTIZED, Engine, EngineCase, MissingKey
+from mtpfix.engines.registry import engine
+from mtpfix.engines.releases import later_releases
 from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
+from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.refused import refusal
-from mtpfix.engines.vllm.methods.scan import scanned
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases, rules
+from mtpfix.engines.vllm.methods.scan import derived, scanned
+from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
 from mtpfix.model import (
     Consequence,
+    Decision,
     EngineReport,
+    Entry,
+    Grade,
     Limit,
     Module,
     ModuleReport,
     Outcome,
     Part,
+    Plain,
+    Platform,
     QuantView,
-    State,
+    Stray,
 )
-from mtpfix.patterns import budget
+from mtpfix.patterns import Listed, budget
 
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 BARE = "Linear"
@@ -35,8 +45,8 @@ BARE = "Linear"
 
 
 @dataclass(frozen=True)
-class Case:
-    """A checkpoint seen by one release: the modules that it would build, and the disk."""
+class Case(EngineCase):
+    """A checkpoint seen by one release of vLLM: the modules that it would build, and the disk."""
 
     policy: Policy
     context: Context
@@ -47,6 +57,95 @@ class Case:
         default_factory=dict, compare=False, repr=False
     )
     """Modules by `names.modules_key`, which the cases of one configuration share."""
+    view: QuantView = field(default=UNQUANTIZED, compare=False, repr=False)
+
+    # --- what is known before anything is judged ---------------------------------
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that this is a case of."""
+        return engine("vllm")
+
+    @cached_property
+    def release(self) -> str:
+        """The release of vLLM."""
+        return self.context.release
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The platform that it builds for."""
+        return self.context.platform
+
+    @cached_property
+    def family(self) -> str:
+        """Name of the policy."""
+        return self.policy.family
+
+    @cached_property
+    def method(self) -> str:
+        """The quantization method: some releases hand the metadata on to another."""
+        return self.context.method
+
+    @cached_property
+    def grade(self) -> Grade:
+        """The evidence for what the policy says."""
+        return self.context.grade
+
+    @cached_property
+    def layers(self) -> int:
+        """Layers of the target model."""
+        return names.counts(self.policy, self.context)[0]
+
+    @cached_property
+    def mtp_layers(self) -> int:
+        """MTP layers that are declared, or taken for granted."""
+        count: int = self.context.fields["mtp_layers"]
+        return count
+
+    @cached_property
+    def draft_class(self) -> str | None:
+        """The class of the draft model."""
+        row = self.policy.pick("draft_class", self.context)
+        return None if row is None else row["value"]
+
+    @cached_property
+    def disk_roots(self) -> tuple[str, ...]:
+        """Beginnings of the names of MTP tensors on disk."""
+        return names.disk_roots(self.policy, self.context)
+
+    @cached_property
+    def strays(self) -> tuple[Stray, ...]:
+        """Tensors of the MTP block that no parameter takes."""
+        return self.placement.strays
+
+    @cached_property
+    def unfilled(self) -> tuple[Plain, ...]:
+        """Parameters of the draft outside its modules that no tensor fills."""
+        return self.placement.unfilled
+
+    @cached_property
+    def absence_error(self) -> str | None:
+        """What vLLM raises for a draft layer of which no tensor is on disk; None: nothing.
+
+        Draft classes look for that themselves, or for every parameter; without quantization the
+        engine compares what was loaded with the norms and the bare parameters of the draft.
+        """
+        loader = self.loader
+        if loader.missing_layer is not None:
+            return loader.missing_layer
+        return loader.unfilled if loader.strict else _untouched(self)
+
+    @cached_property
+    def reads_its_own(self) -> bool:
+        """Whether the draft resolves the metadata of its own checkpoint."""
+        return self.policy.reads_its_own(self.context)
+
+    @cached_property
+    def comparison(self) -> str:
+        """How the method that is in force compares entries with names."""
+        return methods.of(self.context.method).COMPARES
+
+    # --- the disk -----------------------------------------------------------------
 
     def disk(self, part: Part) -> Inventory:
         """What is on disk for target or draft."""
@@ -83,9 +182,8 @@ class Case:
         """Where the draft's loader puts the tensors of the MTP block."""
         if not self.context.fields["mtp_layers"]:
             return NOTHING
-        roots = names.disk_roots(self.policy, self.context)
         plain = names.plain(self.policy, self.context)
-        return place(self.disk("draft"), roots, self.draft, plain, self.loader)
+        return place(self.disk("draft"), self.disk_roots, self.draft, plain, self.loader)
 
     def loader_of(self, module: Module) -> Loader:
         """The loader that `module` is loaded by."""
@@ -112,13 +210,20 @@ class Case:
             repr((rows, packed, own, refusal(view.method, context))),
         )
 
+    def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
+        """Return what vLLM builds for `modules` under `view`, and why."""
+        seen = scanned(view, self.inventory)
+        return predict(self.policy, seen, self.context, modules)
+
+    def report(self, view: QuantView) -> EngineReport:
+        """Return the verdict of this release, with every module of draft and target model."""
+        return report(self, view)
+
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
-        seen = scanned(view, self.inventory)
-        decisions = predict(self.policy, seen, self.context, modules)
         reports = (
             outcome.judge(d, self.disk(part), self.loader_of(d.module), self.placed(part))
-            for d in decisions
+            for d in self.decide(view, modules)
             if d.module.members
             for part in (d.module.part,)
         )
@@ -131,8 +236,8 @@ class Case:
             return report
         if not self.placed(module.part).passed_over.issuperset(report.members):
             return report
-        if absence_error(self) is not None:
-            limit = replace(limit, outcome="load_error", error=absence_error(self))
+        if self.absence_error is not None:
+            limit = replace(limit, outcome="load_error", error=self.absence_error)
         return replace(
             report, agrees=False, consequence=limit.outcome, detail=limit.error, limit=limit
         )
@@ -156,16 +261,25 @@ class Case:
         """The packed-modules mapping in force for each part."""
         return {part: packed_mapping(self.policy, self.context, part) for part in _PARTS}
 
-    def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
-        """`judged` for all modules of a part; many ask for the same view."""
-        if part not in self._parts or self._parts[part][0] is not view:
-            modules = self.draft if part == "draft" else self.trunk
-            self._parts[part] = view, self.judged(view, modules)
-        return self._parts[part][1]
+    def listed(self, view: QuantView, entries: Iterable[Entry]) -> Listed:
+        """Return entries as the method compares them with names in this release."""
+        return methods.of(view.method).listed(entries, self.context.release)
 
-    @cached_property
-    def _parts(self) -> dict[Part, tuple[QuantView, tuple[ModuleReport, ...]]]:
-        return {}
+    def is_name(self, view: QuantView, entry: Entry) -> bool:
+        """Return whether an entry can only fit the name that is spelled like it."""
+        return methods.of(view.method).exact(entry)
+
+    def in_force(self, view: QuantView, part: Part) -> QuantView:
+        """Return the view after the name mappers of target and draft have run over it."""
+        return in_force(view, self.policy, self.context, part)
+
+    def missing_key(self, view: QuantView) -> MissingKey | None:
+        """Return the first key that the model class reads unasked, and that is not there."""
+        return missing_key(self.policy, self.context, view)
+
+    def header_entries(self, view: QuantView) -> Iterable[Entry]:
+        """Return the list that AWQ and GPTQ read in tensor headers."""
+        return derived(view, self.inventory)
 
     def _limits(self) -> Iterable[Row]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
@@ -196,7 +310,7 @@ class Case:
 
     def named_from(self, module: Module) -> str | None:
         """The first later release that asks about `module` by a name, or None."""
-        for release in later_releases(self.context.release):
+        for release in later_releases(self.context.release, self.engine.releases):
             context = replace(self.context, release=release)
             found = names.modules(self.policy, context, module.part)
             if any(other.name and other.param == module.param for other in found):
@@ -275,17 +389,20 @@ def _stopped(tensor: str | None, passes: Sequence[str]) -> bool:
     return tensor is not None and not tensor.endswith(tuple(passes))
 
 
-def unmet(policy: Policy, context: Context, view: QuantView) -> Row | None:
-    """The first key of the metadata that the model class reads unasked, and that is not there."""
+def missing_key(policy: Policy, context: Context, view: QuantView) -> MissingKey | None:
+    """Return the first key of the metadata that the model class reads unasked, and that lacks."""
     rows = fitting(policy.rows("requires"), context)
-    return next((row for row in rows if row["key"] not in view.raw), None)
+    row = next((row for row in rows if row["key"] not in view.raw), None)
+    if row is None:
+        return None
+    return MissingKey(row["key"], row["error"], row["good_from"], row["grade"], row["remedy"])
 
 
 @budget.shared()
 def report(case: Case, view: QuantView) -> EngineReport:
     """The verdict of one release, with every module of draft and trunk."""
     draft, trunk = case.part(view, "draft"), case.part(view, "trunk")
-    verdict, error = _verdict(case, draft, trunk, unmet(case.policy, case.context, view))
+    verdict, error = _verdict(case, draft, trunk, case.missing_key(view))
     return EngineReport(
         engine="vllm",
         version=case.context.release,
@@ -297,27 +414,11 @@ def report(case: Case, view: QuantView) -> EngineReport:
     )
 
 
-def without_quiet_trunk(report: EngineReport) -> EngineReport:
-    """The report without trunk modules that agree and that no MTP edit could touch."""
-    draft = [r for r in report.modules if r.decision.module.part == "draft"]
-    kept = tuple(
-        r
-        for r in report.modules
-        if r.decision.module.part == "draft" or r.agrees is False or _shared(r, draft)
-    )
-    return replace(report, modules=kept)
-
-
-def _shared(trunk: ModuleReport, draft: Iterable[ModuleReport]) -> bool:
-    """Whether the entry that exempts a trunk module exempts a draft module too."""
-    entry = trunk.decision.because
-    if entry is None or trunk.decision.built != "unquantized":
-        return False
-    return any(r.decision.because == entry for r in draft if r.decision.built == "unquantized")
-
-
 def _verdict(
-    case: Case, draft: Sequence[ModuleReport], trunk: Sequence[ModuleReport], lacks: Row | None
+    case: Case,
+    draft: Sequence[ModuleReport],
+    trunk: Sequence[ModuleReport],
+    lacks: MissingKey | None,
 ) -> tuple[Outcome, str | None]:
     """The outcome, and the first exception where there is one."""
     if not case.context.fields["mtp_layers"]:
@@ -325,7 +426,7 @@ def _verdict(
     if any(r.decision.built == "unknown" for r in (*trunk, *draft)):
         return "unknown", None
     if lacks is not None and not any(r.decision.built == "error" for r in trunk):
-        return "load_error", lacks["error"]
+        return "load_error", lacks.error
     failed = tuple(_failures(case, (*trunk, *draft)))
     if failed:
         return "load_error", min(failed, key=lambda each: each[0])[1]
@@ -352,7 +453,7 @@ def _unfilled(
     """The outcome of a load that meets no tensor it cannot take: is everything filled?"""
     absent = absent_layers(draft)
     if absent or block_absent(draft):
-        error = absence_error(case)
+        error = case.absence_error
         missing: Consequence = "silent_garbage" if error is None else "load_error"
         return missing, error and error.replace("{layer}", str(next(iter(absent), "")))
     bare = [r for r in draft if r.decision.module.cls == BARE and r.consequence is not None]
@@ -361,26 +462,6 @@ def _unfilled(
         return ("silent_garbage" if error is None else "load_error"), error
     garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
     return ("silent_garbage" if garbage else "clean"), None
-
-
-def block_absent(draft: Iterable[ModuleReport]) -> bool:
-    """Return whether nothing is on disk of all that a draft needs of its own."""
-    needed = [r for r in draft if not r.decision.module.optional]
-    return bool(needed) and all(r.disk.state is State.MISSING for r in needed)
-
-
-def absence_error(case: Case) -> str | None:
-    """Return what vLLM raises for a draft layer of which no tensor is on disk; None: nothing.
-
-    Draft classes look for that themselves, or for every parameter; without quantization the
-    engine compares what was loaded with the norms and the bare parameters of the draft.
-    """
-    loader = case.loader
-    if loader.missing_layer is not None:
-        return loader.missing_layer
-    if loader.strict:
-        return loader.unfilled
-    return _untouched(case)
 
 
 def _untouched(case: Case) -> str | None:
@@ -392,16 +473,6 @@ def _untouched(case: Case) -> str | None:
         return None
     error: str = rules("untouched", case.context.release)
     return error
-
-
-def absent_layers(draft: Iterable[ModuleReport]) -> tuple[int, ...]:
-    """Draft layers that the configuration declares and of which no tensor is on disk."""
-    layers: dict[int, bool] = {}
-    for r in draft:
-        layer = r.decision.module.layer
-        if layer is not None and not r.decision.module.optional:
-            layers[layer] = layers.get(layer, False) or r.disk.state is not State.MISSING
-    return tuple(sorted(layer for layer, present in layers.items() if not present))
 
 
 def _order(case: Case, report: ModuleReport) -> tuple[object, ...]:

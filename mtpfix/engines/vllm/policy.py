@@ -17,11 +17,14 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
+from mtpfix.engines import releases
+from mtpfix.engines.releases import select_releases as select
+from mtpfix.engines.releases import valid_platforms
 from mtpfix.engines.vllm.expr import Value, evaluate
-from mtpfix.errors import UnknownError, UsageError
+from mtpfix.errors import UnknownError
 from mtpfix.model import PLATFORMS, Grade, Platform
 
 Row = Mapping[str, Any]
@@ -231,49 +234,9 @@ def covered_releases() -> tuple[str, ...]:
     return tuple(_releases()["covered"])
 
 
-def later_releases(release: str) -> tuple[str, ...]:
-    """The covered releases of later minor versions, oldest first."""
-    minor = Version(release).release[:2]
-    return tuple(r for r in covered_releases() if Version(r).release[:2] > minor)
-
-
 def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:
-    """Releases for what a user typed: `0.32.0`, `0.32`, `>=0.28,<0.34`, `all` or `newest`.
-
-    A release that is newer than all that is known is taken too (see `is_newer`).
-
-    Raises:
-        UsageError: a value is neither a release nor a specifier.
-        UnknownError: a release is older than all that is known, or a specifier selects none.
-    """
-    chosen: dict[str, None] = {}
-    for text in wanted:
-        for release in _select(text.strip()):
-            chosen[release] = None
-    return tuple(sorted(chosen, key=Version))
-
-
-def _select(text: str) -> Iterator[str]:
-    covered = covered_releases()
-    if not text:
-        raise UsageError("an empty vLLM release", "write for example 0.32.0, '>=0.28' or all")
-    if text == "all":
-        yield from covered
-    elif text == "newest":
-        yield covered[-1]
-    elif text[:1].isdigit():
-        yield _one(text)
-    else:
-        try:
-            chosen = [r for r in covered if Version(r) in SpecifierSet(text)]
-        except InvalidSpecifier as error:
-            raise UsageError(
-                f"{text!r} is neither a vLLM release nor a specifier",
-                "write for example 0.32.0, '>=0.28,<0.34' or all",
-            ) from error
-        if not chosen:
-            raise UnknownError(f"no covered vLLM release fits {text!r}", _coverage(), code="MTP903")
-        yield from chosen
+    """Return releases for what a user typed; see `engines.releases.select_releases`."""
+    return select(wanted, covered_releases(), "vLLM")
 
 
 def known_releases(policy: Policy, wanted: Iterable[str]) -> tuple[str, ...]:
@@ -311,46 +274,15 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
     return chosen
 
 
-def valid_platforms(wanted: Iterable[Platform]) -> tuple[Platform, ...]:
-    """Return the wanted platforms as a tuple.
-
-    Raises:
-        UsageError: a name is that of no platform.
-    """
-    names = tuple(wanted)
-    unheard = next((name for name in names if name not in PLATFORMS), None)
-    if unheard is not None:
-        raise UsageError(f"{unheard!r:.60} is no platform", f"choose from {', '.join(PLATFORMS)}")
-    return names
-
-
 def has_draft(policy: Policy, release: str, platform: Platform) -> bool:
     """Whether vLLM has an MTP draft for the family in this release, on this platform."""
     on = platform in policy.raw.get("platforms", PLATFORMS)
     return on and in_releases(policy.raw.get("releases", ">=0"), release)
 
 
-def _one(text: str) -> str:
-    try:
-        version = Version(text)
-    except InvalidVersion as error:
-        raise UsageError(f"{text!r} is not a version", "write for example 0.32.0") from error
-    for release in covered_releases():
-        if Version(release).release[:2] == version.release[:2]:
-            return text if text.count(".") > 1 else release
-    if is_newer(text):
-        return text if text.count(".") > 1 else f"{text}.0"
-    raise UnknownError(f"vLLM {text} is not covered", _coverage(), code="MTP903")
-
-
 def is_newer(release: str) -> bool:
-    """Whether a release is newer than all that is known: the newest rules are assumed for it."""
-    return Version(release).release[:2] > Version(covered_releases()[-1]).release[:2]
-
-
-def _coverage() -> str:
-    covered = covered_releases()
-    return f"covered are {covered[0]} to {covered[-1]}; see `mtpfix families`"
+    """Return whether a release is newer than all that is known: the newest rules are assumed."""
+    return releases.is_newer(release, covered_releases())
 
 
 # --- choosing rows -----------------------------------------------------------
@@ -412,4 +344,4 @@ def rules(key: str, release: str) -> Any:
     for row in _releases()["rules"][key]:
         if in_releases(row.get("releases", ">=0"), release):
             return row["value"]
-    raise UnknownError(f"no rule {key!r} for vLLM {release}", _coverage())
+    raise UnknownError(f"no rule {key!r} for vLLM {release}", "see `mtpfix families`")

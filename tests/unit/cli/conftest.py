@@ -105,6 +105,12 @@ class Folder:
         self.config["quantization_config"]["ignore"] = list(entries)
         self.save()
 
+    def ignored(self) -> list[str]:
+        """Return the ignore list as it is on disk."""
+        config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        entries: list[str] = config["quantization_config"]["ignore"]
+        return entries
+
     def bytes(self) -> dict[str, bytes]:
         """The content of every file."""
         return {p.name: p.read_bytes() for p in sorted(self.path.iterdir()) if p.is_file()}

@@ -151,7 +151,7 @@ def raising(error: BaseException) -> Callable[..., object]:
 
 
 def test_a_bug_is_one_line(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "inspect", raising(KeyError("\x1b[31m")))
+    monkeypatch.setattr(api, "inspected", raising(KeyError("\x1b[31m")))
     ran = run("inspect", folder)
     assert ran.code == 2
     assert ran.err.startswith("internal error: KeyError (please report")
@@ -161,7 +161,7 @@ def test_a_bug_is_one_line(run: Run, folder: Folder, monkeypatch: pytest.MonkeyP
 
 
 def test_an_interrupt_exits_130(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "inspect", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(api, "inspected", raising(KeyboardInterrupt()))
     ran = run("inspect", folder)
     assert ran.code == 130
     assert "Traceback" not in ran.err
@@ -170,7 +170,7 @@ def test_an_interrupt_exits_130(run: Run, folder: Folder, monkeypatch: pytest.Mo
 def test_a_conflict_exits_4_and_is_inert(
     run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "inspect", raising(ConflictError("a\x1b[31m\nb", "run\nagain")))
+    monkeypatch.setattr(api, "inspected", raising(ConflictError("a\x1b[31m\nb", "run\nagain")))
     ran = run("inspect", folder)
     assert ran.code == 4
     assert ran.err == "error: a\\x1b[31m\\nb\nhint: run\\nagain\n"

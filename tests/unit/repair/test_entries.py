@@ -15,8 +15,7 @@ from compressed_tensors.utils.match import is_match
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from mtpfix import quant
-from mtpfix.advice import _cases
-from mtpfix.engines.vllm import methods, policy
+from mtpfix.engines.vllm import imagined, methods, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Entry, QuantView
@@ -62,9 +61,6 @@ class Repaired:
 def repaired(family: str, method: str, listed: str = "absent", *, chosen: bool = False) -> Repaired:
     """A tiny checkpoint; `listed` says what list it has before. Without one: in every release."""
     config = tiny.config(family)
-    name = policy.recognise(config)
-    assert name is not None
-    known = policy.policy(name)
     raw = dict(policy.method(method).get("example") or MORE[method])
     key = BY_TRANSFORMERS.get(method)
     if key is not None:
@@ -73,8 +69,8 @@ def repaired(family: str, method: str, listed: str = "absent", *, chosen: bool =
         raw[key] = {"null": None, "empty": [], "head": ["lm_head"]}[listed]
     place = Place("config.json", "/quantization_config", raw, str(config.get("model_type")))
     view = quant.read(place)
-    releases = policy.known_releases(known, ("all" if listed == "absent" else "newest",))
-    found = _cases(known, config, releases, ["cuda"], view.method)
+    releases = policy.select_releases(("all" if listed == "absent" else "newest",))
+    found = imagined.under(view, config, releases, ["cuda"])
     return Repaired(found, view, plan(found, view, Options(chosen_releases=chosen)))
 
 
@@ -174,11 +170,10 @@ def test_a_chosen_release_gets_a_pattern_for_the_empty_name_and_no_empty_entry(
 def test_several_layers_have_an_entry_each(method: str) -> None:
     config = {**tiny.config("glm_ocr")}
     text = {**config["text_config"], "num_nextn_predict_layers": 2}
-    known = policy.policy("glm_ocr")
     raw = policy.method(method)["example"]
     view = quant.read(Place("config.json", "/quantization_config", raw, "glm_ocr"))
-    releases = policy.known_releases(known, ("newest",))
-    found = _cases(known, {**config, "text_config": text}, releases, ["cuda"], view.method)
+    releases = policy.select_releases(("newest",))
+    found = imagined.under(view, {**config, "text_config": text}, releases, ["cuda"])
     added = [spelled_out(entry) for entry in plan(found, view).added]
     layers = {layer_number(f"{text.strip('.')}.") for text in added}
     assert len(layers) == len(added)

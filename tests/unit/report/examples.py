@@ -161,7 +161,7 @@ def mtp201(releases: tuple[str, ...] = ("0.32.0",)) -> Finding:
         "token is rejected.",
         modules=names,
         where=Where(CONFIG, LINEAR.pointer, 812),
-        fix=Fix(
+        repair=Fix(
             "exempt the MTP block with one entry of the ignore list",
             "safe",
             (Edit(CONFIG, f"{POINTER}/ignore/-", "add", IGNORED.text),),
@@ -285,7 +285,7 @@ def many_releases() -> Report:
         message="no metadata can help `model.layers.43.attn.wo_a` here: the forward pass reads "
         "`weight_scale_inv`. Good from vLLM 0.30.0.",
         modules=("model.layers.43.attn.wo_a",),
-        fix=Fix("serve with vLLM 0.30.0 or newer", "display"),
+        remedy="serve with vLLM 0.30.0 or newer",
         releases=RELEASES[4:10],
     )
     return report(*engines, findings=(mtp201(RELEASES[:4]), reach), exit_code=1)

@@ -52,7 +52,7 @@ def report(word: str) -> Report:
         message=f"module `{word}`: {word}",
         modules=(word,),
         where=Where(word or "config.json", "/x/0", 7),
-        fix=Fix(f"add `{word}`", "safe"),
+        repair=Fix(f"add `{word}`", "safe"),
         releases=("0.32.0",),
     )
     made = examples.report(

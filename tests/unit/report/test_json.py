@@ -57,7 +57,7 @@ findings = st.builds(
     message=foreign,
     modules=st.lists(foreign, max_size=2).map(tuple),
     where=st.none() | st.builds(Where, foreign, pointers, st.none() | st.integers(1, 9999)),
-    fix=st.none() | fixes,
+    repair=st.none() | fixes,
     releases=st.sampled_from([(), ("0.32.0",), ("0.32.0 (cuda)",)]),
 )
 infos = st.builds(

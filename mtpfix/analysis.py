@@ -1,0 +1,409 @@
+"""From a subject to a report: every selected release judged, findings merged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mtpfix import rules
+from mtpfix.checkpoint import strict
+from mtpfix.engines.base import (
+    UNQUANTIZED,
+    Analyzable,
+    Engine,
+    EngineCase,
+    Files,
+    NoQuantization,
+    Opening,
+    OtherDraft,
+    Unsupported,
+)
+from mtpfix.errors import UnknownError
+from mtpfix.findings import is_unjudged
+from mtpfix.model import (
+    FAILED,
+    EngineReport,
+    Finding,
+    JsonFile,
+    ModelInfo,
+    ModuleReport,
+    Problem,
+    QuantView,
+    Report,
+)
+from mtpfix.patterns import budget
+from mtpfix.repair import jsontext
+from mtpfix.rules.evidence import Evidence, LineOf
+from mtpfix.rules.presence import unindexed
+from mtpfix.selection import Scope, Selection
+from mtpfix.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What some releases make of one subject.
+
+    Attributes:
+        report: all there is to say about it.
+        cases: one for each release and platform; empty where nothing could be judged.
+        error: why nothing could be judged, or None.
+    """
+
+    report: Report
+    cases: tuple[EngineCase, ...] = ()
+    error: UnknownError | None = None
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether there is quantization metadata that a repair could change."""
+        return bool(self.cases) and bool(self.cases[0].view.method)
+
+
+@budget.shared()
+def analyze(subject: Subject, selection: Selection, *, trunk: bool = False) -> Analysis:
+    """Return what the releases that decide make of a subject.
+
+    What cannot be judged is a finding, not an exception.
+
+    Args:
+        subject: the target.
+        selection: engines, releases and platforms.
+        trunk: whether every module of the target model is shown, or only those that matter.
+    """
+    return _whole(subject, selection, selection.decisive, trunk=trunk)
+
+
+@budget.shared()
+def analyze_planned(subject: Subject, selection: Selection) -> tuple[Analysis, Analysis]:
+    """Return what all planned releases make of a subject, and what those that decide do.
+
+    The second costs little: what a case has judged, it keeps.
+    """
+    whole = _whole(subject, selection, selection.planned)
+    if not whole.cases:
+        return whole, whole
+    deciding = selection.deciding(whole.cases)
+    return whole, _whole(subject, selection, selection.planned, cases=deciding)
+
+
+def _whole(
+    subject: Subject,
+    selection: Selection,
+    scope: Scope,
+    *,
+    trunk: bool = False,
+    cases: Sequence[EngineCase] | None = None,
+) -> Analysis:
+    """Return the analysis for every engine, as one."""
+    parts = [
+        _analyzed(subject, engine, opening, selection, scope, trunk=trunk, cases=cases)
+        for engine, opening in subject.openings.items()
+    ]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _analyzed(
+    subject: Subject,
+    engine: Engine,
+    opening: Opening,
+    selection: Selection,
+    scope: Scope,
+    *,
+    trunk: bool,
+    cases: Sequence[EngineCase] | None,
+) -> Analysis:
+    """Return what one engine makes of a subject: the one place that asks what it is."""
+    match opening:
+        case OtherDraft():
+            made = Analysis(_not_mtp(subject, engine, opening))
+        case Unsupported():
+            made = _could_not_judge(subject.files, opening, selection, scope)
+        case NoQuantization():
+            made = Analysis(_nothing_to_judge(subject, engine))
+        case Analyzable():
+            made = _judged(opening, selection, scope, trunk=trunk, cases=cases)
+    draft = subject.files.draft
+    if draft is None:
+        return made
+    said = () if isinstance(opening, OtherDraft) else tuple(_drafted(subject, engine))
+    report = replace(made.report, draft=draft.target, notes=(*made.report.notes, *said))
+    return replace(made, report=report)
+
+
+def _joined(parts: Sequence[Analysis]) -> Analysis:
+    """Return the analyses of several engines as one: what all of them say is said once."""
+    first = next((part for part in parts if part.cases), parts[0]).report
+    findings = tuple(dict.fromkeys(f for part in parts for f in part.report.findings))
+    engines = tuple(engine for part in parts for engine in part.report.engines)
+    report = replace(
+        first,
+        engines=engines,
+        findings=tuple(sorted(findings, key=rules.gravity)),
+        exit_code=exit_code(findings, engines),
+        lines={at: line for part in parts for at, line in part.report.lines.items()},
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.report.notes)),
+    )
+    cases = tuple(case for part in parts for case in part.cases)
+    errors = [part.error for part in parts if part.error is not None]
+    return Analysis(report, cases, None if cases or not errors else errors[0])
+
+
+# --- a target that can be judged ------------------------------------------------------
+
+
+def _judged(
+    subject: Analyzable,
+    selection: Selection,
+    scope: Scope,
+    *,
+    trunk: bool,
+    cases: Sequence[EngineCase] | None,
+) -> Analysis:
+    """Return the analysis of a target that the engine can be foreseen for."""
+    view = subject.view
+    try:
+        if cases is None:
+            if selection.unknown is not None:
+                raise selection.unknown
+            cases = subject.cases(scope.releases_of(subject.engine), scope.platforms)
+        cases = tuple(case for case in cases if case.engine is subject.engine)
+        evidence = tuple(_evidence(subject, view, cases))
+        info = _counted(_model(subject.files, subject.family.family), cases[-1])
+    except UnknownError as error:
+        unsupported = Unsupported(error, subject.reading, subject)
+        return _could_not_judge(subject.files, unsupported, selection, scope)
+    findings = rules.run(evidence)
+    engines = tuple(item.report if trunk else without_quiet_trunk(item.report) for item in evidence)
+    none = all(engine.outcome == "no_mtp" for engine in engines)
+    report = Report(
+        target=subject.files.listing.target,
+        model=info,
+        method=subject.reading.method,
+        quant_files=view.files,
+        engines=engines,
+        findings=findings,
+        exit_code=exit_code(findings, engines),
+        lines=_entry_lines(engines, evidence),
+        notes=((_NO_MTP,) if none else ())
+        + (() if view.method else _without_metadata(subject.files, subject.engine)),
+    )
+    return Analysis(report, cases)
+
+
+def _evidence(
+    subject: Analyzable, view: QuantView, cases: Iterable[EngineCase]
+) -> Iterator[Evidence]:
+    """Yield what the rules look at: cases that share all that decides are judged once."""
+    line_of = _lines(subject.files.listing.configs, view)
+    judged: dict[Hashable, EngineReport] = {}
+    for case in cases:
+        key = case.fingerprint(view)
+        if key not in judged:
+            judged[key] = case.report(view)
+        report = replace(judged[key], platform=case.platform)
+        problems = _problems(subject.files, case.disk_roots)
+        yield Evidence(case, view, report, subject.files.block, problems, line_of)
+
+
+def without_quiet_trunk(report: EngineReport) -> EngineReport:
+    """Return the report without trunk modules that agree and that no MTP edit could touch."""
+    draft = [r for r in report.modules if r.decision.module.part == "draft"]
+    exempting = {r.decision.because for r in draft if r.decision.built == "unquantized"} - {None}
+
+    def matters(module: ModuleReport) -> bool:
+        decision = module.decision
+        shared = decision.built == "unquantized" and decision.because in exempting
+        return decision.module.part == "draft" or module.agrees is False or shared
+
+    return replace(report, modules=tuple(filter(matters, report.modules)))
+
+
+def _entry_lines(
+    engines: Iterable[EngineReport], evidence: Sequence[Evidence]
+) -> dict[tuple[str, str], int]:
+    """Return the lines of all entries that decided about a module that is shown."""
+    line_of = evidence[0].line_of
+    found: dict[tuple[str, str], int] = {}
+    for entry in {m.decision.because for engine in engines for m in engine.modules}:
+        line = None if entry is None else line_of(entry.file, entry.pointer)
+        if entry is not None and line is not None:
+            found[entry.file, entry.pointer] = line
+    return found
+
+
+def _lines(configs: Mapping[str, JsonFile], view: QuantView) -> LineOf:
+    """Return what finds lines by pointer: one scan for all entries, others on demand."""
+    entries = (*view.ignore, *(target for group in view.groups for target in group.targets))
+    known: dict[tuple[str, str], int | None] = {}
+
+    def line_of(file: str, pointer: str) -> int | None:
+        if file not in configs or not pointer:
+            return None
+        if (file, pointer) not in known:
+            pointers = [pointer, *(e.pointer for e in entries if e.file == file)]
+            lines = jsontext.lines_of(configs[file].raw, pointers)
+            known.update(zip([(file, p) for p in pointers], lines, strict=True))
+        return known[file, pointer]
+
+    return line_of
+
+
+# --- the other targets ------------------------------------------------------------------
+
+_NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
+
+
+def _nothing_to_judge(subject: Subject, engine: Engine) -> Report:
+    """Return the report on an unquantized model of a family that the engine does not know."""
+    files = subject.files
+    notes = (
+        *_without_metadata(files, engine),
+        "no MTP layers are declared: nothing to judge",
+    )
+    return Report(files.listing.target, _model(files), None, (), (), (), 0, notes=notes)
+
+
+def _not_mtp(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
+    """Return the report on a draft that is not MTP: nothing to judge, and what it is instead."""
+    model = "" if other.inside else ', "model": "…"'
+    say = f'`--speculative-config \'{{"method": "{other.method}"{model}, …}}\'`'
+    shown = f"`{other.evidence}`"
+    if other.inside:
+        message = f"the draft of this checkpoint is {other.title}, not MTP ({shown} shows it)"
+    else:
+        message = f"this is the {other.title} draft of another model, not MTP ({shown} shows it)"
+    found = Finding(
+        code="MTP007",
+        severity="warning" if other.inside else "info",
+        confidence="read",
+        message=f"{message}: {engine.title} {other.releases} serves it with {say}. No "
+        "quantization metadata makes it an MTP block.",
+    )
+    reading = subject.readings[engine]
+    return Report(
+        target=subject.files.listing.target,
+        model=_model(subject.files, reading.family_name),
+        method=reading.method,
+        quant_files=(),
+        engines=(),
+        findings=(found,),
+        exit_code=0,
+        notes=("there is no MTP block: nothing to judge",),
+    )
+
+
+def _could_not_judge(
+    files: Files,
+    unsupported: Unsupported,
+    selection: Selection,
+    scope: Scope,
+) -> Analysis:
+    """Return the analysis that says why a target is not judged, and what holds all the same."""
+    error, reading = unsupported.error, unsupported.reading
+    more = tuple(_by_names(unsupported.by_names, selection, scope))
+    message = f"could not judge: {error.message}; {error.remedy}"
+    report = Report(
+        target=files.listing.target,
+        model=_model(files, reading.family_name),
+        method=reading.method,
+        quant_files=() if reading.view is None else reading.view.files,
+        engines=(),
+        findings=(Finding(error.code, "error", "run", message), *more),
+        exit_code=exit_code(more, ()) or UnknownError.exit_code,
+    )
+    return Analysis(report, error=error)
+
+
+def _by_names(subject: Analyzable | None, selection: Selection, scope: Scope) -> Iterator[Finding]:
+    """Yield what is wrong whatever the quantization method: MTP tensors absent or misplaced."""
+    if subject is None:
+        return
+    engine = subject.engine
+    try:
+        if selection.unknown is not None:
+            raise selection.unknown
+        releases = scope.releases_of(engine)
+        cases = engine.cases(subject, releases, scope.platforms, by_names=True)
+        evidence = tuple(_evidence(subject, UNQUANTIZED, cases))
+    except UnknownError:  # the files alone can be looked at
+        roots = subject.reading.block.roots
+        if roots is not None:
+            yield from unindexed(_problems(subject.files, roots), roots, engine.title)
+        return
+    yield from rules.run(evidence, rules.METHODLESS)
+
+
+# --- parts of a report ------------------------------------------------------------------
+
+
+def _problems(files: Files, roots: tuple[str, ...]) -> tuple[Problem, ...]:
+    """Return what is wrong with the files, but for those of an MTP block that nothing loads."""
+    if files.draft is None:
+        return files.checkpoint.problems
+
+    def about_mtp(problem: Problem) -> bool:
+        return any(name.startswith(roots) for name in problem.tensors)
+
+    ours = (p for p in files.checkpoint.problems if not about_mtp(p))
+    theirs = (p for p in files.block.problems if about_mtp(p))
+    return (*ours, *map(_of_draft, theirs))
+
+
+def _of_draft(problem: Problem) -> Problem:
+    """Return the same, said of a file that is not the target's."""
+    file, message = (f"draft: {text}" for text in (problem.file, problem.message))
+    return replace(problem, file=file, message=message, elsewhere=True)
+
+
+def _drafted(subject: Subject, engine: Engine) -> Iterator[str]:
+    """Yield where the MTP block comes from, if not from the target."""
+    files = subject.files
+    if files.draft is None:
+        return
+    yield f"the MTP block is that of {strict.shown(files.draft.target.name)}"
+    roots = subject.readings[engine].block.roots or ()
+    if any(name.startswith(roots) for name in files.listing.shards):
+        yield "the MTP block of the target itself is not judged: this draft takes its place"
+
+
+def _model(files: Files, family: str | None = None) -> ModelInfo:
+    """Return what `config.json` says of the model."""
+    named = files.config.get("architectures")
+    model_type = files.config.get("model_type")
+    return ModelInfo(
+        family=family,
+        model_type=model_type if isinstance(model_type, str) else None,
+        architectures=tuple(a for a in named if isinstance(a, str))
+        if isinstance(named, list)
+        else (),
+    )
+
+
+def _counted(info: ModelInfo, case: EngineCase) -> ModelInfo:
+    """Return the same with the numbers of layers and the class of the draft."""
+    return replace(
+        info,
+        draft_class=case.draft_class,
+        num_hidden_layers=case.layers,
+        mtp_layers=case.mtp_layers,
+    )
+
+
+def _without_metadata(files: Files, engine: Engine) -> tuple[str, ...]:
+    """Return what is worth knowing of a checkpoint without quantization metadata."""
+    note = f"config.json has no quantization_config: {engine.title} builds everything unquantized"
+    beside = engine.unquantized_note(files.listing.configs)
+    return (note,) if beside is None else (note, beside)
+
+
+def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:
+    """Return 0 if clean, 1 if something is wrong, 3 if something could not be judged.
+
+    A load that fails is wrong even where no finding says why; a release that is newer than
+    all that is known is not judged for good.
+    """
+    if rules.worst(findings) == "error" or any(engine.outcome in FAILED for engine in engines):
+        return 1
+    if any(map(is_unjudged, findings)) or any(engine.outcome == "unknown" for engine in engines):
+        return UnknownError.exit_code
+    return 0

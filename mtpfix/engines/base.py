@@ -1,0 +1,637 @@
+"""The interface of an engine: all that analysis, rules, repair, reports and commands know of one.
+
+An engine reads the files of a checkpoint (`Engine.read`), and makes of it one `EngineCase` for
+each release and platform: what it builds there, module by module, and why. Which files it reads,
+where it looks for quantization metadata, how it compares an entry with a name: all of that is the
+engine's own knowledge and stays in its package. `registry.py` names the engines.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.errors import UnknownError
+from mtpfix.model import (
+    Checkpoint,
+    Decision,
+    EngineReport,
+    Entry,
+    Grade,
+    Json,
+    JsonFile,
+    Listing,
+    Module,
+    ModuleReport,
+    Outcome,
+    Part,
+    Plain,
+    Platform,
+    QuantView,
+    State,
+    Stray,
+    Target,
+)
+from mtpfix.patterns import Listed, PatternError
+
+if TYPE_CHECKING:
+    from mtpfix.engines.coverage import Covered, Dialect
+    from mtpfix.engines.verification import Verification
+
+# --- the files, whoever reads them --------------------------------------------
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The checkpoint that the MTP block is loaded from, where that is not the target.
+
+    Attributes:
+        reading: what the engine reads in its files.
+        config: its parsed `config.json`.
+        checkpoint: its listing, and the headers of the shards that the block is in.
+        inventory: its tensors by module.
+    """
+
+    reading: Reading
+    config: Mapping[str, Json]
+    checkpoint: Checkpoint
+    inventory: Inventory
+
+    @property
+    def target(self) -> Target:
+        """What the user named."""
+        return self.checkpoint.listing.target
+
+    @property
+    def method(self) -> str:
+        """The quantization method of its own metadata; empty if it has none."""
+        return self.reading.method or "" if self.reading.view is None else self.reading.view.method
+
+
+@dataclass(frozen=True)
+class Files:
+    """What was read of a target.
+
+    Attributes:
+        config: the parsed `config.json`.
+        checkpoint: the listing, and the headers of the shards that matter.
+        inventory: its tensors by module.
+        draft: what the MTP block is loaded from; None: from the target itself.
+    """
+
+    config: Mapping[str, Json]
+    checkpoint: Checkpoint
+    inventory: Inventory
+    draft: Draft | None = None
+
+    @property
+    def listing(self) -> Listing:
+        """Files and tensor names."""
+        return self.checkpoint.listing
+
+    @property
+    def block(self) -> Checkpoint:
+        """The checkpoint that the MTP block is loaded from."""
+        return self.checkpoint if self.draft is None else self.draft.checkpoint
+
+
+# --- what an engine makes of them, before a release is chosen -------------------
+
+
+class Family(Protocol):
+    """What an engine knows about one model family; the rest of it is the engine's own."""
+
+    @property
+    def family(self) -> str:
+        """Its name in the reports."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+
+
+class Block(NamedTuple):
+    """The tensors of an MTP block, as far as the configuration lets them be named.
+
+    Attributes:
+        roots: what names of MTP tensors begin with; None where that is not known.
+        tensors: what stands on disk below these roots.
+        alone: names of weights from elsewhere that the draft may load.
+        unclear: why not all of them could be named, or None.
+    """
+
+    roots: tuple[str, ...] | None = None
+    tensors: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
+    unclear: UnknownError | None = None
+
+    def wanted(self) -> tuple[str, ...]:
+        """The tensors whose headers are needed, or none where some could not be named."""
+        return () if self.unclear else (*self.tensors, *self.alone)
+
+
+class _NotAnalyzable:
+    """A target that nothing can be said about module by module."""
+
+    def require(self) -> Analyzable:
+        """Return the target, if its modules can be foreseen under quantization metadata.
+
+        Raises:
+            UnknownError: they cannot.
+        """
+        raise UnknownError("nothing to compare: no quantized MTP block", "see `mtpfix families`")
+
+
+@dataclass(frozen=True)
+class OtherDraft(_NotAnalyzable):
+    """A draft that is not MTP.
+
+    Attributes:
+        title: as people call it.
+        method: what the engine calls it where speculation is configured.
+        releases: the releases that can serve it, as a specifier.
+        inside: it lies in the checkpoint of its target, in the place of an MTP block.
+        evidence: the architecture or the tensor that shows it.
+    """
+
+    title: str
+    method: str
+    releases: str
+    inside: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an engine reads in the files of one checkpoint.
+
+    Attributes:
+        family: what the engine knows of the model family; None: it does not know it.
+        unknown_family: why it does not; None where nothing promises an MTP block either.
+        view: the quantization metadata; None: there is none, or none that can be read.
+        method: the quantization method as the metadata names it; None: there is no metadata.
+        unreadable: why the metadata cannot be read, or None.
+        other: the draft that it holds in the place of an MTP block, or that it is; or None.
+        block: the tensors of its MTP block.
+        reads_headers: the metadata lists nothing, and the engine reads all headers instead.
+    """
+
+    family: Family | None
+    unknown_family: UnknownError | None
+    view: QuantView | None
+    method: str | None
+    unreadable: UnknownError | None
+    other: OtherDraft | None
+    block: Block
+    reads_headers: bool = False
+
+    @property
+    def family_name(self) -> str | None:
+        """Name of the family; None: it is not known."""
+        return None if self.family is None else self.family.family
+
+
+@dataclass(frozen=True)
+class Analyzable:
+    """A target that the engine can be foreseen for.
+
+    Attributes:
+        engine: the engine.
+        files: the target.
+        reading: what the engine reads in its files.
+        family: what the engine knows of its family.
+        view: its metadata; `UNQUANTIZED` where it has none.
+    """
+
+    engine: Engine
+    files: Files
+    reading: Reading
+    family: Family
+    view: QuantView
+
+    def cases(
+        self, releases: Sequence[str], platforms: Sequence[Platform]
+    ) -> tuple[EngineCase, ...]:
+        """Return one case for each release and platform; see `Engine.cases`."""
+        return self.engine.cases(self, releases, platforms)
+
+    def require(self) -> Analyzable:
+        """Return the target itself.
+
+        Raises:
+            UnknownError: it has no quantization metadata.
+        """
+        if not self.view.method:
+            raise UnknownError(
+                "nothing to compare: the quantization metadata is not known",
+                "see `mtpfix families`",
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class NoQuantization(_NotAnalyzable):
+    """Nothing is quantized, and no MTP layers are declared: there is nothing to judge."""
+
+
+@dataclass(frozen=True)
+class Unsupported(_NotAnalyzable):
+    """A target that the engine cannot be foreseen for.
+
+    Attributes:
+        error: the reason.
+        reading: what the engine reads in its files.
+        by_names: what is left to look at: names of tensors, whatever the metadata says; or None.
+    """
+
+    error: UnknownError
+    reading: Reading
+    by_names: Analyzable | None
+
+    def require(self) -> Analyzable:
+        """Raise the reason.
+
+        Raises:
+            UnknownError: always.
+        """
+        raise self.error
+
+
+Opening = Analyzable | NoQuantization | OtherDraft | Unsupported
+"""What a target is to an engine."""
+
+UNQUANTIZED = QuantView(
+    method="",
+    file="config.json",
+    pointer="",
+    ignore=(),
+    ignore_pointer="",
+    groups=(),
+    format=None,
+)
+"""Stands for the metadata of a checkpoint that has none: everything is built unquantized."""
+
+
+# --- one release on one platform -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MissingKey:
+    """A key of the metadata that a model class reads unasked, and that is not there.
+
+    Attributes:
+        key: the key. error: what the engine raises, `Type: message`.
+        good_from: the first release that does without; None: none does.
+        grade: the evidence. remedy: what the user can do.
+    """
+
+    key: str
+    error: str
+    good_from: str | None
+    grade: Grade
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderList:
+    """The list that an engine reads in tensor headers, where the metadata has none.
+
+    Attributes:
+        lists: whether it names what is quantized, or what is not.
+        key: the key of the metadata that states the same, and switches the reading off.
+    """
+
+    lists: Literal["quantized", "unquantized"]
+    key: str
+
+
+class EngineCase(ABC):
+    """One checkpoint seen by one release of an engine on one platform.
+
+    Facts about the checkpoint are computed once a case (`cached_property`); what depends on
+    metadata takes the `QuantView` to be judged, since a repair tries many of them.
+    """
+
+    view: QuantView
+    """The metadata as the files spell it."""
+    inventory: Inventory
+    """The target's tensors by module."""
+
+    # --- what is known before anything is judged -----------------------------------------
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """The engine."""
+
+    @property
+    @abstractmethod
+    def release(self) -> str:
+        """Its release."""
+
+    @property
+    @abstractmethod
+    def platform(self) -> Platform:
+        """The platform that it builds for."""
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """Name of the model family."""
+
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """The quantization method that is in force; empty: there is no metadata."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> int:
+        """Layers of the target model that `config.json` declares."""
+
+    @property
+    @abstractmethod
+    def mtp_layers(self) -> int:
+        """MTP layers that `config.json` declares."""
+
+    @property
+    @abstractmethod
+    def disk_roots(self) -> tuple[str, ...]:
+        """Beginnings of the names of MTP tensors on disk, each with the dot at its end."""
+
+    @property
+    @abstractmethod
+    def draft(self) -> tuple[Module, ...]:
+        """Modules of the draft, in construction order."""
+
+    @property
+    @abstractmethod
+    def trunk(self) -> tuple[Module, ...]:
+        """Modules of the target model, in construction order."""
+
+    @property
+    def grade(self) -> Grade:
+        """The evidence for what is said of this release and platform."""
+        return "run"
+
+    @property
+    def draft_class(self) -> str | None:
+        """The class of the draft model."""
+        return None
+
+    @property
+    def strays(self) -> tuple[Stray, ...]:
+        """Tensors of the MTP block that no parameter takes."""
+        return ()
+
+    @property
+    def unfilled(self) -> tuple[Plain, ...]:
+        """Parameters of the draft outside its modules that no tensor fills."""
+        return ()
+
+    @property
+    def absence_error(self) -> str | None:
+        """What is raised for a draft layer without tensors; None: it stays uninitialised."""
+        return None
+
+    @property
+    def reads_its_own(self) -> bool:
+        """Whether the draft goes by the metadata of its own checkpoint, not the target's."""
+        return False
+
+    @property
+    def comparison(self) -> str:
+        """How entries are compared with names, as the beginning of a sentence."""
+        return "entries are compared with whole names"
+
+    @property
+    def is_newer(self) -> bool:
+        """Whether the release is newer than all that is known."""
+        return self.engine.is_newer(self.release)
+
+    def disk(self, part: Part) -> Inventory:  # noqa: ARG002 - one checkpoint holds both
+        """Return the tensors that `part` is loaded from."""
+        return self.inventory
+
+    # --- decisions ---------------------------------------------------------------
+
+    @abstractmethod
+    def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
+        """Return what is built for `modules` under `view`, and why, in the order given."""
+
+    def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
+        """Return `decide` set against the disk: what is not stored as it is built cannot load."""
+        return tuple(map(self._compared, self.decide(view, modules)))
+
+    def _compared(self, decision: Decision) -> ModuleReport:
+        stored = self.disk(decision.module.part).stored(decision.module)
+        disk, members = stored.precision, stored.members
+        if disk.state is State.MISSING or decision.built == "unknown":
+            return ModuleReport(decision, disk, members, None)
+        agrees = decision.built == disk.state.value
+        return ModuleReport(decision, disk, members, agrees, None if agrees else "load_error")
+
+    def report(self, view: QuantView) -> EngineReport:
+        """Return the verdict under `view`, with every module of draft and target model."""
+        modules = (*self.part(view, "draft"), *self.part(view, "trunk"))
+        outcomes: Iterable[Outcome | None] = (
+            None if self.mtp_layers else "no_mtp",
+            "unknown" if any(m.decision.built == "unknown" for m in modules) else None,
+            *(m.consequence for m in modules),
+            "clean",
+        )
+        outcome = next(found for found in outcomes if found is not None)
+        return EngineReport(self.engine.name, self.release, self.platform, outcome, modules)
+
+    def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
+        """Return `judged` for all modules of a part; kept for the view asked for last."""
+        if part not in self._parts or self._parts[part][0] is not view:
+            modules = self.draft if part == "draft" else self.trunk
+            self._parts[part] = view, self.judged(view, modules)
+        return self._parts[part][1]
+
+    @cached_property
+    def _parts(self) -> dict[Part, tuple[QuantView, tuple[ModuleReport, ...]]]:
+        return {}
+
+    def fingerprint(self, view: QuantView) -> Hashable:  # noqa: ARG002 - by default all differ
+        """Return what the verdict rests on: cases that share it are judged once."""
+        return self.engine.name, self.release, self.platform
+
+    # --- names and entries ---------------------------------------------------------
+
+    def asked(self, module: Module) -> tuple[str, ...]:
+        """Return every name that is compared with entries in order to decide about `module`."""
+        return (module.name,) if module.asks else ()
+
+    @abstractmethod
+    def listed(self, view: QuantView, entries: Iterable[Entry]) -> Listed:
+        """Return entries as this release compares them with names.
+
+        Raises:
+            PatternError: one of them is no valid pattern.
+        """
+
+    def valid(self, view: QuantView, entries: Iterable[Entry]) -> Listed:
+        """Return `listed` without the entries that are no valid patterns."""
+        good = []
+        for entry in entries:
+            try:
+                self.listed(view, [entry])
+            except PatternError:
+                continue
+            good.append(entry)
+        return self.listed(view, good)
+
+    def is_name(self, view: QuantView, entry: Entry) -> bool:  # noqa: ARG002
+        """Return whether an entry can only fit the name that is spelled like it."""
+        return True
+
+    def in_force(self, view: QuantView, part: Part) -> QuantView:  # noqa: ARG002
+        """Return the view with its entries as they are while `part` is built."""
+        return view
+
+    def named_from(self, module: Module) -> str | None:  # noqa: ARG002
+        """Return the first later release that asks about a nameless module by a name, or None."""
+        return None
+
+    # --- metadata that is not there --------------------------------------------------
+
+    def missing_key(self, view: QuantView) -> MissingKey | None:  # noqa: ARG002
+        """Return the first key that is read unasked and is not there, or None."""
+        return None
+
+    def header_entries(self, view: QuantView) -> Iterable[Entry]:  # noqa: ARG002
+        """Return the list that is read in tensor headers, where `Engine.header_list` is one."""
+        return ()
+
+
+# --- the engine ------------------------------------------------------------------
+
+
+class Engine(ABC):
+    """One engine: its releases, and how it reads a checkpoint."""
+
+    name: str
+    """As reports and requirements spell it: `vllm`."""
+    title: str
+    """As people spell it: `vLLM`."""
+    releases: tuple[str, ...]
+    """The releases that are known, oldest first, one a minor version."""
+    metadata_pointers: tuple[str, ...] = ("/quantization_config",)
+    """Where it looks for quantization metadata in `config.json`, first things first."""
+
+    # --- a checkpoint ----------------------------------------------------------------
+
+    @abstractmethod
+    def read(
+        self, found: Listing, config: Mapping[str, Json], *, own_draft: bool = True
+    ) -> Reading:
+        """Return what the engine reads in the files of a checkpoint.
+
+        Args:
+            found: the metadata files and the names of all tensors.
+            config: the parsed `config.json`.
+            own_draft: whether the MTP block is loaded from this checkpoint.
+
+        Raises:
+            BrokenFileError: metadata is malformed.
+        """
+
+    @abstractmethod
+    def metadata(self, configs: Mapping[str, JsonFile]) -> QuantView | None:
+        """Return the quantization metadata that the engine finds; None: there is none.
+
+        Raises:
+            UnknownError: it is of a method that is not covered.
+            BrokenFileError: it is malformed.
+        """
+
+    @abstractmethod
+    def cases(
+        self,
+        subject: Analyzable,
+        releases: Sequence[str],
+        platforms: Sequence[Platform],
+        *,
+        by_names: bool = False,
+    ) -> tuple[EngineCase, ...]:
+        """Return one case for each release and platform that has the family, oldest first.
+
+        Args:
+            subject: the target.
+            releases: covered releases, or newer ones.
+            platforms: the platforms.
+            by_names: whether names of tensors are all that is asked of the cases.
+
+        Raises:
+            UnknownError: none of them has the family, the configuration does not fit what is
+                known of it, or a draft from elsewhere is built otherwise than the target's.
+        """
+
+    def header_list(self, view: QuantView) -> HeaderList | None:  # noqa: ARG002
+        """Return what is read in tensor headers under this metadata; None: nothing is."""
+        return None
+
+    def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
+        """Return what says the same as `view` at serve time; None: a file is read all the same."""
+        return view.raw if view.file == "config.json" else None
+
+    def reads_alike(self, method: str, other: str) -> bool:
+        """Return whether the metadata of both methods is read in one way."""
+        return method == other
+
+    def unquantized_note(self, files: Iterable[str]) -> str | None:  # noqa: ARG002
+        """Return what is worth knowing where only other metadata files are there, or None."""
+        return None
+
+    # --- before calibrating ------------------------------------------------------------
+
+    def imagined(
+        self,
+        config: Mapping[str, Json],
+        releases: Sequence[str],
+        platforms: Sequence[Platform],
+        method: str,
+    ) -> tuple[EngineCase, ...]:
+        """Return the cases of a checkpoint that does not exist yet, by its `config.json` alone.
+
+        The MTP block is taken as unquantized, all else as quantized by `method`.
+
+        Raises:
+            UsageError: no entry of the method has an effect, or there is no such method.
+            UnknownError: the family or a release is not covered.
+        """
+        del config, releases, platforms, method
+        raise UnknownError(f"mtpfix cannot name modules for {self.title}", "choose another engine")
+
+    # --- releases ------------------------------------------------------------------------
+
+    def is_newer(self, release: str) -> bool:
+        """Return whether a release is newer than all that is known."""
+        from mtpfix.engines.releases import is_newer  # noqa: PLC0415 - packaging is slow
+
+        return is_newer(release, self.releases)
+
+    # --- what is covered, and the installed engine -----------------------------------------
+
+    def coverage(self) -> tuple[Covered, ...]:
+        """Return every family that is known, with its evidence."""
+        return ()
+
+    def dialects(self) -> tuple[Dialect, ...]:
+        """Return every quantization method that is judged, with its evidence."""
+        return ()
+
+    def verify(self, subject: Analyzable, *, python: str | None, timeout: float) -> Verification:
+        """Ask the installed engine itself what it builds.
+
+        Raises:
+            UnknownError: it is not there, died, or cannot be asked.
+        """
+        del subject, python, timeout
+        raise UnknownError(f"mtpfix cannot ask an installed {self.title}", "see `mtpfix families`")

@@ -1,0 +1,116 @@
+"""vLLM behind the interface of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import cast
+
+from mtpfix import quant
+from mtpfix.engines.base import (
+    Analyzable,
+    Engine,
+    EngineCase,
+    HeaderList,
+    Reading,
+)
+from mtpfix.engines.coverage import Covered, Dialect
+from mtpfix.engines.verification import Verification
+from mtpfix.engines.vllm import coverage, imagined, names, policy, reading, verify
+from mtpfix.engines.vllm.apart import refuse_pair
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
+from mtpfix.engines.vllm.policy import Policy
+from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
+from mtpfix.quant.beside import FILES as BESIDE
+from mtpfix.quant.gptq import BLOCKS
+
+_BESIDE = (
+    "{file} is only read under `--quantization`: put what it says into config.json, as "
+    "quantization_config with its quant_method"
+)
+
+
+class Vllm(Engine):
+    """vLLM: its knowledge is in `data/vllm`."""
+
+    name = "vllm"
+    title = "vLLM"
+    releases = policy.covered_releases()
+    metadata_pointers = quant.PLACES
+
+    def read(
+        self, found: Listing, config: Mapping[str, Json], *, own_draft: bool = True
+    ) -> Reading:
+        """Return what vLLM reads in the files of a checkpoint; see `Engine.read`."""
+        return reading.read(found, config, own_draft=own_draft)
+
+    def metadata(self, configs: Mapping[str, JsonFile]) -> QuantView | None:
+        """Return the quantization metadata that vLLM finds first."""
+        place = quant.find(configs)
+        return None if place is None else quant.read(place, configs)
+
+    def cases(
+        self,
+        subject: Analyzable,
+        releases: Sequence[str],
+        platforms: Sequence[Platform],
+        *,
+        by_names: bool = False,
+    ) -> tuple[EngineCase, ...]:
+        """Return one case for each release and platform; see `Engine.cases`."""
+        known = cast(Policy, subject.family)
+        found: list[Case] = []
+        shared: dict[Hashable, tuple[Module, ...]] = {}
+        places = policy.known_platforms(known, platforms)
+        for release in policy.known_releases(known, releases):
+            for platform in places:
+                found.append(reading.case(subject, release, platform, shared))
+                if not by_names:
+                    names.counts(known, found[-1].context)
+        if not by_names:
+            refuse_pair(subject, found)
+        return tuple(found)
+
+    def header_list(self, view: QuantView) -> HeaderList | None:
+        """Return the list that AWQ and GPTQ take from tensor headers."""
+        if not reads_headers(view):
+            return None
+        return HeaderList("unquantized" if view.method == EXEMPTS else "quantized", BLOCKS)
+
+    def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
+        """Return what `--hf-overrides` must say, so that vLLM reads what `view` says."""
+        return quant.overriding(view)
+
+    def reads_alike(self, method: str, other: str) -> bool:
+        """Return whether one class of vLLM reads the metadata of both methods."""
+        return quant.akin(method, other)
+
+    def unquantized_note(self, files: Iterable[str]) -> str | None:
+        """Return why a metadata file beside `config.json` does not count."""
+        beside = next((name for name in BESIDE if name in files), None)
+        return None if beside is None else _BESIDE.format(file=beside)
+
+    def imagined(
+        self,
+        config: Mapping[str, Json],
+        releases: Sequence[str],
+        platforms: Sequence[Platform],
+        method: str,
+    ) -> tuple[EngineCase, ...]:
+        """Return the cases of a checkpoint that is not quantized yet."""
+        return imagined.cases(config, releases, platforms, method)
+
+    def coverage(self) -> tuple[Covered, ...]:
+        """Return every family that has a policy."""
+        return coverage.coverage()
+
+    def dialects(self) -> tuple[Dialect, ...]:
+        """Return every quantization method that is judged."""
+        return coverage.dialects()
+
+    def verify(self, subject: Analyzable, *, python: str | None, timeout: float) -> Verification:
+        """Ask the vLLM of an interpreter what it builds, module by module."""
+        return verify.verify(subject, python=python, timeout=timeout)
+
+
+ENGINE = Vllm()

@@ -1,0 +1,94 @@
+"""A checkpoint that does not exist yet, by its `config.json` alone: what names it will have. Pure.
+
+Weights are not needed: the MTP block is taken as it would be if it stayed unquantized beside a
+target model of which every Linear is quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mtpfix import quant
+from mtpfix.checkpoint.inventory import Inventory, written_out
+from mtpfix.engines.vllm import methods, names, policy
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.errors import UnknownError, UsageError
+from mtpfix.model import Checkpoint, Json, Listing, Platform, QuantView, Target, Tensor
+from mtpfix.quant import Place
+
+_SHARD = "model.safetensors"
+
+
+def cases(
+    config: Mapping[str, Json],
+    releases: Sequence[str],
+    platforms: Sequence[Platform],
+    method: str,
+) -> tuple[Case, ...]:
+    """Return the cases of the checkpoint; see `Engine.imagined`."""
+    return under(_view(method, config), config, releases, platforms)
+
+
+def under(
+    view: QuantView,
+    config: Mapping[str, Json],
+    releases: Sequence[str],
+    platforms: Sequence[Platform],
+) -> tuple[Case, ...]:
+    """Return the same under given metadata."""
+    family = policy.recognise(config)
+    if family is None:
+        raise UnknownError(
+            f"no policy for architectures {config.get('architectures')!r:.120}",
+            "see `mtpfix families` for what is covered",
+        )
+    known = policy.policy(family)
+    on = policy.known_platforms(known, platforms)
+    contexts = [
+        names.context(known, config, release, platform, view.method)
+        for release in policy.known_releases(known, releases)
+        for platform in on
+    ]
+    for context in contexts:
+        names.counts(known, context)
+    inventory = Inventory(_checkpoint(known, contexts[-1]))
+    found = tuple(Case(known, context, inventory, view=view) for context in contexts)
+    if not found[0].draft or not found[0].mtp_layers:
+        raise UnknownError(
+            f"{known.title}: config.json declares no MTP layers, so there is nothing to name",
+            "restore the MTP layer count of the original model first",
+        )
+    return found
+
+
+def _view(method: str, config: Mapping[str, Json]) -> QuantView:
+    """Return the least metadata of a method that quantizes every layer.
+
+    Raises:
+        UsageError: no entry of the method has an effect, or there is no such method.
+    """
+    example = policy.method(method).get("example") if method in methods.names() else None
+    if example is None:
+        able = ", ".join(n for n in methods.names() if "example" in policy.method(n))
+        raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
+    model_type = str(config.get("model_type"))
+    return quant.read(Place("config.json", "/quantization_config", example, model_type))
+
+
+def _checkpoint(known: Policy, context: Context) -> Checkpoint:
+    """Return a quantized target model and an unquantized block, as headers only."""
+    header: dict[str, Tensor] = {}
+    for module in names.modules(known, context, "trunk"):
+        plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
+        for name in written_out(module):
+            header[f"{name}.weight"] = Tensor("BF16" if plain else "F8_E4M3", (1, 1), 0, 0)
+            if not plain:
+                header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
+    for module in names.modules(known, context, "draft"):
+        for name in written_out(module):
+            if f"{name}.weight" not in header:
+                header[f"{name}.weight"] = Tensor("BF16", (1, 1), 0, 0)
+    shards = dict.fromkeys(header, _SHARD)
+    listing = Listing(Target("local", ""), (_SHARD,), {}, shards, "headers")
+    return Checkpoint(listing, {_SHARD: header})

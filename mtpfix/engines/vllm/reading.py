@@ -1,0 +1,122 @@
+"""What vLLM reads in the files of a checkpoint, before a release is chosen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import cast
+
+from mtpfix import quant
+from mtpfix.checkpoint import strict
+from mtpfix.engines.base import Analyzable, Block, Reading
+from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
+from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.methods.scan import reads_headers
+from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.errors import UnknownError
+from mtpfix.model import Json, Listing, Module, Platform, QuantView
+from mtpfix.quant import foreign
+
+_SHOWN = 8
+"""Architectures that an error names: no honest file has more."""
+
+
+def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) -> Reading:
+    """Return what vLLM reads in the files of a checkpoint; see `Engine.read`.
+
+    Raises:
+        BrokenFileError: metadata is malformed.
+    """
+    family = policy.recognise(config)
+    known = policy.policy(family) if family is not None else None
+    place = quant.find(found.configs)
+    method = None if place is None else quant.method_of(place)
+    block = _block(found, known, config)
+    other = by_architecture(config) if known is None else by_tensors(block.tensors)
+    view: QuantView | None = None
+    unreadable: UnknownError | None = None
+    if place is None:
+        unreadable = foreign.beside(found.files)
+    elif known is not None and (other is None or not own_draft):
+        try:
+            view = quant.read(place, found.configs)
+        except UnknownError as error:
+            unreadable = error if method else foreign.unnamed(place)
+    unknown_family = None
+    if known is None and (place is not None or policy.declares_mtp(config)):
+        unknown_family = _unknown_family(config)
+    scans = view is not None and reads_headers(view)
+    return Reading(known, unknown_family, view, method, unreadable, other, block, scans)
+
+
+def _unknown_family(config: Mapping[str, Json]) -> UnknownError:
+    """Return the error that says that no policy knows the model."""
+    named = config.get("architectures")
+    listed = named[:_SHOWN] if isinstance(named, list) else []
+    shown = ", ".join(strict.shown(str(name)) for name in listed) or "none"
+    reason = policy.reason(config)
+    return UnknownError(
+        f"no policy for this model: architectures {shown}, "
+        f"model_type {config.get('model_type')!r:.80}" + (f": {reason}" if reason else ""),
+        "see `mtpfix families` for what is covered",
+        code="MTP901",
+    )
+
+
+def _block(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> Block:
+    """Return the tensors of the MTP block, of which the headers are needed."""
+    if known is None:
+        return Block()
+    roots: tuple[str, ...] | None = None
+    tensors: tuple[str, ...] = ()
+    try:
+        context = names.newest(known, config)
+        roots = names.disk_roots(known, context)
+        tensors = tuple([name for name in found.shards if name.startswith(roots)])
+        modules = names.modules(known, context, "draft")
+    except UnknownError as error:
+        return Block(roots, tensors, unclear=error)
+    members = (f"{member}.weight" for module in modules for member in module.members)
+    alone = tuple([name for name in members if not name.startswith(roots)])
+    return Block(roots, tensors, alone)
+
+
+def case(
+    subject: Analyzable,
+    release: str,
+    platform: Platform,
+    shared: dict[Hashable, tuple[Module, ...]] | None = None,
+) -> Case:
+    """Return a target, and its draft where that comes from elsewhere, as one release sees it.
+
+    Args:
+        subject: the target.
+        release: the release.
+        platform: the platform.
+        shared: modules that the cases of one configuration share.
+    """
+    files = subject.files
+    beside = None if files.draft is None else files.draft.inventory
+    return Case(
+        cast(Policy, subject.family),
+        context(subject, files.config, release, platform),
+        files.inventory,
+        beside,
+        {} if shared is None else shared,
+        subject.view,
+    )
+
+
+def context(
+    subject: Analyzable, config: Mapping[str, Json], release: str, platform: Platform
+) -> Context:
+    """Return what a release makes of a `config.json`, under the metadata of the target."""
+    known, block = cast(Policy, subject.family), subject.files.block.listing
+    made = names.context(known, config, release, platform, subject.view.method)
+    made = names.drafting(known, made, block.shards)
+    return made.with_fields(**{names.FILES: sorted(block.configs)})
+
+
+def apart(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return the releases whose draft goes by the metadata of its own checkpoint."""
+    return tuple(dict.fromkeys(case.release for case in cases if case.reads_its_own))
