@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mtpfix
+from mtpfix.engines import registry
 
 PACKAGE = Path(mtpfix.__file__).parent
 
@@ -45,7 +46,7 @@ CORE = (
     "mtpfix.checkpoint",
     "mtpfix.quant",
     "mtpfix.patterns",
-    "mtpfix.engines.vllm",
+    "mtpfix.engines",
     "mtpfix.rules",
     "mtpfix.repair.plan",
     "mtpfix.repair.candidates",
@@ -194,6 +195,14 @@ def test_imports_go_down(name: str) -> None:
     for imported in imports(name):
         other = layer(imported)
         assert other is None or other <= mine, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("home", registry.ENGINES.values())
+def test_nothing_outside_an_engine_imports_it(home: str) -> None:
+    package = home.rpartition(".")[0]
+    outside = [name for name in MODULES if not below(name, (package,))]
+    found = {n: i for n in outside for i in imports(n) if below(i, (package,))}
+    assert not found
 
 
 @pytest.mark.parametrize("name", CORE_MODULES)
