@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import methods, names, policy
+from mtpfix.engines.vllm import metadata, methods, names, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import RefusedError, UnknownError, UsageError
@@ -26,7 +25,7 @@ from mtpfix.model import (
     Tensor,
 )
 from mtpfix.patterns import budget
-from mtpfix.quant import Place
+from mtpfix.quant import Location
 from mtpfix.repair.plan import Options, Plan, plan
 from mtpfix.selection import Selection
 
@@ -186,7 +185,7 @@ def _view(method: str, config: Mapping[str, Json]) -> QuantView:
         able = ", ".join(n for n in methods.names() if "example" in policy.method(n))
         raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
     model_type = str(config.get("model_type"))
-    return quant.read(Place("config.json", "/quantization_config", example, model_type))
+    return metadata.read(Location("config.json", "/quantization_config", example, model_type))
 
 
 def _groups(cases: Sequence[Case]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:

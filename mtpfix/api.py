@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import judgement, quant, targets
+from mtpfix import judgement, targets
 from mtpfix.advice import Names, advise
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
+from mtpfix.engines.vllm import metadata
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.errors import OverrideError, RefusedError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
@@ -440,8 +441,8 @@ def accepts(raw: bytes, name: str) -> bool:
     Raises:
         ImportError: compressed-tensors, or what it stands on, is not installed.
     """
-    place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
-    if place is None or quant.method_of(place) != "compressed-tensors":
+    place = metadata.find({name: JsonFile(name, raw, strict.loads(raw, name))})
+    if place is None or metadata.method_of(place) != "compressed-tensors":
         return False
     from compressed_tensors.quantization import QuantizationConfig  # noqa: PLC0415 - heavy
 
@@ -539,7 +540,7 @@ def override(
         )
     repaired = patched(opened, made.files).view
     assert repaired is not None  # noqa: S101 - it was found before the repair
-    stated = quant.overriding(repaired)
+    stated = metadata.overriding(repaired)
     if stated is None:
         raise OverrideError(
             f"an override does not reach {repaired.file}, from which vLLM reads the metadata",

@@ -6,12 +6,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from mtpfix import quant, rules
+from mtpfix import rules
 from mtpfix.checkpoint import strict
-from mtpfix.engines.vllm import judge, names, policy
+from mtpfix.engines.vllm import judge, metadata, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
 from mtpfix.findings import is_unjudged
@@ -165,7 +165,7 @@ def _report(
         return _could_not_judge(opened, opened.unknown, vllm, platforms)
     if opened.policy is None:
         return _nothing_to_judge(opened)
-    view = opened.view or quant.UNQUANTIZED
+    view = opened.view or metadata.UNQUANTIZED
     try:
         selected = selected or cases(opened, opened.policy, vllm, platforms)
         evidence = _evidence(opened, view, selected)
@@ -383,7 +383,7 @@ def _regardless(
         places = policy.known_platforms(known, platforms)
         releases = policy.known_releases(known, vllm)
         found = [case(opened, known, release, place) for release in releases for place in places]
-        evidence = _evidence(opened, quant.UNQUANTIZED, found)
+        evidence = _evidence(opened, metadata.UNQUANTIZED, found)
     except UnknownError:  # the files alone can be looked at
         roots = _roots(opened)
         if roots is not None:

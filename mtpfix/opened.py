@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mtpfix import quant
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import Source
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import metadata, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft, by_architecture, by_tensors
-from mtpfix.engines.vllm.methods.scan import reads_headers
+from mtpfix.engines.vllm.methods.shared.headers import reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import BrokenFileError, MtpfixError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, QuantView, Target
@@ -99,12 +98,12 @@ def open_target(source: Source, *, trunk: bool = False, draft: Source | None = N
     config = config_of(found)
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
-    place = quant.find(found.configs)
+    place = metadata.find(found.configs)
     block = _block(found, known, config)
     other = by_architecture(config) if known is None else by_tensors(block.tensors)
     unknown: UnknownError | None = None
     view: QuantView | None = None
-    method = quant.method_of(place) if place is not None else None
+    method = metadata.method_of(place) if place is not None else None
     if other is not None and draft is None:
         closed = Checkpoint(found, {})
         return Opened(config, known, None, method, closed, Inventory(closed), other=other)
@@ -112,7 +111,7 @@ def open_target(source: Source, *, trunk: bool = False, draft: Source | None = N
         unknown = unknown_family(config)
     elif place is not None:
         try:
-            view = quant.read(place, found.configs)
+            view = metadata.read(place, found.configs)
         except UnknownError as error:
             unknown = error if method else foreign.unnamed(place)
     else:
@@ -159,14 +158,14 @@ def _own_method(found: Listing) -> tuple[str, UnknownError | None]:
 
     vLLM reads it before it builds anything, and builds by that of the target then.
     """
-    place = quant.find(found.configs)
+    place = metadata.find(found.configs)
     if place is None:
         return "", None
     try:
-        return quant.read(place, found.configs).method, None
+        return metadata.read(place, found.configs).method, None
     except UnknownError as error:
         message = f"vLLM reads the draft's own metadata first: {error.message}"
-        return quant.method_of(place), UnknownError(message, error.remedy)
+        return metadata.method_of(place), UnknownError(message, error.remedy)
 
 
 def config_of(found: Listing) -> Mapping[str, Json]:
@@ -238,10 +237,10 @@ def patched(opened: Opened, files: Mapping[str, tuple[bytes, bytes]]) -> Opened:
     for name, (_, new) in files.items():
         configs[name] = JsonFile(name, new, strict.loads(new, name))
     found = replace(opened.listing, configs=configs)
-    place = quant.find(configs)
+    place = metadata.find(configs)
     return replace(
         opened,
         config=config_of(found),
-        view=quant.read(place, configs) if place is not None else None,
+        view=metadata.read(place, configs) if place is not None else None,
         checkpoint=replace(opened.checkpoint, listing=found),
     )

@@ -14,7 +14,7 @@ from mtpfix.checkpoint.precision import MISSING
 from mtpfix.checkpoint.source import LocalSource
 from mtpfix.engines.vllm import live, outcome
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
+from mtpfix.engines.vllm.methods.shared.headers import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError

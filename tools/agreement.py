@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import metadata, names, policy
 from mtpfix.engines.vllm.judge import unmet
 from mtpfix.engines.vllm.mapper import in_force
-from mtpfix.engines.vllm.methods.scan import scanned
+from mtpfix.engines.vllm.methods.shared.headers import scanned
 from mtpfix.engines.vllm.policy import Policy, fitting, rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
@@ -71,11 +70,11 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.scheme:
         yield from _unquantized(case, known, platform)
         return
-    place = quant.find({"config.json": JsonFile("config.json", b"", case.config)})
+    place = metadata.find({"config.json": JsonFile("config.json", b"", case.config)})
     if place is None:
         yield f"no quantization found in {case.config}"
         return
-    view = _with_headers(quant.read(place), case)
+    view = _with_headers(metadata.read(place), case)
     context = names.context(known, case.config, case.release, platform, view.method)
     modules = [
         module for part in PARTS for module in names.modules(known, context, part) if module.asks
@@ -101,7 +100,7 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
 
     Only a draft class that brings a method of its own has anything asked.
     """
-    view = quant.UNQUANTIZED
+    view = metadata.UNQUANTIZED
     context = names.context(known, case.config, case.release, platform, view.method)
     modules = [
         module for part in PARTS for module in names.modules(known, context, part) if module.asks

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Module, ModuleReport, State
 from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact, mtp_names
-from mtpfix.repair.forms import form
 
 _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
 
@@ -35,7 +35,7 @@ class Candidates:
         self._trunk: Inventory = cases[0].disk("trunk")
         self._block: Inventory = cases[0].disk("draft")
         self._method = cases[0].context.method
-        self._form = form(self._method)
+        self._form = methods.of(self._method).spelling
 
     @cached_property
     def names(self) -> MtpNames:

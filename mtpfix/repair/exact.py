@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import without_expert
+from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Module
-from mtpfix.repair.forms import Demand, demand, form
+from mtpfix.quant.spelling import Demand, demand
 
 _COMMON = frozenset({"model", "language_model", "text_model", "layers", "backbone", "decoder"})
 """Words that many models call their own: they mark no MTP block, whoever else goes without."""
@@ -105,7 +106,7 @@ def _tails(name: str) -> Iterator[str]:
 
 def is_exact(entry: str, method: str, names: MtpNames) -> bool:
     """Whether an entry names the MTP block and nothing wider."""
-    spelled = form(method)
+    spelled = methods.of(method).spelling
     wanted = demand(entry, spelled)
     if wanted is None:
         return False
@@ -118,7 +119,7 @@ def fits_empty_name(entry: str, method: str) -> bool:
 
     An entry that is empty itself is none: to other readers it fits every name.
     """
-    return bool(entry) and demand(entry, form(method)) == Demand("", "whole")
+    return bool(entry) and demand(entry, methods.of(method).spelling) == Demand("", "whole")
 
 
 def mtp_names(cases: Sequence[Case], on_disk: Iterable[str]) -> MtpNames:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.scan import derived
+from mtpfix.engines.vllm.methods.shared.headers import derived
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import QuantView
 

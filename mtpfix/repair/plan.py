@@ -18,13 +18,12 @@ from mtpfix import quant
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.mapper import mapped
-from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
+from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
 from mtpfix.repair import reasons
 from mtpfix.repair.candidates import Candidates, narrowed
-from mtpfix.repair.forms import form
 from mtpfix.repair.headers import stand_ins
 from mtpfix.repair.readers import Readings
 from mtpfix.repair.target_model import TargetModel
@@ -373,7 +372,7 @@ class _Planner:
         if not spared:
             return [gone]
         everything = set().union(*spared.values())
-        mark = form(self._view.method).mark
+        mark = methods.of(self._view.method).spelling.mark
         patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
         narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
         self.state(narrow)

@@ -204,7 +204,7 @@ def _why_foreign(entry: Entry, draft: _Names) -> _Why:
     example, method = next(iter(draft.asked), ""), methods.of(draft.method)
     if not method.exact(entry):
         return _Why("pattern", f"no name that vLLM asks about fits; they look like `{example}`")
-    return _Why("name", f"{method.COMPARES}, and vLLM asks about names like `{example}`")
+    return _Why("name", f"{method.compares}, and vLLM asks about names like `{example}`")
 
 
 def _why_tree(evidence: Evidence, path: str) -> _Why:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from mtpfix.engines.vllm.judge import unmet
-from mtpfix.engines.vllm.methods.scan import NAMES, reads_headers
+from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
+from mtpfix.engines.vllm.methods.shared.headers import NAMES, reads_headers
 from mtpfix.model import Entry, Finding, Fix, ModuleReport, State
-from mtpfix.quant.gptq import BLOCKS
 from mtpfix.rules.evidence import Evidence, Rule, exception, grade_of, names, some, told
 
 

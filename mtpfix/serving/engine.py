@@ -9,9 +9,9 @@ from typing import Any
 
 from packaging.version import Version
 
+from mtpfix.engines.vllm.metadata import PLACES
 from mtpfix.errors import MtpfixError
 from mtpfix.model import PLATFORMS, Platform
-from mtpfix.quant import PLACES
 from mtpfix.report.safe import PROSE_LIMIT, inert
 from mtpfix.serving.memory import Metadata, Running, Served, Verdict, judged, unjudged
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mtpfix import api, judgement, quant, targets
+from mtpfix import api, judgement, targets
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
-from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm import metadata, policy
+from mtpfix.engines.vllm.methods.modelopt.reader import BESIDE
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
 from mtpfix.opened import Opened, open_target, patched
-from mtpfix.quant.modelopt import BESIDE
 from mtpfix.repair.plan import Options
 from mtpfix.report import words
 from mtpfix.report.safe import PROSE_LIMIT, inert
@@ -209,7 +209,7 @@ def _same_method(opened: Opened, served: Served) -> None:
             f"vLLM quantizes by {inert(served.method)}, of which no metadata says anything",
             "leave --quantization out",
         )
-    if opened.view is not None and not quant.akin(opened.view.method, served.method or ""):
+    if opened.view is not None and not metadata.akin(opened.view.method, served.method or ""):
         raise UnknownError(
             f"the metadata is of {inert(opened.view.method)}, and vLLM was told to read it as "
             f"{inert(str(served.method))}",
@@ -221,7 +221,7 @@ def _stated(view: QuantView) -> Metadata:
     """The repaired metadata, and where it belongs in memory."""
     if view.file == CONFIG:
         return Metadata(view.pointer, view.raw)
-    stated = quant.overriding(view)
+    stated = metadata.overriding(view)
     if stated is None:
         raise UnknownError(
             f"vLLM reads the metadata from {inert(view.file)}, whatever stands in memory",
@@ -365,7 +365,7 @@ def _kept(key: str, value: Mapping[str, Json]) -> bool:
 
 def in_force(config: Mapping[str, Json]) -> Metadata | None:
     """The metadata that vLLM finds first in a configuration."""
-    for pointer in quant.PLACES:
+    for pointer in metadata.PLACES:
         value: Json = config
         for key in pointer.strip("/").split("/"):
             value = value.get(key) if isinstance(value, Mapping) else None
@@ -378,7 +378,7 @@ def overridden(config: Mapping[str, Json], overrides: Mapping[str, Json]) -> dic
     """A configuration after `--hf-overrides`: what is nested is merged, metadata is replaced."""
     changed = dict(config)
     for key, value in overrides.items():
-        nested = key.endswith("_config") and f"/{key}" not in quant.PLACES
+        nested = key.endswith("_config") and f"/{key}" not in metadata.PLACES
         changed[key] = _merged(changed.get(key), value) if nested else value
     return changed
 

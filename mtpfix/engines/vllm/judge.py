@@ -11,8 +11,8 @@ from mtpfix.engines.vllm import methods, names, outcome
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods.base import Packed
-from mtpfix.engines.vllm.methods.refused import refusal
-from mtpfix.engines.vllm.methods.scan import scanned
+from mtpfix.engines.vllm.methods.shared.headers import scanned
+from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, later_releases, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict

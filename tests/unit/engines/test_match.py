@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtpfix.engines.vllm.judge import report
-from mtpfix.engines.vllm.methods.match import Packed, ShardsDifferError, ignored, target
+from mtpfix.engines.vllm.methods.compressed_tensors.entries import (
+    Packed,
+    ShardsDifferError,
+    ignored,
+    target,
+)
 from mtpfix.model import Entry
 from mtpfix.patterns import Entries, PatternError
 from mtpfix.patterns.entries import MOST

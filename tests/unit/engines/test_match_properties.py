@@ -8,7 +8,12 @@ import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mtpfix.engines.vllm.methods.match import Packed, ShardsDifferError, ignored, target
+from mtpfix.engines.vllm.methods.compressed_tensors.entries import (
+    Packed,
+    ShardsDifferError,
+    ignored,
+    target,
+)
 from mtpfix.model import Entry
 from mtpfix.patterns import Entries, PatternError
 

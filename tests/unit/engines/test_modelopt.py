@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import names
+from mtpfix.engines.vllm import methods, names
 from mtpfix.engines.vllm.methods.base import ShardsDifferError
-from mtpfix.engines.vllm.methods.modelopt import renamed
-from mtpfix.engines.vllm.methods.wildcards import Excluded, spread
+from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Entry
 from mtpfix.patterns import PatternError
@@ -72,7 +71,9 @@ def test_some_shards_of_a_fused_layer_are_not_enough() -> None:
 
 
 def test_a_wildcard_that_python_refuses_is_a_pattern_error(monkeypatch: Any) -> None:
-    monkeypatch.setattr("mtpfix.engines.vllm.methods.wildcards.translate", lambda text: "(")
+    monkeypatch.setattr(
+        "mtpfix.engines.vllm.methods.modelopt.wildcards.translate", lambda text: "("
+    )
     with pytest.raises(PatternError):
         excluded("a*")
 
@@ -249,4 +250,6 @@ def test_there_must_be_layers() -> None:
 def test_a_mapper_leaves_the_names_of_layers_whole() -> None:
     places = ("/quantization_config/ignore/0", "/quantization_config/quantized_layers/a*")
     entries = [Entry("a*", "config.json", place) for place in places]
-    assert [entry.text for entry in renamed(entries, lambda entry: entry)] == ["a", "a.*", "a*"]
+    assert [
+        entry.text for entry in methods.of("modelopt").renamed(entries, lambda entry: entry)
+    ] == ["a", "a.*", "a*"]

@@ -9,7 +9,7 @@ import pytest
 
 from mtpfix import rules
 from mtpfix.engines.vllm.judge import Case, report
-from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, EngineReport, Finding, QuantView
 from mtpfix.repair.plan import plan

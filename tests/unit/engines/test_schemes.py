@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm.methods.parameters import params
-from mtpfix.engines.vllm.methods.rejects import refusal
-from mtpfix.engines.vllm.methods.schemes import Scheme, normalised, scheme
+from mtpfix.engines.vllm.methods.compressed_tensors.reader import read
+from mtpfix.engines.vllm.methods.compressed_tensors.refusal import refusal
+from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, normalised, scheme
+from mtpfix.engines.vllm.methods.shared.parameters import params
 from mtpfix.model import Entry, Group, Kind, Platform
-from mtpfix.quant.compressed_tensors import read
-from mtpfix.quant.place import Place
+from mtpfix.quant.location import Location
 from tests.unit.engines.small import ALL, GLM, context
 
 Args = dict[str, Any]
@@ -224,7 +224,7 @@ def test_activation_ordering_by_group_raises_from_0_30(order: Any, release: str)
     """Read in 0.30 to 0.33 (`_quantization_scheme_map_from_config`), run on 0.32.0."""
     group = {"targets": ["Linear"], "weights": {**INT4_GROUP, "actorder": order}}
     found = read(
-        Place("config.json", "", {"format": "pack-quantized", "config_groups": {"g": group}})
+        Location("config.json", "", {"format": "pack-quantized", "config_groups": {"g": group}})
     )
     assert (refusal(found, release) or "").startswith("ValueError: Compressed-tensors group/dyn")
 
@@ -256,6 +256,6 @@ def test_a_number_that_is_written_as_a_string_counts() -> None:
 def test_values_that_quantization_args_refuses(wrong: Args) -> None:
     group = {"targets": ["Linear"], "weights": {**FP8_CHANNEL, **wrong}}
     found = read(
-        Place("config.json", "", {"format": "float-quantized", "config_groups": {"g": group}})
+        Location("config.json", "", {"format": "float-quantized", "config_groups": {"g": group}})
     )
     assert (refusal(found, "0.33.0") or "").startswith("ValidationError")

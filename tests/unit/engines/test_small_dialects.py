@@ -14,7 +14,6 @@ from mtpfix.engines.vllm.judge import Case, report
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Decision, EngineReport, Entry, QuantView
-from mtpfix.quant.online import METHODS as ONLINE
 from mtpfix.repair.plan import plan
 from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, known, tensors, view_of
 from tools import tiny
@@ -205,7 +204,7 @@ def test_a_plain_block_needs_no_entry_under_humming(release: str) -> None:
 # --- refused -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["fp_quant", *ONLINE])
+@pytest.mark.parametrize("method", ["fp_quant", "online", *methods.of("online").aliases])
 @pytest.mark.parametrize("release", [ALL[0], NEWEST])
 def test_what_vllm_takes_for_no_draft_is_refused_with_the_reason(method: str, release: str) -> None:
     fields = {"quant_method": method, "modules_to_not_convert": [DRAFT]}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import Change
@@ -19,9 +20,9 @@ PLAIN = {"bits": 16}
 
 def read(**changes: Any) -> QuantView:
     config = {"quantization_config": {**WHOLE, **changes}}
-    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
+    place = metadata.find({"config.json": JsonFile("config.json", b"", config)})
     assert place is not None
-    return quant.read(place)
+    return metadata.read(place)
 
 
 def test_keys_are_entries_with_their_places() -> None:

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import QuantView
-from mtpfix.quant import Change, Place
+from mtpfix.quant import Change, Location
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 
 
 def read(**fields: Any) -> QuantView:
-    return quant.read(Place("config.json", "/quantization_config", {**AWQ, **fields}))
+    return metadata.read(Location("config.json", "/quantization_config", {**AWQ, **fields}))
 
 
 def test_the_list_is_read_with_its_place() -> None:

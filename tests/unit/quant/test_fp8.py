@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Edit, QuantView
-from mtpfix.quant import Change, Place
+from mtpfix.quant import Change, Location
 
 ROOT = "/quantization_config"
 
 
 def read(**fields: Any) -> QuantView:
-    return quant.read(Place("config.json", ROOT, {"quant_method": "fp8", **fields}))
+    return metadata.read(Location("config.json", ROOT, {"quant_method": "fp8", **fields}))
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Edit, QuantView
-from mtpfix.quant import Change, Place
+from mtpfix.quant import Change, Location
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 ROOT = "/quantization_config"
 
 
 def read(**fields: Any) -> QuantView:
-    return quant.read(Place("config.json", ROOT, {**GPTQ, **fields}))
+    return metadata.read(Location("config.json", ROOT, {**GPTQ, **fields}))
 
 
 def test_rules_are_read_in_their_order() -> None:

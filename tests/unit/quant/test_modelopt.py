@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from mtpfix import quant
+from mtpfix.engines.vllm import metadata
+from mtpfix.engines.vllm.methods.modelopt.reader import layers
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import QuantView
-from mtpfix.quant import Place
-from mtpfix.quant.modelopt import layers
+from mtpfix.quant import Location
 
 
 def read(**fields: Any) -> QuantView:
     stated = {"quant_method": "modelopt", **fields}
-    return quant.read(Place("config.json", "/quantization_config", stated))
+    return metadata.read(Location("config.json", "/quantization_config", stated))
 
 
 @pytest.mark.parametrize(

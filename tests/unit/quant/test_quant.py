@@ -10,21 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Edit, JsonFile, QuantView
-from mtpfix.quant import Change, Place
+from mtpfix.quant import Change, Location
 from mtpfix.repair import patch
 from tests.unit.engines.small import FP8
 
 CT = {"quant_method": "compressed-tensors"}
 
 
-def find(config: Any) -> Place | None:
-    return quant.find({"config.json": JsonFile("config.json", b"", config)})
+def find(config: Any) -> Location | None:
+    return metadata.find({"config.json": JsonFile("config.json", b"", config)})
 
 
 def read(**fields: Any) -> QuantView:
-    return quant.read(Place("config.json", "/quantization_config", {**CT, **fields}))
+    return metadata.read(Location("config.json", "/quantization_config", {**CT, **fields}))
 
 
 # --- finding -----------------------------------------------------------------
@@ -60,7 +61,7 @@ def test_there_may_be_none(config: Any) -> None:
 
 
 def test_there_is_none_without_a_configuration() -> None:
-    assert quant.find({}) is None
+    assert metadata.find({}) is None
 
 
 @pytest.mark.parametrize("value", [[1], "fp8", 3, True])
@@ -80,25 +81,25 @@ def test_metadata_of_another_type_is_not_passed_over(value: Any) -> None:
     ],
 )
 def test_the_method_is_read_in_lower_case(value: Any, method: str) -> None:
-    assert quant.method_of(Place("config.json", "/quantization_config", value)) == method
+    assert metadata.method_of(Location("config.json", "/quantization_config", value)) == method
 
 
 def test_the_method_may_be_written_with_an_underscore() -> None:
     """`_normalize_quantization_config` in transformers_utils/model_arch_config_convertor.py."""
-    place = Place("config.json", "/quantization_config", {"quant_method": "compressed_tensors"})
-    assert quant.method_of(place) == "compressed-tensors"
+    place = Location("config.json", "/quantization_config", {"quant_method": "compressed_tensors"})
+    assert metadata.method_of(place) == "compressed-tensors"
 
 
 def test_a_method_without_a_dialect_is_unknown() -> None:
     with pytest.raises(UnknownError) as caught:
-        quant.read(Place("config.json", "/quantization_config", {"quant_method": "petit"}))
+        metadata.read(Location("config.json", "/quantization_config", {"quant_method": "petit"}))
     assert caught.value.code == "MTP902"
 
 
 def test_a_method_that_vllm_has_and_we_cannot_judge_is_told_with_the_reason() -> None:
-    for method, why in quant.UNJUDGED.items():
+    for method, why in metadata.UNJUDGED.items():
         with pytest.raises(UnknownError, match=why) as caught:
-            quant.read(Place("config.json", "/quantization_config", {"quant_method": method}))
+            metadata.read(Location("config.json", "/quantization_config", {"quant_method": method}))
         assert caught.value.exit_code == 3
 
 
@@ -221,4 +222,4 @@ def test_the_edits_give_what_the_changed_view_says(
     new = json.loads(patch.apply(old, quant.edit(view, change)))
     place = find(new)
     assert place is not None
-    assert quant.read(place).ignore == quant.changed(view, change).ignore
+    assert metadata.read(place).ignore == quant.changed(view, change).ignore

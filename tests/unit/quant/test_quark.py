@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import JsonFile, QuantView
 from mtpfix.quant import Change
@@ -25,9 +26,9 @@ WHOLE: dict[str, Any] = {
 
 def read(**changes: Any) -> QuantView:
     config = {"quantization_config": {**WHOLE, **changes}}
-    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
+    place = metadata.find({"config.json": JsonFile("config.json", b"", config)})
     assert place is not None
-    return quant.read(place)
+    return metadata.read(place)
 
 
 def test_the_list_and_the_names_are_read_with_their_places() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mtpfix.engines.vllm import methods
+from mtpfix.quant.spelling import demand
 from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact
-from mtpfix.repair.forms import demand, form
 
 GLM_OCR = MtpNames(
     draft={
@@ -124,5 +125,5 @@ def test_the_beginnings_of_a_name_end_at_its_dots() -> None:
 
 
 def test_nothing_is_said_of_a_pattern_that_spells_nothing_out() -> None:
-    assert demand("re:.*mtp.*", form("compressed-tensors")) is None
-    assert demand("mtp[0-9]*", form("modelopt")) is None
+    assert demand("re:.*mtp.*", methods.of("compressed-tensors").spelling) is None
+    assert demand("mtp[0-9]*", methods.of("modelopt").spelling) is None
