@@ -5,7 +5,7 @@
 Each question is a quantization configuration, asked of a tiny model. Of all modules that have the
 same parameters one is kept: the first of the draft model, or of the target model where the draft
 has none. The file is `tests/conformance/RELEASE/parameters.json`; tests/conformance compares it
-with the parameters that `mtpfix/data/vllm/methods` names.
+with the parameters that the data of the method names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the entries of any dialect are changed: the one list, and its twins in other files. Pure."""
+"""How the entries of any metadata are changed: the one list, and its twins in other files. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The list that says what the engine read in tensor headers, before a first entry stopped it. Pure.
 
-See `engines/vllm/methods/scan.py`. The MTP block is left out: its entries are planned anew.
+See `methods/shared/headers.py` of vLLM. The MTP block is left out: its entries are planned anew.
 """
 
 from __future__ import annotations

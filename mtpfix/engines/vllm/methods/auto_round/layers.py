@@ -52,10 +52,10 @@ class Layers:
         self._blocks = tuple(e.text for group in view.groups for e in group.targets)
         self._by_explicit: bool = rules("auto_round_explicit", release)
 
-    def spared(self, name: str) -> Entry | None:
-        """The key that spares a module before anything else is asked: by its whole name."""
-        spared = (e for e in self._keys.wholes(name) if self._value(e).get("bits", WHOLE) >= WHOLE)
-        return next(spared, None)
+    def exempting(self, name: str) -> Entry | None:
+        """The key that exempts a module before anything else is asked: by its whole name."""
+        exempt = (e for e in self._keys.wholes(name) if self._value(e).get("bits", WHOLE) >= WHOLE)
+        return next(exempt, None)
 
     def of(self, module: Module) -> Said:
         """What is said about `module`.

@@ -9,12 +9,7 @@ from collections.abc import Hashable, Mapping
 
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.auto_round.layers import Layers, Said
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import is_one, made
 from mtpfix.engines.vllm.policy import Context, Row, fitting
 from mtpfix.model import Decision, Json, Module, QuantView
@@ -36,7 +31,7 @@ def decider(setting: Setting) -> Decide:
     layers = Layers(view, setting.packed, context.release)
 
     def decide(module: Module) -> Decision:
-        entry = layers.spared(module.name)
+        entry = layers.exempting(module.name)
         if entry is not None:
             row = _first("exempt", module.kind, {}, context)
             if row is not None:

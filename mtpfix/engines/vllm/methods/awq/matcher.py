@@ -6,12 +6,7 @@ Source: `AutoAWQConfig.get_quant_method`, and `AWQMarlinConfig` before 0.24.
 from __future__ import annotations
 
 from mtpfix.engines.vllm.methods.awq.refusal import refusal
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import exempting, fallback, falls_back
 from mtpfix.engines.vllm.methods.shared.names import Parts, skipped

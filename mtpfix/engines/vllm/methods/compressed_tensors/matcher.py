@@ -9,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    HalvedError,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, HalvedError, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
 from mtpfix.engines.vllm.methods.compressed_tensors.refusal import refusal
 from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, normalised, scheme

@@ -5,12 +5,7 @@ Source: `Fp8Config.get_quant_method` of each release.
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.fp8.refusal import refusal
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped

@@ -7,13 +7,7 @@ Experts are not asked about in the list, only in the rules. Source:
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    ShardsDifferError,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, ShardsDifferError, plain
 from mtpfix.engines.vllm.methods.gptq.refusal import refusal
 from mtpfix.engines.vllm.methods.gptq.rules import Rule, Rules, check
 from mtpfix.engines.vllm.methods.shared.classes import quantized

@@ -1,4 +1,4 @@
-"""humming: every Linear and expert that no part of a name and no `-:` rule spares. Pure.
+"""humming: every Linear and expert that no part of a name and no `-:` rule exempts. Pure.
 
 Source: `HummingConfig.get_quant_method` and `is_layer_skipped` of each release. What is plain
 on disk is loaded all the same: its linear layers fall back to plain ones, and experts are
@@ -19,7 +19,7 @@ from mtpfix.patterns import bounded, fits_start, is_pattern
 from mtpfix.quant.location import keys
 
 _HEAD = "lm_head"
-"""A part of names that is always spared."""
+"""A part of names that is always exempt."""
 
 
 class Parts:
@@ -45,12 +45,12 @@ class Parts:
 def decider(setting: Setting) -> Decide:
     """The decisions of one release for one part."""
     view, context = setting.view, setting.context
-    spared, minus = Parts(view.ignore, context.release), tuple(_minus(view))
+    exempt, minus = Parts(view.ignore, context.release), tuple(_minus(view))
 
     def decide(module: Module) -> Decision:
         if module.kind not in ("linear", "experts"):
             return plain(module)
-        entry = spared.first(module.name)
+        entry = exempt.first(module.name)
         if entry is not None or _HEAD in module.name:
             return plain(module, entry)
         name, number = module.name, len(minus)
@@ -63,6 +63,6 @@ def decider(setting: Setting) -> Decide:
 
 
 def _minus(view: QuantView) -> Iterable[Entry]:
-    """The rules that spare what they fit."""
+    """The rules that exempt what they fit."""
     rules_of = keys(view.file, f"{view.pointer}/{RULES}", view.raw.get(RULES))
     return (rule for rule in rules_of if rule.text.startswith("-"))

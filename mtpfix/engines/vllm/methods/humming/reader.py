@@ -1,4 +1,4 @@
-"""humming: all that is not spared by a list of parts of names, or by a `-:` rule.
+"""humming: all that is not exempted by a list of parts of names, or by a `-:` rule.
 
 Read as `HummingConfig.is_layer_skipped` reads it: the first of three lists that is there
 (vLLM, `model_executor/layers/quantization/humming.py`).

@@ -9,12 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.modelopt.reader import LAYERS
 from mtpfix.engines.vllm.methods.modelopt.refusal import refusal
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
@@ -30,14 +25,14 @@ def decider(setting: Setting) -> Decide:
         RaisesError, PatternError: the engine refuses the metadata as a whole.
     """
     exempts = excluded_by(setting)
-    spared = tuple(rules("modelopt_spares", setting.context.release))
+    exempt = tuple(rules("modelopt_spares", setting.context.release))
 
     def decide(module: Module) -> Decision:
         entry = exempts(module.name)
         if entry is not None:
             return plain(module, entry)
-        if any(part in module.name for part in spared):
-            return _spared(module)
+        if any(part in module.name for part in exempt):
+            return _unquantized(module)
         return quantized(module, setting.view, setting.context)
 
     return decide
@@ -56,7 +51,7 @@ def excluded_by(setting: Setting) -> Callable[[str], Entry | None]:
     return lambda name: excluded.exempts(name, setting.packed, setting.context.release)
 
 
-def _spared(module: Module) -> Decision:
+def _unquantized(module: Module) -> Decision:
     """The vision tower gets the method of a plain Linear, whatever the layer is."""
     if module.kind == "experts":
         raise RaisesError("AssertionError: UnquantizedLinearMethod is not for fused experts")

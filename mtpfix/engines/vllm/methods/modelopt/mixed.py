@@ -11,9 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mtpfix.engines.vllm.methods.base import Decide, Packed, RaisesError, Setting, plain
-from mtpfix.engines.vllm.methods.modelopt.matcher import (
-    excluded_by,
-)
+from mtpfix.engines.vllm.methods.modelopt.matcher import excluded_by
 from mtpfix.engines.vllm.methods.modelopt.reader import algorithm, format_of, layers
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.policy import rules

@@ -1,4 +1,4 @@
-"""ModelOpt: one scheme, or one a layer, but for what `ignore` or `exclude_modules` spares.
+"""ModelOpt: one scheme, or one a layer, but for what `ignore` or `exclude_modules` exempts.
 
 Read as `ModelOptQuantConfigBase.from_config` reads it
 (vLLM, `model_executor/layers/quantization/modelopt.py`): the flat form of `config.json`
@@ -42,7 +42,7 @@ _FORMATS: Mapping[str, str] = {
     "MXFP8": "mxfp8",
     "FP8_BLOCK_SCALES": "fp8-block-scales",
 }
-"""What is stored under each `quant_algo`, as `data/vllm/methods/modelopt*.json` name it."""
+"""What is stored under each `quant_algo`, as the data of these methods name it."""
 
 
 def read(location: Location) -> QuantView:

@@ -11,12 +11,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import replace
 
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
 from mtpfix.engines.vllm.methods.quark.formats import format_of
 from mtpfix.engines.vllm.methods.quark.layers import Layers

@@ -1,6 +1,6 @@
 """Methods that vLLM refuses for a draft, before it builds anything. Pure.
 
-The rows are data: `refused` in `data/vllm/methods/NAME.json`. Sources:
+The rows are data: `refused` in `NAME.json` of the method. Sources:
 `ModelConfig._verify_quantization`, `SpeculativeConfig`, and `verify_quantization` of each
 platform.
 """

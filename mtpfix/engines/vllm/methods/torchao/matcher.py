@@ -1,4 +1,4 @@
-"""torchao: every Linear, unless the list spares it or it has no configuration by name. Pure.
+"""torchao: every Linear, unless the list exempts it or it has no configuration by name. Pure.
 
 Source: `TorchAOConfig.get_quant_method` of each release.
 """
@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import (
-    Decide,
-    RaisesError,
-    Setting,
-    plain,
-)
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.components import Anywhere
 from mtpfix.engines.vllm.methods.torchao.reader import by_name, kind
@@ -33,14 +28,14 @@ def decider(setting: Setting) -> Decide:
     refused = refusal(view)
     if refused is not None:
         raise RaisesError(refused)
-    spared = Anywhere((*view.ignore, *_plain(view)))
+    exempt = Anywhere((*view.ignore, *_plain(view)))
     targets = tuple(entry for group in view.groups for entry in group.targets)
     named = kind(view.raw) == _BY_NAME
 
     def decide(module: Module) -> Decision:
         if module.kind != "linear":
             return plain(module)
-        entry = spared.first(module.name)
+        entry = exempt.first(module.name)
         if entry is not None:
             return plain(module, entry)
         if named:

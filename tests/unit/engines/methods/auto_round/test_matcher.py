@@ -11,7 +11,7 @@ from mtpfix.engines.vllm.methods.base import RaisesError, Setting, ShardsDifferE
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Kind, Module
 from mtpfix.patterns import PatternError
-from tests.unit.quant.test_auto_round import read
+from tests.unit.engines.methods.auto_round.test_reader import read
 
 PACKED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}
 LAYER = "model.layers.4."

@@ -11,7 +11,7 @@ from mtpfix.engines.vllm.methods.base import RaisesError, Setting
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Kind, Module, QuantView
 from mtpfix.patterns import PatternError
-from tests.unit.quant.test_quark import read
+from tests.unit.engines.methods.quark.test_reader import read
 from tools import schemes
 
 PACKED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}
