@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import quant, targets
+from mtpfix import targets
 from mtpfix.advice import Names, advise
 from mtpfix.analysis import Analysis, analyze, analyze_planned
 from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.engines.base import EngineCase
+from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import OverrideError, RefusedError, UnknownError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
 from mtpfix.patterns import budget
@@ -469,13 +470,14 @@ def accepts(raw: bytes, name: str) -> bool:
     Raises:
         ImportError: compressed-tensors, or what it stands on, is not installed.
     """
-    place = quant.find({name: JsonFile(name, raw, strict.loads(raw, name))})
-    if place is None or quant.method_of(place) != "compressed-tensors":
+    configs = {name: JsonFile(name, raw, strict.loads(raw, name))}
+    view = engine(DEFAULT).metadata(configs)
+    if view is None or view.method != "compressed-tensors":
         return False
     from compressed_tensors.quantization import QuantizationConfig  # noqa: PLC0415 - heavy
 
     try:
-        QuantizationConfig.model_validate(dict(place.value))
+        QuantizationConfig.model_validate(dict(view.raw))
     except Exception:  # noqa: BLE001 - whatever its validators trip over, it does not read it
         return False
     return True

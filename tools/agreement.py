@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import UNQUANTIZED, MissingKey
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import metadata, names, policy
 from mtpfix.engines.vllm.judge import missing_key
 from mtpfix.engines.vllm.mapper import in_force
-from mtpfix.engines.vllm.methods.scan import scanned
+from mtpfix.engines.vllm.methods.shared.headers import scanned
 from mtpfix.engines.vllm.policy import Policy, fitting, rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
@@ -72,11 +71,11 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.scheme:
         yield from _unquantized(case, known, platform)
         return
-    place = quant.find({"config.json": JsonFile("config.json", b"", case.config)})
+    place = metadata.find({"config.json": JsonFile("config.json", b"", case.config)})
     if place is None:
         yield f"no quantization found in {case.config}"
         return
-    view = _with_headers(quant.read(place), case)
+    view = _with_headers(metadata.read(place), case)
     context = names.context(known, case.config, case.release, platform, view.method)
     modules = [
         module for part in PARTS for module in names.modules(known, context, part) if module.asks

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.methods.base import ShardsDifferError
-from mtpfix.engines.vllm.methods.match import ignored, target
+from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
 from mtpfix.engines.vllm.policy import Context, Policy, rules
 from mtpfix.model import Entry, QuantView
 from mtpfix.patterns import Entries, PatternError

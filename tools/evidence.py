@@ -14,8 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mtpfix import quant
-from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm import metadata, policy
 from mtpfix.model import JsonFile
 from tools import schemes, tiny
 from tools.recording import files, read
@@ -54,8 +53,8 @@ def recorded() -> tuple[Table, dict[str, int]]:
 
 def method_of(config: dict[str, Any]) -> str:
     """Return the quantization method that a configuration is read as; empty without metadata."""
-    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
-    return quant.UNQUANTIZED.method if place is None else quant.read(place).method
+    place = metadata.find({"config.json": JsonFile("config.json", b"", config)})
+    return "" if place is None else metadata.read(place).method
 
 
 def proved() -> Table:

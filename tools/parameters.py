@@ -5,7 +5,7 @@
 Each question is a quantization configuration, asked of a tiny model. Of all modules that have the
 same parameters one is kept: the first of the draft model, or of the target model where the draft
 has none. The file is `tests/conformance/RELEASE/parameters.json`; tests/conformance compares it
-with the parameters that `mtpfix/data/vllm/methods` names.
+with the parameters that the data of the method names.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtpfix import quant
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import metadata, names, policy
 from mtpfix.engines.vllm.live import Answer, Made, Server
-from mtpfix.engines.vllm.methods.parameters import params
+from mtpfix.engines.vllm.methods.shared.parameters import params
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, JsonFile
@@ -254,10 +253,10 @@ def disagreements(path: Path) -> Iterator[str]:
 def _decide(config: dict[str, Json], release: str) -> tuple[str, dict[tuple[str, str], Decision]]:
     """Return the quantization method and what we predict, by part and name of the module."""
     family = policy.recognise(config)
-    place = quant.find({"config.json": JsonFile("config.json", b"", config)})
+    place = metadata.find({"config.json": JsonFile("config.json", b"", config)})
     if family is None or place is None:
         raise ValueError(f"no family or no quantization in {config}")
-    known, view = policy.policy(family), quant.read(place)
+    known, view = policy.policy(family), metadata.read(place)
     context = names.context(known, config, release, "cuda", view.method)
     modules = [m for part in ("trunk", "draft") for m in names.modules(known, context, part)]
     made = predict(known, view, context, [module for module in modules if module.asks])

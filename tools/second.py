@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.engines.vllm.policy import Policy, block, families, in_releases, policy
 from mtpfix.model import PLATFORMS, Platform
 from tools.drafting import leaves
@@ -73,7 +73,7 @@ def _methods(read: Sources) -> Iterator[str]:
     found = read.find(module, "QuantizationMethods")
     strings = () if found is None else ast.walk(found.node)
     named = {str(node.value) for node in strings if isinstance(node, ast.Constant)}
-    unread = [n for n in named if not quant.known(n) and n not in quant.UNJUDGED]
+    unread = [n for n in named if not metadata.known(n) and n not in metadata.UNJUDGED]
     if unread:
         yield f"quantization methods that no dialect reads: {_list(unread)}"
 

@@ -37,6 +37,7 @@ from mtpfix.model import (
     Target,
 )
 from mtpfix.patterns import Listed, PatternError
+from mtpfix.quant.spelling import NAMES, Spelling
 
 if TYPE_CHECKING:
     from mtpfix.engines.coverage import Covered, Dialect
@@ -407,6 +408,11 @@ class EngineCase(ABC):
     def comparison(self) -> str:
         """How entries are compared with names, as the beginning of a sentence."""
         return "entries are compared with whole names"
+
+    @property
+    def spelling(self) -> Spelling:
+        """How entries are written, so that this engine reads them."""
+        return NAMES
 
     @property
     def is_newer(self) -> bool:

@@ -7,25 +7,30 @@ wrapper); quantizers and other engines open it first. So it must say the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mtpfix.model import JsonFile, QuantView, Twin
-from mtpfix.quant.place import entries, keys
+from mtpfix.quant.location import entries, keys
 
 FILES = ("quantize_config.json", "quant_config.json")
-OWN_FILES: Mapping[str, tuple[str, ...]] = {"auto-round": ("quantization_config.json",)}
-"""Those of a method that has others."""
 
 
-def twins(view: QuantView, configs: Mapping[str, JsonFile]) -> tuple[Twin, ...]:
-    """The files beside it, with what they say of the same modules.
+def twins(
+    view: QuantView, configs: Mapping[str, JsonFile], names: Iterable[str]
+) -> tuple[Twin, ...]:
+    """Return what files beside the metadata say of the same modules.
+
+    Args:
+        view: the metadata.
+        configs: the files of the checkpoint.
+        names: the files that say the same.
 
     Raises:
         BrokenFileError: something else than such entries stands there.
     """
     return tuple(
         _twin(name, configs[name].value, view)
-        for name in OWN_FILES.get(view.method, FILES)
+        for name in names
         if name in configs and isinstance(configs[name].value, Mapping)
     )
 

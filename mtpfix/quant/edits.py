@@ -1,4 +1,4 @@
-"""How the entries of any dialect are changed: the one list, and its twins in other files. Pure."""
+"""How the entries of any metadata are changed: the one list, and its twins in other files. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mtpfix.model import Edit, Entry, Json, QuantView, Twin
-from mtpfix.quant.place import escape
+from mtpfix.quant.location import escape
 
 
 @dataclass(frozen=True, slots=True)

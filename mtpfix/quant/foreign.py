@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from mtpfix.errors import UnknownError
-from mtpfix.quant.place import Place
+from mtpfix.quant.location import Location
 
 _CODE = "MTP902"
 
@@ -33,18 +33,19 @@ def beside(names: Iterable[str]) -> UnknownError | None:
     )
 
 
-def unnamed(place: Place) -> UnknownError:
+def unnamed(location: Location) -> UnknownError:
     """Why metadata that names no method cannot be judged."""
     rows = (
         row
         for row in _data()["unnamed"]
-        if set(row["keys"]) <= place.value.keys() and place.value.keys().isdisjoint(row["lacks"])
+        if set(row["keys"]) <= location.value.keys()
+        and location.value.keys().isdisjoint(row["lacks"])
     )
     row = next(rows, None)
     made = "" if row is None else f" (it looks like that of {row['title']})"
     way = "restore the quant_method" if row is None else f"serve it with {row['reader']}"
     return UnknownError(
-        f"{place.file}: {place.pointer} names no quant_method{made}: vLLM takes this "
+        f"{location.file}: {location.pointer} names no quant_method{made}: vLLM takes this "
         "checkpoint for unquantized",
         f"{way}, or take a checkpoint that was made for vLLM",
         code=_CODE,

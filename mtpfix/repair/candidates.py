@@ -15,7 +15,6 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module, ModuleReport, State
 from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact, mtp_names
-from mtpfix.repair.forms import form
 
 _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
 
@@ -35,8 +34,7 @@ class Candidates:
         self._draft = draft
         self._trunk: Inventory = cases[0].disk("trunk")
         self._block: Inventory = cases[0].disk("draft")
-        self._method = cases[0].method
-        self._form = form(self._method)
+        self._form = cases[0].spelling
 
     @cached_property
     def names(self) -> MtpNames:
@@ -50,15 +48,15 @@ class Candidates:
             entry: the entry.
             empty: whether one may be written that fits the empty name alone.
         """
-        if fits_empty_name(entry, self._method):
+        if fits_empty_name(entry, self._form):
             return empty
-        return is_exact(entry, self._method, self.names)
+        return is_exact(entry, self._form, self.names)
 
     @property
     def empty_entry(self) -> str | None:
         """The entry that fits the empty name and no other; None where the method has none."""
         entry = self._form.name("")
-        return entry if fits_empty_name(entry, self._method) else None
+        return entry if fits_empty_name(entry, self._form) else None
 
     def blocks(self) -> Iterator[tuple[str, ...]]:
         """One entry for each wholly unquantized block, by construction-time name."""

@@ -16,7 +16,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import without_expert
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module
-from mtpfix.repair.forms import Demand, demand, form
+from mtpfix.quant.spelling import Demand, Spelling, demand
 
 _COMMON = frozenset({"model", "language_model", "text_model", "layers", "backbone", "decoder"})
 """Words that many models call their own: they mark no MTP block, whoever else goes without."""
@@ -102,22 +102,21 @@ def _tails(name: str) -> Iterator[str]:
     yield from (name[at + 1 :] for at, letter in enumerate(name) if letter == ".")
 
 
-def is_exact(entry: str, method: str, names: MtpNames) -> bool:
+def is_exact(entry: str, spelling: Spelling, names: MtpNames) -> bool:
     """Whether an entry names the MTP block and nothing wider."""
-    spelled = form(method)
-    wanted = demand(entry, spelled)
+    wanted = demand(entry, spelling)
     if wanted is None:
         return False
-    parts = spelled.syntax == "part"
-    return names.covers(wanted, anywhere=parts or spelled.syntax == "component", parts=parts)
+    parts = spelling.syntax == "part"
+    return names.covers(wanted, anywhere=parts or spelling.syntax == "component", parts=parts)
 
 
-def fits_empty_name(entry: str, method: str) -> bool:
+def fits_empty_name(entry: str, spelling: Spelling) -> bool:
     """Whether an entry is a pattern that fits the empty name and no other, as `re:^$`.
 
     An entry that is empty itself is none: to other readers it fits every name.
     """
-    return bool(entry) and demand(entry, form(method)) == Demand("", "whole")
+    return bool(entry) and demand(entry, spelling) == Demand("", "whole")
 
 
 def mtp_names(cases: Sequence[EngineCase], on_disk: Iterable[str]) -> MtpNames:

@@ -21,7 +21,7 @@ from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
 from mtpfix.repair import reasons
 from mtpfix.repair.candidates import Candidates, narrowed
-from mtpfix.repair.forms import form
+from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.headers import stand_ins
 from mtpfix.repair.readers import Readings
 from mtpfix.repair.target_model import TargetModel
@@ -68,6 +68,7 @@ class Plan:
         headers: new entries that say what the engine read in tensor headers before.
         defaults: new entries that say what another reader did as long as there was no list.
         by_disk: new entries that fit names of the MTP block on disk.
+        nameless: new entries that fit the empty name and no other.
     """
 
     view: QuantView
@@ -79,6 +80,7 @@ class Plan:
     headers: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
     by_disk: frozenset[str] = frozenset()
+    nameless: frozenset[str] = frozenset()
 
 
 @budget.shared()
@@ -143,6 +145,7 @@ def _with_list(cases: tuple[EngineCase, ...], view: QuantView, options: Options)
         unresolved=planner.unresolved(change),
         defaults=tuple(text for text in change.add if text in planner.defaults),
         by_disk=planner.by_disk(change),
+        nameless=frozenset(e for e in change.add if fits_empty_name(e, cases[0].spelling)),
     )
 
 
@@ -389,7 +392,7 @@ class _Planner:
         if not spared:
             return [gone]
         everything = set().union(*spared.values())
-        mark = form(self._view.method).mark
+        mark = self._cases[0].spelling.mark
         patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
         narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
         self.state(narrow)

@@ -15,7 +15,6 @@ from mtpfix.findings import is_unjudged
 from mtpfix.model import EngineReport, Finding, ModuleReport, Report
 from mtpfix.pushing import Pushed
 from mtpfix.repair import progress
-from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, words
@@ -153,7 +152,7 @@ def _why(entry: str, outcome: Outcome) -> str:
         reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
         engine, number = words.engines(outcome.after.engines), words.count(len(decided), "module")
         said = f"exempts {number}, by {engine}'s names{reach}"
-        if fits_empty_name(entry, outcome.plan.view.method):
+        if entry in outcome.plan.nameless:
             return f"{said}; it fits the empty name alone, and is here since you chose the release"
         return said
     if entry in outcome.plan.by_disk:

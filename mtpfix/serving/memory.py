@@ -22,7 +22,6 @@ from mtpfix.engines.base import Opening, Unsupported
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
-from mtpfix.quant.modelopt import BESIDE
 from mtpfix.repair.plan import Options
 from mtpfix.report import words
 from mtpfix.report.safe import PROSE_LIMIT, inert
@@ -33,6 +32,9 @@ SHOWN = 3
 """Entries that a line names."""
 
 Model = Literal["target", "draft"]
+
+BESIDE = "hf_quant_config.json"
+"""What ModelOpt writes beside `config.json`."""
 
 TOP = "/quantization_config"
 """Where vLLM looks first, and where it puts what it reads from another file."""

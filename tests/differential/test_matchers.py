@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix.engines.vllm.methods.match import ShardsDifferError, ignored, target
+from mtpfix.engines.vllm.methods.compressed_tensors.entries import (
+    ShardsDifferError,
+    ignored,
+    target,
+)
 from mtpfix.engines.vllm.policy import covered_releases, rules
 from mtpfix.model import Entry
 from mtpfix.patterns import Entries, PatternError

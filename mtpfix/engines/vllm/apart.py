@@ -8,7 +8,7 @@ from dataclasses import replace
 from mtpfix.checkpoint import strict
 from mtpfix.engines.base import Analyzable
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.refused import refusal
+from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.reading import context
 from mtpfix.errors import UnknownError
 from mtpfix.model import QuantView

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import cast
 
-from mtpfix import quant
 from mtpfix.engines.base import (
     Analyzable,
     Engine,
@@ -15,14 +14,14 @@ from mtpfix.engines.base import (
 )
 from mtpfix.engines.coverage import Covered, Dialect
 from mtpfix.engines.verification import Verification
-from mtpfix.engines.vllm import coverage, imagined, names, policy, reading, verify
+from mtpfix.engines.vllm import coverage, imagined, metadata, names, policy, reading, verify
 from mtpfix.engines.vllm.apart import refuse_pair
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.scan import EXEMPTS, reads_headers
+from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
+from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
-from mtpfix.quant.gptq import BLOCKS
 
 _BESIDE = (
     "{file} is only read under `--quantization`: put what it says into config.json, as "
@@ -36,7 +35,7 @@ class Vllm(Engine):
     name = "vllm"
     title = "vLLM"
     releases = policy.covered_releases()
-    metadata_pointers = quant.PLACES
+    metadata_pointers = metadata.PLACES
 
     def read(
         self, found: Listing, config: Mapping[str, Json], *, own_draft: bool = True
@@ -46,8 +45,8 @@ class Vllm(Engine):
 
     def metadata(self, configs: Mapping[str, JsonFile]) -> QuantView | None:
         """Return the quantization metadata that vLLM finds first."""
-        place = quant.find(configs)
-        return None if place is None else quant.read(place, configs)
+        place = metadata.find(configs)
+        return None if place is None else metadata.read(place, configs)
 
     def cases(
         self,
@@ -79,11 +78,11 @@ class Vllm(Engine):
 
     def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
         """Return what `--hf-overrides` must say, so that vLLM reads what `view` says."""
-        return quant.overriding(view)
+        return metadata.overriding(view)
 
     def reads_alike(self, method: str, other: str) -> bool:
         """Return whether one class of vLLM reads the metadata of both methods."""
-        return quant.akin(method, other)
+        return metadata.akin(method, other)
 
     def unquantized_note(self, files: Iterable[str]) -> str | None:
         """Return why a metadata file beside `config.json` does not count."""

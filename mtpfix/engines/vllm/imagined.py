@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import methods, names, policy
+from mtpfix.engines.vllm import metadata, methods, names, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import Checkpoint, Json, Listing, Platform, QuantView, Target, Tensor
-from mtpfix.quant import Place
+from mtpfix.quant import Location
 
 _SHARD = "model.safetensors"
 
@@ -73,7 +72,7 @@ def _view(method: str, config: Mapping[str, Json]) -> QuantView:
         able = ", ".join(n for n in methods.names() if "example" in policy.method(n))
         raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
     model_type = str(config.get("model_type"))
-    return quant.read(Place("config.json", "/quantization_config", example, model_type))
+    return metadata.read(Location("config.json", "/quantization_config", example, model_type))
 
 
 def _checkpoint(known: Policy, context: Context) -> Checkpoint:

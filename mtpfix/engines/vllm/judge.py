@@ -16,8 +16,8 @@ from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.base import Packed
-from mtpfix.engines.vllm.methods.refused import refusal
-from mtpfix.engines.vllm.methods.scan import derived, scanned
+from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
+from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
@@ -38,6 +38,7 @@ from mtpfix.model import (
     Stray,
 )
 from mtpfix.patterns import Listed, budget
+from mtpfix.quant.spelling import Spelling
 
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 BARE = "Linear"
@@ -143,7 +144,12 @@ class Case(EngineCase):
     @cached_property
     def comparison(self) -> str:
         """How the method that is in force compares entries with names."""
-        return methods.of(self.context.method).COMPARES
+        return methods.of(self.context.method).compares
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """How entries of the method that is in force are written."""
+        return methods.of(self.context.method).spelling
 
     # --- the disk -----------------------------------------------------------------
 

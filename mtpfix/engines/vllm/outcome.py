@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.vllm.destinations import NOTHING, Placement
 from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
-from mtpfix.engines.vllm.methods.parameters import Params, params
+from mtpfix.engines.vllm.methods.shared.parameters import Params, params
 from mtpfix.model import Consequence, Decision, Kind, Module, ModuleReport, Precision, State
 
 

@@ -1,6 +1,7 @@
 """Loads what is known about vLLM: its releases, and one policy file per model family.
 
-All knowledge sits in `mtpfix/data/vllm/`. A policy row may be limited to
+What is known of families sits in `mtpfix/data/vllm/`, of a quantization method in its package
+in `methods/`. A policy row may be limited to
 releases (`"releases": ">=0.24,<0.30"`), to platforms (`"platforms": ["cuda"]`), to
 quantization methods (`"methods": ["fp8"]`, or all but those in `"except"`) and to
 configurations (`"when": "q_lora_rank"`); the first row that fits, or all rows that fit,
@@ -205,8 +206,18 @@ def method(name: str) -> Row:
     """
     if not name:
         return _UNQUANTIZED
-    row: Row = _data(f"methods/{name}.json")
+    row = _of_method(name)
     return {**method(row["like"]), **row} if "like" in row else row
+
+
+def _of_method(name: str) -> Row:
+    """What the file of a quantization method holds; it stands in the package of the method."""
+    for package in (resources.files(__package__) / "methods").iterdir():
+        file = package / f"{name}.json"
+        if file.is_file():
+            row: Row = json.loads(file.read_text(encoding="utf-8"))
+            return row
+    raise UnknownError(f"unknown quantization method {name!r}", "see `mtpfix families`")
 
 
 @lru_cache(maxsize=1)

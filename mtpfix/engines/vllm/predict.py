@@ -20,7 +20,7 @@ from mtpfix.engines.vllm.methods.base import (
     Setting,
     plain,
 )
-from mtpfix.engines.vllm.methods.refused import refuse
+from mtpfix.engines.vllm.methods.shared.refusal import refuse
 from mtpfix.engines.vllm.policy import Context, Policy, Row
 from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import cast
 
-from mtpfix import quant
 from mtpfix.checkpoint import strict
 from mtpfix.engines.base import Analyzable, Block, Reading
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import metadata, names, policy
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.scan import reads_headers
+from mtpfix.engines.vllm.methods.shared.headers import reads_headers
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Listing, Module, Platform, QuantView
@@ -29,8 +28,8 @@ def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) 
     """
     family = policy.recognise(config)
     known = policy.policy(family) if family is not None else None
-    place = quant.find(found.configs)
-    method = None if place is None else quant.method_of(place)
+    place = metadata.find(found.configs)
+    method = None if place is None else metadata.method_of(place)
     block = _block(found, known, config)
     other = by_architecture(config) if known is None else by_tensors(block.tensors)
     view: QuantView | None = None
@@ -39,7 +38,7 @@ def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) 
         unreadable = foreign.beside(found.files)
     elif known is not None and (other is None or not own_draft):
         try:
-            view = quant.read(place, found.configs)
+            view = metadata.read(place, found.configs)
         except UnknownError as error:
             unreadable = error if method else foreign.unnamed(place)
     unknown_family = None

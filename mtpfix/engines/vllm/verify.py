@@ -15,7 +15,7 @@ from mtpfix.engines.verification import Verification, Verified
 from mtpfix.engines.vllm import live, outcome, reading
 from mtpfix.engines.vllm.apart import refuse_pair
 from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.methods.scan import reads_headers, scanned
+from mtpfix.engines.vllm.methods.shared.headers import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import UnknownError

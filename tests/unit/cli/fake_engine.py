@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from mtpfix import quant
 from mtpfix.engines.base import Analyzable, Block, Engine, EngineCase, Reading
 from mtpfix.model import Decision, Entry, Json, JsonFile, Listing, Module, Part, Platform, QuantView
 from mtpfix.patterns import Entries
+from mtpfix.quant import Location, lists
+from mtpfix.quant.spelling import Spelling
 
 ROOT = "model.mtp_layers."
 
@@ -24,6 +26,13 @@ class Case(EngineCase):
     """It builds each projection that is on disk, by the name that it has there."""
 
     family, method, layers, mtp_layers, disk_roots = "fakes", "compressed-tensors", 2, 1, (ROOT,)
+    spelling = Spelling(
+        name=lambda name: name,
+        experts=lambda name: name,
+        block=lambda root: rf"re:^{re.escape(root)}.*",
+        mark="re:",
+        syntax="pattern",
+    )
     engine = release = platform = draft = trunk = cast("Any", None)
 
     def __init__(self, subject: Analyzable, release: str, platform: Platform) -> None:
@@ -58,8 +67,9 @@ class Fake(Engine):
         return Reading(Family(), None, view, view and view.method, None, None, block)
 
     def metadata(self, configs: Mapping[str, JsonFile]) -> QuantView | None:
-        place = quant.find(configs)
-        return None if place is None else quant.read(place, configs)
+        stated = configs["config.json"].value["quantization_config"]
+        location = Location("config.json", "/quantization_config", stated)
+        return lists.view(location, "compressed-tensors", "ignore", format=None)
 
     def cases(
         self,

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from mtpfix import quant
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import metadata, names, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.policy import Context, covered_releases
 from mtpfix.model import (
@@ -118,9 +117,9 @@ def with_list(config: Config, ignore: Any = (), **more: Any) -> Config:
 
 def view_of(config: Config) -> QuantView:
     """The metadata of a configuration, as the dialect reads it."""
-    place = quant.find(configs_of(config))
+    place = metadata.find(configs_of(config))
     assert place is not None
-    return quant.read(place)
+    return metadata.read(place)
 
 
 def configs_of(config: Config) -> dict[str, JsonFile]:
@@ -129,8 +128,8 @@ def configs_of(config: Config) -> dict[str, JsonFile]:
 
 
 def context(config: Config, release: str = NEWEST, platform: Platform = "cuda") -> Context:
-    place = quant.find(configs_of(config))
-    method = "compressed-tensors" if place is None else quant.method_of(place)
+    place = metadata.find(configs_of(config))
+    method = "compressed-tensors" if place is None else metadata.method_of(place)
     return names.context(known(config), config, release, platform, method)
 
 

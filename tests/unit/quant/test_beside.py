@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from mtpfix import quant
+from mtpfix.engines.vllm import metadata
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import JsonFile
-from mtpfix.quant import Change, Place
+from mtpfix.quant import Change, Location
 from mtpfix.repair import patch
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
@@ -22,7 +23,7 @@ def edited(stated: dict[str, Any], beside: dict[str, Any], change: Change) -> di
     """What stands in both files after a change."""
     files = {"config.json": {"quantization_config": stated}, "quantize_config.json": beside}
     configs = {n: JsonFile(n, json.dumps(v, indent=1).encode(), v) for n, v in files.items()}
-    view = quant.read(Place("config.json", "/quantization_config", stated), configs)
+    view = metadata.read(Location("config.json", "/quantization_config", stated), configs)
     edits = quant.edit(view, change)
     made = {n: patch.apply(f.raw, [e for e in edits if e.file == n]) for n, f in configs.items()}
     return {name: json.loads(raw) for name, raw in made.items()}
@@ -67,5 +68,5 @@ def test_auto_round_has_a_file_of_another_name() -> None:
     stated = {"quant_method": "auto-round", "bits": 4, "group_size": 32}
     names = ("config.json", "quantization_config.json", "quantize_config.json")
     configs = {name: JsonFile(name, b"{}", {}) for name in names}
-    view = quant.read(Place("config.json", "/quantization_config", stated), configs)
+    view = metadata.read(Location("config.json", "/quantization_config", stated), configs)
     assert [twin.file for twin in view.twins] == ["quantization_config.json"]

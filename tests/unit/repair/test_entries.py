@@ -15,11 +15,11 @@ from compressed_tensors.utils.match import is_match
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from mtpfix import quant
-from mtpfix.engines.vllm import imagined, methods, policy
+from mtpfix.engines.vllm import imagined, metadata, methods, policy
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.names import disk_roots
 from mtpfix.model import Entry, QuantView
-from mtpfix.quant import Place
+from mtpfix.quant import Location
 from mtpfix.repair.plan import Options, Plan, plan
 from mtpfix.repair.readers import Readings
 from mtpfix.repair.target_model import TargetModel
@@ -67,8 +67,8 @@ def repaired(family: str, method: str, listed: str = "absent", *, chosen: bool =
         raw.pop(key, None)
     if key is not None and listed != "absent":
         raw[key] = {"null": None, "empty": [], "head": ["lm_head"]}[listed]
-    place = Place("config.json", "/quantization_config", raw, str(config.get("model_type")))
-    view = quant.read(place)
+    place = Location("config.json", "/quantization_config", raw, str(config.get("model_type")))
+    view = metadata.read(place)
     releases = policy.select_releases(("all" if listed == "absent" else "newest",))
     found = imagined.under(view, config, releases, ["cuda"])
     return Repaired(found, view, plan(found, view, Options(chosen_releases=chosen)))
@@ -171,7 +171,7 @@ def test_several_layers_have_an_entry_each(method: str) -> None:
     config = {**tiny.config("glm_ocr")}
     text = {**config["text_config"], "num_nextn_predict_layers": 2}
     raw = policy.method(method)["example"]
-    view = quant.read(Place("config.json", "/quantization_config", raw, "glm_ocr"))
+    view = metadata.read(Location("config.json", "/quantization_config", raw, "glm_ocr"))
     releases = policy.select_releases(("newest",))
     found = imagined.under(view, {**config, "text_config": text}, releases, ["cuda"])
     added = [spelled_out(entry) for entry in plan(found, view).added]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mtpfix.engines.vllm import methods
+from mtpfix.quant.spelling import demand
 from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact
-from mtpfix.repair.forms import demand, form
 
 GLM_OCR = MtpNames(
     draft={
@@ -90,7 +91,7 @@ ASSISTANT = MtpNames(
 def test_an_entry_names_the_block_or_it_does_not(
     names: MtpNames, method: str, entry: str, exact: bool
 ) -> None:
-    assert is_exact(entry, method, names) is exact
+    assert is_exact(entry, methods.of(method).spelling, names) is exact
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_an_entry_names_the_block_or_it_does_not(
     ],
 )
 def test_a_pattern_may_fit_the_empty_name_alone(method: str, entry: str, only_empty: bool) -> None:
-    assert fits_empty_name(entry, method) is only_empty
+    assert fits_empty_name(entry, methods.of(method).spelling) is only_empty
 
 
 def test_a_layer_beside_the_declared_one_marks_no_block() -> None:
@@ -124,5 +125,5 @@ def test_the_beginnings_of_a_name_end_at_its_dots() -> None:
 
 
 def test_nothing_is_said_of_a_pattern_that_spells_nothing_out() -> None:
-    assert demand("re:.*mtp.*", form("compressed-tensors")) is None
-    assert demand("mtp[0-9]*", form("modelopt")) is None
+    assert demand("re:.*mtp.*", methods.of("compressed-tensors").spelling) is None
+    assert demand("mtp[0-9]*", methods.of("modelopt").spelling) is None

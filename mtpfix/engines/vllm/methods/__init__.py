@@ -1,4 +1,9 @@
-"""vLLM's quantization methods: one module each, with the names that `Method` lists."""
+"""vLLM's quantization methods: one package each, and one for those that are simple.
+
+A package has what its method needs of `reader.py` (what the metadata says), `matcher.py` (what
+vLLM builds), `refusal.py` (metadata that vLLM refuses), `spelling.py` (how entries are
+written) and `NAME.json` (facts, see `policy.method`). What several share is in `shared/`.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +14,40 @@ from mtpfix.engines.vllm.methods import (
     awq,
     bitsandbytes,
     compressed_tensors,
-    deepseek_v4,
-    experts_only,
     fp8,
     gptq,
     humming,
     modelopt,
-    modelopt_mixed,
-    never,
     quark,
+    simple,
     torchao,
-    unquantized,
 )
 from mtpfix.engines.vllm.methods.base import Method
 from mtpfix.model import Entry
 from mtpfix.patterns import Listed, PatternError
 
 _METHODS: Mapping[str, Method] = {
-    "auto-round": auto_round,
-    "awq": awq,
-    "bitsandbytes": bitsandbytes,
-    "compressed-tensors": compressed_tensors,
-    "deepseek_v4_fp8": deepseek_v4,
-    "experts_int8": experts_only,
-    "fbgemm_fp8": fp8,
-    "fp8": fp8,
-    "fp_quant": never,
-    "gptq": gptq,
-    "humming": humming,
-    "gpt_oss_mxfp4": experts_only,
-    "moe_wna16": experts_only,
-    "mxfp4": experts_only,
-    "mxfp8": modelopt,
-    "modelopt": modelopt,
-    "modelopt_fp4": modelopt,
-    "modelopt_mxfp8": modelopt,
-    "modelopt_mixed": modelopt_mixed,
-    "online": never,
-    "quark": quark,
-    "torchao": torchao,
+    method.name: method
+    for package in (
+        auto_round,
+        awq,
+        bitsandbytes,
+        compressed_tensors,
+        fp8,
+        gptq,
+        humming,
+        modelopt,
+        quark,
+        simple,
+        torchao,
+    )
+    for method in package.METHODS
 }
 
-_UNQUANTIZED: Method = unquantized
+BY_QUANT_METHOD: Mapping[str, Method] = {
+    name: method for method in _METHODS.values() for name in (method.name, *method.aliases)
+}
+"""The methods by what may stand as `quant_method` in metadata."""
 
 
 def names() -> tuple[str, ...]:
@@ -59,8 +56,8 @@ def names() -> tuple[str, ...]:
 
 
 def of(method: str) -> Method:
-    """The rules of one method, by the name that the metadata has for it; empty: no metadata."""
-    return _METHODS[method] if method else _UNQUANTIZED
+    """The rules of one method, by its name; empty: no metadata."""
+    return _METHODS[method] if method else simple.UNQUANTIZED
 
 
 def valid(method: str, entries: Iterable[Entry], release: str) -> Listed:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.policy import Context
-from mtpfix.model import Decision, Entry, Module, Part, QuantView
+from mtpfix.model import Decision, Entry, Json, JsonFile, Module, Part, QuantView
 from mtpfix.patterns import Listed
+from mtpfix.quant import Location, lists
+from mtpfix.quant.beside import twins
+from mtpfix.quant.spelling import NAMES, Spelling
 
 Packed = Mapping[str, Sequence[str]]
 """Fused name -> names of its shards, as the engine has it in force."""
@@ -55,39 +58,6 @@ class Setting:
     packed: Packed
 
 
-class Method(Protocol):
-    """One quantization method: a module of this package that has these names."""
-
-    def decider(self, setting: Setting) -> Decide:
-        """The decisions of one release for one part.
-
-        Raises:
-            RaisesError, PatternError: the engine refuses the metadata as a whole.
-        """
-
-    COMPARES: str
-    """How entries are compared with names, as the beginning of a sentence."""
-
-    def exact(self, entry: Entry) -> bool:
-        """Whether the entry can only fit the name that is spelled like it."""
-
-    def listed(self, entries: Iterable[Entry], release: str) -> Listed:
-        """Entries, as this method compares them with names.
-
-        Raises:
-            PatternError: one of them is no valid pattern.
-        """
-
-    def probes(self, module: Module) -> tuple[str, ...]:
-        """The names that are compared in the place of routed experts."""
-
-    def renamed(self, entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-        """The entries after a name mapper has run over those that this method lets it see."""
-
-    def traits(self, view: QuantView, context: Context) -> Hashable:
-        """What decisions rest on besides the entries: alike where platforms decide alike."""
-
-
 Rename = Callable[[Entry], Entry]
 """A name mapper of the engine."""
 
@@ -97,24 +67,94 @@ def plain(module: Module, entry: Entry | None = None) -> Decision:
     return Decision(module, "unquantized", expects="unquantized", because=entry)
 
 
-# --- answers that several methods give -----------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """One quantization method of vLLM: how its metadata is read, and what is built under it.
+
+    What differs in values is said where a method is made; a subclass overrides the rest.
+
+    Attributes:
+        name: the name that judgement and data have for it.
+        compares: how entries are compared with names, as the beginning of a sentence.
+        aliases: other values of `quant_method` that select it.
+        dialect: the method whose metadata is read alike; empty: none but this one.
+        key: the key of the list that exempts modules.
+        format: the format on disk of what no entry exempts; None: the metadata does not say.
+        twin_files: files beside `config.json` that say the same.
+        spelling: how entries are written.
+    """
+
+    name: str
+    compares: str
+    aliases: tuple[str, ...] = ()
+    dialect: str = ""
+    key: str = "modules_to_not_convert"
+    format: str | None = None
+    twin_files: tuple[str, ...] = ()
+    spelling: Spelling = NAMES
+
+    # --- what the metadata says ---
+
+    def read(self, location: Location) -> QuantView:
+        """Return what metadata says.
+
+        Raises:
+            BrokenFileError: a part has another type than the format allows.
+        """
+        return lists.view(location, self.name, self.key, format=self.format)
+
+    def with_twins(self, view: QuantView, configs: Mapping[str, JsonFile]) -> QuantView:
+        """Return the metadata with what other files say of the same.
+
+        Raises:
+            BrokenFileError: a part of them has another type than the format allows.
+        """
+        return replace(view, twins=twins(view, configs, self.twin_files))
+
+    def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
+        """Return the `quantization_config` that keeps vLLM from another file; None: none does."""
+        return None
+
+    # --- what vLLM builds ---
+
+    @abstractmethod
+    def decider(self, setting: Setting) -> Decide:
+        """Return the decisions of one release for one part.
+
+        Raises:
+            RaisesError, PatternError: the engine refuses the metadata as a whole.
+        """
+
+    def traits(self, view: QuantView, context: Context) -> Hashable:
+        """Return what decisions rest on besides entries: alike where platforms decide alike."""
+        return ()
+
+    # --- how entries are compared with names ---
+
+    @abstractmethod
+    def listed(self, entries: Iterable[Entry], release: str) -> Listed:
+        """Return entries, as this method compares them with names.
+
+        Raises:
+            PatternError: one of them is no valid pattern.
+        """
+
+    def exact(self, entry: Entry) -> bool:
+        """Return whether the entry can only fit the name that is spelled like it."""
+        return False
+
+    def probes(self, module: Module) -> tuple[str, ...]:
+        """Return the names that are compared in the place of routed experts."""
+        return (module.name,)
+
+    def renamed(self, entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+        """Return the entries after a name mapper has run over those that it sees."""
+        return tuple(map(rename, entries))
 
 
-def own_name(module: Module) -> tuple[str, ...]:
-    """`probes`, where routed experts are compared by their own name, if at all."""
-    return (module.name,)
+class UnmappedMethod(Method):
+    """A method whose entries no name mapper sees."""
 
-
-def mapped(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """`renamed`, where mappers see every entry, patterns too."""
-    return tuple(map(rename, entries))
-
-
-def unmapped(entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
-    """`renamed`, where no mapper sees them."""
-    return tuple(entries)
-
-
-def alike(view: QuantView, context: Context) -> Hashable:
-    """`traits`, where platforms decide alike."""
-    return ()
+    def renamed(self, entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+        """Return the entries as they are."""
+        return tuple(entries)

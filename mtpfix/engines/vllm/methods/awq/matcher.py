@@ -1,0 +1,40 @@
+"""AWQ: every Linear and every expert, unless a part of its name is in the list. Pure.
+
+Source: `AutoAWQConfig.get_quant_method`, and `AWQMarlinConfig` before 0.24.
+"""
+
+from __future__ import annotations
+
+from mtpfix.engines.vllm.methods.awq.refusal import refusal
+from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
+from mtpfix.engines.vllm.methods.shared.classes import quantized
+from mtpfix.engines.vllm.methods.shared.moe_wna16 import exempting, fallback, falls_back
+from mtpfix.engines.vllm.methods.shared.names import Parts, skipped
+from mtpfix.model import Decision, Module
+
+
+def decider(setting: Setting) -> Decide:
+    """The decisions of one release for one part.
+
+    Raises:
+        RaisesError: the engine refuses the metadata as a whole.
+    """
+    view, context = setting.view, setting.context
+    refused = refusal(view, context)
+    if refused is not None:
+        raise RaisesError(refused)
+    parts = Parts(view.ignore)
+    heads = bool(view.raw.get("lm_head"))
+
+    def decide(module: Module) -> Decision:
+        if module.kind == "embedding" or (module.kind == "lm_head" and not heads):
+            return plain(module)
+        # Experts are asked about without the packed mapping.
+        packed = {} if module.kind == "experts" else setting.packed
+        entry = skipped(module.name, parts, packed, context.release)
+        if entry is None and module.kind == "experts" and falls_back(view, context):
+            entry = exempting(module, view)
+            return fallback(module, view) if entry is None else plain(module, entry)
+        return plain(module, entry) if entry is not None else quantized(module, view, context)
+
+    return decide

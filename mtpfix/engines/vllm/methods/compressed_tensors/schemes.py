@@ -1,0 +1,118 @@
+"""Which scheme vLLM takes for a compressed-tensors group; the table is data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from mtpfix.engines.vllm.methods.shared.classes import is_one
+from mtpfix.engines.vllm.policy import Context, fitting
+from mtpfix.model import Group, Json, Kind
+
+_DEFAULTS: Mapping[str, Json] = {
+    "num_bits": 8,
+    "type": "int",
+    "symmetric": True,
+    "group_size": None,
+    "dynamic": False,
+    "scale_dtype": None,
+}
+"""Defaults of `QuantizationArgs` in the compressed-tensors package."""
+
+
+_NONE: Mapping[str, Any] = {"error": "ValidationError: the group has no weights"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """The class that vLLM picks, or the exception that it raises instead."""
+
+    name: str | None = None
+    error: str | None = None
+    expects: str | None = None
+    """Format on disk that the scheme loads, as in `data/formats.json`; None: not known."""
+
+
+def scheme(group: Group, default_format: str | None, kind: Kind, context: Context) -> Scheme:
+    """The scheme of one group for a module of `kind`.
+
+    Args:
+        group: a group that has weights.
+        default_format: format of the whole configuration, used where the group has none.
+        kind: a head is built like a linear layer.
+        context: the release and platform.
+    """
+    table = _table()
+    rows = table["linear" if kind == "lm_head" else kind]
+    shape = _Shape(group, group.format or default_format, table)
+    row = next((row for row in fitting(rows, context) if shape.fits(row)), _NONE)
+    expects = row.get("expects")
+    if expects is not None:
+        expects = expects.format(strategy=normalised(group.weights or {})["strategy"])
+        variants = (v for v in fitting(table["variants"], context) if expects in v["of"])
+        fit = (v["suffix"] for v in variants if kind in v.get("kinds", (kind,)) and shape.fits(v))
+        expects += next(fit, "")
+    return Scheme(row.get("scheme"), row.get("error"), expects)
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Any]:
+    path = resources.files(__package__) / "schemes.json"
+    table: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    group: Group
+    format: str | None
+    table: Mapping[str, Any]
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Whether the conditions of `row` hold for this group."""
+        if "format" in row and self.format not in row["format"]:
+            return False
+        if row.get("activation_format") and self.format not in self.table["activation_formats"]:
+            return False
+        if "bits" in row and normalised(self.group.weights or {})["num_bits"] not in row["bits"]:
+            return False
+        return all(
+            self._has(row[key], args)
+            for key, args in (
+                ("weights", self.group.weights),
+                ("input", self.group.input_activations),
+                ("output", self.group.output_activations),
+            )
+            if key in row
+        )
+
+    def _has(self, shape: str | None, args: Mapping[str, Json] | None) -> bool:
+        if shape is None or args is None:
+            return shape is None and args is None
+        values = normalised(args)
+        wanted = self.table["shapes"][shape]
+        return all(is_one(values.get(field), allowed) for field, allowed in wanted.items())
+
+
+def is_activation_format(format: str | None) -> bool:  # noqa: A002
+    """Whether a format stands for quantized activations too."""
+    return format in _table()["activation_formats"]
+
+
+def normalised(args: Mapping[str, Json]) -> dict[str, Json]:
+    """Quantization arguments with defaults and the inferred strategy filled in."""
+    values = {**_DEFAULTS, **{key: value for key, value in args.items() if value is not None}}
+    for field in ("num_bits", "group_size"):
+        if isinstance(values[field], str) and values[field].isdecimal():
+            values[field] = int(values[field])
+    for field in ("type", "strategy"):
+        if isinstance(values.get(field), str):
+            values[field] = values[field].lower()
+    if values.get("strategy") is None:
+        size = values["group_size"]
+        values["strategy"] = "tensor" if size is None else "channel" if size == -1 else "group"
+    return values

@@ -1,0 +1,52 @@
+"""GPTQ: the linear layers that a list names, unless a rule of `dynamic` skips them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
+from mtpfix.engines.vllm.methods.gptq import matcher, reader
+from mtpfix.engines.vllm.methods.gptq.rules import Rules
+from mtpfix.engines.vllm.methods.gptq.spelling import SPELLING
+from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
+from mtpfix.engines.vllm.policy import Context
+from mtpfix.model import Entry, QuantView
+from mtpfix.quant import Location, beside
+
+
+class Gptq(Method):
+    """GPTQ, whose keys are never exact: each is a pattern."""
+
+    def read(self, location: Location) -> QuantView:
+        """Return what metadata says."""
+        return reader.read(location)
+
+    def decider(self, setting: Setting) -> Decide:
+        """Return the decisions of one release for one part."""
+        return matcher.decider(setting)
+
+    def traits(self, view: QuantView, context: Context) -> Hashable:
+        """Return whether experts fall back, as on ROCm they always do."""
+        return falls_back(view, context)
+
+    def listed(self, entries: Iterable[Entry], release: str) -> Rules:
+        """Return the keys of `dynamic`, as they are compared with names."""
+        return Rules(entries, {})
+
+    def renamed(self, entries: Iterable[Entry], rename: Rename) -> tuple[Entry, ...]:
+        """Return the entries with the list of what is quantized renamed; rules are not seen."""
+        return tuple(
+            rename(entry) if entry.derived or f"/{reader.BLOCKS}/" in entry.pointer else entry
+            for entry in entries
+        )
+
+
+METHODS = (
+    Gptq(
+        name=reader.METHOD,
+        compares="keys of `dynamic` are patterns, compared from the start of a name",
+        aliases=("gptq_marlin", "auto_gptq"),
+        twin_files=beside.FILES,
+        spelling=SPELLING,
+    ),
+)

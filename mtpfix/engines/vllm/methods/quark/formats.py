@@ -1,0 +1,64 @@
+"""What a configuration of quark asks for, by name of format; the table is data. Pure.
+
+Source: the tests `_is_fp8_w8a8` and the like of `QuarkConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm.methods.shared.classes import is_one
+from mtpfix.engines.vllm.policy import Row, rules
+from mtpfix.model import Json, QuantView
+
+
+def format_of(config: Json, view: QuantView, release: str) -> str:
+    """The name of what a configuration asks for, as the table of formats has it.
+
+    Args:
+        config: one configuration, for all layers or for some.
+        view: the metadata that it is part of.
+        release: the release that reads it.
+    """
+    value = config if isinstance(config, Mapping) else {}
+    if any(value.get(key) for key in ("output_tensors", "bias")):
+        return "outputs"
+    sides = {"weight": value.get("weight"), "input": value.get("input_tensors")}
+    if rules("quark_unwraps", release):
+        sides = {side: _unwrapped(spec) for side, spec in sides.items()}
+    shapes: Mapping[str, Json] = policy.method("quark")["shapes"]
+    rows: list[Row] = policy.method("quark")["formats"]
+    found = next((row for row in rows if _fits(row, sides, shapes)), None)
+    if found is None or ("packed" in found and _packing(view) not in found["packed"]):
+        return "other"
+    name: str = found["format"]
+    return name
+
+
+def _packing(view: QuantView) -> Json:
+    export = view.raw.get("export")
+    return export.get("pack_method") if isinstance(export, Mapping) else None
+
+
+def _unwrapped(spec: Json) -> Json:
+    """A list of one, without the list."""
+    return spec[0] if isinstance(spec, list) and len(spec) == 1 else spec
+
+
+def _fits(row: Row, sides: Mapping[str, Json], shapes: Mapping[str, Json]) -> bool:
+    return all(_has(spec, row[side], shapes) for side, spec in sides.items() if side in row)
+
+
+def _has(value: Json, wanted: Json, shapes: Mapping[str, Json]) -> bool:
+    """Whether one side of a configuration has a shape: none, one or a list of them."""
+    if wanted is None:
+        return value is None
+    if isinstance(wanted, list):
+        parts = value if isinstance(value, list) and len(value) == len(wanted) else ()
+        return bool(parts) and all(map(lambda v, w: _has(v, w, shapes), parts, wanted))
+    if wanted == "list":
+        return isinstance(value, list)
+    if not isinstance(value, Mapping):
+        return False
+    return all(is_one(value.get(field), allowed) for field, allowed in shapes[wanted].items())

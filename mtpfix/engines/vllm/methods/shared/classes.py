@@ -1,0 +1,57 @@
+"""What a method builds for a module that no entry exempts; the table is data. Pure."""
+
+from __future__ import annotations
+
+from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm.methods.base import RaisesError, plain
+from mtpfix.engines.vllm.policy import Context, Row, fitting
+from mtpfix.model import Decision, Entry, Json, Kind, Module, QuantView
+
+
+def quantized(
+    module: Module, view: QuantView, context: Context, entry: Entry | None = None
+) -> Decision:
+    """The decision about a module that is not exempt.
+
+    Args:
+        module: the module.
+        view: the metadata; its method and format choose the row.
+        context: the release and platform.
+        entry: what decided, where an entry did.
+
+    Raises:
+        RaisesError: the release raises instead of building it.
+    """
+    return made(module, chosen(module.kind, view, context), view, entry)
+
+
+def made(module: Module, row: Row | None, view: QuantView, entry: Entry | None = None) -> Decision:
+    """The decision that a row of the table stands for; none leaves a module as it is.
+
+    Raises:
+        RaisesError: the release raises instead of building it.
+    """
+    if row is None:
+        return plain(module)
+    if "error" in row:
+        raise RaisesError(row["error"].replace("{name}", module.name), entry)
+    expects = row["expects"]
+    expects = expects and expects.replace("{format}", view.format or "")
+    return Decision(module, "quantized", row["scheme"], expects, entry)
+
+
+def chosen(kind: Kind, view: QuantView, context: Context) -> Row | None:
+    """The row of the table that speaks of a kind of module, a format and a release."""
+    rows = policy.method(view.method)["classes"].get(kind, ())
+    return next(fitting((row for row in rows if _speaks_of(row, view)), context), None)
+
+
+def _speaks_of(row: Row, view: QuantView) -> bool:
+    return "formats" not in row or view.format in row["formats"]
+
+
+def is_one(value: Json, allowed: Json) -> bool:
+    """Whether a value is the one, one of several, or not a certain one."""
+    if isinstance(allowed, dict):
+        return not is_one(value, allowed["not"])
+    return value in allowed if isinstance(allowed, list) else bool(value == allowed)
