@@ -12,7 +12,7 @@ from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.methods.refused import refusal
-from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.policy import Context, Policy, first
 from mtpfix.errors import UnknownError
 from mtpfix.findings import is_unjudged
 from mtpfix.model import (
@@ -109,7 +109,7 @@ def refuse_pair(opened: Opened, found: Sequence[Case]) -> None:
         for method in (opened.dialect, draft.method):
             refused = refusal(method, ours) if method else None
             if refused is not None:
-                raise UnknownError(refused["reason"], refused.get("remedy", "use another method"))
+                raise UnknownError(refused.reason, refused.remedy or "use another method")
 
 
 def _traits(item: Case, view: QuantView | None) -> Hashable:
@@ -296,10 +296,10 @@ def _model(opened: Opened) -> ModelInfo:
 
 def _counted(info: ModelInfo, case: Case) -> ModelInfo:
     layers, mtp_layers = names.counts(case.policy, case.context)
-    draft = case.policy.pick("draft_class", case.context)
+    draft = first(case.policy.record.draft_class, case.context)
     return replace(
         info,
-        draft_class=None if draft is None else draft["value"],
+        draft_class=None if draft is None else draft.value,
         num_hidden_layers=layers,
         mtp_layers=mtp_layers,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.scan import scanned
 from mtpfix.engines.vllm.policy import Policy, fitting, rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
+from mtpfix.engines.vllm.records.fault import RequiresRow
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
 from tools import headers, recording
 from tools.recording import Case, Outcome, read
@@ -112,9 +113,9 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
     if built != theirs:
         yield f"built quantized without metadata: {built} instead of {theirs}"
     lacks = unmet(known, context, view)
-    limits = fitting(known.rows("limits"), context)
-    early = [row["error"] for row in limits if row.get("phase") == "build"]
-    ours = early if lacks is None else [lacks["error"]]
+    limits = fitting(known.record.limits, context)
+    early = [row.error for row in limits if row.phase == "build"]
+    ours = early if lacks is None else [lacks.error]
     raised = {f"{f['type']}: {f['message']}" for f in case.failures}
     if raised != set(ours):
         yield f"exceptions without metadata: {ours} instead of {raised}"
@@ -141,11 +142,11 @@ def _type(error: str | None) -> str:
     return (error or "").partition(":")[0]
 
 
-def _refusal(case: Case, lacks: Mapping[str, str] | None) -> Iterator[str]:
+def _refusal(case: Case, lacks: RequiresRow | None) -> Iterator[str]:
     """A key that the model class misses in the metadata: the first exception of the target."""
     raised = (f"{f['type']}: {f['message']}" for f in case.failures if f["phase"] == "target")
     missed = next((error for error in raised if error.startswith("KeyError")), None)
-    ours = None if lacks is None else lacks["error"]
+    ours = None if lacks is None else lacks.error
     if ours != missed:
         yield f"missing key: {ours} instead of {missed}"
 

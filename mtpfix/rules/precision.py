@@ -182,11 +182,11 @@ def key_missing(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             code="MTP207",
             severity="error",
-            confidence=row["grade"],
-            message=f"{subject} has no `{row['key']}`, and vLLM raises while it "
-            f"builds the model: {row['error']}. Good without it from vLLM {row['good_from']}.",
+            confidence=row.grade,
+            message=f"{subject} has no `{row.key}`, and vLLM raises while it "
+            f"builds the model: {row.error}. Good without it from vLLM {row.good_from}.",
             where=evidence.at(evidence.view.file, evidence.view.pointer),
-            fix=Fix(row["remedy"], "display"),
+            fix=Fix(row.remedy, "display"),
         )
 
 

@@ -32,7 +32,7 @@ MORE: dict[str, dict[str, Any]] = {
     "humming": {"quant_method": "humming"},
 }
 """Metadata of methods that no recipe is named for."""
-METHODS = [m for m in methods.names() if "example" in policy.method(m) or m in MORE]
+METHODS = [m for m in methods.names() if policy.method(m).example or m in MORE]
 BY_TRANSFORMERS = {
     "awq": "modules_to_not_convert",
     "bitsandbytes": "llm_int8_skip_modules",
@@ -65,7 +65,7 @@ def repaired(family: str, method: str, listed: str = "absent", *, chosen: bool =
     name = policy.recognise(config)
     assert name is not None
     known = policy.policy(name)
-    raw = dict(policy.method(method).get("example") or MORE[method])
+    raw = dict(policy.method(method).example or MORE[method])
     key = BY_TRANSFORMERS.get(method)
     if key is not None:
         raw.pop(key, None)
@@ -175,7 +175,7 @@ def test_several_layers_have_an_entry_each(method: str) -> None:
     config = {**tiny.config("glm_ocr")}
     text = {**config["text_config"], "num_nextn_predict_layers": 2}
     known = policy.policy("glm_ocr")
-    raw = policy.method(method)["example"]
+    raw = policy.method(method).example
     view = quant.read(Place("config.json", "/quantization_config", raw, "glm_ocr"))
     releases = policy.known_releases(known, ("newest",))
     found = _cases(known, {**config, "text_config": text}, releases, ["cuda"], view.method)
