@@ -151,7 +151,7 @@ class Template:
         source: the text.
 
     Raises:
-        ValueError: an expression is not of the language.
+        ValueError: an expression is not of the language, or a brace is missing.
     """
 
     __slots__ = ("_between", "_values", "source")
@@ -160,6 +160,8 @@ class Template:
         self.source = source
         self._between, expressions = (parts := _BRACES.split(source))[::2], parts[1::2]
         self._values = [Expression(each) for each in expressions]
+        if any(brace in text for text in self._between for brace in "{}"):
+            raise ValueError(f"a brace is missing in {source!r}")
 
     def __repr__(self) -> str:
         return repr(self.source)

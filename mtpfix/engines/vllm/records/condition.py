@@ -42,6 +42,11 @@ EVERY = Releases(">=0")
 """All releases."""
 
 
+def every() -> Releases:
+    """Return the specifier of all releases: the default of a field."""
+    return EVERY
+
+
 class Record(
     msgspec.Struct,
     frozen=True,
@@ -65,7 +70,7 @@ class File(Record, frozen=True, kw_only=True):
 class ByRelease(Record, frozen=True, kw_only=True):
     """Base of rows that hold for some releases only."""
 
-    releases: Releases = EVERY
+    releases: Releases = msgspec.field(default_factory=every)
     """The releases of vLLM that the row holds for, such as `>=0.24,<0.30`; left out: all."""
     grade: Grade | None = None
     """The evidence for the row: `run` (vLLM was run), `read` (in its sources) or `assumed`."""

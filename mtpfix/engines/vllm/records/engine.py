@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from mtpfix.engines.vllm.records.condition import EVERY, ByRelease, File, Record, Releases
+import msgspec
+
+from mtpfix.engines.vllm.records.condition import ByRelease, File, Record, Releases, every
 from mtpfix.model import Grade
 
 
@@ -109,7 +111,7 @@ class OtherDraftRow(Record, frozen=True, kw_only=True):
     """What `--speculative-config` of vLLM calls it."""
     title: str
     """As people call it."""
-    releases: Releases = EVERY
+    releases: Releases = msgspec.field(default_factory=every)
     """The releases of vLLM that can serve it."""
     architectures: tuple[str, ...]
     """Architectures of a draft in a repo of its own."""
@@ -133,7 +135,7 @@ class UndraftedRow(Record, frozen=True, kw_only=True):
     """Architectures and model types."""
     keys: tuple[str, ...] = ()
     """Keys of `config.json` that tell such a model."""
-    releases: Releases = EVERY
+    releases: Releases = msgspec.field(default_factory=every)
     """The releases in which vLLM makes the draft."""
     grade: Grade
     """The evidence: `run` (vLLM was run) or `read` (in its sources)."""

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import msgspec
+
 from mtpfix.engines.vllm.expr import Expression, Template
-from mtpfix.engines.vllm.records.condition import EVERY, Condition, File, Record, Releases, TextRow
+from mtpfix.engines.vllm.records.condition import Condition, File, Record, Releases, TextRow, every
 from mtpfix.engines.vllm.records.fault import LimitRow, RequiresRow
 from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow
 from mtpfix.engines.vllm.records.module import Section
@@ -68,6 +70,9 @@ class Shift(Record, frozen=True, kw_only=True):
     """What is added to the number."""
 
 
+_ONCE = Expression("1")
+
+
 class DraftMapperRow(Condition, frozen=True, kw_only=True):
     """Rules of the name mapper of a draft class."""
 
@@ -75,7 +80,7 @@ class DraftMapperRow(Condition, frozen=True, kw_only=True):
     """Part of a name -> what it is replaced by, once."""
     prefix: dict[Template, Template] = {}
     """Beginning of a name -> what it is replaced by; `i` is the number of the MTP layer."""
-    layers: Expression = Expression("1")
+    layers: Expression = msgspec.field(default_factory=lambda: _ONCE)
     """For how many MTP layers the rules are made."""
     shift: Shift | None = None
     """Numbers of layers that are changed."""
@@ -151,7 +156,7 @@ class Family(File, frozen=True, kw_only=True):
     """Name of the family, for readers."""
     text: str = ""
     """Key of the nested text configuration."""
-    releases: Releases = EVERY
+    releases: Releases = msgspec.field(default_factory=every)
     """The releases in which vLLM has a draft for the family; left out: all."""
     platforms: tuple[Platform, ...] | None = None
     """The platforms on which it has one; left out: all."""

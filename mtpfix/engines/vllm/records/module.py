@@ -66,6 +66,9 @@ class ModuleRow(Condition, frozen=True, kw_only=True):
             raise ValueError("a row of modules has one of `name`, `use` and `plain`")
 
 
+_EMPTY = Template("")
+
+
 class Section(Condition, frozen=True, kw_only=True):
     """Modules below the same prefixes, once or for each layer."""
 
@@ -75,7 +78,7 @@ class Section(Condition, frozen=True, kw_only=True):
     """How many times the section is repeated, with `i` counting from 0; left out: once."""
     layer: Template | None = None
     """Number of the layer that the modules belong to, `layer` in expressions below."""
-    prefix: Template = Template("")
+    prefix: Template = msgspec.field(default_factory=lambda: _EMPTY)
     """What comes before the names, for the matcher."""
     disk: Template | None = None
     """What comes before the names on disk; left out: as `prefix`."""
