@@ -19,7 +19,7 @@ from mtpfix.checkpoint import strict
 from mtpfix.checkpoint.load import listing
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
-from mtpfix.errors import OverrideError, RefusedError, UnknownError, UsageError
+from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UnknownError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress, write
@@ -283,15 +283,17 @@ class _Judged(NamedTuple):
 
 
 def _common_view(cases: Sequence[EngineCase]) -> QuantView:
-    """Return the metadata that all engines read.
+    """Return the metadata as the first engine reads it, whose list all others read too.
 
     Raises:
-        UnknownError: they read different metadata, which no single plan can change.
+        UnknownError: they read different lists, which no single plan can change.
     """
     view = cases[0].view
-    if any(case.view is not view and case.view != view for case in cases):
+    one = (view.file, view.ignore_pointer, view.ignore)
+    views = {case.engine: case.view for case in cases}.values()
+    if any((v.file, v.ignore_pointer, v.ignore) != one for v in views):
         raise UnknownError(
-            "the engines read different quantization metadata",
+            "the engines read different lists",
             "plan for one engine at a time with --engine",
         )
     return view
@@ -471,7 +473,10 @@ def accepts(raw: bytes, name: str) -> bool:
         ImportError: compressed-tensors, or what it stands on, is not installed.
     """
     configs = {name: JsonFile(name, raw, strict.loads(raw, name))}
-    view = engine(DEFAULT).metadata(configs)
+    try:
+        view = engine(DEFAULT).metadata(configs)
+    except MtpfixError:
+        return False
     if view is None or view.method != "compressed-tensors":
         return False
     from compressed_tensors.quantization import QuantizationConfig  # noqa: PLC0415 - heavy

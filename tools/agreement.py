@@ -112,8 +112,8 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
     if built != theirs:
         yield f"built quantized without metadata: {built} instead of {theirs}"
     lacks = missing_key(known, context, view)
-    limits = fitting(known.rows("limits"), context)
-    early = [row["error"] for row in limits if row.get("phase") == "build"]
+    limits = fitting(known.record.limits, context)
+    early = [row.error for row in limits if row.phase == "build"]
     ours = early if lacks is None else [lacks.error]
     raised = {f"{f['type']}: {f['message']}" for f in case.failures}
     if raised != set(ours):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
+from mtpfix.engines.vllm.expr import Expression
 from mtpfix.engines.vllm.mapper import mapped
 from mtpfix.engines.vllm.methods.base import ShardsDifferError
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
 from mtpfix.engines.vllm.policy import Context, Policy, rules
+from mtpfix.engines.vllm.records.family import Family, MapperRow
 from mtpfix.model import Entry, QuantView
 from mtpfix.patterns import Entries, PatternError
 from tools import grammar
@@ -53,7 +57,16 @@ def our_target(asked: grammar.Match, release: str) -> str:
 def our_mapped(asked: grammar.Map, release: str) -> list[str]:
     """What we make of a list with a name mapper."""
     listed = tuple(Entry(text, "config.json", f"/{i}") for i, text in enumerate(asked.entries))
-    known = Policy("none", "None", (), (), "", {"mappers": [asked.tables]})
+    record = Family(
+        title="None",
+        num_hidden_layers=Expression("0"),
+        mtp_layers=Expression("0"),
+        disk_roots=(),
+        mappers=(msgspec.convert(asked.tables, MapperRow),),
+        trunk=(),
+        draft=(),
+    )
+    known = Policy("none", (), (), record)
     bare = QuantView("compressed-tensors", "config.json", "", listed, "", (), None)
     view = mapped(bare, known, Context(release, "cuda", {}))
     return [entry.text for entry in view.ignore]

@@ -7,7 +7,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mtpfix.engines.vllm.expr import evaluate
+from mtpfix.engines.vllm.expr import Expression
 from tools import tiny
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
             ]
     for pattern, replacement, rows in _rules()["pieces"].get(family, ()):
         if re.search(pattern, name):
-            first = evaluate(rows, text) if rows else shape[0]
+            first = Expression(rows).value(text) if rows else shape[0]
             return [(re.sub(pattern, replacement, name), (first, *shape[1:]))]
     return [(name, shape)]
 
@@ -117,7 +117,7 @@ def fused_layers(family: str) -> dict[str, dict[str, str | None]]:
 
 def part_rows(sizes: tuple[str | None, ...], rows: int, text: tiny.Config) -> Iterable[int]:
     """How many rows each part of a fused layer has; parts without a size share the rest."""
-    known = [None if size is None else int(evaluate(size, text)) for size in sizes]
+    known = [None if size is None else int(Expression(size).value(text)) for size in sizes]
     rest = rows - sum(count for count in known if count is not None)
     share = rest // max(1, known.count(None))
     return [share if count is None else count for count in known]

@@ -67,6 +67,7 @@ def draft(release: str, read: Sources, arch: str) -> Json:
     own = attributes.inherited(read, cls, "packed")
     source, packed = ("", own) if own is not None else _of_target(read, cls, known)
     return {
+        "$schema": "../schema/family.schema.json",
         "title": arch,
         "todo": _todo(release, source, targets),
         "grades": [{"value": "assumed"}],

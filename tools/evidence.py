@@ -77,7 +77,7 @@ def document() -> str:
     """The text of the file, a family or a recipe a line."""
     families, decisions = recorded()
     tables = {"recorded": families, "proved": proved()}
-    blocks = [f'  "about": {json.dumps(ABOUT)}']
+    blocks = ['  "$schema": "schema/evidence.schema.json"', f'  "about": {json.dumps(ABOUT)}']
     blocks.append(f'  "decisions": {json.dumps(dict(sorted(decisions.items())))}')
     blocks += [f'  "{name}": {{\n{_methods(table)}\n  }}' for name, table in tables.items()]
     return "{\n" + ",\n".join(blocks) + "\n}\n"

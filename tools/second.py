@@ -14,10 +14,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mtpfix.engines.vllm import metadata
 from mtpfix.engines.vllm.policy import Policy, block, families, in_releases, policy
+from mtpfix.engines.vllm.records.condition import Condition
+from mtpfix.engines.vllm.records.family import PackedRow
+from mtpfix.engines.vllm.records.module import ModuleRow
 from mtpfix.model import PLATFORMS, Platform
 from tools.drafting import leaves
 from tools.extract import drafted, locate, registry, sources
@@ -25,6 +28,8 @@ from tools.reading import attributes, rewrites
 from tools.reading.sources import Defined, Sources
 
 Packed = dict[str, list[str]]
+
+_Row = TypeVar("_Row", bound=Condition)
 
 _NUMBER = re.compile(r"\{[^{}]*\}")
 _KINDS = ("prefix", "substr", "suffix")
@@ -114,30 +119,32 @@ class _Check:
     def lines(self) -> Iterator[str]:
         """Every disagreement."""
         known, drafts = self._known, self._seen.drafts
-        ours = in_releases(known.raw.get("releases", ">=0"), self._release)
-        ours = ours and self._read.platform in known.raw.get("platforms", PLATFORMS)
+        ours = in_releases(known.record.releases, self._release)
+        ours = ours and self._read.platform in (known.record.platforms or PLATFORMS)
         if ours != bool(drafts):
             theirs = _list(cls.name for cls in drafts)
             yield f"the policy has {'a' if ours else 'no'} draft, the sources have {theirs}"
         if not ours or not drafts:
             return
-        mine = {row["value"] for row in self._rows("draft_class")}
+        mine = {row.value for row in self._rows(known.record.draft_class)}
         if mine != {cls.name for cls in drafts}:
             yield f"draft class: policy {_list(mine)}, sources {_list(c.name for c in drafts)}"
-        yield from self._packed("packed", list(self._for_draft()))
-        if "trunk_packed" in known.raw:
-            yield from self._packed("trunk_packed", list(self._for_trunk()))
+        yield from self._packed("packed", known.record.packed, list(self._for_draft()))
+        trunk = known.record.trunk_packed
+        if trunk:
+            yield from self._packed("trunk_packed", trunk, list(self._for_trunk()))
         fields = self._seen.fields
-        if fields and not any(field in known.raw["mtp_layers"] for field in fields):
-            yield f"layers: policy {known.raw['mtp_layers']}, sources {_list(fields)}"
+        layers = known.record.mtp_layers.source
+        if fields and not any(field in layers for field in fields):
+            yield f"layers: policy {layers}, sources {_list(fields)}"
         yield from self._mapper()
         yield from self._names()
 
-    def _packed(self, key: str, possible: list[Packed]) -> Iterator[str]:
-        for row in self._rows(key):
-            if row["value"] not in possible:
+    def _packed(self, key: str, rows: Iterable[PackedRow], possible: list[Packed]) -> Iterator[str]:
+        for row in self._rows(rows):
+            if row.value not in possible:
                 texts = sorted({json.dumps(mapping) for mapping in possible})
-                yield f"{key}: policy {json.dumps(row['value'])}, sources {' or '.join(texts)}"
+                yield f"{key}: policy {json.dumps(row.value)}, sources {' or '.join(texts)}"
 
     def _for_draft(self) -> Iterator[Packed]:
         """The mappings that may be in force for the draft.
@@ -145,7 +152,7 @@ class _Check:
         A draft class brings its own; without one the target's stays in force, unless the
         draft reads the quantization config anew.
         """
-        anew = any(self._rows("own_config"))
+        anew = any(self._rows(self._known.record.own_config))
         for draft in self._seen.drafts:
             own = attributes.inherited(self._read, draft, "packed")
             if own is not None:
@@ -169,15 +176,15 @@ class _Check:
     def _mapper(self) -> Iterator[str]:
         """Rules that drop or stack weights touch no name, but the mapper runs all the same."""
         mapped = {self._has_mapper(target) for target in self._seen.targets}
-        if mapped and any(self._fits(row) for row in self._known.rows("mappers")) not in mapped:
+        if mapped and any(self._fits(row) for row in self._known.record.mappers) not in mapped:
             yield f"mapper: the sources have {'one' if True in mapped else 'none'}"
         theirs = [m for m in map(self._rules, self._seen.targets) if m is not None]
         ours = {
             (kind, old, new)
-            for row in self._known.rows("mappers")
+            for row in self._known.record.mappers
             if self._fits(row)
             for kind in _KINDS
-            for old, new in row.get(kind, {}).items()
+            for old, new in getattr(row, kind).items()
         }
         if theirs and ours not in theirs:
             missing, extra = theirs[0] - ours, ours - theirs[0]
@@ -188,13 +195,11 @@ class _Check:
         found = [leaf for cls in self._seen.drafts for leaf in leaves(self._read, cls)]
         asked = [leaf for leaf in found if leaf.row["quant_config"] in ("passed", "conditional")]
         ours = {
-            _NUMBER.sub(
-                "{layer}", row["name"] if row.get("absolute") else prefix + row["name"]
-            ): sure
-            for section in self._known.rows("draft")
+            _NUMBER.sub("{layer}", row.name if row.absolute else prefix + row.name): sure
+            for section in self._known.record.draft
             if self._fits(section)
-            for prefix, row, sure in self._expanded(section["modules"], section.get("prefix", ""))
-            if row.get("asks", True)
+            for prefix, row, sure in self._expanded(section.modules, section.prefix.source)
+            if row.name is not None and row.asks
         }
         only = {name for name, sure in ours.items() if sure} - {leaf.name for leaf in asked}
         more = {leaf.name for leaf in asked if not leaf.row["when"]} - ours.keys()
@@ -202,15 +207,15 @@ class _Check:
             yield f"names: sources alone ask for {_list(more)}, the policy for {_list(only)}"
 
     def _expanded(
-        self, rows: Iterable[Any], prefix: str, sure: bool = True
-    ) -> Iterator[tuple[str, Any, bool]]:
+        self, rows: Iterable[ModuleRow], prefix: str, sure: bool = True
+    ) -> Iterator[tuple[str, ModuleRow, bool]]:
         """The rows of modules, blocks put in: prefix, row, and whether it needs no condition."""
         for row in rows:
             if not self._fits(row):
                 continue
-            always = sure and "when" not in row and not row.get("optional")
-            if "use" in row:
-                yield from self._expanded(block(row["use"]), prefix + row.get("prefix", ""), always)
+            always = sure and row.when is None and not row.optional
+            if row.use is not None:
+                yield from self._expanded(block(row.use), prefix + row.prefix, always)
             else:
                 yield prefix, row, always
 
@@ -233,16 +238,16 @@ class _Check:
             if isinstance(cls.node, ast.ClassDef)
         )
 
-    def _fits(self, row: Any) -> bool:
-        in_release = in_releases(row.get("releases", ">=0"), self._release)
-        return in_release and self._read.platform in row.get("platforms", PLATFORMS)
+    def _fits(self, row: Condition) -> bool:
+        on = self._read.platform in (row.platforms or PLATFORMS)
+        return on and in_releases(row.releases, self._release)
 
-    def _rows(self, key: str) -> Iterator[Any]:
+    def _rows(self, rows: Iterable[_Row]) -> Iterator[_Row]:
         """The rows that may count: up to the first that does not depend on `config.json`."""
-        for row in self._known.rows(key):
+        for row in rows:
             if self._fits(row):
                 yield row
-                if "when" not in row:
+                if row.when is None:
                     return
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from mtpfix import quant
-from mtpfix.engines.base import EngineCase
+from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import Edit, Entry, ModuleReport, QuantView, State
 from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
@@ -211,12 +211,15 @@ class _Planner:
         self._cases = cases
         self._view = view
         self._options = options
-        self._trunk = [case.part(view, "trunk") for case in cases]
+        self._views: dict[tuple[Engine, Change], QuantView] = {}
+        self._trunk = [case.part(self._changed(case, Change()), "trunk") for case in cases]
         self._asked = [
             [case.asked(report.decision.module) for report in reports]
             for case, reports in zip(cases, self._trunk, strict=True)
         ]
-        self._judged = {Change(): [case.part(view, "draft") for case in cases]}
+        self._judged = {
+            Change(): [case.part(self._changed(case, Change()), "draft") for case in cases]
+        }
         self._moves: dict[Change, _Moves] = {}
         self._elsewhere: dict[Change, list[str]] = {}
         self._shared: dict[_Key, str] = {}
@@ -239,9 +242,18 @@ class _Planner:
 
     def _draft(self, change: Change) -> list[tuple[ModuleReport, ...]]:
         if change not in self._judged:
-            view = quant.changed(self._view, change)
-            self._judged[change] = [case.judged(view, case.draft) for case in self._cases]
+            self._judged[change] = [
+                case.judged(self._changed(case, change), case.draft) for case in self._cases
+            ]
         return self._judged[change]
+
+    def _changed(self, case: EngineCase, change: Change) -> QuantView:
+        """Return the metadata after `change`, as the engine of a case reads it."""
+        key = case.engine, change
+        if key not in self._views:
+            ours = case.engine is self._cases[0].engine
+            self._views[key] = quant.changed(self._view if ours else case.view, change)
+        return self._views[key]
 
     def wrong(self, change: Change) -> set[_Key]:
         """What a list could mend in the draft and `change` leaves wrong.
@@ -316,13 +328,14 @@ class _Planner:
         """Trunk modules that `change` moves, to what is on disk or elsewhere."""
         if change in self._moves:
             return self._moves[change]
-        view = quant.changed(self._view, change)
         away: dict[str, None] = {}
         healed: dict[str, None] = {}
         # Then vLLM builds no layer at all, or all of them as if there were no entries.
         unreadable, unread = self._view.null, self._view.unread is not None
         for number, case in enumerate(self._cases):
-            for old, new in _paired(case, view, self._touched(number, change)):
+            for old, new in _paired(
+                case, self._changed(case, change), self._touched(number, change)
+            ):
                 right = old.agrees is False and new.agrees is True
                 revived = right and (unread or (unreadable and old.decision.built == "error"))
                 if not _same(old, new) and not revived:
@@ -332,15 +345,15 @@ class _Planner:
 
     def _touched(self, number: int, change: Change) -> list[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
-        changed = quant.changed(self._view, change)
-        if self._reads_headers(self._view) != self._reads_headers(changed):
-            return list(self._trunk[number])
         case = self._cases[number]
+        old, changed = self._changed(case, Change()), self._changed(case, change)
+        if case.engine.header_list(old) != case.engine.header_list(changed):
+            return list(self._trunk[number])
         gone = [self._view.ignore[index] for index in change.remove]
         if self._view.unread is not None and change != Change():
             gone = list(self._view.ignore)
         new = [Entry(text, "", "") for text in change.add]
-        view = replace(self._view, ignore=(*gone, *new), groups=(), unread=None)
+        view = replace(old, ignore=(*gone, *new), groups=(), unread=None)
         entries = case.valid(view, case.in_force(view, "trunk").ignore)
         broken = view.null or any(e.text.startswith("re:") for e in gone)
         return [
@@ -426,10 +439,9 @@ class _Planner:
         return self._options.repair_trunk and bool(self._moved(change).healed)
 
     def _victims(self, change: Change) -> Iterator[tuple[EngineCase, ModuleReport]]:
-        view = quant.changed(self._view, change)
         groups = [self._draft(change)]
         if self._options.repair_trunk:
-            groups.append([case.part(view, "trunk") for case in self._cases])
+            groups.append([c.part(self._changed(c, change), "trunk") for c in self._cases])
         for reports in groups:
             for case, group in zip(self._cases, reports, strict=True):
                 yield from ((case, report) for report in group if _lost_scheme(report))
@@ -477,8 +489,9 @@ class _Planner:
         """Whether other readers of the file need `entries`: names on disk not yet exempt."""
         if self._options.engine_names_only:
             return False
-        case, view = self._cases[-1], self._view
-        have = case.valid(view, quant.changed(view, change).ignore)
+        case = self._cases[-1]
+        view = self._changed(case, Change())
+        have = case.valid(view, self._changed(case, change).ignore)
         new = case.valid(view, (Entry(text, "", "") for text in entries))
         on_disk = self._candidates.names_on_disk()
         try:
@@ -492,7 +505,7 @@ class _Planner:
         members = {name for reports in self._draft(change) for r in reports for name in r.members}
 
         def fits(text: str) -> bool:
-            listed = case.valid(self._view, [Entry(text, "", "")])
+            listed = case.valid(self._changed(case, Change()), [Entry(text, "", "")])
             return any(listed.first(name) is not None for name in members)
 
         return frozenset(filter(fits, change.add))

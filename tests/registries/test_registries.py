@@ -11,6 +11,7 @@ import pytest
 
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.policy import Context, covered_releases, in_releases
+from mtpfix.engines.vllm.records.condition import Condition
 from mtpfix.model import PLATFORMS
 
 HERE = Path(__file__).parent
@@ -28,17 +29,17 @@ def judged(release: str) -> set[str]:
 
 def reasoned(release: str) -> set[str]:
     """Names that a reason is given for in a release."""
-    rows = (row for row in policy.undrafted() if in_releases(row.get("releases", ">=0"), release))
-    return {name for row in rows for name in row["names"]}
+    rows = (row for row in policy.undrafted() if in_releases(row.releases, release))
+    return {name for row in rows for name in row.names}
 
 
 def drawn(release: str) -> Iterator[str]:
     """Classes of drafts that some policy has in a release."""
     for known in map(policy.policy, policy.families()):
-        for row in known.rows("draft_class"):
-            bare = {key: value for key, value in row.items() if key in ("releases", "platforms")}
+        for row in known.record.draft_class:
+            bare = Condition(releases=row.releases, platforms=row.platforms)
             if any(policy.fits(bare, Context(release, each, {})) for each in PLATFORMS):
-                yield row["value"]
+                yield row.value
 
 
 def test_every_covered_release_is_read() -> None:
@@ -67,5 +68,5 @@ def test_what_is_made_of_the_same_files_is_judged(release: str) -> None:
 def test_every_reason_is_about_something_that_some_release_has() -> None:
     keys = ("drafts", "becomes", "near")
     read = {name for found in READ.values() for key in keys for name in found[key]}
-    stated = {name for row in policy.undrafted() for name in row["names"]}
+    stated = {name for row in policy.undrafted() for name in row.names}
     assert sorted(stated - read) == []

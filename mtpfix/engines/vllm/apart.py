@@ -43,7 +43,7 @@ def refuse_pair(subject: Analyzable, cases: Sequence[Case]) -> None:
         for method in (subject.view.method, draft.method):
             refused = refusal(method, ours) if method else None
             if refused is not None:
-                raise UnknownError(refused["reason"], refused.get("remedy", "use another method"))
+                raise UnknownError(refused.reason, refused.remedy or "use another method")
 
 
 def _traits(case: Case, view: QuantView) -> Hashable:

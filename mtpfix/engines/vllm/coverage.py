@@ -25,18 +25,18 @@ def dialects() -> tuple[Dialect, ...]:
 
 def _dialect(method: str) -> Dialect:
     words, evidence = policy.method(method), policy.evidence()
-    recorded = evidence["recorded"].get(method, {})
+    recorded = evidence.recorded.get(method, {})
     releases = {release for rows in recorded.values() for release in rows}
-    proved = evidence["proved"].get(method, {})
+    proved = evidence.proved.get(method, {})
     return Dialect(
         method=method,
-        reads=words["reads"],
-        repair=words["repair"],
-        decisions=evidence["decisions"].get(method, 0),
+        reads=words.reads,
+        repair=words.repair,
+        decisions=evidence.decisions.get(method, 0),
         families=tuple(recorded),
         releases=tuple(r for r in policy.covered_releases() if r in releases),
-        proved={recipe: tuple(families) for recipe, families in proved.items()},
-        unproved=words.get("unproved", ""),
+        proved=proved,
+        unproved=words.unproved,
     )
 
 
@@ -63,9 +63,9 @@ def _cells(known: Policy) -> Iterator[Cell]:
 def _draft_classes(known: Policy, release: str) -> tuple[str, ...]:
     """What `release` may build; a row for every configuration and platform ends the list."""
     found: dict[str, None] = {}
-    for row in known.rows("draft_class"):
-        if in_releases(row.get("releases", ">=0"), release):
-            found[row["value"]] = None
-            if "when" not in row and "platforms" not in row:
+    for row in known.record.draft_class:
+        if in_releases(row.releases, release):
+            found[row.value] = None
+            if row.when is None and row.platforms is None:
                 break
     return tuple(found)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mtpfix.engines.base import OtherDraft
-from mtpfix.engines.vllm.policy import Row, drafts
+from mtpfix.engines.vllm.policy import drafts
+from mtpfix.engines.vllm.records.engine import OtherDraftRow
 from mtpfix.model import Json
 
 
@@ -18,8 +19,8 @@ def by_architecture(config: Mapping[str, Json]) -> OtherDraft | None:
     named = config.get("architectures")
     for architecture in named if isinstance(named, list) else ():
         for row in drafts():
-            inside = architecture in row.get("targets", ())
-            if inside or architecture in row["architectures"]:
+            inside = architecture in row.targets
+            if inside or architecture in row.architectures:
                 return _draft(row, str(architecture), inside=inside)
     return None
 
@@ -30,7 +31,7 @@ def by_tensors(names: Iterable[str]) -> OtherDraft | None:
     Args:
         names: tensors below the roots of the MTP block.
     """
-    marked = {marker: row for row in drafts() for marker in row.get("markers", ())}
+    marked = {marker: row for row in drafts() for marker in row.markers}
     for name in names:
         for part in name.split("."):
             if part in marked:
@@ -38,5 +39,5 @@ def by_tensors(names: Iterable[str]) -> OtherDraft | None:
     return None
 
 
-def _draft(row: Row, evidence: str, *, inside: bool) -> OtherDraft:
-    return OtherDraft(row["title"], row["method"], row["releases"], inside, evidence)
+def _draft(row: OtherDraftRow, evidence: str, *, inside: bool) -> OtherDraft:
+    return OtherDraft(row.title, row.method, row.releases, inside, evidence)

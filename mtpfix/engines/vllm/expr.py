@@ -4,14 +4,16 @@ A policy says under which configuration a module exists, for example
 `layer >= first_k_dense_replace and layer % moe_layer_freq == 0`. Expressions
 are a subset of Python: names (configuration fields; an absent field is None),
 literals, arithmetic, comparisons, boolean operators, subscripts, conditional
-expressions and the calls in `_FUNCTIONS`. Nothing else is evaluated, since the
-values come from files that strangers wrote.
+expressions and the calls in `_FUNCTIONS`. Anything else is refused where the
+policy is loaded. The values come from files that strangers wrote.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import operator
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -97,85 +99,161 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Value, Value], bool]] = {
 }
 
 
-def evaluate(source: str, fields: Mapping[str, Value]) -> Value:
-    """Evaluates `source` over configuration fields.
+Fields = Mapping[str, Value]
+"""Fields of a configuration by name; an absent one is None."""
+
+_Node = Callable[[Fields], Value]
+"""What a part of an expression comes to under a configuration."""
+
+
+class Expression:
+    """One expression, parsed.
 
     Args:
-        source: an expression of the policy language.
-        fields: values by name; absent names are None.
+        source: its text.
 
     Raises:
-        ExprError: the expression does not fit the values, for example a number
-            where the configuration holds a string.
+        ValueError: the text is not of the language.
     """
-    try:
-        return _value(_parse(source), fields)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ExprError(f"{source!r}: {error}") from error
+
+    __slots__ = ("_value", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._value = _compiled(source)
+
+    def __repr__(self) -> str:
+        return repr(self.source)
+
+    def __str__(self) -> str:
+        return self.source
+
+    def value(self, fields: Fields) -> Value:
+        """Return what the expression comes to.
+
+        Raises:
+            ExprError: it does not fit the values, for example a number where the
+                configuration holds a string.
+        """
+        try:
+            return self._value(fields)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ExprError(f"{self.source!r}: {error}") from error
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+class Template:
+    """Text in which each `{expression}` stands for its value.
+
+    Args:
+        source: the text.
+
+    Raises:
+        ValueError: an expression is not of the language, or a brace is missing.
+    """
+
+    __slots__ = ("_between", "_values", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._between, expressions = (parts := _BRACES.split(source))[::2], parts[1::2]
+        self._values = [Expression(each) for each in expressions]
+        if any(brace in text for text in self._between for brace in "{}"):
+            raise ValueError(f"a brace is missing in {source!r}")
+
+    def __repr__(self) -> str:
+        return repr(self.source)
+
+    def filled(self, fields: Fields) -> str:
+        """Return the text with the values put in.
+
+        Raises:
+            ExprError: an expression does not fit the values.
+        """
+        if not self._values:
+            return self.source
+        values = (str(each.value(fields)) for each in self._values)
+        return "".join(itertools.chain(*zip(self._between, (*values, ""), strict=True)))
 
 
 @lru_cache(maxsize=4096)
-def _parse(source: str) -> ast.expr:
-    return ast.parse(source, mode="eval").body
+def _compiled(source: str) -> _Node:
+    try:
+        return _node(ast.parse(source, mode="eval").body)
+    except SyntaxError as error:
+        raise ValueError(f"{source!r}: {error.msg}") from error
+    except ValueError as error:
+        raise ValueError(f"{source!r}: {error}") from error
 
 
-def _value(node: ast.expr, fields: Mapping[str, Value]) -> Value:  # noqa: C901, PLR0911, PLR0912
+def _node(node: ast.expr) -> _Node:  # noqa: C901, PLR0911
     match node:
-        case ast.Constant():
-            return node.value
-        case ast.Name():
-            return fields.get(node.id)
+        case ast.Constant(value=value):
+            return lambda _: value
+        case ast.Name(id=name):
+            return lambda fields: fields.get(name)
         case ast.List() | ast.Tuple():
-            return [_value(item, fields) for item in node.elts]
-        case ast.BoolOp(op=ast.And()):
-            return _all(node.values, fields)
+            items = [_node(item) for item in node.elts]
+            return lambda fields: [item(fields) for item in items]
         case ast.BoolOp():
-            return _any(node.values, fields)
+            return _junction([_node(each) for each in node.values], isinstance(node.op, ast.Or))
         case ast.UnaryOp(op=ast.Not()):
-            return not _value(node.operand, fields)
+            denied = _node(node.operand)
+            return lambda fields: not denied(fields)
         case ast.UnaryOp(op=ast.USub()):
-            return -_number(_value(node.operand, fields))
-        case ast.BinOp():
-            left, right = (_number(_value(side, fields)) for side in (node.left, node.right))
-            return _number(_BINARY[type(node.op)](left, right))
+            turned = _node(node.operand)
+            return lambda fields: -_number(turned(fields))
+        case ast.BinOp() if type(node.op) in _BINARY:
+            operate, left, right = _BINARY[type(node.op)], _node(node.left), _node(node.right)
+            return lambda fields: _number(operate(_number(left(fields)), _number(right(fields))))
         case ast.Compare():
-            return _compare(node, fields)
+            return _comparison(node)
         case ast.IfExp():
-            return _value(node.body if _value(node.test, fields) else node.orelse, fields)
+            test, then, other = _node(node.test), _node(node.body), _node(node.orelse)
+            return lambda fields: then(fields) if test(fields) else other(fields)
         case ast.Subscript():
-            return _value(node.value, fields)[_value(node.slice, fields)]
-        case ast.Call(func=ast.Name(id=name)):
-            return _FUNCTIONS[name](*(_value(argument, fields) for argument in node.args))
+            container, key = _node(node.value), _node(node.slice)
+            return lambda fields: container(fields)[key(fields)]
+        case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS:
+            function, given = _FUNCTIONS[name], [_node(argument) for argument in node.args]
+            return lambda fields: function(*(argument(fields) for argument in given))
         case _:
-            raise ValueError(f"{type(node).__name__} is not part of the policy language")
+            raise ValueError(f"{ast.unparse(node)} is not part of the policy language")
 
 
-def _all(nodes: list[ast.expr], fields: Mapping[str, Value]) -> Value:
-    value: Value = True
-    for node in nodes:
-        value = _value(node, fields)
-        if not value:
-            break
+def _junction(nodes: list[_Node], end: bool) -> _Node:
+    """Return `or` of some nodes where `end` is true, else `and`: the first value that decides."""
+
+    def value(fields: Fields) -> Value:
+        found: Value = None
+        for node in nodes:
+            found = node(fields)
+            if bool(found) is end:
+                break
+        return found
+
     return value
 
 
-def _any(nodes: list[ast.expr], fields: Mapping[str, Value]) -> Value:
-    value: Value = False
-    for node in nodes:
-        value = _value(node, fields)
-        if value:
-            break
+def _comparison(node: ast.Compare) -> _Node:
+    first = _node(node.left)
+    sides = [
+        (_COMPARE[type(test)], _node(side))
+        for test, side in zip(node.ops, node.comparators, strict=True)
+    ]
+
+    def value(fields: Fields) -> bool:
+        left = first(fields)
+        for holds, side in sides:
+            right = side(fields)
+            if not holds(left, right):
+                return False
+            left = right
+        return True
+
     return value
-
-
-def _compare(node: ast.Compare, fields: Mapping[str, Value]) -> bool:
-    left = _value(node.left, fields)
-    for test, side in zip(node.ops, node.comparators, strict=True):
-        right = _value(side, fields)
-        if not _COMPARE[type(test)](left, right):
-            return False
-        left = right
-    return True
 
 
 def _number(value: Value) -> int:

@@ -18,9 +18,11 @@ from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
-from mtpfix.engines.vllm.policy import Context, Policy, Row, fitting, rules
+from mtpfix.engines.vllm.policy import Context, Policy, first, fitting, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
+from mtpfix.engines.vllm.records.condition import Condition
+from mtpfix.engines.vllm.records.fault import LimitRow
 from mtpfix.model import (
     Consequence,
     Decision,
@@ -106,8 +108,8 @@ class Case(EngineCase):
     @cached_property
     def draft_class(self) -> str | None:
         """The class of the draft model."""
-        row = self.policy.pick("draft_class", self.context)
-        return None if row is None else row["value"]
+        row = first(self.policy.record.draft_class, self.context)
+        return None if row is None else row.value
 
     @cached_property
     def disk_roots(self) -> tuple[str, ...]:
@@ -201,19 +203,19 @@ class Case(EngineCase):
 
     def draft_traits(self, view: QuantView) -> Hashable:
         """What the verdict on the draft rests on, but for the disk."""
-        context, policy = self.context, self.policy
-        keys = ("requires", "mappers", "draft_mappers", "own_method", "suffix_match")
-        rows = [row for key in keys for row in fitting(policy.rows(key), context)]
-        rows += fitting(self._limits(), context)
-        packed = [packed_mapping(policy, context, part) for part in _PARTS]
-        own = policy.reads_its_own(context)
+        context, known = self.context, self.policy.record
+        rows: tuple[Condition, ...] = (*known.requires, *known.mappers, *known.draft_mappers)
+        rows = (*rows, *known.own_method, *known.suffix_match, *self._limits())
         return (
             context.release,
             context.method,
             self.draft,
             self.loader,
             methods.of(view.method).traits(view, context),
-            repr((rows, packed, own, refusal(view.method, context))),
+            tuple(fitting(rows, context)),
+            repr([packed_mapping(self.policy, context, part) for part in _PARTS]),
+            self.policy.reads_its_own(context),
+            refusal(view.method, context),
         )
 
     def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
@@ -251,8 +253,11 @@ class Case(EngineCase):
     @cached_property
     def _drops(self) -> Limit | None:
         """The fault of a release whose loader drops a whole prefix of the block."""
-        row = self.policy.pick("destinations", self.context)
-        return _limit(row) if row is not None and "reason" in row else None
+        row = first(self.policy.record.destinations, self.context)
+        fault = None if row is None else row.fault
+        if fault is None:
+            return None
+        return Limit(fault.reason, fault.outcome, None, "load", fault.good_from, fault.grade)
 
     def placed(self, part: Part) -> Placement:
         """Where tensors go; those of the target's own layers are not followed."""
@@ -287,11 +292,11 @@ class Case(EngineCase):
         """Return the list that AWQ and GPTQ read in tensor headers."""
         return derived(view, self.inventory)
 
-    def _limits(self) -> Iterable[Row]:
+    def _limits(self) -> Iterable[LimitRow]:
         """Faults of the family's draft, and of the quantization method whatever the family."""
-        yield from self.policy.rows("limits")
-        for row in known_method(self.context.method).get("limits", ()):
-            if self.policy.family not in row.get("but", ()):
+        yield from self.policy.record.limits
+        for row in known_method(self.context.method).limits:
+            if self.policy.family not in row.but:
                 yield row
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
@@ -301,7 +306,7 @@ class Case(EngineCase):
         if row is None or report.limit is not None:
             return report
         limit = _limit(row)
-        if "nameless" in row:
+        if row.nameless:
             limit = replace(limit, good_from=self.named_from(report.decision.module))
         # What is built wrong fails in its own way before a limit of the load can show.
         early = limit.phase in ("config", "build")
@@ -323,85 +328,101 @@ class Case(EngineCase):
                 return release
         return None
 
-    def _faults(self, report: ModuleReport) -> Iterator[Row]:
+    def _faults(self, report: ModuleReport) -> Iterator[LimitRow]:
         """What may be amiss with a module whatever the metadata says."""
-        refused = refusal(self.context.method, self.context)
-        if refused is not None:
-            yield {**refused, "outcome": "load_error", "phase": "config"}
+        if self._refused is not None:
+            yield self._refused
         elif report.decision.module.part == "draft":
             yield from fitting(self._limits(), self.context)
         else:
             yield from self._widths
 
     @cached_property
-    def _widths(self) -> tuple[Row, ...]:
-        """Faults that the size of a weight has, in the target too."""
-        return tuple(row for row in fitting(self._limits(), self.context) if "width" in row)
+    def _refused(self) -> LimitRow | None:
+        """The fault of a release that takes the method for no draft."""
+        row = refusal(self.context.method, self.context)
+        if row is None:
+            return None
+        return LimitRow(
+            reason=row.reason,
+            outcome="load_error",
+            error=row.error,
+            phase="config",
+            good_from=row.good_from,
+            grade=row.grade,
+            remedy=row.remedy,
+        )
 
-    def _has_width(self, row: Row, report: ModuleReport) -> bool:
+    @cached_property
+    def _widths(self) -> tuple[LimitRow, ...]:
+        """Faults that the size of a weight has, in the target too."""
+        return tuple(row for row in fitting(self._limits(), self.context) if row.width)
+
+    def _has_width(self, row: LimitRow, report: ModuleReport) -> bool:
         """Whether a fault is about another thing than the width, or a weight has a bad one.
 
         `width`: the number of columns must be a multiple of it, where the header was read.
         """
-        if "width" not in row:
+        width = row.width
+        if width is None:
             return True
         inventory = self.disk(report.decision.module.part)
         found = (inventory.tensors(member).get("weight") for member in report.members)
         shapes = (tensor.shape for tensor in found if tensor is not None)
-        return any(shape[-1] % row["width"] for shape in shapes if shape)
+        return any(shape[-1] % width for shape in shapes if shape)
 
 
-def _limit(row: Row) -> Limit:
+def _limit(row: LimitRow) -> Limit:
     return Limit(
-        reason=row["reason"],
-        outcome=row["outcome"],
-        error=row.get("error"),
-        phase=row.get("phase", "load"),
-        good_from=row.get("good_from"),
-        grade=row["grade"],
-        remedy=row.get("remedy"),
+        reason=row.reason,
+        outcome=row.outcome,
+        error=row.error,
+        phase=row.phase,
+        good_from=row.good_from,
+        grade=row.grade,
+        remedy=row.remedy,
     )
 
 
-def _hits(row: Row, report: ModuleReport) -> bool:
+def _hits(row: LimitRow, report: ModuleReport) -> bool:
     """Whether a limit speaks of a module: of its name and kind, and of how it is stored.
 
     `online`: of one that the engine quantizes itself while it loads plain weights; `nameless`:
     of one that it quantizes and asks about by an empty name.
     """
     decision = report.decision
-    if decision.module.kind not in row.get("kinds", [decision.module.kind]):
+    if row.kinds is not None and decision.module.kind not in row.kinds:
         return False
-    if "online" in row and not (decision.built == "quantized" and outcome.loads_plain(decision)):
+    if row.online and not (decision.built == "quantized" and outcome.loads_plain(decision)):
         return False
-    if "nameless" in row and (decision.module.name or report.agrees is not False):
+    if row.nameless and (decision.module.name or report.agrees is not False):
         return False
-    if decision.scheme not in row.get("schemes", [decision.scheme]):
+    if row.schemes is not None and decision.scheme not in row.schemes:
         return False
-    if decision.expects not in row.get("expects", [decision.expects]):
+    if row.expects is not None and decision.expects not in row.expects:
         return False
     disk, formats = report.disk, set((report.disk.format or "").split("+"))
     return (
-        report.decision.module.name.endswith(tuple(row.get("modules", [""])))
-        and row.get("disk", disk.state.value) == disk.state.value
-        and ("stored" not in row or any(m.endswith(tuple(row["stored"])) for m in report.members))
-        and ("formats" not in row or not formats.isdisjoint(row["formats"]))
-        and ("passes" not in row or _stopped(report.tensor, row["passes"]))
+        report.decision.module.name.endswith(row.modules)
+        and row.disk in (None, disk.state)
+        and (row.stored is None or any(m.endswith(row.stored) for m in report.members))
+        and (row.formats is None or not formats.isdisjoint(row.formats))
+        and (row.passes is None or _stopped(report.tensor, row.passes))
     )
 
 
-def _stopped(tensor: str | None, passes: Sequence[str]) -> bool:
+def _stopped(tensor: str | None, passes: tuple[str, ...]) -> bool:
     """Whether a tensor does not fit that is none of those that the limit lets pass."""
-    return tensor is not None and not tensor.endswith(tuple(passes))
+    return tensor is not None and not tensor.endswith(passes)
 
 
 def missing_key(policy: Policy, context: Context, view: QuantView) -> MissingKey | None:
     """Return the first key of the metadata that the model class reads unasked, and that lacks."""
-    rows = fitting(policy.rows("requires"), context)
-    row = next((row for row in rows if row["key"] not in view.raw), None)
+    rows = fitting(policy.record.requires, context)
+    row = next((row for row in rows if row.key not in view.raw), None)
     if row is None:
         return None
-    return MissingKey(row["key"], row["error"], row["good_from"], row["grade"], row["remedy"])
+    return MissingKey(row.key, row.error, row.good_from, row.grade, row.remedy)
 
 
 @budget.shared()
@@ -475,7 +496,7 @@ def _untouched(case: Case) -> str | None:
 
     Layers that have a quantization method of their own, even the unquantized one, are not missed.
     """
-    if case.context.method or case.policy.pick("untracked", case.context) is not None:
+    if case.context.method or first(case.policy.record.untracked, case.context) is not None:
         return None
     error: str = rules("untouched", case.context.release)
     return error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, rules
+from mtpfix.engines.vllm.expr import Template
+from mtpfix.engines.vllm.policy import Context, Policy, first, rules
+from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow
 from mtpfix.model import Kind, Precision
 
 _UNINITIALISED = (
@@ -107,81 +109,78 @@ class Loader:
 
 def loader(policy: Policy, context: Context) -> Loader:
     """The loader of the draft class that `context` selects."""
-    row: Row = policy.pick("loader", context) or {"style": "dict"}
-    own = policy.pick("own_method", context)
-    names: Row = policy.pick("destinations", context) or {}
-    cache: Row = policy.pick("cache_scales", context) or {"value": "taken"}
+    known = policy.record
+    row = first(known.loader, context) or LoaderRow(style="dict")
+    own = first(known.own_method, context)
+    names = first(known.destinations, context) or DestinationsRow()
+    cache = first(known.cache_scales, context) or CacheScalesRow(value="taken")
+    auto = row.style == "auto"
+    trips = not auto if row.gone is None else row.gone
     return Loader(
-        style=row["style"],
-        root=row.get("root", ""),
-        cls=row.get("class", ""),
-        strict=row.get("strict", False),
-        unfilled=row.get("unfilled", _UNINITIALISED),
-        unexpected=row.get("unexpected", ""),
-        skips=tuple(row.get("skips", ())),
-        drops=row.get("drops", False),
-        drops_experts=row.get("drops_experts", False),
-        trunk_drops=row.get("trunk_drops", False),
-        takes=tuple(row.get("takes", ())),
-        renames=_filled(row.get("renames", {}), context),
-        expert_renames=_filled(row.get("expert_renames", {}), context),
-        same_formats=tuple(row.get("same_formats", {}).items()),
-        missing_layer=row.get("missing_layer"),
+        style=row.style,
+        root=row.root,
+        cls=row.cls,
+        strict=row.strict,
+        unfilled=row.unfilled or _UNINITIALISED,
+        unexpected=row.unexpected,
+        skips=row.skips,
+        drops=row.drops,
+        drops_experts=row.drops_experts,
+        trunk_drops=row.trunk_drops,
+        takes=row.takes,
+        renames=_filled(row.renames, context),
+        expert_renames=_filled(row.expert_renames, context),
+        same_formats=tuple(row.same_formats.items()),
+        missing_layer=row.missing_layer,
         experts=rules("experts_param", context.release),
-        method=context.method if own is None else own["method"],
-        gone=frozenset(rules("gone", context.release) if _misses(row) else ()),
-        paths=_paths(names.get("paths", ()), context),
-        stacked=tuple(names.get("stacked", {}).items()),
-        chained=names.get("chained", False),
-        own_names=names.get("own_names", False),
-        passed_over=(*names.get("drops", ()), *_common("passed_over", names, context)),
-        bare=(*names.get("bare", ()), *_common("bare", names, context)),
-        inner=tuple((old, new) for old, new in names.get("inner", ())),
-        raises=(*((old, new) for old, new in names.get("raises", ())), *_refused(cache)),
-        strange_experts=names.get("strange_experts", row["style"] == "auto"),
+        method=context.method if own is None else own.method,
+        gone=frozenset(rules("gone", context.release) if trips else ()),
+        paths=_paths(names.paths, context),
+        stacked=tuple(names.stacked.items()),
+        chained=names.chained,
+        own_names=names.own_names,
+        passed_over=(*names.drops, *_common("passed_over", names, context)),
+        bare=(*names.bare, *_common("bare", names, context)),
+        inner=names.inner,
+        raises=(*names.raises, *_refused(cache)),
+        strange_experts=auto if names.strange_experts is None else names.strange_experts,
         cache_scales=_cache_scales(cache, context),
     )
 
 
-def _cache_scales(row: Row, context: Context) -> CacheScales:
+def _cache_scales(row: CacheScalesRow, context: Context) -> CacheScales:
     """What becomes of the scales of the KV cache; of a family that was never asked, nothing."""
-    if row["value"] == "quantized":  # then the attention has parameters for them
+    if row.value == "quantized":  # then the attention has parameters for them
         return "beside" if context.method else "named"
-    return "named" if row["value"] == "named" else "taken"
+    return "named" if row.value == "named" else "taken"
 
 
-def _refused(row: Row) -> Iterator[tuple[str, str]]:
+def _refused(row: CacheScalesRow) -> Iterator[tuple[str, str | None]]:
     """The exception at every scale of the KV cache, as a pattern of names, where there is one."""
-    if row["value"] == "raises":
-        yield rf"\.({'|'.join(sorted(CACHE_SCALES))})$", row["error"]
+    if row.value == "raises":
+        yield rf"\.({'|'.join(sorted(CACHE_SCALES))})$", row.error
 
 
-def _common(key: str, names: Row, context: Context) -> Sequence[str]:
+def _common(key: str, names: DestinationsRow, context: Context) -> tuple[str, ...]:
     """What most loaders drop; a row with `common: false` says that this one does not."""
-    found: Sequence[str] = rules(key, context.release) if names.get("common", True) else ()
+    found: tuple[str, ...] = rules(key, context.release) if names.common else ()
     return found
 
 
-def _paths(pairs: Iterable[Sequence[str]], context: Context) -> _Pairs:
+def _paths(pairs: Iterable[tuple[Template, Template]], context: Context) -> _Pairs:
     """Patterns and replacements; those that name a layer are written out for each."""
     layers = context.fields.get("mtp_layers")
     count = layers if isinstance(layers, int) else 1
     found: dict[tuple[str, str], None] = {}
-    for pair in pairs:
+    for old, new in pairs:
         for i in range(max(count, 1)):
-            old, new = (filled(text, context.with_fields(i=i)) for text in pair)
-            found[old, new] = None
+            fields = {**context.fields, "i": i}
+            found[old.filled(fields), new.filled(fields)] = None
     return tuple(found)
 
 
-def _misses(row: Row) -> bool:
-    """Whether the loader trips over a tensor whose parameter is gone; automatic ones may pass."""
-    found: bool = row.get("gone", row["style"] == "dict")
-    return found
-
-
-def _filled(names: Mapping[str, str], context: Context) -> _Pairs:
-    return tuple((old, filled(new, context)) for old, new in names.items())
+def _filled(names: Mapping[str, Template], context: Context) -> _Pairs:
+    return tuple((old, new.filled(context.fields)) for old, new in names.items())
 
 
 def trunk_loader(draft: Loader, context: Context) -> Loader:

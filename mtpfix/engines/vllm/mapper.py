@@ -8,36 +8,32 @@ as the quantization method lets it (`apply_vllm_mapper` of each configuration cl
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.expr import evaluate
-from mtpfix.engines.vllm.policy import Context, Policy, Row, filled, fitting, in_releases
+from mtpfix.engines.vllm.policy import Context, Policy, first, fitting, in_releases
+from mtpfix.engines.vllm.records.family import DraftMapperRow, MapperRow, Shift
 from mtpfix.model import Entry, Part, QuantView
 
+_Rename = Callable[[str], str]
 
-def map_name(name: str, mapper: Row) -> str:
+
+def map_name(name: str, mapper: MapperRow) -> str:
     """`name` after the substring, prefix and suffix rules of one mapper.
 
     Rules run one after another: a later one sees what an earlier one made.
     """
-    for old, new in mapper.get("substr", {}).items():
+    for old, new in mapper.substr.items():
         name = name.replace(old, new, 1)
-    for old, new in mapper.get("prefix", {}).items():
+    for old, new in mapper.prefix.items():
         if name.startswith(old):
             name = name.replace(old, new, 1)
-    for old, new in mapper.get("suffix", {}).items():
+    for old, new in mapper.suffix.items():
         if name.endswith(old):
             name = new.join(name.rsplit(old, 1))
-    return _shifted(name, mapper["shift"]) if "shift" in mapper else name
-
-
-def _shifted(name: str, shift: Row) -> str:
-    """A name below `prefix`, the numbers behind `after` larger by `by`."""
-    if not name.startswith(shift["prefix"]):
-        return name
-    numbers = rf"(?<={re.escape(shift['after'])})\d+"
-    return re.sub(numbers, lambda found: str(shift["by"] + int(found[0])), name)
+    return name
 
 
 def in_force(view: QuantView, policy: Policy, context: Context, part: Part) -> QuantView:
@@ -56,7 +52,8 @@ def mapped(view: QuantView, policy: Policy, context: Context) -> QuantView:
 
 
 def _renamed(view: QuantView, policy: Policy, context: Context) -> QuantView:
-    return _mapped(view, tuple(fitting(policy.rows("mappers"), context)))
+    rows = fitting(policy.record.mappers, context)
+    return _mapped(view, tuple(partial(map_name, mapper=row) for row in rows))
 
 
 def _by_ends(view: QuantView, policy: Policy, context: Context, part: Part) -> QuantView:
@@ -64,10 +61,10 @@ def _by_ends(view: QuantView, policy: Policy, context: Context, part: Part) -> Q
 
     Modules of the trunk that are built before the class says so are outside of `within`.
     """
-    row = policy.pick("suffix_match", context)
+    row = first(policy.record.suffix_match, context)
     if row is None:
         return view
-    within = row.get("within", "") if part == "trunk" else ""
+    within = row.within if part == "trunk" else ""
     return replace(view, ignore=tuple(replace(entry, within=within) for entry in view.ignore))
 
 
@@ -78,29 +75,36 @@ def mapped_for_draft(view: QuantView, policy: Policy, context: Context) -> Quant
     are `added` leave the entries, and put what they make of them behind the list.
     """
     mappers = [
-        _for_layer(row, inner)
-        for row in fitting(policy.rows("draft_mappers"), context)
-        for i in range(evaluate(row.get("layers", "1"), context.fields))
-        for inner in [context.with_fields(i=i)]
+        (row.added, _for_layer(row, context.with_fields(i=i)))
+        for row in fitting(policy.record.draft_mappers, context)
+        for i in range(row.layers.value(context.fields))
     ]
-    after = _mapped(view, tuple(row for row in mappers if not row.get("added")))
-    made = (_mapped(view, (row,)).ignore for row in mappers if row.get("added"))
+    after = _mapped(view, tuple(rename for added, rename in mappers if not added))
+    made = (_mapped(view, (rename,)).ignore for added, rename in mappers if added)
     new = (e for ignore in made for e in ignore if e not in view.ignore)
     return replace(after, ignore=(*after.ignore, *new))
 
 
-def _for_layer(row: Row, context: Context) -> Row:
+def _for_layer(row: DraftMapperRow, context: Context) -> _Rename:
     """A mapper of the draft, with the values of one layer filled in."""
-    found = dict(row)
-    if "prefix" in row:
-        rules = row["prefix"].items()
-        found["prefix"] = {filled(a, context): filled(b, context) for a, b in rules}
-    if "shift" in row:
-        found["shift"] = {**row["shift"], "by": evaluate(row["shift"]["by"], context.fields)}
-    return found
+    fields = context.fields
+    prefix = {old.filled(fields): new.filled(fields) for old, new in row.prefix.items()}
+    rename = partial(map_name, mapper=MapperRow(substr=row.substr, prefix=prefix))
+    if row.shift is None:
+        return rename
+    shift, by = row.shift, row.shift.by.value(fields)
+    return lambda name: _shifted(rename(name), shift, by)
 
 
-def _mapped(view: QuantView, mappers: tuple[Row, ...]) -> QuantView:
+def _shifted(name: str, shift: Shift, by: int) -> str:
+    """A name below `prefix`, the numbers behind `after` larger by `by`."""
+    if not name.startswith(shift.prefix):
+        return name
+    numbers = rf"(?<={re.escape(shift.after)})\d+"
+    return re.sub(numbers, lambda found: str(by + int(found[0])), name)
+
+
+def _mapped(view: QuantView, mappers: Iterable[_Rename]) -> QuantView:
     if not mappers:
         return view
     renamed = methods.of(view.method).renamed
@@ -108,7 +112,7 @@ def _mapped(view: QuantView, mappers: tuple[Row, ...]) -> QuantView:
     def rename(entry: Entry) -> Entry:
         text = entry.text
         for mapper in mappers:
-            text = map_name(text, mapper)
+            text = mapper(text)
         return entry if text == entry.text else replace(entry, text=text, written=entry.spelling)
 
     groups = (replace(group, targets=renamed(group.targets, rename)) for group in view.groups)

@@ -10,22 +10,25 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mtpfix.engines.vllm.expr import ExprError, Value, evaluate
+from msgspec import UNSET
+
+from mtpfix.engines.vllm.expr import ExprError, Expression, Value
 from mtpfix.engines.vllm.policy import (
     Context,
     Policy,
-    Row,
     block,
     covered_releases,
-    filled,
+    first,
     fits,
     grade,
     in_releases,
     rules,
 )
 from mtpfix.engines.vllm.policy import policy as policy_of
+from mtpfix.engines.vllm.records.condition import Condition
+from mtpfix.engines.vllm.records.module import ModuleRow
 from mtpfix.errors import UnknownError
 from mtpfix.model import Kind, Module, Part, Plain, Platform
 
@@ -51,14 +54,14 @@ class _Place:
     layer: int | None
     asks: bool = True
 
-    def inside(self, row: Row) -> _Place:
+    def inside(self, row: ModuleRow) -> _Place:
         """The place of a block that `row` puts below this one."""
         return replace(
             self,
-            prefix=self.prefix + row.get("prefix", ""),
-            disk=self.disk + row.get("disk", row.get("prefix", "")),
-            param=self.param + row.get("param", row.get("prefix", "")),
-            asks=self.asks and row.get("asks", True),
+            prefix=self.prefix + row.prefix,
+            disk=self.disk + (row.prefix if row.disk is None else row.disk),
+            param=self.param + (row.param if isinstance(row.param, str) else row.prefix),
+            asks=self.asks and row.asks,
         )
 
 
@@ -78,15 +81,16 @@ def context(
     The fields are those of the text configuration, then those of the top level,
     then the engine's defaults for fields that the file leaves out.
     """
-    nested = config.get(policy.text) if policy.text else None
+    known = policy.record
+    nested = config.get(known.text) if known.text else None
     text = nested if isinstance(nested, Mapping) else config
-    fields = {FILES: [], **policy.raw.get("defaults", {}), **config, **text}
+    fields = {FILES: [], **known.defaults, **config, **text}
+    for name, expression in known.derived.items():
+        fields[name] = expression.value(fields)
+    fields["mtp_layers"] = known.mtp_layers.value(fields)
     bare = Context(release, platform, fields, method=method)
-    for name, source in policy.raw.get("derived", {}).items():
-        bare = bare.with_fields(**{name: evaluate(source, bare.fields)})
-    bare = bare.with_fields(mtp_layers=evaluate(policy.raw["mtp_layers"], bare.fields))
-    row = policy.pick("rereads", bare)
-    bare = bare if row is None else replace(bare, method=row["method"])
+    row = first(known.rereads, bare)
+    bare = bare if row is None else replace(bare, method=row.method)
     return replace(bare, grade=grade(policy, bare))
 
 
@@ -101,17 +105,22 @@ def counts(policy: Policy, context: Context) -> tuple[int, int]:
     Raises:
         UnknownError: a count is missing or not a number that a model can have.
     """
-    layers = _count(policy, "num_hidden_layers", context)
-    return layers, _count(policy, "mtp_layers", context)
+    known = policy.record.num_hidden_layers
+    layers = _count(policy, known, known.value(context.fields))
+    return layers, _mtp_layers(policy, context)
 
 
-def _count(policy: Policy, key: str, context: Context) -> int:
-    granted = context.fields.get(key) if key == "mtp_layers" else None
-    value = evaluate(policy.raw[key], context.fields) if granted is None else granted
+def _mtp_layers(policy: Policy, context: Context) -> int:
+    granted = context.fields.get("mtp_layers")
+    known = policy.record.mtp_layers
+    return _count(policy, known, known.value(context.fields) if granted is None else granted)
+
+
+def _count(policy: Policy, known: Expression, value: Value) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LAYERS:
         raise UnknownError(
-            f"{policy.title}: {policy.raw[key]} = {value!r:.60} is not a number of layers",
-            f"set {policy.raw[key]} in config.json to a number from 0 to {MOST_LAYERS}",
+            f"{policy.title}: {known} = {value!r:.60} is not a number of layers",
+            f"set {known} in config.json to a number from 0 to {MOST_LAYERS}",
         )
     return value
 
@@ -127,10 +136,10 @@ def drafting(policy: Policy, context: Context, stored: Iterable[str]) -> Context
         context: what the configuration declares.
         stored: names of the tensors on disk.
     """
-    row = policy.pick("undeclared", context)
+    row = first(policy.record.undeclared, context)
     if row is None or context.fields["mtp_layers"]:
         return context
-    granted = context.with_fields(mtp_layers=row["value"])
+    granted = context.with_fields(mtp_layers=row.value)
     roots = disk_roots(policy, granted)
     return granted if any(name.startswith(roots) for name in stored) else context
 
@@ -173,28 +182,25 @@ class _Conditions(NamedTuple):
 
 @cache
 def _conditions(family: str, part: Part) -> _Conditions:
-    known = policy_of(family)
-    found = tuple(_rows_below((known.rows(part), known.rows("per_layer"))))
-    releases = (row["releases"] for row in found if "releases" in row)
-    return _Conditions(tuple(dict.fromkeys(releases)), any("platforms" in row for row in found))
+    known = policy_of(family).record
+    sections = known.draft if part == "draft" else known.trunk
+    inside = (row for section in sections for row in _rows_below(section.modules))
+    found: tuple[Condition, ...] = (*known.per_layer, *sections, *inside)
+    releases = dict.fromkeys(row.releases for row in found)
+    return _Conditions(tuple(releases), any(row.platforms is not None for row in found))
 
 
-def _rows_below(rows: Any) -> Iterator[Row]:
-    """Every row below some rows, those of the blocks that they use included."""
-    if isinstance(rows, Mapping):
-        yield rows
-        yield from _rows_below(block(rows["use"]) if "use" in rows else ())
-        rows = rows.values()
-    if isinstance(rows, str):
-        return
-    for each in rows if isinstance(rows, Iterable) else ():
-        yield from _rows_below(each)
+def _rows_below(rows: Iterable[ModuleRow]) -> Iterator[ModuleRow]:
+    """Some rows, with those of the blocks that they use."""
+    for row in rows:
+        yield row
+        yield from _rows_below(() if row.use is None else block(row.use))
 
 
 def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
     for row, place, inner in _rows_of(policy, context, part):
-        if "name" in row:
-            yield _module(row, place, inner, part)
+        if row.name is not None:
+            yield _module(row, row.name, place, inner, part)
 
 
 def plain(policy: Policy, context: Context) -> tuple[Plain, ...]:
@@ -205,101 +211,96 @@ def plain(policy: Policy, context: Context) -> tuple[Plain, ...]:
     """
     found: dict[str, Plain] = {}
     for row, place, _ in _rows_of(policy, context, "draft"):
-        if "plain" not in row:
+        if row.plain is None:
             continue
-        names = row["plain"]
-        spelled = names.items() if isinstance(names, Mapping) else zip(names, names, strict=True)
+        names = row.plain
+        spelled = names.items() if isinstance(names, dict) else zip(names, names, strict=True)
         at = place.inside(row)
         for stored, param in spelled:
             path = param[1:] if param.startswith("/") else at.param + param
-            optional = row.get("optional", False)
-            found.setdefault(path, Plain(_on_disk(stored, at), path, place.layer, optional))
+            found.setdefault(path, Plain(_on_disk(stored, at), path, place.layer, row.optional))
     return tuple(found.values())
 
 
-_Placed = tuple[Row, _Place, Context]
+_Placed = tuple[ModuleRow, _Place, Context]
 """A row of a policy, and where it stands."""
 
 
 def _rows_of(policy: Policy, context: Context, part: Part) -> Iterator[_Placed]:
     """The rows of one part that hold for the configuration, layer by layer."""
-    for section in policy.rows(part):
+    for section in policy.record.draft if part == "draft" else policy.record.trunk:
         if not fits(section, context):
             continue
-        repeat = evaluate(section["repeat"], context.fields) if "repeat" in section else 1
+        repeat = 1 if section.repeat is None else section.repeat.value(context.fields)
         if not isinstance(repeat, int) or not 0 <= repeat <= MOST_LAYERS:
-            raise ExprError(f"{section['repeat']} = {repeat!r:.60} is not a number of layers")
+            raise ExprError(f"{section.repeat} = {repeat!r:.60} is not a number of layers")
         for i in range(repeat):
             inner = context.with_fields(i=i)
-            layer = int(filled(section["layer"], inner)) if "layer" in section else None
+            layer = None if section.layer is None else int(section.layer.filled(inner.fields))
             inner = inner if layer is None else _in_layer(policy, inner, layer)
             place = _Place(
-                prefix=filled(section.get("prefix", ""), inner),
-                disk=filled(section.get("disk", section.get("prefix", "")), inner),
-                param=filled(section.get("param", section.get("prefix", "")), inner),
+                prefix=section.prefix.filled(inner.fields),
+                disk=(section.disk or section.prefix).filled(inner.fields),
+                param=(section.param or section.prefix).filled(inner.fields),
                 layer=layer,
-                asks=section.get("asks", True),
             )
-            yield from _rows(section["modules"], place, inner)
+            yield from _rows(section.modules, place, inner)
 
 
 def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
     """The context of one layer: its index, and what the policy derives from it."""
     inner = context.with_fields(layer=layer)
-    rows = policy.rows("per_layer")
-    inner = inner.with_fields(**dict.fromkeys(row["name"] for row in rows))
+    rows = policy.record.per_layer
+    inner = inner.with_fields(**dict.fromkeys(row.name for row in rows))
     derived: dict[str, Value] = {}
     for row in rows:
-        if row["name"] not in derived and fits(row, inner):
-            derived[row["name"]] = evaluate(row["value"], inner.fields)
+        if row.name not in derived and fits(row, inner):
+            derived[row.name] = row.value.value(inner.fields)
     return inner.with_fields(**derived)
 
 
-def _rows(rows: Iterable[Row], place: _Place, context: Context) -> Iterator[_Placed]:
+def _rows(rows: Iterable[ModuleRow], place: _Place, context: Context) -> Iterator[_Placed]:
     for row in rows:
         if not fits(row, context):
             continue
-        if "use" in row:
-            yield from _rows(block(row["use"]), place.inside(row), context)
+        if row.use is not None:
+            yield from _rows(block(row.use), place.inside(row), context)
         else:
             yield row, place, context
 
 
-def _module(row: Row, place: _Place, context: Context, part: Part) -> Module:
-    kind: Kind = row.get("kind", "linear")
-    name: str = row["name"]
-    absolute = row.get("absolute", False)
-    members = row.get("members", [name])
-    asked = name if absolute else place.prefix + name
+def _module(row: ModuleRow, name: str, place: _Place, context: Context, part: Part) -> Module:
+    asked = name if row.absolute else place.prefix + name
+    members = [name] if row.members is None else row.members
     return Module(
         part=part,
         name=asked,
-        kind=kind,
-        cls=row.get("class") or _class_of(kind, context.release),
+        kind=row.kind,
+        cls=row.cls or _class_of(row.kind, context.release),
         members=tuple(_on_disk(m, place) for m in members),
-        stacked=tuple(_on_disk(m, place) for m in row.get("stacked", ())),
-        param=_in_tree(row.get("param", name), place),
-        asks=place.asks and row.get("asks", True),
-        lenient=row.get("lenient", False),
-        probe=tuple(row.get("probe", ())),
-        experts=_experts(row, context),
+        stacked=tuple(_on_disk(m, place) for m in row.stacked),
+        param=_in_tree(name if row.param is UNSET else row.param, place),
+        asks=place.asks and row.asks,
+        lenient=row.lenient,
+        probe=row.probe,
+        experts=_experts(row.experts, context),
         layer=place.layer,
-        optional=row.get("optional", False),
-        tied=row.get("tied", False),
-        if_quantized=tuple(place.prefix + other for other in row.get("if_quantized", ())),
-        unless_quantized=tuple(place.prefix + other for other in row.get("unless_quantized", ())),
-        refuses=row["refuses"].replace("{name}", asked) if "refuses" in row else None,
-        grade=row.get("grade", context.grade),
+        optional=row.optional,
+        tied=row.tied,
+        if_quantized=tuple(place.prefix + other for other in row.if_quantized),
+        unless_quantized=tuple(place.prefix + other for other in row.unless_quantized),
+        refuses=row.refuses and row.refuses.replace("{name}", asked),
+        grade=row.grade or context.grade,
     )
 
 
 def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
     """Prefixes of tensor names on disk that belong to an MTP layer, declared or not."""
-    layers = max(1, _count(policy, "mtp_layers", context))
+    layers = max(1, _mtp_layers(policy, context))
     roots = (
-        filled(root, context.with_fields(i=i))
+        root.filled({**context.fields, "i": i})
         for i in range(layers)
-        for root in policy.raw.get("disk_roots", ())
+        for root in policy.record.disk_roots
     )
     return tuple(dict.fromkeys(roots))
 
@@ -321,10 +322,10 @@ def _in_tree(param: str | None, place: _Place) -> str:
     return "" if param is None else place.param + param
 
 
-def _experts(row: Row, context: Context) -> int:
-    if "experts" not in row:
+def _experts(known: Expression | None, context: Context) -> int:
+    if known is None:
         return 0
-    number = evaluate(row["experts"], context.fields)
+    number = known.value(context.fields)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= 1 << 16:
-        raise ExprError(f"{row['experts']} = {number!r:.60} is not a number of experts")
+        raise ExprError(f"{known} = {number!r:.60} is not a number of experts")
     return number

@@ -21,7 +21,8 @@ from mtpfix.engines.vllm.methods.base import (
     plain,
 )
 from mtpfix.engines.vllm.methods.shared.refusal import refuse
-from mtpfix.engines.vllm.policy import Context, Policy, Row
+from mtpfix.engines.vllm.policy import Context, Policy, first
+from mtpfix.engines.vllm.records.family import OwnClass, OwnMethodRow
 from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 from mtpfix.patterns import PatternError
@@ -41,7 +42,7 @@ class Predictor:
         packed = packed_mapping(policy, context, part)
         view = _reread(view, policy, context)
         setting = Setting(in_force(view, policy, context, part), context, part, packed)
-        self._own_method = policy.pick("own_method", context) if part == "draft" else None
+        self._own_method = first(policy.record.own_method, context) if part == "draft" else None
         self._spared = spared(policy, view, context) if part == "draft" else None
         self._broken: RaisesError | PatternError | None = None
         try:
@@ -75,33 +76,32 @@ class Predictor:
 
 def _reread(view: QuantView, policy: Policy, context: Context) -> QuantView:
     """The metadata as another method reads it, where a release hands it on to that."""
-    row = policy.pick("rereads", replace(context, method=view.method))
+    row = first(policy.record.rereads, replace(context, method=view.method))
     if row is None:
         return view
     return replace(
         view,
-        method=row["method"],
-        format=row["format"],
-        raw=row["metadata"],
+        method=row.method,
+        format=row.format,
+        raw=row.metadata,
         groups=(),
         null=False,
     )
 
 
-def _by_kind(module: Module, row: Row) -> Decision:
+def _by_kind(module: Module, row: OwnMethodRow) -> Decision:
     """What a draft class with a method of its own builds; kinds that it leaves out stay plain."""
-    method = row.get(module.kind)
-    if method is None:
+    built: OwnClass | None = getattr(row, module.kind)
+    if built is None:
         return plain(module)
-    return Decision(module, "quantized", method["scheme"], method["expects"])
+    return Decision(module, "quantized", built.scheme, built.expects)
 
 
 def packed_mapping(policy: Policy, context: Context, part: Part) -> Packed:
     """The packed-modules mapping in force while `part` is built."""
-    row = policy.pick("trunk_packed", context) if part == "trunk" else None
-    row = row or policy.pick("packed", context)
-    mapping: Packed = row["value"] if row is not None else {}
-    return mapping
+    row = first(policy.record.trunk_packed, context) if part == "trunk" else None
+    row = row or first(policy.record.packed, context)
+    return {} if row is None else row.value
 
 
 def asked_names(module: Module, packed: Packed, method: str) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.methods.base import RaisesError
-from mtpfix.engines.vllm.policy import Context, Policy, Row
+from mtpfix.engines.vllm.policy import Context, Policy, first
+from mtpfix.engines.vllm.records.family import SparesRow
 from mtpfix.model import Decision, Entry, Module, QuantView
 
 _PLACE = "/quantization_config"
@@ -44,15 +45,15 @@ class Spared:
 
 def spared(policy: Policy, view: QuantView, context: Context) -> Spared | None:
     """What the draft class of this release spares under the metadata; None if nothing."""
-    row = policy.pick("spares", context)
+    row = first(policy.record.spares, context)
     if row is None or (view.file, view.pointer) != ("config.json", _PLACE):
         return None
     if view.null:
-        return Spared(row["below"], None, row["null"])
+        return Spared(row.below, None, row.null)
     entry = next((entry for entry in view.ignore if _marks(entry, row)), None)
-    return None if entry is None else Spared(row["below"], entry)
+    return None if entry is None else Spared(row.below, entry)
 
 
-def _marks(entry: Entry, row: Row) -> bool:
+def _marks(entry: Entry, row: SparesRow) -> bool:
     """Whether an entry, as the file spells it, is one that the class looks for."""
-    return entry.spelling.startswith(row["begins"]) and row["holds"] in entry.spelling
+    return entry.spelling.startswith(row.begins) and row.holds in entry.spelling

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtpfix.engines.vllm.mapper import map_name, mapped, mapped_for_draft
+from mtpfix.engines.vllm.records.family import MapperRow
 from tests.unit.engines.small import DEEPSEEK_V4, GLM, Config, context, known, view_of, with_list
 
 QWEN: Config = {
@@ -39,7 +40,7 @@ INKLING: Config = {
     ],
 )
 def test_a_name_is_mapped(name: str, mapper: dict[str, dict[str, str]], new: str) -> None:
-    assert map_name(name, mapper) == new
+    assert map_name(name, MapperRow(**mapper)) == new
 
 
 def mapped_texts(config: Config, *ignore: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from mtpfix.engines.vllm import names, policy
 from mtpfix.engines.vllm.names import MOST_LAYERS, counts, disk_roots
+from mtpfix.engines.vllm.policy import first
 from mtpfix.errors import MtpfixError, UnknownError
 from mtpfix.model import Module
 from tests.unit.engines.small import (
@@ -370,7 +371,7 @@ def test_roots_of_very_many_layers_are_refused() -> None:
 def test_a_row_that_is_picked_by_a_field_that_does_not_fit_is_unknown() -> None:
     config = {"architectures": ["Qwen3_5ForCausalLM"], "num_experts": "8"}
     with pytest.raises(MtpfixError):
-        known(config).pick("draft_class", context(config))
+        first(known(config).record.draft_class, context(config))
 
 
 def test_a_configuration_cannot_set_what_a_policy_derives() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,9 @@ from mtpfix.engines.vllm.policy import (
     rules,
     select_releases,
 )
+from mtpfix.engines.vllm.records.condition import Condition
+from mtpfix.engines.vllm.records.files import parse
+from mtpfix.engines.vllm.records.module import ModuleRow
 from mtpfix.errors import UnknownError, UsageError
 
 COVERED = covered_releases()
@@ -125,7 +129,7 @@ def test_patch_versions_do_not_count(specifier: str, release: str, answer: bool)
 def test_a_family_is_known_only_where_the_engine_has_it() -> None:
     text_only = policy("qwen3_5_text")
     known = known_releases(text_only, ["all"])
-    assert known == tuple(r for r in COVERED if in_releases(text_only.raw["releases"], r))
+    assert known == tuple(r for r in COVERED if in_releases(text_only.record.releases, r))
     assert known != COVERED
 
 
@@ -182,16 +186,24 @@ def test_an_unknown_family_is_an_error_that_lists_the_known() -> None:
 
 @pytest.mark.parametrize("family", families())
 def test_every_policy_says_what_the_stages_need(family: str) -> None:
-    raw = policy(family).raw
-    assert {"title", "num_hidden_layers", "mtp_layers", "disk_roots", "draft"} <= raw.keys()
-    assert all(root.endswith(".") for root in raw["disk_roots"])
+    known = policy(family).record
+    assert known.title
+    assert known.disk_roots
+    assert known.draft
+    assert all(root.source.endswith(".") for root in known.disk_roots)
 
 
 @pytest.mark.parametrize("family", families())
 def test_every_block_that_a_policy_uses_exists(family: str) -> None:
-    text = json.dumps(dict(policy(family).raw))
-    for part in text.split('"use": "')[1:]:
-        assert block(part.partition('"')[0])
+    known = policy(family).record
+    assert [row.name for s in (*known.draft, *known.trunk) for row in expanded(s.modules)]
+
+
+def expanded(rows: Iterable[ModuleRow]) -> Iterator[ModuleRow]:
+    """Rows, with those of the blocks that they use."""
+    for row in rows:
+        yield row
+        yield from expanded(block(row.use) if row.use is not None else ())
 
 
 # --- rows --------------------------------------------------------------------
@@ -213,7 +225,8 @@ def test_every_block_that_a_policy_uses_exists(family: str) -> None:
     ],
 )
 def test_a_row_fits(row: dict[str, Any], answer: bool) -> None:
-    assert fits(row, Context("0.32.0", "cuda", {"layers": 4})) is answer
+    condition = parse(json.dumps(row).encode(), Condition, "row.json")
+    assert fits(condition, Context("0.32.0", "cuda", {"layers": 4})) is answer
 
 
 def test_more_fields_leave_the_old_context_alone() -> None:

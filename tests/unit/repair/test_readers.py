@@ -153,8 +153,6 @@ def test_more_questions_than_can_be_asked_count_as_a_change(
 
 def test_every_method_whose_list_vllm_reads_has_its_readers() -> None:
     without = {
-        name
-        for name in methods.names()
-        if not readers_of(name) and not policy.method(name).get("unread")
+        name for name in methods.names() if not readers_of(name) and not policy.method(name).unread
     }
     assert without == {"humming"}  # vLLM's own

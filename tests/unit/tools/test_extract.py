@@ -9,13 +9,18 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.records.family import Family
+from mtpfix.engines.vllm.records.files import parse
 from tests.unit.tools.release import FILES, write
 from tools import changes, drafting, extract, second
 
 DRAFT = "model_executor/models/demo_mtp.py"
 POLICY: dict[str, Any] = {
     "title": "Demo",
+    "num_hidden_layers": "num_hidden_layers",
     "mtp_layers": "default(num_demo_layers, 0)",
+    "disk_roots": ["mtp."],
+    "trunk": [],
     "draft_class": [{"value": "DemoMTP"}],
     "packed": [
         {
@@ -45,8 +50,8 @@ POLICY: dict[str, Any] = {
 
 def disagreements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> list[str]:
     """What the check says of the demonstration's policy, some fields changed."""
-    raw = {**POLICY, **changed}
-    known = Policy("demo", "Demo", ("DemoForCausalLM",), ("demo",), "", raw)
+    record = parse(json.dumps({**POLICY, **changed}).encode(), Family, "demo.json")
+    known = Policy("demo", ("DemoForCausalLM",), ("demo",), record)
     monkeypatch.setattr(second, "families", lambda: ("demo",))
     monkeypatch.setattr(second, "policy", lambda _: known)
     return list(second.disagreements("0.33.0", write(tmp_path)))
@@ -132,7 +137,7 @@ def test_a_right_policy_has_no_disagreement(
         ({"draft_class": [{"value": "Other"}]}, "draft class: policy Other, sources DemoMTP"),
         ({"releases": "<0.33"}, "the policy has no draft, the sources have DemoMTP"),
         ({"packed": [{"value": {}}]}, "packed: policy {}, sources"),
-        ({"own_config": [{"value": True}]}, "sources {}"),
+        ({"own_config": [{}]}, "sources {}"),
         ({"mtp_layers": "num_other"}, "layers: policy num_other, sources num_demo_layers"),
         ({"mappers": []}, "mapper: the sources "),
         ({"draft": POLICY["draft"][1:]}, "sources alone ask for fc, the policy for none"),

@@ -7,12 +7,13 @@ import pytest
 from mtpfix.engines.vllm import methods, policy
 from mtpfix.engines.vllm.mapper import map_name
 from mtpfix.engines.vllm.policy import covered_releases
+from mtpfix.engines.vllm.records.family import MapperRow
 from mtpfix.model import Entry
 
 ROOT = "model.layers.4."
 BELOW = ("self_attn.q_proj", "mlp.gate_up_proj", "mlp.experts", "head")
 OTHERS = ("model.layers.43.self_attn.q_proj", "model.layers.40.mlp.experts", "lm_head")
-LISTED = [name for name in methods.names() if not policy.method(name).get("unread")]
+LISTED = [name for name in methods.names() if not policy.method(name).unread]
 APART = [name for name in methods.names() if methods.of(name).spelling.unmapped_block]
 RELEASES = (covered_releases()[0], covered_releases()[-1])
 
@@ -52,7 +53,7 @@ def test_a_spelling_that_no_mapper_touches_reaches_the_same(method: str) -> None
     spell, own = methods.of(method).spelling.unmapped_block, methods.of(method).spelling.unmapped
     assert spell is not None
     assert own is not None
-    assert map_name(spell(ROOT), {"prefix": {"model.": "x."}}) == spell(ROOT)
+    assert map_name(spell(ROOT), MapperRow(prefix={"model.": "x."})) == spell(ROOT)
     assert own("") == ""
     for entry, names in ((spell(ROOT), BELOW), (own(f"{ROOT}head"), ("head",))):
         listed = methods.of(method).listed([Entry(entry, "", "")], RELEASES[-1])

@@ -5,16 +5,19 @@ Source: `INCConfig.get_quant_method` of each release, and its schemes.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.auto_round.layers import Layers, Said
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import is_one, made
-from mtpfix.engines.vllm.policy import Context, Row, fitting
-from mtpfix.model import Decision, Json, Module, QuantView
+from mtpfix.engines.vllm.policy import Context, first, fitting
+from mtpfix.engines.vllm.records.method import ClassRow, Method, RefusesRow
+from mtpfix.model import Decision, Json, Kind, Module, QuantView
 
-_KINDS = ("linear", "lm_head", "experts", "embedding")
+_KINDS: tuple[Kind, ...] = ("linear", "lm_head", "experts", "embedding")
+_Row = TypeVar("_Row", ClassRow, RefusesRow)
 
 
 def decider(setting: Setting) -> Decide:
@@ -25,23 +28,22 @@ def decider(setting: Setting) -> Decide:
         PatternError: there are too many patterns.
     """
     view, context = setting.view, setting.context
-    refused = _first("refuses", "", _facts(view, _whole(view)), context)
+    refused = _first(_known().refuses, _facts(view, _whole(view)), context)
     if refused is not None:
-        raise RaisesError(refused["error"])
+        raise RaisesError(refused.error)
     layers = Layers(view, setting.packed, context.release)
 
     def decide(module: Module) -> Decision:
         entry = layers.exempting(module.name)
         if entry is not None:
-            row = _first("exempt", module.kind, {}, context)
+            row = first(_known().exempt.get(module.kind, ()), context)
             if row is not None:
-                raise RaisesError(row["error"], entry)
+                raise RaisesError(row.error, entry)
             return plain(module, entry)
         said = layers.of(module)
         if not said.quantized:
             return plain(module, said.entry)
-        row = _first("classes", module.kind, _facts(view, said), context)
-        return made(module, row, view, said.entry)
+        return made(module, _class(module.kind, _facts(view, said), context), view, said.entry)
 
     return decide
 
@@ -56,8 +58,7 @@ def traits(view: QuantView, context: Context) -> Hashable:
         bits, size, sym = (value.get(key, old) for key, old in zip(_FIELDS, whole, strict=False))
         said.setdefault(repr((bits, size, sym)), Said(bits, size, sym))
     facts = [_facts(view, one) for one in said.values() if one.quantized]
-    rows = [_first("classes", kind, one, context) for one in facts for kind in _KINDS]
-    return repr(rows)
+    return tuple(_class(kind, one, context) for one in facts for kind in _KINDS)
 
 
 _FIELDS = ("bits", "group_size", "sym")
@@ -69,14 +70,19 @@ def _whole(view: QuantView) -> Said:
     return Said(raw.get("bits"), raw.get("group_size"), raw.get("sym", True))
 
 
-def _first(table: str, kind: str, facts: Mapping[str, Json], context: Context) -> Row | None:
-    """The first row of a table that fits a release, a platform and what is asked for."""
-    found = policy.method("auto-round")[table]
-    # A head is built like a linear layer.
-    kind = "linear" if kind == "lm_head" and table == "classes" else kind
-    rows = found.get(kind, ()) if isinstance(found, Mapping) else found
-    fit = (row for row in fitting(rows, context) if _is(row.get("is", {}), facts))
-    return next(fit, None)
+def _known() -> Method:
+    return policy.method("auto-round")
+
+
+def _class(kind: Kind, facts: Mapping[str, Json], context: Context) -> ClassRow | None:
+    """The row of the class for a kind of module; a head is built like a linear layer."""
+    rows = _known().classes.get("linear" if kind == "lm_head" else kind, ())
+    return _first(rows, facts, context)
+
+
+def _first(rows: Iterable[_Row], facts: Mapping[str, Json], context: Context) -> _Row | None:
+    """The first row that fits a release, a platform and what is asked for."""
+    return next((row for row in fitting(rows, context) if _is(row.is_, facts)), None)
 
 
 def _is(wanted: Mapping[str, Json], facts: Mapping[str, Json]) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
-from typing import Any
 
+from msgspec import UNSET, UnsetType
+
+from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.shared.classes import is_one
 from mtpfix.engines.vllm.policy import Context, fitting
+from mtpfix.engines.vllm.records.method import SchemeRow, VariantRow
 from mtpfix.model import Group, Json, Kind
 
 _DEFAULTS: Mapping[str, Json] = {
@@ -24,7 +24,7 @@ _DEFAULTS: Mapping[str, Json] = {
 """Defaults of `QuantizationArgs` in the compressed-tensors package."""
 
 
-_NONE: Mapping[str, Any] = {"error": "ValidationError: the group has no weights"}
+_NONE = SchemeRow(weights="", error="ValidationError: the group has no weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,61 +46,53 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
         kind: a head is built like a linear layer.
         context: the release and platform.
     """
-    table = _table()
-    rows = table["linear" if kind == "lm_head" else kind]
-    shape = _Shape(group, group.format or default_format, table)
+    table = policy.schemes()
+    rows: tuple[SchemeRow, ...] = getattr(table, "linear" if kind == "lm_head" else kind)
+    shape = _Shape(group, group.format or default_format)
     row = next((row for row in fitting(rows, context) if shape.fits(row)), _NONE)
-    expects = row.get("expects")
+    expects = row.expects
     if expects is not None:
         expects = expects.format(strategy=normalised(group.weights or {})["strategy"])
-        variants = (v for v in fitting(table["variants"], context) if expects in v["of"])
-        fit = (v["suffix"] for v in variants if kind in v.get("kinds", (kind,)) and shape.fits(v))
+        variants = (v for v in fitting(table.variants, context) if expects in v.of)
+        fit = (v.suffix for v in variants if kind in (v.kinds or (kind,)) and shape.has(v))
         expects += next(fit, "")
-    return Scheme(row.get("scheme"), row.get("error"), expects)
-
-
-@lru_cache(maxsize=1)
-def _table() -> Mapping[str, Any]:
-    path = resources.files(__package__) / "schemes.json"
-    table: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return table
+    return Scheme(row.scheme, row.error, expects)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
     group: Group
     format: str | None
-    table: Mapping[str, Any]
 
-    def fits(self, row: Mapping[str, Any]) -> bool:
+    def fits(self, row: SchemeRow) -> bool:
         """Whether the conditions of `row` hold for this group."""
-        if "format" in row and self.format not in row["format"]:
+        if row.format is not None and self.format not in row.format:
             return False
-        if row.get("activation_format") and self.format not in self.table["activation_formats"]:
+        if row.activation_format and not is_activation_format(self.format):
             return False
-        if "bits" in row and normalised(self.group.weights or {})["num_bits"] not in row["bits"]:
+        bits = row.bits
+        if bits is not None and normalised(self.group.weights or {})["num_bits"] not in bits:
             return False
-        return all(
-            self._has(row[key], args)
-            for key, args in (
-                ("weights", self.group.weights),
-                ("input", self.group.input_activations),
-                ("output", self.group.output_activations),
-            )
-            if key in row
-        )
+        return self.has(row) and self._has(row.output, self.group.output_activations)
 
-    def _has(self, shape: str | None, args: Mapping[str, Json] | None) -> bool:
+    def has(self, row: SchemeRow | VariantRow) -> bool:
+        """Whether the weights and inputs of this group have the shapes of `row`."""
+        weights, inputs = self.group.weights, self.group.input_activations
+        return self._has(row.weights, weights) and self._has(row.input, inputs)
+
+    def _has(self, shape: str | UnsetType | None, args: Mapping[str, Json] | None) -> bool:
+        if shape is UNSET:
+            return True
         if shape is None or args is None:
             return shape is None and args is None
         values = normalised(args)
-        wanted = self.table["shapes"][shape]
+        wanted = policy.schemes().shapes[shape]
         return all(is_one(values.get(field), allowed) for field, allowed in wanted.items())
 
 
 def is_activation_format(format: str | None) -> bool:  # noqa: A002
     """Whether a format stands for quantized activations too."""
-    return format in _table()["activation_formats"]
+    return format in policy.schemes().activation_formats
 
 
 def normalised(args: Mapping[str, Json]) -> dict[str, Json]:

@@ -24,7 +24,7 @@ _NOT_DYNAMIC = (
 
 def refusal(view: QuantView) -> str | None:
     """The exception that reading the metadata ends in, or None."""
-    known = policy.method(view.method).get("activation_schemes")
+    known = policy.method(view.method).activation_schemes
     if known is None:  # a method that has no such key
         return None
     if "activation_scheme" not in view.raw:

@@ -63,5 +63,5 @@ def _errors(view: QuantView, context: Context) -> Iterator[str]:
 
 def known(method: str, context: Context) -> tuple[str, ...]:
     """The algorithms that a release reads under a method."""
-    rows = fitting(policy.method(method)["algorithms"], context)
-    return tuple(next((row["value"] for row in rows), ()))
+    rows = fitting(policy.method(method).algorithms, context)
+    return tuple(next((row.value for row in rows), ()))

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import UNSET
+
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.shared.classes import is_one
-from mtpfix.engines.vllm.policy import Row, rules
+from mtpfix.engines.vllm.policy import rules
+from mtpfix.engines.vllm.records.method import FormatRow
 from mtpfix.model import Json, QuantView
 
 
@@ -27,13 +30,11 @@ def format_of(config: Json, view: QuantView, release: str) -> str:
     sides = {"weight": value.get("weight"), "input": value.get("input_tensors")}
     if rules("quark_unwraps", release):
         sides = {side: _unwrapped(spec) for side, spec in sides.items()}
-    shapes: Mapping[str, Json] = policy.method("quark")["shapes"]
-    rows: list[Row] = policy.method("quark")["formats"]
-    found = next((row for row in rows if _fits(row, sides, shapes)), None)
-    if found is None or ("packed" in found and _packing(view) not in found["packed"]):
+    known = policy.method("quark")
+    found = next((row for row in known.formats if _fits(row, sides, known.shapes)), None)
+    if found is None or (found.packed is not None and _packing(view) not in found.packed):
         return "other"
-    name: str = found["format"]
-    return name
+    return found.format
 
 
 def _packing(view: QuantView) -> Json:
@@ -46,8 +47,13 @@ def _unwrapped(spec: Json) -> Json:
     return spec[0] if isinstance(spec, list) and len(spec) == 1 else spec
 
 
-def _fits(row: Row, sides: Mapping[str, Json], shapes: Mapping[str, Json]) -> bool:
-    return all(_has(spec, row[side], shapes) for side, spec in sides.items() if side in row)
+def _fits(row: FormatRow, sides: Mapping[str, Json], shapes: Mapping[str, Json]) -> bool:
+    wanted = {"weight": row.weight, "input": row.input}
+    return all(
+        _has(spec, wanted[side], shapes)
+        for side, spec in sides.items()
+        if wanted[side] is not UNSET
+    )
 
 
 def _has(value: Json, wanted: Json, shapes: Mapping[str, Json]) -> bool:

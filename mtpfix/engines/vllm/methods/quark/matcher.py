@@ -72,10 +72,10 @@ class _Decider:
 
     def _exempt(self, module: Module, entry: Entry) -> Decision:
         """What an exempt module becomes: some are quantized while they are loaded."""
-        errors = policy.method("quark")["exempt"]
+        errors = policy.method("quark").exempt
         row = next(policy.fitting(errors.get(module.kind, ()), self._context), None)
         if row is not None:
-            raise RaisesError(row["error"], entry)
+            raise RaisesError(row.error, entry)
         if self._online and module.kind == "linear" and "self_attn" in module.name:
             made = quantized(module, replace(self._view, format="quark-mxfp4"), self._context)
             return replace(made, expects="unquantized", because=entry)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import RaisesError, plain
-from mtpfix.engines.vllm.policy import Context, Row, fitting
+from mtpfix.engines.vllm.policy import Context, fitting
+from mtpfix.engines.vllm.records.method import ClassRow
 from mtpfix.model import Decision, Entry, Json, Kind, Module, QuantView
 
 
@@ -25,7 +26,9 @@ def quantized(
     return made(module, chosen(module.kind, view, context), view, entry)
 
 
-def made(module: Module, row: Row | None, view: QuantView, entry: Entry | None = None) -> Decision:
+def made(
+    module: Module, row: ClassRow | None, view: QuantView, entry: Entry | None = None
+) -> Decision:
     """The decision that a row of the table stands for; none leaves a module as it is.
 
     Raises:
@@ -33,21 +36,21 @@ def made(module: Module, row: Row | None, view: QuantView, entry: Entry | None =
     """
     if row is None:
         return plain(module)
-    if "error" in row:
-        raise RaisesError(row["error"].replace("{name}", module.name), entry)
-    expects = row["expects"]
+    if row.error is not None:
+        raise RaisesError(row.error.replace("{name}", module.name), entry)
+    expects = row.expects
     expects = expects and expects.replace("{format}", view.format or "")
-    return Decision(module, "quantized", row["scheme"], expects, entry)
+    return Decision(module, "quantized", row.scheme, expects, entry)
 
 
-def chosen(kind: Kind, view: QuantView, context: Context) -> Row | None:
+def chosen(kind: Kind, view: QuantView, context: Context) -> ClassRow | None:
     """The row of the table that speaks of a kind of module, a format and a release."""
-    rows = policy.method(view.method)["classes"].get(kind, ())
+    rows = policy.method(view.method).classes.get(kind, ())
     return next(fitting((row for row in rows if _speaks_of(row, view)), context), None)
 
 
-def _speaks_of(row: Row, view: QuantView) -> bool:
-    return "formats" not in row or view.format in row["formats"]
+def _speaks_of(row: ClassRow, view: QuantView) -> bool:
+    return row.formats is None or view.format in row.formats
 
 
 def is_one(value: Json, allowed: Json) -> bool:

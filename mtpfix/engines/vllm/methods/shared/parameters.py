@@ -25,14 +25,14 @@ def params(method: str, expects: str | None) -> Params | None:
     """Parameters of a module that `method` builds for a format; None where that is not known."""
     if expects == "unquantized":
         return _UNQUANTIZED
-    row = policy.method(method)["parameters"].get(expects)
+    row = policy.method(method).parameters.get(expects or "")
     if row is None:
         return None
     return Params(
-        frozenset(row["needed"]),
-        frozenset(row["more"]),
-        row.get("packed", False),
-        row.get("stored"),
+        frozenset(row.needed),
+        frozenset(row.more),
+        row.packed,
+        row.stored,
     )
 
 

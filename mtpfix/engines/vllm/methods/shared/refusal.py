@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import RaisesError
-from mtpfix.engines.vllm.policy import Context, Row, fitting
+from mtpfix.engines.vllm.policy import Context, first
+from mtpfix.engines.vllm.records.method import Refusal
 
 
-def refusal(method: str, context: Context) -> Row | None:
+def refusal(method: str, context: Context) -> Refusal | None:
     """The row that says why a release refuses `method` on a platform, or None if it does not."""
-    return next(fitting(policy.method(method).get("refused", ()), context), None)
+    return first(policy.method(method).refused, context)
 
 
 def refuse(method: str, context: Context) -> None:
@@ -25,4 +26,4 @@ def refuse(method: str, context: Context) -> None:
     """
     row = refusal(method, context)
     if row is not None:
-        raise RaisesError(row["error"])
+        raise RaisesError(row.error)

@@ -1,0 +1,76 @@
+"""Reads the policy files into their records."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any, TypeVar
+
+import msgspec
+
+from mtpfix.engines.vllm.expr import Expression, Template
+from mtpfix.engines.vllm.records.condition import Releases
+
+_PARSED = (Expression, Releases, Template)
+"""What is parsed from text where it is loaded."""
+
+METHODS = "methods"
+"""The folder whose files stand in the packages of the quantization methods."""
+
+_R = TypeVar("_R")
+
+
+class RecordError(Exception):
+    """A policy file that is not as its record says: a mistake of ours, not of the user."""
+
+
+def read(name: str, record: type[_R]) -> _R:
+    """Return the record of one file of `mtpfix/data/vllm`.
+
+    Raises:
+        RecordError: the file holds an unknown key, a wrong value or a wrong expression.
+    """
+    return parse(content(name), record, name)
+
+
+def content(name: str) -> bytes:
+    """Return what one file of `mtpfix/data/vllm` holds, or of the package of a method.
+
+    Raises:
+        RecordError: there is no such file.
+    """
+    folder, _, file = name.rpartition("/")
+    root = resources.files("mtpfix")
+    if folder != METHODS:
+        return (root / "data" / "vllm" / name).read_bytes()
+    for package in (root / "engines" / "vllm" / METHODS).iterdir():
+        if (package / file).is_file():
+            return (package / file).read_bytes()
+    raise RecordError(f"no package of a quantization method holds {file}")
+
+
+def parse(data: bytes, record: type[_R], name: str) -> _R:
+    """Return the record that some JSON holds.
+
+    Args:
+        data: the JSON.
+        record: type of the record.
+        name: name of the file, for the error.
+
+    Raises:
+        RecordError: the JSON does not fit the record.
+    """
+    try:
+        return msgspec.json.decode(data, type=record, dec_hook=parsed)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{name}: {error}") from error
+
+
+def parsed(kind: type, value: Any) -> Any:
+    """Return the expression, template or specifier that a text is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if kind not in _PARSED or not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got {value!r:.60}")
+    return kind(value)
