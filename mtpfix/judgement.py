@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from mtpfix import quant, rules
 from mtpfix.checkpoint import strict
+from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.engines.vllm import judge, names, policy
 from mtpfix.engines.vllm.drafts import OtherDraft
 from mtpfix.engines.vllm.judge import Case
@@ -31,7 +32,6 @@ from mtpfix.model import (
 from mtpfix.opened import Draft, Opened, unknown_family
 from mtpfix.patterns import budget
 from mtpfix.quant.beside import FILES as BESIDE
-from mtpfix.repair import jsontext
 from mtpfix.repair.fixes import with_fixes
 from mtpfix.rules.evidence import Evidence, LineOf
 from mtpfix.rules.presence import unindexed
@@ -275,7 +275,7 @@ def _lines(configs: Mapping[str, JsonFile], view: QuantView) -> LineOf:
             return None
         if (file, pointer) not in known:
             pointers = [pointer, *(e.pointer for e in entries if e.file == file)]
-            lines = jsontext.lines_of(configs[file].raw, pointers)
+            lines = JsonDocument(configs[file].raw).lines_of(pointers)
             known.update(zip([(file, p) for p in pointers], lines, strict=True))
         return known[file, pointer]
 
