@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mtpfix import rules
 from mtpfix.checkpoint import strict
+from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.engines.base import (
     UNQUANTIZED,
     Analyzable,
@@ -32,7 +33,6 @@ from mtpfix.model import (
     Report,
 )
 from mtpfix.patterns import budget
-from mtpfix.repair import jsontext
 from mtpfix.rules.evidence import Evidence, LineOf
 from mtpfix.rules.presence import unindexed
 from mtpfix.selection import Scope, Selection
@@ -241,7 +241,7 @@ def _lines(configs: Mapping[str, JsonFile], view: QuantView) -> LineOf:
             return None
         if (file, pointer) not in known:
             pointers = [pointer, *(e.pointer for e in entries if e.file == file)]
-            lines = jsontext.lines_of(configs[file].raw, pointers)
+            lines = JsonDocument(configs[file].raw).lines_of(pointers)
             known.update(zip([(file, p) for p in pointers], lines, strict=True))
         return known[file, pointer]
 

@@ -12,7 +12,7 @@ from mtpfix import targets as named
 from mtpfix.api import inspected
 from mtpfix.errors import MtpfixError, TargetError, UsageError
 from mtpfix.model import Finding, ModelInfo, Report, Target
-from mtpfix.selection import Selection
+from mtpfix.selection import Selection, select
 
 JOBS = 8
 """Targets that are read side by side."""
@@ -65,7 +65,7 @@ def _is_repo(target: str) -> bool:
 
 def audit(
     targets: Iterable[str],
-    selection: Selection,
+    selection: Selection | None = None,
     *,
     token: str | None = None,
     jobs: int = JOBS,
@@ -77,7 +77,7 @@ def audit(
 
     Args:
         targets: folders and repos.
-        selection: engines, releases and platforms.
+        selection: engines, releases and platforms; None: as for `check`.
         token: what to log in to the Hub with; None: what its own tools use.
         jobs: how many are read side by side.
         fixes: whether findings are given the edits that fix them.
@@ -85,10 +85,11 @@ def audit(
     Yields:
         What came of each, in the order of `targets`.
     """
+    asked = select() if selection is None else selection
 
     def one(target: str) -> Audited:
         try:
-            report = inspected(target, selection, token=token, fixes=fixes)
+            report = inspected(target, asked, token=token, fixes=fixes)
         except MtpfixError as error:
             return Audited(target, None, error)
         return Audited(target, report)

@@ -25,13 +25,13 @@ from mtpfix.engines.vllm.methods.shared.parameters import params
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, JsonFile
-from tools import environments, schemes, tiny
+from tools import environments, overlays, schemes, tiny
 from tools.record import OUT
 from tools.recording import PARAMETERS, with_quantization
 
 Json = Any
 
-SCHEMA = "mtpfix.parameters/1"
+SCHEMA = "mtpfix.parameters/2"
 FAMILY, VARIANT = "glm4_moe", "no_bias"
 """The model that is asked: its draft has linear layers, experts and a head, and blocks of 128 fit
 all of them."""
@@ -189,32 +189,22 @@ def record(server: Server) -> tuple[list[Question], list[Row]]:
 
 
 def write(path: Path, release: str, asked: list[Question], found: list[Row]) -> None:
-    """Write a recording, one configuration or module a line."""
-    head = {
+    """Write a recording; a row of a module stands under the question that it answers."""
+    modules: dict[str, list[Json]] = {question.name: [] for question in asked}
+    for r in found:
+        row = [r.part, r.kind, r.name, r.scheme, dict(r.parameters), r.error]
+        modules[r.question].append(row)
+    whole = {
         "schema": SCHEMA,
         "engine": "vllm",
         "release": release,
         "platform": "cuda",
         "command": f"python -m tools.parameters --release {release}",
+        "models": {f"{q.family}/{q.variant}": tiny.config(q.family, q.variant) for q in asked},
+        "questions": {q.name: [f"{q.family}/{q.variant}", q.quantization] for q in asked},
+        "modules": modules,
     }
-    lines = [f"{_json(key)}: {_json(value)}" for key, value in head.items()]
-    models = dict.fromkeys(f"{q.family}/{q.variant}" for q in asked)
-    configs = (f"{_json(m)}: {_json(tiny.config(*m.split('/')))}" for m in models)
-    lines.append('"models": {\n' + ",\n".join(configs) + "\n}")
-    stated = (
-        f"{_json(q.name)}: {_json([f'{q.family}/{q.variant}', q.quantization])}" for q in asked
-    )
-    lines.append('"questions": {\n' + ",\n".join(stated) + "\n}")
-    made = (
-        _json([r.question, r.part, r.kind, r.name, r.scheme, dict(r.parameters), r.error])
-        for r in found
-    )
-    lines.append('"modules": [\n' + ",\n".join(made) + "\n]")
-    path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    overlays.write(path, whole)
 
 
 def read(path: Path) -> tuple[str, dict[str, dict[str, Json]], list[Row]]:
@@ -223,14 +213,15 @@ def read(path: Path) -> tuple[str, dict[str, dict[str, Json]], list[Row]]:
     Raises:
         ValueError: the file is of another form.
     """
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = overlays.read(path)
     if data["schema"] != SCHEMA:
         raise ValueError(f"{path}: unknown schema {data['schema']}")
     configs = {
         name: with_quantization(data["models"][model], stated, None)
         for name, (model, stated) in data["questions"].items()
     }
-    return data["release"], configs, [Row(*row) for row in data["modules"]]
+    modules = data["modules"].items()
+    return data["release"], configs, [Row(name, *row) for name, rows in modules for row in rows]
 
 
 # --- what the data says -------------------------------------------------------------

@@ -2,19 +2,20 @@
 
 The folder of a release holds `release.json` (what was asked, and the quantization
 configurations it was asked about) and one file a family. Tables are written once for each
-variant (`config`, `modules`, `ignores`); a case is one line that names what it takes from
-them. In `built`, one letter stands for each module of the variant, in order; `legend` says
-what a letter means. `read` puts it all together again.
+variant (`config`, `modules`, `ignores`); `cases` says by variant, scheme and ignore list what
+came of it. In `built`, one letter stands for each module of the variant, in order; `legend`
+says what a letter means. `read` puts it all together again. A file states only what it has
+otherwise than a recording before it: see `overlays`.
 """
 
 from __future__ import annotations
 
-import json
 import string
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tools import overlays
 from tools.headers import wanted
 from tools.schemes import unquantized
 
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 Json = Any
 
-SCHEMA = "mtpfix.recording/1"
+SCHEMA = "mtpfix.recording/2"
 RELEASE = "release.json"
 PARAMETERS = "parameters.json"
 """What `parameters.py` records, in a form of its own."""
 MAIN = "compressed-tensors"
 """The method that every family is recorded with."""
 ABSENT, UNQUANTIZED, ERROR = "-", ".", "!"
+ASKED = ("variant", "scheme", "ignore")
+"""What a case is found by."""
 _ABOUT_IT = ("quantiz", "awq", "gptq")
 """Words of messages that are about the quantization metadata."""
 FIXED = {ABSENT: "not asked", UNQUANTIZED: "unquantized", ERROR: "error"}
@@ -112,19 +115,16 @@ def name_of(family: str, method: str) -> str:
     return f"{family}.json" if method == MAIN else f"{family}+{method}.json"
 
 
-def family_of(path: Path) -> str:
-    """The family of a recording."""
-    return path.stem.partition("+")[0]
-
-
 def read(path: Path) -> Iterator[Case]:
     """The cases of one file."""
-    release = json.loads(path.with_name(RELEASE).read_text(encoding="utf-8"))
-    data = json.loads(path.read_text(encoding="utf-8"))
+    release = overlays.read(path.with_name(RELEASE))
     if release["schema"] != SCHEMA:
         raise ValueError(f"{path}: unknown schema {release['schema']}")
-    for row in data["cases"]:
-        yield _case({**release, **data}, row)
+    data = {**release, **overlays.read(path)}
+    for variant, schemes in data["cases"].items():
+        for scheme, lists in schemes.items():
+            for ignore, row in lists.items():
+                yield _case(data, (variant, scheme, ignore), row)
 
 
 Unquantized = list[str] | dict[str, Json] | None
@@ -152,10 +152,11 @@ def with_quantization(
     return {**bare, "quantization_config": quantization}
 
 
-def _case(data: Json, row: Json) -> Case:
-    variant = data["variants"][row["variant"]]
-    ignore = variant["ignores"].get(row["ignore"])
-    scheme = data["schemes"][row["scheme"]] if row["scheme"] else None
+def _case(data: Json, asked: tuple[str, str, str], row: Json) -> Case:
+    variant_name, scheme_name, ignore_name = asked
+    variant = data["variants"][variant_name]
+    ignore = variant["ignores"].get(ignore_name)
+    scheme = data["schemes"][scheme_name] if scheme_name else None
     config = with_quantization(variant["config"], scheme, ignore)
     messages = data.get("messages", ())
     errors = (messages[e] if isinstance(e, int) else e for e in row.get("errors", ()))
@@ -164,9 +165,9 @@ def _case(data: Json, row: Json) -> Case:
     return Case(
         release=data["release"],
         family=data["family"],
-        variant=row["variant"],
-        scheme=row["scheme"],
-        ignore_name=row["ignore"],
+        variant=variant_name,
+        scheme=scheme_name,
+        ignore_name=ignore_name,
         config=config,
         draft_class=row.get("draft_class", variant["draft_class"]),
         outcomes=tuple(
@@ -175,7 +176,7 @@ def _case(data: Json, row: Json) -> Case:
             if letter != ABSENT
         ),
         packed=row.get("packed", variant["packed"]),
-        ignore=row.get("ignore_after", None if wanted(row["ignore"]) else listed(ignore)),
+        ignore=row.get("ignore_after", None if wanted(ignore_name) else listed(ignore)),
         targets=row.get("targets_after") or given + row.get("added", variant["added"]),
         shared=row.get("shared", variant["shared"]),
         failures=tuple(row.get("failures", ())),
@@ -332,23 +333,24 @@ class Recorder:
         return f"{len(self._cases)} cases, {failed} with a failure"
 
     def write(self, path: Path) -> None:
-        """Writes the file: tables one entry a line, cases one a line."""
-        legend = FIXED | {letter: scheme for scheme, letter in self._letters.items()}
-        head = {"family": self.family, "patches": self.patches, "legend": legend}
-        lines = [f"{_json(key)}: {_json(value)}" for key, value in head.items()]
-        if self.command:
-            lines.append(f'"command": {_json(self.command)}')
-            lines.append(f'"schemes": {{\n{_entries(self.schemes)}\n}}')
-        variants = {name: self._variant(table) for name, table in self.variants.items()}
-        blocks = (f"{_json(name)}: {{\n{_entries(value)}\n}}" for name, value in variants.items())
-        lines.append('"variants": {\n' + ",\n".join(blocks) + "\n}")
-        cases = ",\n".join(_json(self._line(*case)) for case in self._cases)
-        if self._messages:
-            messages = ",\n".join(map(_json, self._messages))
-            lines.append(f'"messages": [\n{messages}\n]')
-        lines.append(f'"cases": [\n{cases}\n]')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+        """Writes the file."""
+        cases: dict[str, Json] = {}
+        for row, letters, errors in self._cases:
+            variant, scheme, ignore = (row[name] for name in ASKED)
+            lists = cases.setdefault(variant, {}).setdefault(scheme, {})
+            lists[ignore] = self._line(row, letters, errors)
+        own = {"command": self.command, "schemes": self.schemes} if self.command else {}
+        messages = {"messages": list(self._messages)} if self._messages else {}
+        whole = {
+            "family": self.family,
+            "patches": self.patches,
+            "legend": FIXED | {letter: scheme for scheme, letter in self._letters.items()},
+            **own,
+            "variants": {name: self._variant(table) for name, table in self.variants.items()},
+            **messages,
+            "cases": cases,
+        }
+        overlays.write(path, whole)
 
     def _variant(self, table: Variant) -> dict[str, Json]:
         empty: dict[str, Json] = {
@@ -369,7 +371,7 @@ class Recorder:
     def _line(self, row: Json, letters: dict[Key, str], errors: dict[Key, str]) -> Json:
         table = self.variants[row["variant"]]
         usual = table.defaults
-        line = {k: v for k, v in row.items() if not (k in usual and v == usual[k])}
+        line = {k: v for k, v in row.items() if not (k in ASKED or (k in usual and v == usual[k]))}
         line["built"] = "".join(letters.get(key, ABSENT) for key in table.order())
         if errors:
             raised = (errors[key] for key in table.order() if key in errors)
@@ -380,22 +382,9 @@ class Recorder:
 def write_release(folder: Path, release: str, made: dict[str, Json], schemes: Json) -> None:
     """Writes what the recordings of one release share."""
     head = {"schema": SCHEMA, "engine": "vllm", "release": release, "platform": "cuda"}
-    patches = ",\n".join(_json(patch) for patch in made["patches"])
-    lines = [f"{_json(key)}: {_json(value)}" for key, value in {**head, **made}.items()]
-    lines[-1] = f'"patches": [\n{patches}\n]'
-    lines.append(f'"schemes": {{\n{_entries(schemes)}\n}}')
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RELEASE).write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+    overlays.write(folder / RELEASE, {**head, **made, "schemes": schemes})
 
 
 def _row(key: Key, param: str) -> list[str]:
     """A module as the file holds it; the path in the model is empty where it is the name."""
     return [*key[:4], "" if param == key[3] else param]
-
-
-def _entries(table: dict[str, Json]) -> str:
-    return ",\n".join(f"{_json(key)}: {_json(value)}" for key, value in table.items())
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, separators=(",", ":"))

@@ -7,6 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, NoReturn
 
+from mtpfix.checkpoint.document import TOKEN
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Json
 
@@ -21,17 +22,7 @@ MAX_DIGITS = 20
 
 _SHOWN = 120
 _BOM = "\ufeff"
-_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
-_TOKEN = re.compile(
-    r"""
-      (?P<text>"[^"\\]*(?:\\.[^"\\]*)*")(?P<key>\s*:)?
-    | (?P<open>[{\[]) | (?P<close>[}\]])
-    | (?P<constant>-?Infinity|NaN)
-    | (?P<number>-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
-    """,
-    re.DOTALL | re.VERBOSE,
-)
-
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 Pairs = list[tuple[str, Json]]
 
 
@@ -83,9 +74,9 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
     except json.JSONDecodeError as error:
         raise _broken(file, f"is not JSON: {error.msg}", error.lineno, error.colno) from None
     except _FaultError:
-        raise _located(text, file) from None
-    if _HALF_PAIR.search(text) and _find_fault(text):
-        raise _located(text, file)
+        raise _located(raw, file) from None
+    if _HALF_PAIR.search(raw) and _find_fault(raw):
+        raise _located(raw, file)
     if levels > MAX_DEPTH:
         raise _broken(file, f"is nested more than {MAX_DEPTH} levels deep")
     return value
@@ -162,19 +153,19 @@ def _constant(_: str) -> NoReturn:
     raise _FaultError
 
 
-def _located(text: str, file: str) -> BrokenFileError:
-    what, position = _find_fault(text) or ("holds a value that is not allowed", 0)
-    return _broken(file, what, text.count("\n", 0, position) + 1)
+def _located(raw: bytes, file: str) -> BrokenFileError:
+    what, position = _find_fault(raw) or ("holds a value that is not allowed", 0)
+    return _broken(file, what, raw.count(b"\n", 0, position) + 1)
 
 
-def _find_fault(text: str) -> tuple[str, int] | None:
+def _find_fault(raw: bytes) -> tuple[str, int] | None:
     """The first fault of a text, and the offset where it stands.
 
     Slow and exact: it runs only when the parser gave up, or where a surrogate might be halved.
     The syntax is right up to the fault; what comes behind it, the parser has not seen.
     """
     seen: list[set[str]] = []
-    for token in _TOKEN.finditer(text):
+    for token in TOKEN.finditer(raw):
         kind, word = token.lastgroup, token.group()
         if kind == "open":
             seen.append(set())
@@ -189,20 +180,21 @@ def _find_fault(text: str) -> tuple[str, int] | None:
                     return f"has the key {shown(key)} twice in one object", token.start()
                 seen[-1].add(key)
         elif kind == "constant":
-            return f"holds {word}, which is not JSON", token.start()
-        elif len(word) > MAX_DIGITS + 1 or not math.isfinite(float(word)):
-            return f"holds the number {shown(word)}, which is out of range", token.start()
+            return f"holds {word.decode()}, which is not JSON", token.start()
+        elif kind == "number" and (len(word) > MAX_DIGITS + 1 or not math.isfinite(float(word))):
+            number = shown(word.decode())
+            return f"holds the number {number}, which is out of range", token.start()
     return None
 
 
-def _unescaped(literal: str) -> str | None:
+def _unescaped(literal: bytes) -> str | None:
     """The text that a string literal of JSON stands for; None where it is no Unicode text."""
-    if "\\" not in literal:
-        return literal[1:-1]
+    if b"\\" not in literal:
+        return literal[1:-1].decode()
     try:
         text: str = json.loads(literal, strict=False)
     except ValueError:  # behind the fault
-        return literal
+        return literal.decode()
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

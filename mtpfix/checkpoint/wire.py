@@ -142,6 +142,8 @@ def _taken(chunks: Iterator[bytes], skip: int, count: int) -> bytes:
 
 
 # --- patience ------------------------------------------------------------------------
+# Not `http_stream_backoff` of huggingface_hub: it waits as long as a server asks, be it an hour,
+# fails where a body breaks off, and logs the address, which may hold a password.
 
 
 def patiently(send: Callable[[], _Value], tries: int = TRIES) -> _Value:

@@ -1,4 +1,9 @@
-"""A lock on a folder, which the kernel holds for as long as the process lives."""
+"""A lock on a folder, which the kernel holds for as long as the process lives.
+
+filelock was tried in its place. Beside 3.20 two runs write at once: whoever waits may lock the
+file that the one before has removed. 4.3 leaves the lock file where locking fails, makes folders
+that are missing, and takes a disk that refuses a lock (EACCES) for another run.
+"""
 
 from __future__ import annotations
 

@@ -16,16 +16,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mtpfix.checkpoint.document import BOM, KEY, JsonDocument, Node, path_of
 from mtpfix.errors import BrokenFileError, UsageError
 from mtpfix.model import Edit, Json
-from mtpfix.repair.jsontext import BOM, KEY, Node, follow, load, path_of, scan
 
 _Cut = tuple[int, int, bytes]
 """Bytes `begin:end` of the old text, and what stands there in the new one."""
+
+
+@dataclass(slots=True, eq=False)
+class _EditedNode(Node):
+    """A value, and what the edits do to its items."""
+
+    claimed: bool = False  # an edit replaces, removes or makes it: no other may touch it
+    created: list[Json] = field(default_factory=list)  # its items, if `/-` makes this list
+    removed: set[int] = field(default_factory=set)
+    replaced: dict[int, Json] = field(default_factory=dict)
+    added: dict[int, list[tuple[str | None, Json]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
 
 def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
@@ -50,8 +63,8 @@ def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
     if len({edit.file for edit in edits}) > 1:
         raise UsageError("the edits of one call must concern one file")
     paths = [path_of(edit.pointer) for edit in edits]
-    value = load(raw)
-    holder = scan(raw, paths)
+    document = JsonDocument(raw)
+    holder = document.scan(paths, _EditedNode(kind="["))
     for path, edit in zip(paths, edits, strict=True):
         _note(holder, path, edit)
     for path, edit in zip(paths, edits, strict=True):
@@ -62,7 +75,7 @@ def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
             above = above.parent
     new = _splice(raw, holder)
     # As text, for == does not tell 1, 1.0 and true apart.
-    if json.dumps(load(new)) != json.dumps(_edited(value, edits)):
+    if json.dumps(JsonDocument(new).value) != json.dumps(_edited(document.value, edits)):
         raise RuntimeError("internal error: the edited text does not say what the edits ask for")
     return new
 
@@ -70,12 +83,12 @@ def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
 # --- reading the text --------------------------------------------------------
 
 
-def _note(holder: Node, path: Sequence[str], edit: Edit) -> None:
+def _note(holder: _EditedNode, path: Sequence[str], edit: Edit) -> None:
     """Writes an edit down at the container that it changes."""
     where, last, op = f"{edit.file}: {edit.pointer}", path[-1], edit.op
     if op == "add" and last == "-" and _create(holder, path, edit):
         return
-    inside = follow(holder, path[:-1], where)
+    inside = holder.follow(path[:-1], where)
     leaf, count = inside.child(last, where), len(inside.starts)
     if op == "add" and inside.kind == "[" and edit.pointer:
         if not leaf.met and last not in ("-", str(count)):
@@ -95,10 +108,10 @@ def _note(holder: Node, path: Sequence[str], edit: Edit) -> None:
         raise UsageError(f"{where}: there is nothing to {op}")
 
 
-def _create(holder: Node, path: Sequence[str], edit: Edit) -> bool:
+def _create(holder: _EditedNode, path: Sequence[str], edit: Edit) -> bool:
     """Notes an addition to a list that is missing; False if something stands there."""
     where = f"{edit.file}: {edit.pointer}"
-    above = follow(holder, path[:-2], where)
+    above = holder.follow(path[:-2], where)
     missing = above.child(path[-2], where)
     if missing.kind == "{":
         raise BrokenFileError(f"{where}: an object stands where a list is expected")
@@ -172,7 +185,7 @@ def _style(raw: bytes) -> _Style:
     )
 
 
-def _splice(raw: bytes, holder: Node) -> bytes:
+def _splice(raw: bytes, holder: _EditedNode) -> bytes:
     """Carries out all edits that the nodes hold."""
     style, cuts, nodes = _style(raw), list[_Cut](), [holder]
     while nodes:
@@ -188,7 +201,7 @@ def _splice(raw: bytes, holder: Node) -> bytes:
     return b"".join((*parts, raw[done:]))
 
 
-def _replacements(style: _Style, node: Node) -> Iterator[_Cut]:
+def _replacements(style: _Style, node: _EditedNode) -> Iterator[_Cut]:
     """Puts new values in the place of old ones, spread over lines as those were.
 
     What says the same already stays as it is spelled.
@@ -205,7 +218,7 @@ def _replacements(style: _Style, node: Node) -> Iterator[_Cut]:
         yield begin, end, style.render(value, style.margin(begin) if spread else None)
 
 
-def _moves(style: _Style, node: Node) -> Iterator[_Cut]:
+def _moves(style: _Style, node: _EditedNode) -> Iterator[_Cut]:
     """Takes items out and puts items in, each with one comma."""
     starts, ends, count = node.starts, node.ends, len(node.starts)
     new = dict(_texts(style, node))
@@ -227,7 +240,7 @@ def _moves(style: _Style, node: Node) -> Iterator[_Cut]:
             yield starts[index], starts[index], b"".join(text + glue for text in texts)
 
 
-def _texts(style: _Style, node: Node) -> Iterator[tuple[int, list[bytes]]]:
+def _texts(style: _Style, node: _EditedNode) -> Iterator[tuple[int, list[bytes]]]:
     """The new items of a container as text, by the index that they go before."""
     indent, colon = style.indent(node), style.colon.encode()
     if node.kind == "{" and node.starts and (near := KEY.match(style.raw, node.starts[-1])):
@@ -243,7 +256,7 @@ def _texts(style: _Style, node: Node) -> Iterator[tuple[int, list[bytes]]]:
         )
 
 
-def _glue(style: _Style, node: Node, index: int) -> bytes:
+def _glue(style: _Style, node: _EditedNode, index: int) -> bytes:
     """What stands between a new item and its neighbour: what the old ones have there."""
     near, indent = min(max(index - 1, 0), len(node.starts) - 2), style.indent(node)
     if near >= 0:
@@ -251,7 +264,7 @@ def _glue(style: _Style, node: Node, index: int) -> bytes:
     return (style.comma if indent is None else f",{style.newline}{indent}").encode()
 
 
-def _refill(style: _Style, node: Node, texts: Sequence[bytes]) -> _Cut:
+def _refill(style: _Style, node: _EditedNode, texts: Sequence[bytes]) -> _Cut:
     """Gives a container, all of whose items go, new ones or none."""
     body = _glue(style, node, 0).join(texts)
     if texts and node.starts:

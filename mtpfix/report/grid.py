@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -26,6 +26,53 @@ class Block(NamedTuple):
 
     heading: str
     rows: Sequence[Sequence[Cell]]
+    notes: Sequence[Sequence[Text]] = ()
+    """Lines below each of the rows, which may be longer than its columns."""
+
+    @property
+    def inset(self) -> int:
+        """How far its rows stand in."""
+        return _INDENT * (2 if self.heading else 1)
+
+
+class Grid:
+    """Blocks under common titles, a line for each line of a row; empty columns are left out.
+
+    Args:
+        titles: the first with its indent; all empty: none is written.
+        blocks: what stands below.
+
+    Attributes:
+        width: columns of the terminal that it takes, without the notes.
+    """
+
+    def __init__(self, titles: Sequence[Text], blocks: Sequence[Block]) -> None:
+        self._titles, self._blocks = titles, blocks
+        found = [[cell_len(title.plain) for title in titles]]
+        for block in blocks:
+            for first, *others in block.rows:
+                found.append([block.inset + _width(first), *map(_width, others)])
+        self._widths = [max(column) for column in zip(*found, strict=True)]
+        self.width = sum(self._widths) + _GAP * (sum(map(bool, self._widths)) - 1)
+
+    def put(self, page: Page) -> None:
+        """Write it, however wide it is."""
+        if any(self._titles):
+            self._put_row(page, [[title] for title in self._titles], 0)
+        for block in self._blocks:
+            if block.heading:
+                page.line(mooded(" " * _INDENT + block.heading, "strong"))
+            for row, notes in zip_longest(block.rows, block.notes, fillvalue=()):
+                self._put_row(page, row, block.inset)
+                for note in notes:
+                    page.item(Text(), note, block.inset + _INDENT)
+
+    def _put_row(self, page: Page, row: Sequence[Cell], inset: int) -> None:
+        first, *others = row
+        cells = [[Text(" " * inset) + line for line in first], *others] if inset else row
+        for lines in zip_longest(*cells, fillvalue=Text()):
+            columns = zip(lines, self._widths, strict=True)
+            page.line(Text(" " * _GAP).join(pad(line, width) for line, width in columns if width))
 
 
 def in_layer(name: str) -> tuple[str, str]:
@@ -40,52 +87,30 @@ def cell(*lines: str, mood: str = "") -> Cell:
 
 
 def put(page: Page, titles: Sequence[str], blocks: Sequence[Block]) -> None:
-    """Writes blocks under common column titles.
+    """Write blocks under titles; the cells of a row one below the other where they do not fit."""
+    first, *others = (mooded(title, "quiet") for title in titles)
+    grid = Grid([Text(" " * _INDENT) + first, *others], blocks)
+    if grid.width > page.width:
+        grid = Grid([Text()], [_stacked(block, titles) for block in blocks])
+    grid.put(page)
 
-    Where the columns do not fit, empty and quiet cells are left out of what is stacked.
-    """
-    insets = [_INDENT * (2 if block.heading else 1) for block in blocks]
-    widths = [len(title) for title in titles]
-    widths[0] += _INDENT
-    for inset, block in zip(insets, blocks, strict=True):
-        for row in block.rows:
-            found = [_width(entry) for entry in row]
-            found[0] += inset
-            widths = [max(pair) for pair in zip(widths, found, strict=True)]
-    fits = sum(widths) + _GAP * (len(widths) - 1) <= page.width
-    if fits:
-        _put_row(page, [cell(title, mood="quiet") for title in titles], widths, _INDENT)
-    for inset, block in zip(insets, blocks, strict=True):
-        if block.heading:
-            page.line(mooded(" " * _INDENT + block.heading, "strong"))
-        for row in block.rows:
-            if fits:
-                _put_row(page, row, widths, inset)
-            else:
-                _put_stacked(page, titles, row, inset)
+
+def _stacked(block: Block, titles: Sequence[str]) -> Block:
+    """Return rows of their first cells, each with the others below it."""
+    notes = [list(_said(titles[1:], row[1:])) for row in block.rows]
+    return Block(block.heading, [row[:1] for row in block.rows], notes)
+
+
+def _said(titles: Sequence[str], row: Sequence[Cell]) -> Iterator[Text]:
+    """Return what a row has to say under each title, without empty and quiet cells."""
+    said = [
+        Text.assemble((f"{title} ", STYLES["quiet"]), Text(", ").join(told))
+        for title, entry in zip(titles, row, strict=True)
+        if (told := [line for line in entry if line.plain and line.style != STYLES["quiet"]])
+    ]
+    if said:
+        yield Text("; ").join(said)
 
 
 def _width(entry: Iterable[Text]) -> int:
     return max((cell_len(line.plain) for line in entry), default=0)
-
-
-def _put_row(page: Page, row: Sequence[Cell], widths: Sequence[int], inset: int) -> None:
-    first, *others = row
-    cells = [[Text(" " * inset) + line for line in first], *others]
-    for lines in zip_longest(*cells, fillvalue=Text()):
-        padded = [pad(line, width) for line, width in zip(lines, widths, strict=True)]
-        page.line(Text(" " * _GAP).join(padded))
-
-
-def _put_stacked(page: Page, titles: Sequence[str], row: Sequence[Cell], inset: int) -> None:
-    """The first cell on a line of its own, the others below it, each after its title."""
-    first, *others = row
-    for line in first:
-        page.line(Text(" " * inset) + line)
-    said = [
-        Text.assemble((f"{title} ", STYLES["quiet"]), Text(", ").join(told))
-        for title, entry in zip(titles[1:], others, strict=True)
-        if (told := [line for line in entry if line.plain and line.style != STYLES["quiet"]])
-    ]
-    if said:
-        page.item(Text(), Text("; ").join(said), inset + _INDENT)

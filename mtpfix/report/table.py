@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from rich.cells import cell_len
 from rich.text import Text
 
-from mtpfix.report.page import Page, mooded, pad, signed, together
+from mtpfix.report.grid import Block, Cell, Grid
+from mtpfix.report.page import Page, mooded, signed, together
 from mtpfix.report.rows import Decider, Row, Section
 from mtpfix.report.safe import inert
 
-_GAP = 2
 _INDENT = 2
 
 
@@ -61,25 +60,19 @@ def put_table(
     deciders = list(dict.fromkeys(_deciders(sections)))
     for level in _LEVELS:
         layout = _Layout(title, sections, engine, level, deciders)
-        if layout.possible and layout.width <= page.width:
+        if layout.possible and (grid := layout.grid()).width <= page.width:
+            grid.put(page)
             break
     else:
-        _put_stacked(page, title, sections)
+        _stacked(title, sections).put(page)
         _put_legend(page, deciders, _STACKED, verbose=verbose)
         return
-    page.line(layout.header())
-    for section in sections:
-        if section.heading:
-            page.line(mooded(" " * _INDENT + section.heading, "strong"))
-        for row in section.rows:
-            page.line(layout.line(row, section))
-            _put_more(page, row, section)
     if verbose or not layout.complete:
         _put_legend(page, deciders, level, verbose=verbose)
 
 
 class _Layout:
-    """Columns of one table at one level of detail."""
+    """One table at one level of detail."""
 
     def __init__(
         self,
@@ -89,22 +82,12 @@ class _Layout:
         level: _Level,
         deciders: list[Decider],
     ) -> None:
-        self._level = level
+        self._title, self._builds = title, f"{engine} builds"
+        self._sections, self._level = sections, level
         self._deciders = {decider: number for number, decider in enumerate(deciders, 1)}
         self._all_decided = not any(
             isinstance(row.decider, str) for section in sections for row in section.rows
         )
-        decided = {"legend": "", "number": "by"}.get(level.decider, "decided by")
-        verdict = "" if level.sign else "verdict"
-        self._titles = (f"{title} module", "on disk", f"{engine} builds", decided, verdict)
-        lines = [
-            (_inset(section) + cell_len(row.name), *map(cell_len, self._cells(row)))
-            for section in sections
-            for row in section.rows
-        ]
-        titles = (_INDENT + len(self._titles[0]), *map(len, self._titles[1:]))
-        self._widths = [max(column) for column in zip(titles, *lines, strict=True)]
-        self.width = sum(self._widths) + _GAP * (sum(map(bool, self._widths)) - 1)
 
     @property
     def possible(self) -> bool:
@@ -119,27 +102,27 @@ class _Layout:
         whole = (len(d.spelling) <= self._level.limit and ":" in d.place for d in self._deciders)
         return self._level.decider == "place" and all(whole)
 
-    def header(self) -> Text:
-        first = " " * _INDENT + self._titles[0]
-        return self._joined([mooded(text, "quiet") for text in (first, *self._titles[1:])])
+    def grid(self) -> Grid:
+        """Return its columns."""
+        decided = {"legend": "", "number": "by"}.get(self._level.decider, "decided by")
+        verdict = "" if self._level.sign else "verdict"
+        titles = (_indented(f"{self._title} module"), "on disk", self._builds, decided, verdict)
+        return Grid(
+            [mooded(title, "quiet") for title in titles],
+            [
+                Block(section.heading, [self._cells(row) for row in section.rows], _more(section))
+                for section in self._sections
+            ],
+        )
 
-    def line(self, row: Row, section: Section) -> Text:
-        stored, built, decided, _ = self._cells(row)
-        name = Text(" " * _inset(section) + row.name)
+    def _cells(self, row: Row) -> Sequence[Cell]:
+        short = int(self._level.short)
         verdict = signed(row.verdict)
         if self._level.sign:
             verdict = mooded(row.verdict.sign, row.verdict.mood)
-        cells = [name, Text(stored), Text(built), mooded(decided, "quiet"), verdict]
-        return self._joined(cells)
-
-    def _joined(self, cells: Iterable[Text]) -> Text:
-        columns = zip(cells, self._widths, strict=True)
-        return Text(" " * _GAP).join(pad(cell, width) for cell, width in columns if width)
-
-    def _cells(self, row: Row) -> tuple[str, str, str, str]:
-        short = int(self._level.short)
-        verdict = row.verdict.sign if self._level.sign else f"{row.verdict.sign} {row.verdict.word}"
-        return row.stored[short], row.built[short], self._decided(row.decider), verdict
+        decided = mooded(self._decided(row.decider), "quiet")
+        plain = map(Text, (row.name, row.stored[short], row.built[short]))
+        return [[text] for text in (*plain, decided, verdict)]
 
     def _decided(self, decider: Decider | str) -> str:
         if self._level.decider == "legend":
@@ -153,8 +136,13 @@ class _Layout:
         return f"{spelling}  {decider.place}" if self._level.decider == "place" else spelling
 
 
-def _inset(section: Section) -> int:
-    return _INDENT * 2 if section.heading else _INDENT
+def _indented(title: str) -> str:
+    return " " * _INDENT + title
+
+
+def _more(section: Section) -> list[list[Text]]:
+    """Return the further lines of each row."""
+    return [[mooded(text, "quiet") for text in row.more] for row in section.rows]
 
 
 def _deciders(sections: Iterable[Section]) -> Iterator[Decider]:
@@ -172,20 +160,18 @@ def _put_legend(page: Page, deciders: Sequence[Decider], level: _Level, *, verbo
         label = " " * len(label)
 
 
-def _put_more(page: Page, row: Row, section: Section) -> None:
-    for text in row.more:
-        page.item(Text(), mooded(text, "quiet"), _inset(section) + _INDENT)
-
-
-def _put_stacked(page: Page, title: str, sections: Sequence[Section]) -> None:
-    """Two lines a module, for terminals that are too narrow for columns."""
-    page.line(mooded(f"{' ' * _INDENT}{title} modules", "quiet"))
+def _stacked(title: str, sections: Sequence[Section]) -> Grid:
+    """Return two lines a module, for terminals that are too narrow for columns."""
+    blocks = []
     for section in sections:
-        if section.heading:
-            page.line(mooded(" " * _INDENT + section.heading, "strong"))
-        for row in section.rows:
-            page.line(" " * _inset(section) + row.name)
-            by = row.decider if isinstance(row.decider, str) else f"by {row.decider.spelling}"
-            said = f": {row.stored[1]} on disk, built {row.built[1]}, {by}"
-            page.item(Text(), together(signed(row.verdict), Text(said)), _inset(section) + _INDENT)
-            _put_more(page, row, section)
+        notes = [
+            [_sentence(row), *more] for row, more in zip(section.rows, _more(section), strict=True)
+        ]
+        blocks.append(Block(section.heading, [[[Text(row.name)]] for row in section.rows], notes))
+    return Grid([mooded(_indented(f"{title} modules"), "quiet")], blocks)
+
+
+def _sentence(row: Row) -> Text:
+    by = row.decider if isinstance(row.decider, str) else f"by {row.decider.spelling}"
+    said = f": {row.stored[1]} on disk, built {row.built[1]}, {by}"
+    return together(signed(row.verdict), Text(said))

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.errors import BrokenFileError, UsageError
 from mtpfix.model import Edit
-from mtpfix.repair import jsontext, patch
+from mtpfix.repair import patch
 from mtpfix.repair.diff import diff
-from tests.unit.repair.edits import edit, locate
+from tests.unit.repair.edits import edit
 
 
 def applied(text: str, *edits: Edit) -> str:
@@ -322,54 +323,6 @@ def test_what_is_not_json_is_refused(raw: bytes):
         patch.apply(raw, [edit("add", "/-", 1)])
 
 
-def test_deep_nesting_is_refused_in_one_line():
-    raw = b"[" * 200_000 + b"]" * 200_000
-    for call in (locate, jsontext.line_of):
-        with pytest.raises(BrokenFileError, match="nested too deeply"):
-            call(raw, "/0")
-
-
-# --- where things stand ------------------------------------------------------
-
-
-def test_a_span_covers_the_value_and_knows_where_its_key_begins():
-    raw = '\ufeff{"é": [10, {"b" : "x"}]}'.encode()
-    span = locate(raw, "/é/1/b")
-    assert raw[span.begin : span.end] == b'"x"'
-    assert raw[span.start : span.end] == b'"b" : "x"'
-
-
-def test_locating_what_is_absent_is_refused():
-    with pytest.raises(UsageError, match="there is no /a/b"):
-        locate(b'{"a": {}}', "/a/b")
-
-
-def test_locating_behind_a_repeated_key_is_refused():
-    with pytest.raises(BrokenFileError, match="stands 2 times"):
-        locate(b'{"a": {"b": 1}, "a": {"b": 1}}', "/a/b")
-
-
-def test_a_repeated_key_beside_the_way_does_no_harm():
-    assert locate(b'{"x": 1, "x": 2, "a": 3}', "/a").begin == 22
-
-
-@pytest.mark.parametrize(
-    ("pointer", "line"),
-    [("", 2), ("/a", 2), ("/l", 3), ("/l/0", 4), ("/l/1", 5), ("/l/2", None), ("/x", None)],
-)
-def test_lines_are_counted_from_one(pointer: str, line: int | None):
-    assert jsontext.line_of(b'\n{"a": 1,\r\n"l": [\r\n1,\r\n2]}', pointer) == line
-
-
-def test_a_repeated_key_has_no_line():
-    assert jsontext.line_of(b'{"a": {"b": 1},\n"a": {"b": 1}}', "/a/b") is None
-
-
-def test_many_lines_come_from_one_scan_in_the_order_asked():
-    raw = b'{\n"a": 1,\n"b": 2}'
-    assert jsontext.lines_of(raw, ["/b", "/c", "/a", "/b"]) == (3, None, 2, 3)
-
-
 # --- diff --------------------------------------------------------------------
 
 
@@ -445,8 +398,8 @@ def test_git_applies_a_diff_with_crlf_and_no_final_newline(tmp_path: Any):
 
 
 def test_many_edits_of_a_long_list_take_one_scan(monkeypatch: pytest.MonkeyPatch):
-    scans, scan = [], jsontext.scan
-    monkeypatch.setattr(patch, "scan", lambda *args: scans.append(1) or scan(*args))
+    scans, scan = [], JsonDocument.scan
+    monkeypatch.setattr(JsonDocument, "scan", lambda *args: scans.append(1) or scan(*args))
     raw = json.dumps({"q": {"ignore": [f"layers.{n}" for n in range(20_000)]}}, indent=2).encode()
     edits = [edit("remove", f"/q/ignore/{n}") for n in range(0, 20_000, 9)]
     new = patch.apply(raw, [*edits, edit("add", "/q/ignore/-", "x")])

@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtpfix.checkpoint.document import BOM, JsonDocument
 from mtpfix.model import Edit
-from mtpfix.repair import jsontext, patch
+from mtpfix.repair import patch
 from tests.unit.repair.edits import edit, locate
 
 scalars = (
@@ -40,7 +41,7 @@ def texts(draw: st.DrawFn, document: Any) -> bytes:
     )
     text = text.replace("\n", draw(st.sampled_from(["\n", "\r\n"])))
     return (
-        draw(st.sampled_from([b"", jsontext.BOM]))
+        draw(st.sampled_from([b"", BOM]))
         + text.encode()
         + draw(st.sampled_from([b"", b"\n", b"\r\n"]))
     )
@@ -159,7 +160,7 @@ def test_every_value_stands_where_it_is_located(pair: tuple[Any, bytes]):
     for pointer, value in places(document):
         span = locate(raw, pointer)
         assert same(json.loads(raw[span.begin : span.end]), value)
-        assert jsontext.line_of(raw, pointer) == raw[: span.begin].count(b"\n") + 1
+        assert JsonDocument(raw).line_of(pointer) == raw[: span.begin].count(b"\n") + 1
 
 
 @given(documents, st.sampled_from([1, 2, 4, "\t"]), st.data())

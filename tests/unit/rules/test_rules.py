@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtpfix import rules
+from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.engines.vllm.judge import Case, report
 from mtpfix.findings import kinds
 from mtpfix.model import FAILED, PLATFORMS, Finding, Problem
-from mtpfix.repair.jsontext import line_of
 from mtpfix.rules.evidence import Evidence, some
 from tests.unit.engines.small import (
     ALL,
@@ -56,7 +56,7 @@ def evidence(
         report(made, view_of(config)),
         checkpoint(config, stored, problems),
         problems,
-        lambda file, pointer: line_of(raw, pointer) if pointer else None,
+        lambda file, pointer: JsonDocument(raw).line_of(pointer) if pointer else None,
     )
 
 
