@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mtpfix.checkpoint.header import parse_header
 from mtpfix.checkpoint.source import READ_LIMIT, Source, climbs_out
-from mtpfix.checkpoint.strict import loads, shown
+from mtpfix.checkpoint.strict import loads, quick_table, shown
 from mtpfix.errors import BrokenFileError, TargetError
 from mtpfix.model import Checkpoint, JsonFile, Listing, Problem, Tensor
 
@@ -141,7 +141,10 @@ def _length(names: Collection[str]) -> int:
 
 
 def _json(source: Source, name: str, limit: int) -> JsonFile:
-    raw = source.read(name, limit=limit)
+    return _parsed(source.read(name, limit=limit), name)
+
+
+def _parsed(raw: bytes, name: str) -> JsonFile:
     value = loads(raw, name)
     if type(value) is not dict:
         _broken(name, "is not a JSON object", "Restore the file from the original repo.")
@@ -194,7 +197,10 @@ def _with_index(
 
 
 def _weight_map(source: Source, index: str) -> dict[str, str]:
-    table = _json(source, index, READ_LIMIT).value.get("weight_map")
+    raw = source.read(index, limit=READ_LIMIT)
+    table = quick_table(raw, "weight_map", index)
+    if table is None:  # something is wrong with it: the slow way says what
+        table = _parsed(raw, index).value.get("weight_map")
     remedy = "Write the index anew from the headers of the shards."
     if type(table) is not dict or not table:
         _broken(index, "has no weight_map that names a tensor", remedy)

@@ -7,6 +7,8 @@ import math
 import re
 from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
+
 from mtpfix.checkpoint.document import TOKEN
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Json
@@ -80,6 +82,40 @@ def loads(raw: bytes, file: str, *, hook: Callable[[Pairs], Json] = unique) -> J
     if levels > MAX_DEPTH:
         raise _broken(file, f"is nested more than {MAX_DEPTH} levels deep")
     return value
+
+
+def quick_table(raw: bytes, key: str, file: str) -> dict[str, str] | None:
+    """Return the strings of one object in a JSON file, as `loads` would, in a fifth of the time.
+
+    The index of a large model has 280,000 of them.
+
+    Args:
+        raw: the file: an object that holds the other, under `key`.
+        key: the key.
+        file: path inside the repo, for messages.
+
+    Returns:
+        The object; None where it is not certain that `loads` would return the same.
+
+    Raises:
+        BrokenFileError: what stands beside it is not as `loads` asks.
+    """
+    if b"\\" in raw:
+        return None
+    try:
+        parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        table = msgspec.json.decode(parts.pop(key), type=dict[str, str])
+    except (msgspec.DecodeError, KeyError):
+        return None
+    beside = [bytes(part) for part in parts.values()]
+    # Without escapes, quotes stand only around strings: what lacks of them was a key that stood
+    # twice.
+    quotes = 2 * (len(parts) + 1) + 4 * len(table) + sum(part.count(b'"') for part in beside)
+    if raw.count(b'"') != quotes:
+        return None
+    for part in beside:
+        loads(part, file)
+    return table
 
 
 def _parsed(text: str, hook: Callable[[Pairs], Json] | None) -> Json:
