@@ -105,7 +105,7 @@ def quick_table(raw: bytes, key: str, file: str) -> dict[str, str] | None:
     try:
         parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         table = msgspec.json.decode(parts.pop(key), type=dict[str, str])
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return None
     beside = [bytes(part) for part in parts.values()]
     # Without escapes, quotes stand only around strings: what lacks of them was a key that stood

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -70,9 +71,7 @@ def test_what_is_not_plain_is_left_to_the_strict_way(raw: bytes) -> None:
 @pytest.mark.parametrize("beside", [b"NaN", b'{"a": 1, "a": 2}', b"[1e999]", b"[" * 70 + b"]" * 70])
 def test_what_stands_beside_it_is_read_strictly(beside: bytes) -> None:
     raw = b'{"metadata": ' + beside + b', "weight_map": {"a": "x"}}'
-    try:
+    with suppress(BrokenFileError):
         assert quick_table(raw, "weight_map", "index") is None
-    except BrokenFileError:
-        pass
     with pytest.raises(BrokenFileError):
         loads(raw, "index")
