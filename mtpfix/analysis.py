@@ -202,7 +202,8 @@ def _evidence(
             judged[key] = case.report(view)
         report = replace(judged[key], platform=case.platform)
         problems = _problems(subject.files, case.disk_roots)
-        yield Evidence(case, view, report, subject.files.block, problems, line_of)
+        known = key, case.grade
+        yield Evidence(case, view, report, subject.files.block, problems, line_of, known)
 
 
 def without_quiet_trunk(report: EngineReport) -> EngineReport:

@@ -244,9 +244,16 @@ def plan(
     return planned(subject, selection, options)
 
 
-@budget.shared()
 def planned(subject: Subject, selection: Selection, options: Options) -> Repair:
     """Return the repair of a target that has been read; see `plan`."""
+    return _planned(subject, selection, options)[0]
+
+
+@budget.shared()
+def _planned(
+    subject: Subject, selection: Selection, options: Options
+) -> tuple[Repair, tuple[EngineCase, ...]]:
+    """Return the repair, and the cases that it was planned for, as they are before it."""
     if selection.unknown is not None:
         raise selection.unknown
     whole, checked = analyze_planned(subject, selection)
@@ -254,13 +261,14 @@ def planned(subject: Subject, selection: Selection, options: Options) -> Repair:
         if whole.error is not None:
             raise whole.error
         whole_report, report = whole.report, checked.report
-        return Repair(whole_report, whole_report, nothing(), {}, "", selection, report, report)
+        none = Repair(whole_report, whole_report, nothing(), {}, "", selection, report, report)
+        return none, whole.cases
     old = _Judged(whole, checked)
     options = _informed(options, selection)
     made = make_plan(whole.cases, _common_view(whole.cases), options)
     files = _files(subject, made)
     new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
-    return Repair(
+    repair = Repair(
         before=old.whole.report,
         after=new.whole.report,
         plan=made,
@@ -273,6 +281,7 @@ def planned(subject: Subject, selection: Selection, options: Options) -> Repair:
         and not options.repair_trunk
         and _trunk_repair_helps(subject, old, new, selection, options),
     )
+    return repair, whole.cases
 
 
 class _Judged(NamedTuple):
@@ -565,12 +574,12 @@ def override(
     """
     selection = select(vllm, platforms, engines)
     subject = read(target, draft, selection, revision=revision, token=token)
-    made = planned(subject, selection, options)
+    made, cases = _planned(subject, selection, options)
     if made.refused is not None:
         raise RefusedError(made.refused, hint(made), repair=made)
     if not made.files:
         return Override("", made)
-    unreached = _unreached(subject, selection)
+    unreached = _unreached(cases, selection)
     if unreached.decisive:
         raise OverrideError(
             f"an override does not reach the draft of vLLM {', '.join(unreached.decisive)}, which "
@@ -600,9 +609,8 @@ class _Unreached(NamedTuple):
     others: tuple[str, ...]
 
 
-def _unreached(subject: Subject, selection: Selection) -> _Unreached:
+def _unreached(cases: Sequence[EngineCase], selection: Selection) -> _Unreached:
     """Return the releases that no override reaches."""
-    cases = analyze_planned(subject, selection)[0].cases
     decisive = dict.fromkeys(c.release for c in selection.deciding(cases) if c.reads_its_own)
     others = dict.fromkeys(case.release for case in cases if case.reads_its_own)
     return _Unreached(tuple(decisive), tuple(r for r in others if r not in decisive))

@@ -17,6 +17,8 @@ from typing import Any
 
 import regex
 
+from mtpfix.model import Entry
+
 SECONDS = 0.25
 """Longest time that one pattern may take on one name."""
 BUDGET = 2.0
@@ -99,6 +101,11 @@ class Budget:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._anywhere: dict[str, Account] = {}
+        self._answers: dict[tuple[Entry, ...], dict[str, Entry | None]] = {}
+
+    def answers(self, entries: tuple[Entry, ...]) -> dict[str, Entry | None]:
+        """Return the first entry of a list by name, as far as it was asked; lists share it."""
+        return self._answers.setdefault(entries, {})
 
     def account(self, text: str, *, anywhere: bool = False) -> Account:
         """Return the account of a pattern, which is opened where there is none.

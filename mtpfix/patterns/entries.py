@@ -19,6 +19,8 @@ from mtpfix.patterns.budget import Account, Budget, current
 
 LONGEST = 20_000
 """Characters of the longest pattern that is compiled."""
+SHORT = 200
+"""Entries of the longest list whose answers are shared with lists that are alike."""
 MOST = 5_000
 """More patterns than any list has: each is compiled, and asked about every module."""
 UNROLLED = 200_000
@@ -88,6 +90,9 @@ class Entries:
                 self._exact.setdefault(entry.text, (position, entry))
         for pattern in self._patterns if eager else ():
             pattern.account.shares(len(self._patterns))
+        # Releases ask the same lists about the same names; a long list costs more to tell apart.
+        short = len(self._all) <= SHORT
+        self._firsts = budget.answers(tuple(self._all)) if short else {}
 
     def exact(self, name: str) -> Entry | None:
         """The entry that is spelled like `name`."""
@@ -96,6 +101,11 @@ class Entries:
 
     def first(self, name: str) -> Entry | None:
         """The first entry, in list order, that equals `name` or whose regex fits its start."""
+        if name not in self._firsts:
+            self._firsts[name] = self._first(name)
+        return self._firsts[name]
+
+    def _first(self, name: str) -> Entry | None:
         found = self._exact.get(name)
         for pattern in self._patterns:
             if found is not None and found[0] < pattern.position:

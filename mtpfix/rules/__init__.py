@@ -6,7 +6,7 @@ releases share is reported once, with the list of those releases.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from mtpfix.model import GRADES, Finding, Grade, Severity
@@ -40,19 +40,23 @@ def run(evidence: Sequence[Evidence], chosen: Sequence[Rule] | None = None) -> t
     """
     merged: dict[Finding, list[str]] = {}
     known: dict[Finding, Grade] = {}
-    for item in evidence:
+    rules = RULES if chosen is None else chosen
+    found: dict[Hashable, list[Finding]] = {}
+    for number, item in enumerate(evidence):
         label = _label(item, evidence)
-        for rule in RULES if chosen is None else chosen:
-            for graded in map(item.graded, rule(item)):
-                finding = replace(graded, confidence="run")
-                releases = merged.setdefault(finding, [])
-                if label not in releases:
-                    releases.append(label)
-                grade = known.get(finding, "run")
-                known[finding] = max(grade, graded.confidence, key=GRADES.index)
+        key = number if item.key is None else item.key
+        if key not in found:
+            found[key] = [item.graded(finding) for rule in rules for finding in rule(item)]
+        for graded in found[key]:
+            finding = replace(graded, confidence="run")
+            releases = merged.setdefault(finding, [])
+            if label not in releases:
+                releases.append(label)
+            grade = known.get(finding, "run")
+            known[finding] = max(grade, graded.confidence, key=GRADES.index)
     findings = [
-        replace(found, releases=tuple(releases), confidence=known[found])
-        for found, releases in merged.items()
+        replace(finding, releases=tuple(releases), confidence=known[finding])
+        for finding, releases in merged.items()
     ]
     return tuple(sorted(findings, key=gravity))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -37,6 +37,7 @@ class Evidence:
         block: the checkpoint that the MTP block is in.
         problems: what is wrong with the files.
         line_of: finds the line of an entry.
+        key: what all of this rests on: evidence that shares it leads to the same findings.
     """
 
     case: EngineCase
@@ -45,6 +46,7 @@ class Evidence:
     block: Checkpoint
     problems: tuple[Problem, ...]
     line_of: LineOf
+    key: Hashable = None
 
     @property
     def engine(self) -> str:
