@@ -134,7 +134,17 @@ def _schema(record: type[File]) -> str:
         **parts.pop(record.__name__),
         "$defs": dict(sorted(parts.items())),
     }
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(_ordered(whole), indent=1, ensure_ascii=False) + "\n"
+
+
+def _ordered(value: Any) -> Any:
+    """Return a schema whose alternatives stand in one order, whatever the release of msgspec."""
+    if isinstance(value, list):
+        return [_ordered(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _ordered(each) for key, each in value.items()}
+    return {**inner, "anyOf": sorted(inner["anyOf"], key=json.dumps)} if "anyOf" in inner else inner
 
 
 def _text(kind: type) -> dict[str, Any]:
