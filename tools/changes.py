@@ -43,7 +43,7 @@ NO_POLICY = "no policy yet"
 
 def policies(arch: str, data: Json) -> list[str]:
     """The policy files that speak of a draft architecture."""
-    return [f"mtpfix/data/vllm/families/{name}.json" for name in families_of(arch, data)]
+    return [f"mtpfix/engines/vllm/families/{name}/policy.json" for name in families_of(arch, data)]
 
 
 def families_of(arch: str, data: Json) -> list[str]:

@@ -128,7 +128,7 @@ def asked(family: str, variant: str, parameters: Tensors) -> Names:
     """The names to ask about, with the size that a tensor of the name would have.
 
     Args:
-        family: a family of `tiny_configs.json`.
+        family: a tiny model (`tools.tiny`).
         variant: a variant of it.
         parameters: those of the draft.
     """

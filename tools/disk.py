@@ -1,11 +1,17 @@
-"""How vLLM's parameters are named and cut on disk, by the rules of `disk_names.json`."""
+"""How vLLM's parameters are named and cut on disk, by `names` in the `tiny.json` of a family.
+
+`draft` and `trunk` are regex substitutions of one part of the model, in order; a replacement of
+null drops the tensor; a draft layer is written N0, N1, ... Before that, `experts` names the
+weights of an expert (gate, up, down; null where there is no gate), `fused` the parts of a fused
+layer with the rows of each (an expression over the text configuration; parts of null share the
+rest), `rescaled` the ends of names that vLLM multiplies by a constant once loaded, and `pieces`
+renames or shortens single parameters (pattern, replacement, rows).
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtpfix.engines.vllm.expr import Expression
 from tools import tiny
@@ -19,12 +25,6 @@ Tensors = dict[str, tuple[Shape, str]]
 
 EXPERTS = ("gate_proj", "up_proj", "down_proj")
 """Names of an expert's weights where the family has no others."""
-
-
-@cache
-def _rules() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((tiny.HERE / "disk_names.json").read_text(encoding="utf-8"))
-    return data
 
 
 def on_disk(parameters: Tensors, part: str, family: str, config: tiny.Config) -> Tensors:
@@ -49,7 +49,7 @@ def rename(name: str, part: str, family: str, layers: int) -> str | None:
     """The name on disk of one piece; None for what is not stored."""
     if part == "draft":
         name = re.sub(r"(?<=layers\.)(\d+)(?=\.)", lambda m: draft_index(m[1], layers), name)
-    for pattern, replacement in _rules()[part].get(family, ()):
+    for pattern, replacement in tiny.names(family).get(part, ()):
         if replacement is None:
             if re.search(pattern, name):
                 return None
@@ -77,7 +77,7 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
                 for part, count in zip(parts, rows, strict=True)
                 if count
             ]
-    for pattern, replacement, rows in _rules()["pieces"].get(family, ()):
+    for pattern, replacement, rows in tiny.names(family).get("pieces", ()):
         if re.search(pattern, name):
             first = Expression(rows).value(text) if rows else shape[0]
             return [(re.sub(pattern, replacement, name), (first, *shape[1:]))]
@@ -86,12 +86,12 @@ def cut(name: str, shape: Shape, family: str, text: tiny.Config) -> list[tuple[s
 
 def rescaled(family: str) -> tuple[str, ...]:
     """Ends of names that vLLM multiplies by a constant after it has loaded them, by design."""
-    return tuple(_rules()["rescaled"].get(family, ("\0",)))
+    return tuple(tiny.names(family).get("rescaled", ("\0",)))
 
 
 def expert_names(family: str) -> tuple[str | None, str, str]:
     """What the weights of an expert are called; None for a gate that does not exist."""
-    gate, up, down = _rules()["experts"].get(family, EXPERTS)
+    gate, up, down = tiny.names(family).get("experts", EXPERTS)
     return gate, up, down
 
 
@@ -111,8 +111,8 @@ def fused_layers(family: str) -> dict[str, dict[str, str | None]]:
 
     The family's own come first, in their order: one may name a single layer of the model.
     """
-    own: dict[str, dict[str, str | None]] = _rules()["fused"].get(family, {})
-    return {**own, **_rules()["fused"]["all"], **own}
+    own: dict[str, dict[str, str | None]] = tiny.names(family).get("fused", {})
+    return {**own, **tiny.shared()["fused"], **own}
 
 
 def part_rows(sizes: tuple[str | None, ...], rows: int, text: tiny.Config) -> Iterable[int]:

@@ -3,7 +3,7 @@
     python -m tools.forge deepseek_v4 OUT --scheme ct-nvfp4+fp8-block [--mtp quantized] [--shards 3]
 
 The trunk is quantized where vLLM would quantize it; the MTP block as asked. Needs torch and
-safetensors, no vLLM: names and shapes come from `tiny_shapes.json`.
+safetensors, no vLLM: names and shapes come from the `tiny_shapes.json` of the families.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def forge(
     """Writes a checkpoint into `out`.
 
     Args:
-        family: a family of `tiny_configs.json`.
+        family: a tiny model (`tools.tiny`).
         out: the folder; made where it does not exist.
         scheme: one of `SCHEMES`.
         variant: a variant of the family.

@@ -34,7 +34,7 @@ def tensors(family: str, variant: str, method: str, mtp: str) -> dict[str, Tenso
     """Every tensor of a checkpoint.
 
     Args:
-        family: a family of `tiny_configs.json`.
+        family: a tiny model (`tools.tiny`).
         variant: one of its variants.
         method: `gptq` has `g_idx` beside the words, others have not.
         mtp: how the block is stored: `bf16`, `quantized`, or `mixed`, the MLP or the experts alone.

@@ -77,7 +77,7 @@ def to_edit(release: str, found: dict[str, Agreement], answers: int) -> Iterator
         yield "mtpfix/data/vllm/releases.json: a rule of the matchers changed, see `rules`"
     wrong = {one.family or f"a new policy for {n}" for n, one in found.items() if one.examples}
     if wrong:
-        yield f"mtpfix/data/vllm/families/: {', '.join(sorted(wrong))}"
+        yield f"mtpfix/engines/vllm/families/: {', '.join(sorted(wrong))}"
         yield "  limit the old rows to the releases before; the new ones carry their evidence"
     yield "python -m tools.extract --check, then pytest tests/conformance tests/differential"
 

@@ -67,7 +67,7 @@ def prove(
 
     Args:
         server: a running vLLM.
-        family: a family of `tiny_configs.json`.
+        family: a tiny model (`tools.tiny`).
         scheme: quantization of the trunk.
         mtp: how the MTP block is stored.
         folder: an empty folder; changed by the repair.

@@ -112,7 +112,7 @@ def prove(
 
     Args:
         servers: the same vLLM without the plugin and with it.
-        family: a family of `tiny_configs.json`.
+        family: a tiny model (`tools.tiny`).
         scheme: quantization of the trunk; the MTP block is BF16.
         place: where the metadata stands.
         folder: an empty folder.

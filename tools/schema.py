@@ -33,10 +33,10 @@ from mtpfix.engines.vllm.records.module import Blocks
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "mtpfix" / "data" / "vllm"
-METHODS = ROOT / "mtpfix" / "engines" / "vllm" / "methods"
+ENGINE = ROOT / "mtpfix" / "engines" / "vllm"
 PAGE = ROOT / "docs" / "architecture.md"
 FILES: dict[str, type[File]] = {
-    "families/*.json": Family,
+    "families/*/policy.json": Family,
     "methods/*.json": Method,
     "families.json": Index,
     "blocks.json": Blocks,
@@ -109,14 +109,15 @@ def files_of(pattern: str) -> dict[str, Path]:
     """Return the files of a pattern by name; those of a method stand in its package."""
     folder, _, name = pattern.rpartition("/")
     if folder != "methods":
-        return {path.relative_to(DATA).as_posix(): path for path in sorted(DATA.glob(pattern))}
-    found = {f"methods/{path.name}": path for path in sorted(METHODS.glob(f"*/{name}"))}
+        home = ENGINE if folder.startswith("families") else DATA
+        return {path.relative_to(home).as_posix(): path for path in sorted(home.glob(pattern))}
+    found = {f"methods/{path.name}": path for path in sorted(ENGINE.glob(f"methods/*/{name}"))}
     return {known: path for known, path in found.items() if known == pattern or known not in FILES}
 
 
 def schema_of(pattern: str) -> Path:
     """Return the path of the schema of some files."""
-    name = pattern.replace("families/*", "family").replace("methods/*", "method")
+    name = pattern.replace("families/*/policy", "family").replace("methods/*", "method")
     name = name.replace("methods/schemes", "compressed_tensors")
     return DATA / "schema" / name.replace(".json", ".schema.json")
 
@@ -193,7 +194,7 @@ def tables() -> str:
     """Return a table for each record of the policy of a family and of a method."""
     parts = ["**Every row** of a list:", _table(Condition, _fields(Condition))]
     seen: set[type[Record]] = set(_COMMON)
-    for title, root in (("families/NAME.json", Family), ("methods/NAME.json", Method)):
+    for title, root in (("families/NAME/policy.json", Family), ("methods/NAME.json", Method)):
         parts += [f"**`{title}`**: {_sentence(root)}", _table(root, described(root))]
         for record, keys in _rows(root, seen).items():
             rows = f"**{', '.join(f'`{key}`' for key in keys)}**: {_sentence(record)}"

@@ -1,4 +1,4 @@
-"""Writes `tiny_shapes.json`: what a checkpoint of each tiny configuration holds.
+"""Writes the `tiny_shapes.json` of families: what a checkpoint of each tiny model holds.
 
     python -m tools.shapes [--release 0.32.0] [--family mimo] [--home DIR]
 
@@ -89,14 +89,17 @@ def main() -> None:
     options = parser.parse_args()
     with environments.Home(options.home).server(options.release) as server:
         new = record(server, options.family or tiny.families())
-    old = json.loads(tiny.SHAPES.read_text(encoding="utf-8"))
-    merged = {**old, **new}
-    order = [
-        f"{family}/{variant}" for family in tiny.families() for variant in tiny.variants(family)
-    ]
-    found = {"experts": 4, **{key: merged[key] for key in order if key in merged}}
-    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in found.items())
-    tiny.SHAPES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    for folder in {tiny.folder(key.partition("/")[0]) for key in new}:
+        write(folder, new)
+
+
+def write(folder: Path, new: Mapping[str, Any]) -> None:
+    """Write the recording of one family: what is new of it, and what was there."""
+    models = [family for family in tiny.families() if tiny.folder(family) == folder]
+    merged = {**tiny.shapes(models[0]), **new}
+    order = [f"{family}/{variant}" for family in models for variant in tiny.variants(family)]
+    lines = [f"{json.dumps(key)}: {json.dumps(merged[key])}" for key in order if key in merged]
+    (folder / tiny.SHAPES).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,14 @@
-"""Tiny configurations of the families, and what their checkpoints hold.
+"""Tiny models of the families: their configurations, and what their checkpoints hold.
 
-Configurations come from `tiny_configs.json`; names and shapes of tensors from
-`tiny_shapes.json`, which `tools.shapes` records.
+Each family's folder says it in two files: `tiny.json` is written by hand, `tiny_shapes.json`
+by `tools.shapes`. What several families share stands in `tools/tiny.json`. Most families have
+one tiny model, of their own name; those of several architectures have one for each.
+
+A model in `tiny.json` puts blocks together (`use`; `text` and `vision` for nested
+configurations), takes fields out (`drop`) and sets them (`set`). Its `variants` set more.
+`unfit` names the schemes that no sound checkpoint of it can be forged for, and why; `schemes`
+the variant that a scheme is for; `brief` has the recorder ask about few. `names` is for
+`tools.disk`.
 """
 
 from __future__ import annotations
@@ -14,37 +21,71 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SHAPES = HERE / "tiny_shapes.json"
+FOLDER = HERE.parent / "mtpfix" / "engines" / "vllm" / "families"
+"""The folders of the families."""
+SHAPES = "tiny_shapes.json"
+"""The recording in a family's folder."""
 BASE = "base"
 """Name of the variant that changes nothing."""
+EXPERTS = 4
+"""Routed experts of every tiny model that has any."""
 
 Config = dict[str, Any]
 
 
-@cache
-def _data() -> Config:
-    data: Config = json.loads((HERE / "tiny_configs.json").read_text(encoding="utf-8"))
+def _read(path: Path) -> Config:
+    data: Config = json.loads(path.read_text(encoding="utf-8"))
     return data
 
 
+@cache
+def shared() -> Config:
+    """Return what several families share: blocks of configurations, and fused layers."""
+    return _read(HERE / "tiny.json")
+
+
+@cache
+def _models() -> dict[str, Config]:
+    """Return every tiny model, with the names that all of its family have."""
+    found: dict[str, Config] = {}
+    for path in sorted(FOLDER.glob("*/tiny.json")):
+        data = _read(path)
+        for model, spec in data["models"].items():
+            names = {**data.get("names", {}), **spec.get("names", {})}
+            found[model] = {"variants": {}, **spec, "names": names, "folder": path.parent}
+    return found
+
+
 def families() -> list[str]:
-    """Every family that has a tiny configuration."""
-    return list(_data()["families"])
+    """Every tiny model, by the name of its recordings."""
+    return list(_models())
+
+
+def folder(family: str) -> Path:
+    """Return the folder of the family that a tiny model is of."""
+    path: Path = _models()[family]["folder"]
+    return path
+
+
+def names(family: str) -> Config:
+    """Return how a tiny model's tensors are named on disk, for `tools.disk`."""
+    found: Config = _models()[family]["names"]
+    return found
 
 
 def variants(family: str) -> list[str]:
     """Variants of a family, the plain one first."""
-    return [BASE, *_data()["families"][family]["variants"]]
+    return [BASE, *_models()[family]["variants"]]
 
 
 def brief(family: str) -> bool:
     """Whether the recorder asks about few schemes: others of its kind have met them all."""
-    return bool(_data()["families"][family].get("brief"))
+    return bool(_models()[family].get("brief"))
 
 
 def unfit(family: str) -> dict[str, str]:
     """Schemes that no sound checkpoint of the family can be forged for, and why."""
-    reasons: dict[str, str] = _data()["families"][family].get("unfit", {})
+    reasons: dict[str, str] = _models()[family].get("unfit", {})
     return reasons
 
 
@@ -53,13 +94,13 @@ def variant(family: str, scheme: str) -> str:
 
     `schemes` names it by scheme, or for all of them (`*`) where no release loads the base.
     """
-    found: dict[str, str] = _data()["families"][family].get("schemes", {})
+    found: dict[str, str] = _models()[family].get("schemes", {})
     return found.get(scheme, found.get("*", BASE))
 
 
 def config(family: str, variant: str = BASE) -> Config:
     """The tiny configuration of a family, without quantization."""
-    spec = _data()["families"][family]
+    spec = _models()[family]
     result = _blocks(spec["use"])
     for part in ("text", "vision"):
         if part in spec:
@@ -75,7 +116,7 @@ def config(family: str, variant: str = BASE) -> Config:
 def _blocks(names: list[str]) -> Config:
     result: Config = {}
     for name in names:
-        result.update(copy.deepcopy(_data()["blocks"][name]))
+        result.update(copy.deepcopy(shared()["blocks"][name]))
     return result
 
 
@@ -114,20 +155,28 @@ class Stored:
 
 
 @cache
-def _shapes() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(SHAPES.read_text(encoding="utf-8"))
-    return data
+def shapes(family: str) -> Config:
+    """Return what is recorded of the tensors of a family, by `model/variant`."""
+    path = folder(family) / SHAPES
+    return _read(path) if path.is_file() else {}
 
 
 def tensors(family: str, variant: str, part: str) -> list[Stored]:
-    """What an unquantized checkpoint holds for one part of the model."""
-    found = _shapes()[f"{family}/{variant}"][part]
+    """What an unquantized checkpoint holds for one part of the model.
+
+    Raises:
+        LookupError: nothing is recorded of it.
+    """
+    known = shapes(family)
+    if f"{family}/{variant}" not in known:
+        raise LookupError(f"run python -m tools.shapes --family {family}")
+    found = known[f"{family}/{variant}"][part]
     if found == BASE:
-        found = _shapes()[f"{family}/{BASE}"][part]
+        found = known[f"{family}/{BASE}"][part]
     return [
         Stored(name.replace("*", str(i)), *_stored(text))
         for name, text in found.items()
-        for i in range(_shapes()["experts"] if "*" in name else 1)
+        for i in range(EXPERTS if "*" in name else 1)
     ]
 
 

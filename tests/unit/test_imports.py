@@ -54,7 +54,12 @@ CORE = (
     "mtpfix.repair.readers",
     "mtpfix.repair.patch",
 )
-NO_CORE = ("mtpfix.checkpoint.hub", "mtpfix.checkpoint.wire", "mtpfix.engines.vllm._child")
+NO_CORE = (
+    "mtpfix.checkpoint.hub",
+    "mtpfix.checkpoint.wire",
+    "mtpfix.engines.vllm._child",
+    "mtpfix.engines.vllm.families",
+)
 
 
 # --- in a child process ------------------------------------------------------

@@ -100,7 +100,7 @@ def policy(family: str) -> Policy:
     if head is None:
         known = ", ".join(sorted(_heads()))
         raise UnknownError(f"unknown family {family!r}", f"known families: {known}")
-    record = read(f"families/{family}.json", Family)
+    record = read(f"families/{family}/policy.json", Family)
     return Policy(family, head.architectures, head.model_types, record)
 
 

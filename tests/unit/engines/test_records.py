@@ -71,7 +71,9 @@ FREE = {"defaults", "metadata", "example", "shapes", "is"}
 """Keys that hold whatever others wrote, or facts about that."""
 
 
-@pytest.mark.parametrize("name", ["families/deepseek_v4.json", "methods/quark.json", "blocks.json"])
+@pytest.mark.parametrize(
+    "name", ["families/deepseek_v4/policy.json", "methods/quark.json", "blocks.json"]
+)
 def test_a_wrong_key_is_refused_wherever_it_stands(name: str) -> None:
     value = json.loads(files.content(name))
     record = dict(FILE_NAMES)[name]
@@ -142,8 +144,8 @@ def test_what_is_no_json_is_an_error_with_the_file() -> None:
 
 def test_a_wrong_file_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "content", lambda name: b'{"whne": 1}')
-    with pytest.raises(RecordError, match=r"^families/mimo\.json: .*`whne`"):
-        files.read("families/mimo.json", Family)
+    with pytest.raises(RecordError, match=r"^families/mimo/policy\.json: .*`whne`"):
+        files.read("families/mimo/policy.json", Family)
 
 
 def test_a_condition_says_what_it_holds_for() -> None:

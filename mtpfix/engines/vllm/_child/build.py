@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import patches
+from . import patch
 from .witness import Witness, unasked
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def prepare() -> dict[str, Any]:
     """Imports vLLM, applies the patches for every model, and says what is installed."""
     importlib.import_module("vllm")
     warm()
-    _applied[:] = patches.apply(release())
+    patch.load()
+    _applied[:] = patch.apply(release())
     if "MTPFIX_PLUGIN" in os.environ:
-        patches.plugin_for_cuda()
+        patch.plugin_for_cuda()
     packages = {}
     for name in ("torch", "transformers", "compressed-tensors"):
         with contextlib.suppress(PackageNotFoundError):
@@ -77,8 +78,8 @@ def prepare() -> dict[str, Any]:
 def warm() -> None:
     """Imports what each build would import again, every quantization method included."""
     for name in WARM:
-        patches.module(name)
-    methods = patches.module("vllm.model_executor.layers.quantization")
+        patch.module(name)
+    methods = patch.module("vllm.model_executor.layers.quantization")
     for name in methods.QUANTIZATION_METHODS:
         with contextlib.suppress(Exception):
             methods.get_quantization_config(name)
@@ -105,7 +106,7 @@ def answer(
         names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
         past_failures: go past exceptions that models of a type are known to raise.
     """
-    applied = _applied + patches.apply(release(), model_type(folder), past_failures=past_failures)
+    applied = _applied + patch.apply(release(), model_type(folder), past_failures=past_failures)
     build = Build(
         folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft, applied=applied
     )
@@ -150,7 +151,7 @@ class Build:
         self.alone = model_type(folder) in ASSISTANTS
         self.answer: dict[str, Any] = {
             "vllm": vllm_version(),
-            "platform": patches.platform().__name__,
+            "platform": patch.platform().__name__,
             "patches": applied,
             "decisions": [],
             "unasked": [],

@@ -39,24 +39,25 @@ ENVIRONMENT = {
 
 
 def adopt() -> ModuleType:
-    """Imports this folder as a package, so that its modules can name each other.
+    """Imports the engine's folder as a package, so that the modules below can name each other.
 
-    Started by its path, this file belongs to no package, and Python puts the folder
-    itself first on the module path, where names like `load` could shadow others.
+    Started by its path, this file belongs to no package, and Python puts its folder
+    itself first on the module path, where names like `load` could shadow others. The package
+    is that of the engine, because the families' folders hold some of the modules.
 
     Returns:
-        The `build` module of the package.
+        The `build` module of the child.
     """
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
-    name = "_mtpfix_child"
-    spec = importlib.util.spec_from_file_location(name, here / "__init__.py")
+    name, home = "_mtpfix_vllm", here.parent
+    spec = importlib.util.spec_from_file_location(name, home / "__init__.py")
     if spec is None or spec.loader is None:
-        raise ImportError(f"{here} is not a package")
+        raise ImportError(f"{home} is not a package")
     package = importlib.util.module_from_spec(spec)
     sys.modules[name] = package
     spec.loader.exec_module(package)
-    return importlib.import_module(f"{name}.build")
+    return importlib.import_module(f"{name}.{here.name}.build")
 
 
 def claim_stdout() -> int:

@@ -1,4 +1,4 @@
-"""The record of one model family, `families/NAME.json`, and that of the index of families."""
+"""The record of one model family, `families/NAME/policy.json`, and that of their index."""
 
 from typing import Any
 

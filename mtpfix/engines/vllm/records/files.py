@@ -13,6 +13,8 @@ from mtpfix.engines.vllm.records.condition import Releases
 _PARSED = (Expression, Releases, Template)
 """What is parsed from text where it is loaded."""
 
+FAMILIES = "families"
+"""The folder with a folder for each family."""
 METHODS = "methods"
 """The folder whose files stand in the packages of the quantization methods."""
 
@@ -24,7 +26,7 @@ class RecordError(Exception):
 
 
 def read(name: str, record: type[_R]) -> _R:
-    """Return the record of one file of `mtpfix/data/vllm`.
+    """Return the record of one file, named as `content` says.
 
     Raises:
         RecordError: the file holds an unknown key, a wrong value or a wrong expression.
@@ -33,13 +35,19 @@ def read(name: str, record: type[_R]) -> _R:
 
 
 def content(name: str) -> bytes:
-    """Return what one file of `mtpfix/data/vllm` holds, or of the package of a method.
+    """Return what a file holds.
+
+    Args:
+        name: `families/NAME/policy.json`, `methods/NAME.json` in whatever package of a method, or
+            a file of `mtpfix/data/vllm`.
 
     Raises:
         RecordError: there is no such file.
     """
     folder, _, file = name.rpartition("/")
     root = resources.files("mtpfix")
+    if folder.startswith(f"{FAMILIES}/"):
+        return (root / "engines" / "vllm" / name).read_bytes()
     if folder != METHODS:
         return (root / "data" / "vllm" / name).read_bytes()
     for package in (root / "engines" / "vllm" / METHODS).iterdir():

@@ -1,0 +1,1 @@
+"""Ling and Ring 2.5 (Bailing MoE V2.5)."""

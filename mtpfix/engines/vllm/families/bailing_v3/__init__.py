@@ -1,0 +1,1 @@
+"""Ling and Ring 3 (Bailing MoE V3)."""

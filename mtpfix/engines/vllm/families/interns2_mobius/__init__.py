@@ -1,0 +1,1 @@
+"""Intern-S2-Mobius."""

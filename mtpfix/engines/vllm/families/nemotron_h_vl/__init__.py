@@ -1,0 +1,1 @@
+"""Nemotron-H with the vision wrapper."""

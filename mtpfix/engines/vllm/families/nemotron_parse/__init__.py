@@ -1,0 +1,1 @@
+"""Nemotron-Parse 3.5."""

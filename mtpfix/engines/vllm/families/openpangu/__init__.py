@@ -1,0 +1,1 @@
+"""openPangu-Ultra-MoE."""

@@ -1,0 +1,1 @@
+"""Qwen3.5 with the vision wrapper, dense and MoE."""

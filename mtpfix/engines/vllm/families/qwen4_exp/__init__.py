@@ -1,0 +1,1 @@
+"""Qwen4-Exp, with and without the vision wrapper."""
