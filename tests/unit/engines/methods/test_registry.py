@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtpfix.engines.vllm import metadata, methods, policy
-from mtpfix.errors import UnknownError
+from mtpfix.engines.vllm.records.files import RecordError
 
 HOME = Path(methods.__file__).parent
 
@@ -20,7 +20,7 @@ def test_each_method_has_one_file_of_facts() -> None:
 
 
 def test_an_unknown_method_has_no_facts() -> None:
-    with pytest.raises(UnknownError, match="unknown quantization method 'petit'"):
+    with pytest.raises(RecordError, match="no package of a quantization method holds petit.json"):
         policy.method("petit")
 
 
