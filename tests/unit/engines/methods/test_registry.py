@@ -20,7 +20,7 @@ def test_each_method_has_one_file_of_facts() -> None:
 
 
 def test_an_unknown_method_has_no_facts() -> None:
-    with pytest.raises(RecordError, match="no package of a quantization method holds petit.json"):
+    with pytest.raises(RecordError, match=r"no package of a quantization method holds petit\.json"):
         policy.method("petit")
 
 
