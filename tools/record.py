@@ -397,7 +397,7 @@ def record_release(
             raise SystemExit(f"asked for {release}, found {server.about['vllm']}")
         command = f"python -m tools.record --release {release}"
         if method == recording.MAIN:
-            made = {"command": command, **server.about, "patches": server.patches}
+            made = {"command": command, **server.about, "patches": list(server.patches)}
             write_release(folder, release, made, schemes(method))
         else:
             command += f" --method {method}" + (" --lean" if brief else "")
