@@ -414,6 +414,8 @@ def main() -> None:
     options = arguments()
     release: str = options.release
     families = options.family or list(tiny.families())
+    if unknown := [f"--family {family}" for family in families if not tiny.measured(family)]:
+        raise SystemExit(f"first run: python -m tools.shapes {' '.join(unknown)}")
     folder = options.out / release
     record_release(
         release,
