@@ -8,6 +8,7 @@ table of `docs/proof.md`; a test holds it to them.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections import Counter
@@ -95,6 +96,7 @@ def _rows(rows: dict[str, list[str]]) -> str:
 
 def main() -> None:
     """Entry point."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     FILE.write_text(document(), encoding="utf-8")
 
 

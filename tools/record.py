@@ -397,7 +397,7 @@ def record_release(
             raise SystemExit(f"asked for {release}, found {server.about['vllm']}")
         command = f"python -m tools.record --release {release}"
         if method == recording.MAIN:
-            made = {"command": command, **server.about, "patches": server.patches}
+            made = {"command": command, **server.about, "patches": list(server.patches)}
             write_release(folder, release, made, schemes(method))
         else:
             command += f" --method {method}" + (" --lean" if brief else "")
@@ -414,6 +414,8 @@ def main() -> None:
     options = arguments()
     release: str = options.release
     families = options.family or list(tiny.families())
+    if unknown := [f"--family {family}" for family in families if not tiny.measured(family)]:
+        raise SystemExit(f"first run: python -m tools.shapes {' '.join(unknown)}")
     folder = options.out / release
     record_release(
         release,

@@ -161,15 +161,14 @@ def shapes(family: str) -> Config:
     return _read(path) if path.is_file() else {}
 
 
-def tensors(family: str, variant: str, part: str) -> list[Stored]:
-    """What an unquantized checkpoint holds for one part of the model.
+def measured(family: str) -> bool:
+    """Return whether the tensors of all its variants are recorded."""
+    return shapes(family).keys() >= {f"{family}/{each}" for each in variants(family)}
 
-    Raises:
-        LookupError: nothing is recorded of it.
-    """
+
+def tensors(family: str, variant: str, part: str) -> list[Stored]:
+    """What an unquantized checkpoint holds for one part of the model."""
     known = shapes(family)
-    if f"{family}/{variant}" not in known:
-        raise LookupError(f"run python -m tools.shapes --family {family}")
     found = known[f"{family}/{variant}"][part]
     if found == BASE:
         found = known[f"{family}/{BASE}"][part]

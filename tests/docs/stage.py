@@ -122,6 +122,7 @@ class Theatre:
         (folder / ".venv" / "bin").mkdir(parents=True)
         (folder / ".venv" / "bin" / "mtpfix").write_text('exec mtpfix "$@"\n')
         (folder / ".venv" / "bin" / "mtpfix").chmod(0o755)
+        (folder / "docs").mkdir()
         (folder / "tests").mkdir()
         (folder / "tests" / "run").write_text(f"bash -n '{ROOT / 'tests' / 'run'}'\n")
         self.hub.repos.clear()

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from mtpfix import api
 from mtpfix.cli import main
+from mtpfix.cli.options import ReportFormat
 from tests.hub import server
 from tests.hub.conftest import NAME
 from tests.hub.server import GOOD_TOKEN, Hub, Repo, sparse
@@ -22,10 +23,7 @@ WRONG = "hf_" + "wr0ng" * 7
 SECRETS = (GOOD_TOKEN, WRONG, PASSWORD, GOOD_TOKEN[3:], WRONG[3:])
 ONE = ("--vllm", "0.32.0", "--platform", "cuda")
 COMMANDS = [
-    *(
-        ("check", *ONE, "--format", form)
-        for form in ("text", "json", "markdown", "github", "junit", "sarif")
-    ),
+    *(("check", *ONE, "--format", form.value) for form in ReportFormat),
     ("inspect", *ONE, "--verbose"),
     ("check", "org/none", *ONE),
     ("check", "--org", "org", *ONE),

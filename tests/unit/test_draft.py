@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import mtpfix
 from mtpfix import api
 from mtpfix.cli import main
+from mtpfix.cli.options import ReportFormat
 from mtpfix.model import Report, State
 from tools.forge import forge
 
@@ -226,7 +227,7 @@ def test_a_draft_that_is_not_there(target: Path) -> None:
 # --- told ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["text", "json", "github", "sarif", "junit", "markdown", "html"])
+@pytest.mark.parametrize("form", [each.value for each in ReportFormat])
 def test_every_format_names_the_draft(
     target: Path, draft: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

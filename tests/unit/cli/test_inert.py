@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 
+from mtpfix.cli.options import ReportFormat
 from tests.unit.report.hostile import WORDS
 
 from .conftest import Folder, Ran, Run, header
@@ -26,7 +27,7 @@ MORE = (
 """Hyperlinks and other sequences for terminals, markup of rich, templates."""
 ALL = tuple(word for word in (*WORDS, *MORE) if word)
 ONE = ("--vllm", "0.32.0", "--platform", "cuda")
-REPORTS = ("text", "json", "markdown", "github", "junit", "sarif", "html")
+REPORTS = tuple(form.value for form in ReportFormat)
 RUNS = [
     *(("inspect", "--format", form) for form in REPORTS),
     ("inspect", "--trunk", "--verbose", "--color", "always"),
