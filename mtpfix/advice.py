@@ -40,7 +40,7 @@ class Names:
         family: name of the policy.
         groups: releases that name the draft alike (`0.32.0`, or `0.32.0 (rocm)` where
             platforms part), and its modules.
-        entries: ignore entries that exempt the whole block in all selected releases.
+        entries: ignore entries that exclude the whole block in all selected releases.
         assumed: the selected releases that are newer than all that is known.
         method: the quantization method that the entries are for.
         key: where they stand in its metadata, keys joined by dots.

@@ -259,7 +259,7 @@ def _nothing_to_judge(subject: Subject, engine: Engine) -> Report:
     files = subject.files
     notes = (
         *_without_metadata(files, engine),
-        "no MTP layers are declared: nothing to judge",
+        "config.json declares no MTP layers: there is nothing to judge",
     )
     return Report(files.listing.target, _model(files), None, (), (), (), 0, notes=notes)
 
@@ -289,7 +289,7 @@ def _not_mtp(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
         engines=(),
         findings=(found,),
         exit_code=0,
-        notes=("there is no MTP block: nothing to judge",),
+        notes=("there is no MTP block, so there is nothing to judge",),
     )
 
 
@@ -361,7 +361,7 @@ def _drafted(subject: Subject, engine: Engine) -> Iterator[str]:
     files = subject.files
     if files.draft is None:
         return
-    yield f"the MTP block is that of {strict.shown(files.draft.target.name)}"
+    yield f"the MTP block is loaded from {strict.shown(files.draft.target.name)}"
     roots = subject.readings[engine].block.roots or ()
     if any(name.startswith(roots) for name in files.listing.shards):
         yield "the MTP block of the target itself is not judged: this draft takes its place"

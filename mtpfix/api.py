@@ -366,8 +366,8 @@ def rewrite(
     """
     if targets.parse(target).path is None:
         raise UsageError(
-            f"{str(target)!r:.120}: a repo cannot be written to as a folder",
-            "use --push-to-hub, or `hf download` and give the folder",
+            f"{str(target)!r:.120}: this is a Hub repo, not a folder",
+            "use --push-to-hub, or download it with `hf download` and name that folder",
         )
     if output is None:
         write.tidy(Path(target))
@@ -384,7 +384,7 @@ def rewrite(
     return made
 
 
-_TAKEN = "--allow-partial writes it all the same"
+_TAKEN = "--allow-partial writes it anyway"
 
 
 def granted(
@@ -410,7 +410,7 @@ def granted(
     harmed += progress.spoilt(made.before, made.after)
     if harmed:
         raise RefusedError(
-            f"the repair makes it worse on vLLM {_releases(harmed)}; nothing was {what}",
+            f"the repair would make it worse on vLLM {_releases(harmed)}; nothing was {what}",
             "choose other releases with --vllm",
             repair=made,
         )
@@ -428,9 +428,9 @@ def granted(
 def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") -> str:
     """Return what helps where a repair does not."""
     if made.repair_trunk_helps:
-        return "--repair-trunk fixes more: it also corrects entries that hit the target model"
+        return "--repair-trunk fixes more: it also corrects entries that match the target model"
     if made.refused is not None and not made.selection.explicit:
-        return f"{otherwise}; `--vllm RELEASE` plans for that release alone"
+        return f"{otherwise}; `--vllm RELEASE` plans for that release only"
     return otherwise
 
 
@@ -463,15 +463,15 @@ def prove(repair: Repair) -> tuple[str, ...]:
         if refuses:
             raise RefusedError(
                 f"{name}: compressed-tensors would not read the repaired metadata",
-                "report this with the file",
+                "please report this, with the file",
                 repair=repair,
             )
     return ()
 
 
 _UNASKED = (
-    "compressed-tensors is not installed, so it was not asked whether it reads the repaired "
-    "metadata; `pip install compressed-tensors` lets mtpfix ask"
+    "compressed-tensors is not installed, so mtpfix could not check that it reads the repaired "
+    "metadata; `pip install compressed-tensors` makes this check possible"
 )
 
 
@@ -526,7 +526,9 @@ def names_of(
     selection = select(vllm, platforms, engines)
     path = Path(target)
     if path.is_file() and path.name != "config.json":
-        raise UsageError(f"{path.name!r:.120} is not a config.json", "give the folder it is in")
+        raise UsageError(
+            f"{path.name!r:.120} is not a config.json", "name the folder that it is in"
+        )
     folder = path.parent if path.is_file() else target
     source = targets.source(folder, revision, token)
     found = listing(source, need_weights=False, need_all=False)

@@ -124,7 +124,7 @@ def from_file(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(
-            f"{str(path)!r:.120}: cannot be read ({why})", "give a file with one target a line"
+            f"{str(path)!r:.120}: cannot be read ({why})", "give a file with one target per line"
         ) from None
     if text is None:
         raise UsageError(

@@ -336,7 +336,7 @@ class ModuleReport:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A known fault of an engine release that no metadata can mend."""
+    """A known fault of an engine release that no metadata can fix."""
 
     reason: str
     outcome: Consequence
@@ -390,7 +390,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What would mend a finding, and how far it can be trusted."""
+    """What would fix a finding, and how far it can be trusted."""
 
     title: str
     applicability: Applicability

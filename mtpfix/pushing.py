@@ -93,7 +93,10 @@ def push(
     there = targets.parse(target, revision)
     repo = there.repo or wish.repo_id
     if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
-        raise UsageError("a folder is pushed to a repo that is named", "give --repo-id org/name")
+        raise UsageError(
+            "--repo-id names the repo for a folder; a repo is pushed to itself",
+            "for a folder, write --repo-id org/name; for a repo, leave it out",
+        )
     of_target = revision if there.path is None else None
     subject = read(target, draft, selection, revision=of_target, token=token)
     made = granted(
@@ -138,8 +141,12 @@ def _refuse_rest(made: Repair, *, allow_partial: bool) -> None:
     if made.exit_code == 0 or (partial and allow_partial):
         return
     left = {finding.code for finding in made.checked.findings if finding.severity != "info"}
-    message = "not all is fixed" if partial else "not all could be judged"
-    remedy = "--allow-partial pushes what is" if partial else "see `mtpfix rewrite` for the reason"
+    message = (
+        "the repair does not fix everything" if partial else "mtpfix could not judge everything"
+    )
+    remedy = (
+        "--allow-partial pushes it anyway" if partial else "see `mtpfix rewrite` for the reason"
+    )
     raise RefusedError(
         f"{message} ({', '.join(sorted(left))}); nothing was pushed",
         hint(made, remedy),
@@ -152,7 +159,7 @@ def _refuse_spoilt(own: Subject, made: Repair, selection: Selection) -> None:
     old, new = (analyze(each, selection).report for each in (own, patched(own, made.files)))
     if new.exit_code > old.exit_code == 0:
         raise RefusedError(
-            "the repair is right for this draft, and wrong for the MTP block of the repo itself; "
+            "the repair is right for this draft, but wrong for the MTP block of the repo itself; "
             "nothing was pushed",
             "make a copy with --output and serve that, or push it with --allow-partial",
             repair=made,
@@ -165,6 +172,6 @@ def _refuse_other(source: Source, made: Repair) -> None:
         if source.read(name) != old:
             target = source.target()
             raise ConflictError(
-                f"{target.name}: its {name} is not that of the folder; nothing was pushed",
-                f"judge the repo itself: mtpfix rewrite {target.name} --push-to-hub",
+                f"{target.name}: its {name} differs from that of the folder; nothing was pushed",
+                f"repair the repo itself: mtpfix rewrite {target.name} --push-to-hub",
             )

@@ -141,11 +141,11 @@ def _required(text: str) -> tuple[Engine, Iterator[str]]:
         requirement = Requirement(text)
     except InvalidRequirement:
         raise UsageError(
-            f"{text!r:.60} is no requirement", "write for example vllm or 'vllm>=0.28,<0.34'"
+            f"{text!r:.60} is not a requirement", "write for example vllm or 'vllm>=0.28,<0.34'"
         ) from None
     if requirement.extras or requirement.marker or requirement.url:
         raise UsageError(
-            f"{text!r:.60}: more than an engine and its releases",
+            f"{text!r:.60} says more than an engine and its releases",
             "write for example vllm or 'vllm>=0.28,<0.34'",
         )
     exact = [s.version for s in requirement.specifier if s.operator in ("==", "===")]

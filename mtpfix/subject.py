@@ -138,7 +138,7 @@ def _unknown_draft(asked: Engine, reading: Reading, draft: Draft) -> UnknownErro
     """Return why a draft from elsewhere cannot be judged, or None."""
     if reading.family is not None and not _is_akin(reading, draft):
         return UnknownError(
-            "the draft's checkpoint is of another family than the target",
+            "the draft's checkpoint belongs to another family than the target",
             "give a draft that was made for this model",
         )
     theirs = draft.reading.unreadable

@@ -54,8 +54,8 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
         raise UsageError(f"{shown(text)}: not the name of a repo", "give hf://org/name[@revision]")
     if at and revision not in (None, inside):
         raise UsageError(
-            f"{shown(text)}: another revision than --revision {shown(revision or '')}",
-            "give one of them",
+            f"{shown(text)}: this is not the revision of --revision {shown(revision or '')}",
+            "give only one of them",
         )
     return Address(None, repo, inside or revision)
 
@@ -81,7 +81,9 @@ def source(target: str | Path, revision: str | None = None, token: str | None = 
     except TargetError as error:
         if str(target).startswith(_SCHEME):
             raise
-        raise TargetError(f"{error.message}; and there is no such folder", error.remedy) from None
+        raise TargetError(
+            f"{error.message}; and there is no folder of this name", error.remedy
+        ) from None
 
 
 def is_same(one: Target, other: Target) -> bool:

@@ -282,7 +282,7 @@ def page(found: Sequence[Proof]) -> str:
         f"{len({p.family for p in found})} families, {len({p.scheme for p in found})} recipes, "
         f"{sum(p.parameters for p in found):,} parameters compared. {len(clean)} drafts that do "
         f"not load alone as they are on disk load so with the plugin. {len(rest)} stay as they "
-        "are, since no metadata can mend them.\n",
+        "are, since no metadata can fix them.\n",
     ]
     for release in under:
         parts += [

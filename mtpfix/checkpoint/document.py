@@ -75,7 +75,7 @@ class Node:
         if node.met > 1:
             raise BrokenFileError(
                 f"{where}: the key {token!r} stands {node.met} times in one object",
-                "keep one of them: programs disagree on which one counts",
+                "keep one of them: programs disagree about which one counts",
             )
         return node
 

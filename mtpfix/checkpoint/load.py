@@ -201,7 +201,7 @@ def _weight_map(source: Source, index: str) -> dict[str, str]:
     table = quick_table(raw, "weight_map", index)
     if table is None:  # something is wrong with it: the slow way says what
         table = _parsed(raw, index).value.get("weight_map")
-    remedy = "Write the index anew from the headers of the shards."
+    remedy = "Rebuild the index from the headers of the shards."
     if type(table) is not dict or not table:
         _broken(index, "has no weight_map that names a tensor", remedy)
     if set(map(type, table.values())) != {str}:
@@ -229,7 +229,7 @@ def _with_headers(source: Source, found: Listing, layout: _Layout) -> Listing:
             shards[name] = shard  # the file that is loaded last wins
     problems = _strays(source, layout.strays, None)
     problems += tuple(
-        _disagrees(later, f"holds tensors that are in {shown(earlier)}, too", names)
+        _disagrees(later, f"holds tensors that are also in {shown(earlier)}", names)
         for (earlier, later), names in twice.items()
     )
     return replace(found, shards=shards, layout="headers", headers=headers, problems=problems)
@@ -249,15 +249,19 @@ def _strays(source: Source, names: Iterable[str], index: str | None) -> tuple[Pr
 
 def _stray(source: Source, shard: str, index: str | None, *, read: bool) -> Problem:
     tensors: tuple[str, ...] = ()
-    note = "" if read else f"; its header was not read: only {MAX_STRAYS} such are"
+    note = "" if read else f"; its header was not read, because only {MAX_STRAYS} such headers are"
     try:
         tensors = tuple(_header(source, shard)) if read else ()
     except TargetError as error:  # the engine does not mind a broken leftover, nor do we
         note = f"; its header cannot be read: {error.message}"
-    why = f"{shown(index)} does not name it" if index else "consolidated*.safetensors go first"
+    why = (
+        f"{shown(index)} does not name it"
+        if index
+        else "it loads consolidated*.safetensors instead"
+    )
     what = f"{shown(shard)}: vLLM does not load it, because {why}"
     if shard == SINGLE and index:
-        what += "; other loaders look for it first, and use it alone"
+        what += "; other loaders look for it first, and load nothing else"
         return Problem("shadowed_index", what + note, shard, tensors)
     return Problem("not_in_index", what + note, shard, tensors)
 

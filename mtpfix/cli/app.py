@@ -24,12 +24,12 @@ app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 clean, 1 findings or a diff that would change something, 2 usage or "
-    "an unreadable target, 3 could not judge (or no override can say it), 4 the files changed "
-    "meanwhile. Without --vllm the newest release decides, with it all that it selects. Options "
-    "can be set by the environment (MTPFIX_VLLM, MTPFIX_FAIL_ON, ...), but for those that write, "
-    "push or widen a repair. Defaults are read from mtpfix.toml, or [tool.mtpfix] of "
-    "pyproject.toml, in the working directory.",
+    epilog="Exit codes: 0 clean, 1 findings or a change that is not written yet, 2 wrong usage or "
+    "an unreadable target, 3 mtpfix could not judge (or no override works), 4 the files changed "
+    "while mtpfix ran. The newest release decides; with --vllm or --engine, all selected releases "
+    "do. Environment variables can set options (MTPFIX_VLLM, MTPFIX_FAIL_ON, ...), except those "
+    "that write, push or widen a repair. mtpfix reads defaults from mtpfix.toml, or from "
+    "[tool.mtpfix] of pyproject.toml, in the working directory.",
 )
 
 
@@ -45,7 +45,9 @@ def root(
     *,
     version: Annotated[  # noqa: ARG001 - its callback acts on it
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
     isolated: Annotated[
         bool,
@@ -53,13 +55,14 @@ def root(
             "--isolated",
             envvar="MTPFIX_ISOLATED",
             show_envvar=False,
-            help="Read no defaults from mtpfix.toml or pyproject.toml.",
+            help="Do not read defaults from mtpfix.toml or pyproject.toml.",
         ),
     ] = False,
 ) -> None:
-    """Inspect, judge and repair the quantization metadata of MTP blocks, by vLLM's own rules.
+    """Inspect, check and repair the quantization metadata of MTP blocks, by vLLM's own rules.
 
-    Reads headers and JSON only: no GPU, no vLLM, no weights in memory.
+    mtpfix reads only JSON files and safetensors headers. It needs no GPU and no vLLM, and loads no
+    weights.
     """
     command = context.invoked_subcommand
     if isolated or command is None or not settings.reads(command):
@@ -77,14 +80,16 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = (
-    _Command(judging.inspect, "What is on disk, what vLLM builds.", "inspect ./model --vllm all"),
-    _Command(judging.check, "The same as a gate for CI.", "check ./model --vllm 0.32.0"),
-    _Command(mending.rewrite, "Repair the metadata; a diff first.", "rewrite ./model --write"),
-    _Command(mending.override, "The repair as serve-time flags.", "override ./model"),
-    _Command(asking.names, "Names and entries for a recipe.", "names ./model/config.json"),
+    _Command(
+        judging.inspect, "Show what is on disk and what vLLM builds.", "inspect ./model --vllm all"
+    ),
+    _Command(judging.check, "Check the same, as a gate for CI.", "check ./model --vllm 0.32.0"),
+    _Command(mending.rewrite, "Repair the metadata; show a diff first.", "rewrite ./model --write"),
+    _Command(mending.override, "Show the repair as flags for serving.", "override ./model"),
+    _Command(asking.names, "Show names and entries for a recipe.", "names ./model/config.json"),
     _Command(asking.verify, "Ask an installed vLLM itself.", "verify --python vllm/bin/python"),
-    _Command(telling.explain, "What a finding means.", "explain MTP201"),
-    _Command(telling.families, "What is covered.", "families"),
+    _Command(telling.explain, "Explain what a finding means.", "explain MTP201"),
+    _Command(telling.families, "Show what is covered.", "families"),
 )
 
 for _command in _COMMANDS:

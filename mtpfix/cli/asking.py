@@ -13,7 +13,9 @@ from mtpfix.cli.options import Color, Format, NamesFormat
 def names(
     target: Annotated[
         str,
-        typer.Argument(metavar="TARGET", help="Folder, its config.json, or org/name[@revision]."),
+        typer.Argument(
+            metavar="TARGET", help="A folder, its config.json, or a Hub repo org/name[@revision]."
+        ),
     ] = ".",
     vllm: options.VllmAll = None,
     platform: options.PlatformAll = None,
@@ -22,9 +24,7 @@ def names(
     engine_names_only: options.EngineNamesOnly = False,
     method: Annotated[
         str,
-        options.option(
-            "--method", metavar="NAME", help="Quantization method that the entries are for."
-        ),
+        options.option("--method", metavar="NAME", help="The quantization method of the recipe."),
     ] = "compressed-tensors",
     revision: options.Revision = None,
     token: options.Token = None,
@@ -32,11 +32,11 @@ def names(
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
-    """Show the construction-time names, and the entries to put into a recipe before calibrating.
+    """Show vLLM's construction-time names, and the ignore entries for a calibration recipe.
 
-    No weights are needed. The MTP block is taken as unquantized. The entries are made for every
-    release that knows the family. The exit code asks only whether they are right for the newest,
-    or for all that --vllm selects.
+    No weights are needed. The entries keep the MTP block unquantized, in every release that
+    supports the family. The exit code is 0 if they are right for the newest release, or for all
+    that --vllm or --engine selects.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options
@@ -63,7 +63,8 @@ def names(
     output.emit(text, output_file)
     if found.assumed:
         output.note(
-            f"MTP903: {found.engine} {', '.join(found.assumed)} is newer than this mtpfix: assumed"
+            f"MTP903: {found.engine} {', '.join(found.assumed)} is newer than this mtpfix, so the "
+            "result is assumed"
         )
     raise typer.Exit(found.exit_code)
 
@@ -74,13 +75,15 @@ def verify(
     python: Annotated[
         str | None,
         options.option(
-            "--python", metavar="PATH", help="Interpreter that has vLLM.  [default: this one]"
+            "--python",
+            metavar="PATH",
+            help="The Python interpreter that has vLLM.  [default: this one]",
         ),
     ] = None,
     timeout: Annotated[
         float,
         options.option(
-            "--timeout", metavar="SECONDS", min=1, help="How long vLLM may take to answer."
+            "--timeout", metavar="SECONDS", min=1, help="How long to wait for an answer of vLLM."
         ),
     ] = 600,
     draft: options.Draft = None,
@@ -91,9 +94,9 @@ def verify(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Ask an installed vLLM itself what it builds; no GPU, nothing is loaded.
+    """Ask an installed vLLM itself what it builds, without a GPU and without loading weights.
 
-    Compares its answer with the disk, and with what mtpfix predicts.
+    mtpfix compares the answer with what is on disk, and with its own prediction.
     """
     from mtpfix.report import verify as renderer
     from mtpfix.verification import verify as ask

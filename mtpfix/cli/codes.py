@@ -16,7 +16,7 @@ def kind(code: str) -> Kind:
     """
     found = kinds().get(code.strip().upper())
     if found is None:
-        raise UsageError(f"no finding has the code {code}", f"codes: {', '.join(kinds())}")
+        raise UsageError(f"no finding has the code {code}", f"the codes are {', '.join(kinds())}")
     return found
 
 

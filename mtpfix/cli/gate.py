@@ -63,7 +63,7 @@ def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
         if not any(code.startswith(prefix) for code in kinds()):
             raise UsageError(
                 f"{prefix} is neither a finding code nor the beginning of one",
-                "see `mtpfix explain` for all of them",
+                "see `mtpfix explain` for all codes",
             )
     return tuple(found)
 

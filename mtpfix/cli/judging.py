@@ -45,9 +45,10 @@ def inspect(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show what is on disk, what vLLM builds, and where they part.
+    """Show what is on disk, what vLLM builds, and where the two differ.
 
-    Exits 0 whenever it could read and judge; `exit_code` in the JSON is that of `check`.
+    The exit code is 0 if mtpfix could read and judge the checkpoint. The exit code of `check` is
+    `exit_code` in the JSON.
     """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
@@ -80,10 +81,9 @@ def check(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Judge as `inspect` does, and fail where something is wrong: the gate for CI.
+    """Judge a checkpoint as `inspect` does, and fail if something is wrong: a gate for CI.
 
-    Of several targets each is judged on its own: a line tells how it fares, and the exit
-    code is the worst of all.
+    Several targets are judged one by one, with a line for each; the exit code is the worst of all.
     """
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
@@ -101,9 +101,11 @@ def check(
         )
         raise typer.Exit(rendering.exit_code(report.exit_code, output_format))
     if revision is not None:
-        raise UsageError("--revision is for one target", "give org/name@revision")
+        raise UsageError("--revision works with one target only", "write org/name@revision")
     if draft is not None:
-        raise UsageError("--draft is for one target", "check each target with its own draft")
+        raise UsageError(
+            "--draft works with one target only", "check each target with its own draft"
+        )
     every = auditing.gathered(targets, from_file, org, token)
     rows = auditing.audited(every, selection, wish, token=token, jobs=jobs, fixes=edits)
     auditing.emit(rows, form=output_format, file=output_file, color=color, also=copies)

@@ -44,35 +44,45 @@ def rewrite(
     output_dir: Annotated[
         Path | None,
         options.acting(
-            "--output", metavar="DIR", help="Make a folder: links, and the repaired JSON."
+            "--output",
+            metavar="DIR",
+            help="Make a new folder: links to the weights, and the repaired JSON files.",
         ),
     ] = None,
     no_backup: Annotated[
-        bool, options.acting("--no-backup", help="With --write: keep no copy of the old files.")
+        bool, options.acting("--no-backup", help="With --write: keep no backup of the old files.")
     ] = False,
     push_to_hub: Annotated[
-        bool, options.acting("--push-to-hub", help="Commit the repaired JSON to the Hub.")
+        bool, options.acting("--push-to-hub", help="Commit the repaired JSON files to the Hub.")
     ] = False,
     create_pr: Annotated[
-        bool, options.acting("--create-pr", help="With --push-to-hub: open a pull request.")
+        bool, options.acting("--create-pr", help="With --push-to-hub: open a pull request instead.")
     ] = False,
     repo_id: Annotated[
         str,
-        options.option("--repo-id", metavar="REPO", help="Repo that a folder is pushed to."),
+        options.option(
+            "--repo-id",
+            metavar="REPO",
+            help="With --push-to-hub: the repo that a folder is pushed to.",
+        ),
     ] = "",
     commit_message: Annotated[
-        str, options.option("--commit-message", metavar="TEXT", help="Title of the commit.")
+        str,
+        options.option(
+            "--commit-message", metavar="TEXT", help="With --push-to-hub: the title of the commit."
+        ),
     ] = "",
     allow_partial: Annotated[
         bool,
         options.acting(
             "--allow-partial",
-            help="Write a result that is as broken as the source; push one that is only partly "
-            "right. Nothing is made worse.",
+            help="Write a result even if it is as broken as the source, or push one that is only "
+            "partly right. mtpfix never makes anything worse.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, options.option("--dry-run", help="With --push-to-hub: do all but the commit.")
+        bool,
+        options.option("--dry-run", help="With --push-to-hub: do everything except the commit."),
     ] = False,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
@@ -87,14 +97,14 @@ def rewrite(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Repair the metadata with the fewest entries that are right; shows a diff by default.
+    """Repair the metadata with the fewest right entries; by default, only show a diff.
 
-    The diff goes to stdout, what it means to stderr. Nothing is written without --write,
+    The diff goes to stdout, and its explanation to stderr. Nothing is written without --write,
     --output or --push-to-hub.
 
-    The repair is planned for every release and platform that knows the family. The exit code asks
-    what `check` would ask: whether the newest release is right on cuda, or all that --vllm and
-    --platform select. It is 0 if that is so and nothing waits to be written, else 1.
+    mtpfix plans the repair for every release and platform that supports the family. The exit code
+    is 0 if the newest release is right on cuda, or all that --vllm, --engine and --platform
+    select, and if no change is left to write. Otherwise it is 1.
     """
     from mtpfix.pushing import Push
     from mtpfix.repair.plan import Options
@@ -180,12 +190,12 @@ def _refuse_contradictions(way: _Way) -> None:
     asked = way.wish.create_pr or way.wish.dry_run
     if not way.push and (asked or way.wish.repo_id or way.wish.message):
         raise UsageError(
-            "--create-pr, --repo-id, --commit-message and --dry-run say how a repair is pushed",
+            "--create-pr, --repo-id, --commit-message and --dry-run need --push-to-hub",
             "add --push-to-hub",
         )
     if way.wish.allow_partial and not (way.write or way.output is not None or way.push):
         raise UsageError(
-            "--allow-partial says what may be written", "add --write, --output or --push-to-hub"
+            "--allow-partial needs a place to write to", "add --write, --output or --push-to-hub"
         )
 
 
@@ -291,13 +301,13 @@ def override(
     output_format: options.FormatOption = Format.text,
     output_file: options.OutputFile = None,
 ) -> None:
-    """Show the same repair as serve-time flags, for a repository that you cannot edit.
+    """Show the repair as flags for `vllm serve`, for a repository that you cannot edit.
 
-    Text is quoted for a shell; json is the value of --hf-overrides alone. Where no override
-    can reach the draft, it says so and exits 3.
+    The text format is quoted for a shell; json is only the value of --hf-overrides. If no
+    override can reach the draft, the exit code is 3.
 
-    As in `rewrite`, the repair is planned for every release, and the exit code asks only whether
-    the newest release is right on cuda, or all that --vllm and --platform select.
+    As in `rewrite`, mtpfix plans the repair for every release. The exit code is 0 if the newest
+    release is right on cuda, or all that --vllm, --engine and --platform select.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options
@@ -329,11 +339,11 @@ def _told(made: "Override") -> Iterator[str]:
     if not made.value and not wrong:
         yield "already right: no override is needed"
     elif not made.value:
-        yield "no override helps: `mtpfix inspect` shows what is wrong"
+        yield "no override can fix this: `mtpfix inspect` shows what is wrong"
     elif wrong:
-        yield "not all is fixed: `mtpfix rewrite` shows what stays wrong, and where"
+        yield "the override does not fix everything: `mtpfix rewrite` shows what stays wrong"
     if wrong and repair.repair_trunk_helps:
-        yield "--repair-trunk fixes more: it also corrects entries that hit the target model"
+        yield "--repair-trunk fixes more: it also corrects entries that match the target model"
     if made.unreached:
         releases = ", ".join(made.unreached)
         yield f"it does not reach the draft of vLLM {releases}, which reads config.json again"

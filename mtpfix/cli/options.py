@@ -108,45 +108,55 @@ def _releases(incomplete: str) -> list[str]:
     return [word for word in known if word.startswith(incomplete)]
 
 
-_VLLM = "A release, a specifier such as '>=0.28,<0.34', newest or all; repeatable."
+_VLLM = "A vLLM release, a specifier such as '>=0.28,<0.34', newest or all; repeatable."
 _PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
-_CODES = "of this code or prefix (MTP2); repeatable."
+_CODES = "with this code or prefix (MTP2); repeatable."
 
 TargetArg = Annotated[
-    str, typer.Argument(metavar="TARGET", help="Checkpoint folder, or org/name[@revision].")
+    str,
+    typer.Argument(
+        metavar="TARGET", help="A checkpoint folder, or a Hub repo org/name[@revision]."
+    ),
 ]
 TargetsArg = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="TARGET...", help="Checkpoint folders, or org/name[@revision].  [default: .]"
+        metavar="TARGET...",
+        help="Checkpoint folders, or Hub repos org/name[@revision].  [default: .]",
     ),
 ]
 FromFile = Annotated[
     Path | None,
-    option("--from-file", metavar="FILE", help="Also the targets in this file, one a line."),
+    option(
+        "--from-file", metavar="FILE", help="Also check the targets in this file, one per line."
+    ),
 ]
 Owner = Annotated[
     str | None,
-    option("--org", metavar="NAME", help="Also all repos of this user or organization."),
+    option("--org", metavar="NAME", help="Also check all repos of this user or organization."),
 ]
 Jobs = Annotated[
-    int, option("--jobs", metavar="N", min=1, max=64, help="Targets read side by side.")
+    int, option("--jobs", metavar="N", min=1, max=64, help="How many targets to read in parallel.")
 ]
 Revision = Annotated[
     str | None,
-    option("--revision", metavar="REV", help="Branch, tag, commit or refs/pr/N of a Hub repo."),
+    option("--revision", metavar="REV", help="The branch, tag, commit or refs/pr/N of a Hub repo."),
 ]
 Draft = Annotated[
     str | None,
     option(
         "--draft",
         metavar="TARGET",
-        help="What the MTP block is loaded from, where --speculative-config names a model.",
+        help="The checkpoint that the MTP block is loaded from, if --speculative-config names one.",
     ),
 ]
 Token = Annotated[
     str | None,
-    option("--token", metavar="TOKEN", help="Hub login.  [default: HF_TOKEN, or hf auth login]"),
+    option(
+        "--token",
+        metavar="TOKEN",
+        help="The token for the Hub.  [default: HF_TOKEN, or hf auth login]",
+    ),
 ]
 VllmNewest = Annotated[
     list[str] | None,
@@ -162,8 +172,8 @@ VllmAll = Annotated[
     option(
         "--vllm",
         metavar="RELEASE",
-        help=f"{_VLLM} All of it must be right.  [default: the newest must be right; the repair is "
-        "planned for all]",
+        help=f"{_VLLM} All of them must be right.  [default: plan for all; the newest must be "
+        "right]",
         autocompletion=_releases,
     ),
 ]
@@ -172,7 +182,8 @@ EngineOption = Annotated[
     option(
         "--engine",
         metavar="REQUIREMENT",
-        help="An engine and its releases, such as vllm or 'vllm>=0.28,<0.34'; repeatable.",
+        help="An engine and its releases, such as vllm or 'vllm>=0.28,<0.34'; repeatable. "
+        "--vllm is the short form for vLLM.",
     ),
 ]
 PlatformCuda = Annotated[
@@ -184,12 +195,12 @@ PlatformAll = Annotated[
     option(
         "--platform",
         metavar="PLATFORM",
-        help=f"{_PLATFORM} All of it must be right.  [default: cuda must be right; the repair is "
-        "planned for all]",
+        help=f"{_PLATFORM} All of them must be right.  [default: plan for all; cuda must be right]",
     ),
 ]
 FormatOption = Annotated[
-    Format, option("--format", metavar="text|json", help="For a person, or for a program.")
+    Format,
+    option("--format", metavar="text|json", help="Write text for people, or JSON for programs."),
 ]
 ReportFormatOption = Annotated[
     ReportFormat,
@@ -197,7 +208,7 @@ ReportFormatOption = Annotated[
         "--format",
         metavar="FORMAT",
         help="text, json, github (annotations), sarif (exits 0 on findings), junit, markdown, or "
-        "html (a page with all modules, those of the trunk too).",
+        "html (a page with all modules).",
     ),
 ]
 Also = Annotated[
@@ -205,7 +216,7 @@ Also = Annotated[
     option(
         "--also",
         metavar="FORMAT=FILE",
-        help="Write the same result to a file in another format; repeatable.",
+        help="Also write the result to a file, in another format; repeatable.",
     ),
 ]
 RepairFormatOption = Annotated[
@@ -213,7 +224,7 @@ RepairFormatOption = Annotated[
     option(
         "--format",
         metavar="text|json|markdown",
-        help="A diff for a person, a document for a program, or the text of a pull request.",
+        help="Write a diff, JSON for programs, or the text of a pull request.",
     ),
 ]
 NamesFormatOption = Annotated[
@@ -221,7 +232,7 @@ NamesFormatOption = Annotated[
     option(
         "--format",
         metavar="text|yaml|json",
-        help="For a person, the entries alone, or for a program.",
+        help="Write names and entries for people, only the entries, or JSON for programs.",
     ),
 ]
 TableFormatOption = Annotated[
@@ -229,42 +240,59 @@ TableFormatOption = Annotated[
     option(
         "--format",
         metavar="text|markdown|json",
-        help="For a person, a page of documentation, or for a program.",
+        help="Write a table for people, a page of documentation, or JSON for programs.",
     ),
 ]
 OutputFile = Annotated[
     Path | None,
-    option("--output-file", metavar="FILE", help="Write the result there, not to stdout."),
+    option(
+        "--output-file", metavar="FILE", help="Write the result to this file instead of stdout."
+    ),
 ]
 Select = Annotated[
-    list[str] | None, option("--select", metavar="CODE", help=f"Only findings {_CODES}")
+    list[str] | None, option("--select", metavar="CODE", help=f"Report only findings {_CODES}")
 ]
 Ignore = Annotated[
-    list[str] | None, option("--ignore", metavar="CODE", help=f"No findings {_CODES}")
+    list[str] | None, option("--ignore", metavar="CODE", help=f"Leave out findings {_CODES}")
 ]
 FailOnOption = Annotated[
     FailOn,
-    option("--fail-on", metavar="error|warning|never", help="The mildest finding that fails."),
+    option(
+        "--fail-on",
+        metavar="error|warning|never",
+        help="The lowest severity that makes the check fail.",
+    ),
 ]
 ColorOption = Annotated[
     Color,
     option(
         "--color",
         metavar="auto|always|never",
-        help="Whether to colour; NO_COLOR and FORCE_COLOR are heeded.",
+        help="Whether to use colors; auto respects NO_COLOR and FORCE_COLOR.",
     ),
 ]
 Verbose = Annotated[bool, option("--verbose", "-v", help="Show every detail.")]
-Trunk = Annotated[bool, option("--trunk", help="Show all trunk modules, not only those in doubt.")]
+Trunk = Annotated[
+    bool,
+    option(
+        "--trunk",
+        help="Show all modules of the trunk (the target model without its MTP block), not only "
+        "those with a problem.",
+    ),
+]
 EngineNamesOnly = Annotated[
     bool,
-    option("--engine-names-only", help="Leave out entries in the checkpoint's own spelling."),
+    option(
+        "--engine-names-only",
+        help="Write only entries with the engine's names, none in the checkpoint's own spelling.",
+    ),
 ]
 RepairTrunk = Annotated[
     bool,
     acting(
         "--repair-trunk",
-        help="Also correct entries that hit quantized modules of the trunk (the target model).",
+        help="Also correct entries that match quantized modules of the trunk (the target model "
+        "without its MTP block).",
     ),
 ]
 

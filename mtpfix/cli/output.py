@@ -98,7 +98,7 @@ def emit(text: str, file: Path | None = None) -> None:
     except OSError as error:
         raise WriteError(
             f"{inert(str(file))}: cannot be written ({error.strerror})",
-            "give --output-file a path that you may write to",
+            "choose a path for --output-file that you may write to",
         ) from error
 
 
@@ -109,8 +109,8 @@ def _refuse_checkpoint(file: Path) -> None:
     ends = (".safetensors", ".safetensors.index.json")
     if file.exists() and (file.name in CONFIGS or file.name.endswith(ends)):
         raise UsageError(
-            f"{inert(str(file))}: a file of a checkpoint, which a report would replace",
-            "give --output-file another name",
+            f"{inert(str(file))}: this is a file of a checkpoint, and the report would replace it",
+            "choose another name for --output-file",
         )
 
 
@@ -191,7 +191,7 @@ def _put(stream: TextIO, text: str) -> None:
         # Windows says EINVAL where others say EPIPE.
         if error.errno not in (errno.EPIPE, errno.EINVAL):
             raise WriteError(
-                f"the result cannot be written ({error.strerror})", "check where stdout leads"
+                f"the result cannot be written ({error.strerror})", "check where stdout goes"
             ) from error
         _silence(stream)
 

@@ -40,7 +40,8 @@ def _copy(text: str) -> Copy:
     known = [form.value for form in ReportFormat]
     if name not in known or not file:
         raise UsageError(
-            f"--also {text}: not FORMAT=FILE", f"formats: {', '.join(known)}; as in sarif=out.sarif"
+            f"--also {text}: this is not FORMAT=FILE",
+            f"write for example sarif=out.sarif; the formats are {', '.join(known)}",
         )
     return Copy(ReportFormat(name), Path(file))
 

@@ -146,7 +146,7 @@ def _word(key: str, word: object, file: str) -> str:
         raise _refused(file, f"`{key}` is not {kind}")
     if known.words is not None and word not in [one.value for one in known.words]:
         choices = ", ".join(one.value for one in known.words)
-        raise UsageError(f"{file}: `{key}` cannot be {inert(word)}", f"choose of: {choices}")
+        raise UsageError(f"{file}: `{key}` cannot be {inert(word)}", f"choose from: {choices}")
     return word
 
 

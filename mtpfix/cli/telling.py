@@ -29,7 +29,7 @@ def explain(
         str | None,
         typer.Argument(
             metavar="CODE",
-            help="Such as MTP201; without it, a list.",
+            help="A code such as MTP201. Without it, all findings are listed.",
             autocompletion=_codes,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def explain(
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
-    """Tell what a finding means and what to do about it."""
+    """Explain what a finding means and what to do about it."""
     from mtpfix.cli import codes
     from mtpfix.findings import kinds
 
@@ -58,14 +58,16 @@ def explain(
 def families(
     *,
     dialects: Annotated[
-        bool, typer.Option("--dialects", help="Quantization methods instead of families.")
+        bool, typer.Option("--dialects", help="Show quantization methods instead of families.")
     ] = False,
-    engine: Annotated[str, options.option("--engine", metavar="NAME", help="The engine.")] = "vllm",
+    engine: Annotated[
+        str, options.option("--engine", metavar="NAME", help="The engine to show.")
+    ] = "vllm",
     output_format: options.TableFormatOption = TableFormat.text,
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
-    """Show what is covered: families and releases, and on what evidence."""
+    """Show which model families and releases are covered, and on what evidence."""
     from mtpfix.engines import registry
     from mtpfix.report import dialects as of_dialects
     from mtpfix.report import families as of_families

@@ -27,7 +27,7 @@ def engine(name: str) -> Engine:
     home = ENGINES.get(name)
     if home is None:
         known = ", ".join(ENGINES)
-        raise UsageError(f"{name!r:.60} is no engine that mtpfix knows", f"choose from {known}")
+        raise UsageError(f"{name!r:.60} is not an engine that mtpfix knows", f"choose from {known}")
     return _loaded(home)
 
 

@@ -33,7 +33,9 @@ def select_releases(wanted: Iterable[str], covered: Sequence[str], title: str) -
 
 def _select(text: str, covered: Sequence[str], title: str) -> Iterator[str]:
     if not text:
-        raise UsageError(f"an empty {title} release", "write for example 0.32.0, '>=0.28' or all")
+        raise UsageError(
+            f"the {title} release is empty", "write for example 0.32.0, '>=0.28' or all"
+        )
     if text == "all":
         yield from covered
     elif text == "newest":
@@ -51,7 +53,7 @@ def _select(text: str, covered: Sequence[str], title: str) -> Iterator[str]:
         chosen = [release for release in covered if Version(release) in specifier]
         if not chosen:
             raise UnknownError(
-                f"no covered {title} release fits {text!r}", _coverage(covered), code="MTP903"
+                f"no covered {title} release matches {text!r}", _coverage(covered), code="MTP903"
             )
         yield from chosen
 
@@ -81,7 +83,7 @@ def later_releases(release: str, covered: Sequence[str]) -> tuple[str, ...]:
 
 
 def _coverage(covered: Sequence[str]) -> str:
-    return f"covered are {covered[0]} to {covered[-1]}; see `mtpfix families`"
+    return f"mtpfix covers {covered[0]} to {covered[-1]}; see `mtpfix families`"
 
 
 def valid_platforms(wanted: Iterable[Platform]) -> tuple[Platform, ...]:
@@ -93,5 +95,7 @@ def valid_platforms(wanted: Iterable[Platform]) -> tuple[Platform, ...]:
     names = tuple(wanted)
     unheard = next((name for name in names if name not in PLATFORMS), None)
     if unheard is not None:
-        raise UsageError(f"{unheard!r:.60} is no platform", f"choose from {', '.join(PLATFORMS)}")
+        raise UsageError(
+            f"{unheard!r:.60} is not a platform", f"choose from {', '.join(PLATFORMS)}"
+        )
     return names

@@ -211,7 +211,7 @@ def _answer(entry: Entry, account: Account, name: str, among: int) -> bool:
     try:
         return account.matches(name, among)
     except TimeoutError as error:
-        reason = f"the pattern takes too long, as for {name!r:.120}"
+        reason = f"the pattern takes too long for the name {name!r:.120}"
         raise PatternError(entry, reason, hangs=True) from error
 
 
@@ -220,7 +220,7 @@ def _account(budget: Budget, entry: Entry, text: str, *, anywhere: bool = False)
         reason = f"a pattern of {len(text)} characters takes too long to compile"
         raise PatternError(entry, reason, hangs=True)
     if _unrolled(text) > UNROLLED:
-        raise PatternError(entry, "its repeats fill the memory when it is compiled", hangs=True)
+        raise PatternError(entry, "its repetitions need too much memory to compile", hangs=True)
     try:
         return budget.account(text, anywhere=anywhere)
     except (regex.error, OverflowError, RecursionError, ValueError) as error:

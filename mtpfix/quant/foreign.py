@@ -26,9 +26,9 @@ def beside(names: Iterable[str]) -> UnknownError | None:
         return None
     row = known[found]
     return UnknownError(
-        f"{found} is quantization metadata of {row['title']}, which {row['reader']} alone reads: "
-        "vLLM takes this checkpoint for unquantized",
-        f"serve it with {row['reader']}, or take a checkpoint that was made for vLLM",
+        f"{found} is quantization metadata of {row['title']}, which only {row['reader']} reads: "
+        "vLLM treats this checkpoint as unquantized",
+        f"serve it with {row['reader']}, or use a checkpoint that was made for vLLM",
         code=_CODE,
     )
 
@@ -45,9 +45,9 @@ def unnamed(location: Location) -> UnknownError:
     made = "" if row is None else f" (it looks like that of {row['title']})"
     way = "restore the quant_method" if row is None else f"serve it with {row['reader']}"
     return UnknownError(
-        f"{location.file}: {location.pointer} names no quant_method{made}: vLLM takes this "
-        "checkpoint for unquantized",
-        f"{way}, or take a checkpoint that was made for vLLM",
+        f"{location.file}: {location.pointer} names no quant_method{made}: vLLM treats this "
+        "checkpoint as unquantized",
+        f"{way}, or use a checkpoint that was made for vLLM",
         code=_CODE,
     )
 

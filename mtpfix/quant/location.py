@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Json
 
-_REMEDY = "see the documentation of the quantization method for what stands here"
+_REMEDY = "see the documentation of the quantization method for what belongs here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ MAX_ENTRIES = 250_000
 def _bounded(file: str, pointer: str, number: int) -> None:
     if number > MAX_ENTRIES:
         raise BrokenFileError(
-            f"{file}: {pointer} has {number:,} entries; {MAX_ENTRIES:,} at most are read",
+            f"{file}: {pointer} has {number:,} entries; mtpfix reads at most {MAX_ENTRIES:,}",
             "name blocks by patterns instead of listing each module",
         )
 

@@ -62,4 +62,4 @@ def title(made: Plan) -> str:
     added = ", ".join(f"`{text}`" for text in made.added)
     if removed and added:
         return f"in the ignore list, replace {removed} by {added}"
-    return f"add {added} to the ignore list" if added else f"take {removed} off the ignore list"
+    return f"add {added} to the ignore list" if added else f"remove {removed} from the ignore list"

@@ -154,14 +154,11 @@ def _refusal(planner: _Planner, change: Change) -> str | None:
     if moved := planner.moved(change):
         return f"every list that fixes the MTP block would change {moved[0]}"
     if wide := planner.wide(change):
-        return f"an entry would name more than the MTP block: {wide[0]}"
+        return f"a needed entry would match more than the MTP block: {wide[0]}"
     if harmed := planner.broken(change) - planner.broken(Change()):
         releases = ", ".join(sorted({release for _, release, _, _ in harmed}))
         engine = planner.engine
-        return (
-            "no list fixes the MTP block without doing harm to other modules on "
-            f"{engine} {releases}"
-        )
+        return f"no list fixes the MTP block without breaking other modules on {engine} {releases}"
     return None
 
 

@@ -83,7 +83,7 @@ def publish(goal: Goal, files: Mapping[str, bytes]) -> Published:
         except HfHubHTTPError as error:
             raise _refusal(goal, error) from None
         except ValueError:  # a branch that no URL can hold
-            raise UsageError(f"{goal.branch!r:.120} is no name of a branch") from None
+            raise UsageError(f"{goal.branch!r:.120} is not the name of a branch") from None
     return Published(made.oid, made.pr_url or made.commit_url)
 
 

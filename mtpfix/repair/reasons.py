@@ -17,15 +17,15 @@ def reason(report: ModuleReport, engine: str, shared: str | None = None) -> str:
     """
     if report.limit is not None:
         good = report.limit.good_from
-        return report.limit.reason + (f"; good from {engine} {good}" if good else "")
+        return report.limit.reason + (f"; fixed in {engine} {good}" if good else "")
     if report.disk.state is State.MIXED:
-        return "its members are partly quantized on disk"
+        return "some of its members are quantized on disk and others are not"
     if report.decision.built == "error":
-        return report.decision.error or f"{engine} raises while it builds the module"
+        return report.decision.error or f"{engine} raises an exception while it builds the module"
     if shared is not None:
         return (
-            f"every entry that reaches it also reaches {shared}; quantize that too, or "
-            " store the checkpoint by a method whose entries can be anchored"
+            f"every entry that matches it also matches {shared}; quantize that too, or store the "
+            "checkpoint with a method whose entries can be anchored"
         )
     return "no entry of an ignore list gives it the scheme that is on disk"
 
@@ -41,9 +41,9 @@ def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, 
     newer, engine = case.named_from(module), case.engine.title
     remedies = [] if newer is None else [f"serve with {engine} {newer} or newer"]
     if servable:
-        why = "an entry for the empty name is only written where its release is chosen"
+        why = "mtpfix writes an entry for the empty name only if you choose the release"
         remedies.append(f"choose the release with `--{case.engine.name}`")
     else:
-        why = "only an empty entry would fit, which other readers of the file take for every module"
+        why = "only an empty entry would match, which other readers apply to every module"
     remedies = remedies or ["quantize the module"]
-    return f"{engine} asks about it by an empty name here, and {why}", ", or ".join(remedies)
+    return f"{engine} asks about it under an empty name here, and {why}", ", or ".join(remedies)

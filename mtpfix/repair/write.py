@@ -259,7 +259,9 @@ def _check_places(source: Path, output: Path) -> None:
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent} does not exist", f"mkdir -p '{output.parent}'")
     if output == source or source in output.parents or output in source.parents:
-        raise UsageError(f"{output} and {source} lie in each other", "choose a folder beside it")
+        raise UsageError(
+            f"{output} and {source}: one is inside the other", "choose a folder beside it"
+        )
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise UsageError(f"{output} exists and is not a folder", "choose a new name")
     if output.is_dir() and any(output.iterdir()):
@@ -313,7 +315,7 @@ def _regular(source: Path) -> Iterator[Path]:
 
 def _refuse_unseen(error: OSError) -> None:
     raise WriteError(
-        f"{error.filename} cannot be looked at: {error.strerror}",
+        f"{error.filename} cannot be read: {error.strerror}",
         "make it readable, or move it out of the folder",
     ) from error
 

@@ -37,10 +37,9 @@ def _head(outcome: Outcome) -> Iterator[str]:
     elif outcome.files:
         files = ", ".join(map(code, outcome.files))
         yield (
-            f"{words.engines(outcome.before.engines)} builds the MTP draft by the quantization "
-            "metadata of the whole model. This "
-            f"makes the metadata say {_stored(outcome.before)}: it edits {files}, and changes no "
-            "weight."
+            f"{words.engines(outcome.before.engines)} builds the MTP draft according to the "
+            "quantization metadata of the whole model. This change makes the metadata match "
+            f"{_stored(outcome.before)}. It edits {files} and changes no weights."
         )
     else:
         said = words.sentence(outcome.checked)
@@ -54,7 +53,7 @@ def _stored(report: Report) -> str:
         return "what is on disk"
     named = draft.name if draft.kind == "hub" else Path(draft.name).name
     at = f" ({code(draft.revision)})" if draft.revision else ""
-    return f"how the MTP block of another checkpoint is stored, {code(named)}{at}"
+    return f"the MTP block of another checkpoint, {code(named)}{at}"
 
 
 def _table(outcome: Outcome) -> list[str]:

@@ -57,9 +57,9 @@ def markdown(engine: Engine) -> str:
     lines = [
         "# Quantization dialects",
         "",
-        "Made by `mtpfix families --dialects --format markdown`. *Predict*: the decisions of real "
-        "releases that are recorded (`tests/conformance`) and all foreseen. *Proved*: "
-        f"in how many families a real {engine.title} loads the repaired checkpoint clean "
+        "Made by `mtpfix families --dialects --format markdown`. *Predict*: recorded decisions of "
+        "real releases (`tests/conformance`), all of which mtpfix predicts. *Proved*: the families "
+        f"in which a real {engine.title} loads the repaired checkpoint clean "
         "([proof.md](proof.md)); a dash means that no repair has been loaded yet.",
         "",
     ]

@@ -18,7 +18,7 @@ from mtpfix.report.safe import ASCII
 SCHEMA = "mtpfix.families/1"
 
 _LETTERS: dict[Grade | None, str] = {"run": "R", "read": "r", "assumed": "a", None: "."}
-_LEGEND = "R run and recorded, r read in the source, a assumed, . no draft"
+_LEGEND = "R tested against recordings, r read in the source, a assumed, . no MTP draft"
 
 
 def text(
@@ -47,7 +47,7 @@ def text(
     page.line()
     for label, said in (
         ("letters", _LEGEND),
-        ("platforms", "the letters are those of cuda; the others are read in the sources"),
+        ("platforms", "the letters are for cuda; other platforms are read in the source"),
         ("methods", ", ".join(_methods(engine))),
         ("releases", ", ".join(known)),
     ):
@@ -84,18 +84,22 @@ def markdown(engine: Engine) -> str:
         "Made by `mtpfix families --format markdown`, for compressed-tensors; the other "
         "quantization methods are in [dialects.md](dialects.md).",
         "",
-        f"How well each release of {engine.title} is known on CUDA: **run** is compared, decision "
-        "by decision, with recordings of that release; *read* comes from its source; a dash means "
-        "that it has no MTP draft for the family. Other platforms are read in the source.",
+        f"The evidence for each release of {engine.title} on CUDA. **tested**: compared, decision "
+        "by decision, with recordings of that release. *source*: read in its source code. A dash: "
+        "it has no MTP draft for the family. Other platforms are read in the source.",
         "",
     ]
-    shown: dict[Grade | None, str] = {"run": "**run**", "read": "*read*", "assumed": "assumed"}
+    shown: dict[Grade | None, str] = {
+        "run": "**tested**",
+        "read": "*source*",
+        "assumed": "assumed",
+    }
     rows = []
     for one in covered:
         grades = [shown.get(one.grade(release, _main(one)), "-") for release in known]
         rows.append([f"`{one.family}`", *grades, ", ".join(one.platforms)])
     lines += table(["family", *short, "platforms"], rows)
-    lines += ["", "What they are recognised by, and what the newest release builds:", ""]
+    lines += ["", "How mtpfix recognises each family, and what the newest release builds:", ""]
     rows = []
     for one in covered:
         named = [", ".join(f"`{n}`" for n in n) for n in (one.architectures, one.draft_classes)]

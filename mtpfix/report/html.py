@@ -28,10 +28,10 @@ _KEYS = (
     ("d8", "8", "8 bits"),
     ("d6", "6", "6 bits"),
     ("d4", "4", "4 bits"),
-    ("dq", "q", "quantized, bits not told"),
+    ("dq", "q", "quantized, bits not known"),
     ("dmixed", "\N{PLUS-MINUS SIGN}", "mixed"),
     ("dnone", "\N{EN DASH}", "nothing on disk"),
-    ("berror", "!", "building raises"),
+    ("berror", "!", "building raises an exception"),
     ("bunknown", "?", "not known"),
     ("x", "✗", "differs: outlined"),
 )
@@ -358,7 +358,7 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     used |= {f"b{face.built.shade}" for face in faces}
     used |= {"x" for face in faces if face.verdict.mood == "bad"}
     yield (
-        f'<p class="how">Each cell: above, what is on disk; below, what '
+        f'<p class="how">Each cell shows what is on disk above, and below it what '
         f"{words.engines(report.engines)} builds, and the number "
         'of the entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
     )
@@ -369,7 +369,10 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     layers = {len(panel.grid.trunk) for panel in found}
     if (report.model.num_hidden_layers or 0) > max(layers):
         how = f"mtpfix inspect {inert(report.target.name)} --format html"
-        yield f"<p>Trunk modules in no doubt are left out; {_code(how)} shows them.</p>\n"
+        yield (
+            "<p>Modules of the trunk (the target model without its MTP block) are left out unless "
+            f"they have a problem; {_code(how)} shows all of them.</p>\n"
+        )
 
 
 def _findings(report: Report) -> Iterator[str]:
@@ -392,7 +395,7 @@ def _finding(finding: Finding, report: Report) -> Iterator[str]:
     if reach is not None:
         facts.append((words.engines(report.engines), _text(reach)))
     if finding.confidence != "run":
-        facts.append(("known", words.GRADES[finding.confidence]))
+        facts.append(("evidence", words.GRADES[finding.confidence]))
     if finding.fix is not None:
         facts.append(("fix", f"{_prose(finding.fix.title)} ({_prose(words.how_to(finding.fix))})"))
     if facts:

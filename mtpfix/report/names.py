@@ -49,12 +49,13 @@ def _about_entries(found: Names, known: Sequence[ranges.Place]) -> Iterator[str]
     far = ", as far as is known" if found.assumed else ""
     unserved = f"{found.engine} {_places(found.unserved, known)}"
     if not found.unserved:
-        yield f"Right for every release above{far}; ready for a calibration recipe:"
+        yield f"These entries are right for every release above{far}:"
     elif found.exit_code == 1:
-        yield f"Not right for {unserved}: no entries are right there."
+        yield f"These entries are not right for {unserved}, and no others are."
     else:
-        yield f"Right for {found.engine} {_places(found.decisive, known)}{far}; ready for a recipe."
-        yield f"Not right for {unserved}: no entries are right there."
+        right = f"{found.engine} {_places(found.decisive, known)}"
+        yield f"These entries are right for {right}{far}."
+        yield f"They are not right for {unserved}, and no others are."
 
 
 def _age(group: Group) -> tuple[object, ...]:

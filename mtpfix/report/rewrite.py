@@ -135,9 +135,11 @@ def _why(entry: str, outcome: Outcome) -> str:
     """What an entry does, as the releases judge it."""
     if entry in outcome.plan.headers:
         engine = words.engines(outcome.after.engines)
-        return f"{engine} read it in the tensor headers, which a first entry switches off"
+        return (
+            f"{engine} took it from the tensor headers, and stops that once the list has an entry"
+        )
     if entry in outcome.plan.defaults:
-        return "transformers leaves the output head unquantized by itself only without a list"
+        return "transformers leaves the output head unquantized by default only if there is no list"
     drafts = [
         m for e in outcome.after.engines for m in e.modules if m.decision.module.part == "draft"
     ]
@@ -151,13 +153,13 @@ def _why(entry: str, outcome: Outcome) -> str:
         known = [e.version for e in outcome.after.engines]
         reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
         engine, number = words.engines(outcome.after.engines), words.count(len(decided), "module")
-        said = f"exempts {number}, by {engine}'s names{reach}"
+        said = f"excludes {number}, with {engine}'s names{reach}"
         if entry in outcome.plan.nameless:
-            return f"{said}; it fits the empty name alone, and is here since you chose the release"
+            return f"{said}; it matches only the empty name, for the release that you chose"
         return said
     if entry in outcome.plan.by_disk:
         return "the same in the checkpoint's own spelling, for other readers of the file"
-    return "needed by releases that ask shard by shard"
+    return "needed by releases that ask about each shard"
 
 
 def _decided_by(entry: str, module: ModuleReport) -> bool:
@@ -201,9 +203,9 @@ def _put_others(page: Page, outcome: Outcome) -> None:
     said = words.sentence(report)
     if sign.mood == "bad":
         sign = words.SEVERITIES["warning"]
-        said += f". These do not decide; {_wider(outcome, others)} shows why."
+        said += f". They do not affect the exit code; {_wider(outcome, others)} shows why."
         for remedy in dict.fromkeys(stays.remedy for stays in outcome.plan.unresolved):
-            said += f" To change it: {remedy}." if remedy else ""
+            said += f" To fix it: {remedy}." if remedy else ""
     head = Text.assemble(("others  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
     page.item(head, Text(said))
 
@@ -244,12 +246,12 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
         page.item(
             mooded("✓ ", "good"),
             Text(
-                f"The newest release judged, {engine} {newest}, is clean: only older ones have "
-                "this."
+                f"The newest release judged, {engine} {newest}, is clean: only older releases "
+                "are affected."
             ),
         )
     if outcome.repair_trunk_helps and outcome.refused is None:
-        said = "--repair-trunk fixes more: it also corrects entries that hit the target model."
+        said = "--repair-trunk fixes more: it also corrects entries that match the target model."
         page.line()
         page.item(mooded("hint  ", "quiet"), Text(said))
 
@@ -310,15 +312,15 @@ def _put_next(page: Page, outcome: Outcome) -> None:
         said = None
     elif outcome.pending and outcome.useless:
         said = (
-            "Nothing was written. The result would be as broken as the source: to have it all the "
-            "same, add --allow-partial to --write or --output."
+            "Nothing was written. The result would be as broken as the source; to write it anyway, "
+            "add --allow-partial to --write or --output."
         )
     elif outcome.pending and outcome.before.target.kind == "hub":
         said = "Nothing was pushed. --push-to-hub commits the repair, --create-pr proposes it."
     elif outcome.pending:
         said = "Nothing was written. --write edits the files, --output DIR makes a repaired copy."
     elif outcome.written:
-        kept = f"; the old bytes stay beside it as *{BACKUP}" if outcome.backup else ""
+        kept = f"; the old content is kept in *{BACKUP}" if outcome.backup else ""
         said = f"Wrote {files}{kept}."
     elif outcome.output is not None:
         new = f", and a repaired {files}" if files else ""
@@ -332,7 +334,7 @@ def _of_push(pushed: Pushed, files: str) -> str | None:
     repo, branch = inert(pushed.repo), inert(pushed.branch)
     if pushed.commit:
         return f"Pushed {files} to {repo}: {inert(pushed.url)}"
-    return f"A dry run: {files} would go to {repo} ({branch})." if files else None
+    return f"This was a dry run: {files} would go to {repo} ({branch})." if files else None
 
 
 # --- for programs ------------------------------------------------------------

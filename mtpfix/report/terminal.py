@@ -89,7 +89,7 @@ def _put_findings(page: Page, report: Report, *, verbose: bool) -> None:
         body = together(head, mooded(inert(finding.message, PROSE_LIMIT)))
         page.item(mooded(f"{sign.sign} ", sign.mood), body)
         for label, text in _about(finding, report.engines, verbose=verbose):
-            page.item(mooded(f"{label:<8}", "quiet"), mooded(text), 2)
+            page.item(mooded(f"{label:<10}", "quiet"), mooded(text), 2)
 
 
 def _about(
@@ -105,7 +105,7 @@ def _about(
     if reach is not None:
         yield words.engines(engines), reach
     if finding.confidence != "run":
-        yield "known", words.GRADES[finding.confidence]
+        yield "evidence", words.GRADES[finding.confidence]
     if finding.fix is not None:
         yield "fix", f"{inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
     if verbose:

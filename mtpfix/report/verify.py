@@ -19,8 +19,8 @@ from mtpfix.report.words import Sign
 SCHEMA = "mtpfix.verify/1"
 
 _ALARM = (
-    "MTPFIX IS WRONG: vLLM {version} decided {count} otherwise than mtpfix predicts. "
-    "That is a bug of mtpfix: please report it with the output of `mtpfix verify --format json`."
+    "MTPFIX IS WRONG: vLLM {version} decided {count} differently from what mtpfix predicts. "
+    "This is a bug in mtpfix: please report it with the output of `mtpfix verify --format json`."
 )
 
 _VERDICTS = {
@@ -109,7 +109,7 @@ def _put_rest(
     page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
     if answer.modules and all(row.foreseen for row in answer.modules):
         number = words.count(len(answer.modules), "decision")
-        page.line(mooded(f"  mtpfix predicted all {number} of draft and trunk.", "quiet"))
+        page.line(mooded(f"  mtpfix predicted all {number} for draft and target model.", "quiet"))
 
 
 def _raised(text: str) -> str:

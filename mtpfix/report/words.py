@@ -55,7 +55,7 @@ _VERBS: Mapping[Outcome, str] = {
     "load_error": "fails to load",
     "silent_garbage": "loads as silent garbage",
     "unknown": "could not be judged",
-    "no_mtp": "is not there",
+    "no_mtp": "does not exist",
     "clean": "is clean",
 }
 """What the draft does."""
@@ -67,9 +67,9 @@ SEVERITIES: Mapping[Severity, Sign] = {
 }
 
 GRADES: Mapping[Grade, str] = {
-    "run": "seen in real runs of the engine",
-    "read": "read in the engine's source, not run",
-    "assumed": "assumed, neither read nor run",
+    "run": "tested: compared with real runs of the engine",
+    "read": "source: read in the engine's source code, not run",
+    "assumed": "assumed: neither run nor read in the source code",
 }
 
 # --- modules -----------------------------------------------------------------
@@ -248,7 +248,7 @@ def sentence(report: Report) -> str:
     where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
     said = f"{', '.join(firsts)} and {last}" if firsts else last
     assumed = ", as far as is known" if _unjudged(report) else ""
-    passed = ", which does not count here" if passes(report) else ""
+    passed = ", which is not counted as a failure here" if passes(report) else ""
     return f"the {_subject(report)} {said}{where}{assumed}{passed}"
 
 
@@ -285,7 +285,7 @@ def next_command(report: Report) -> tuple[str, str] | None:
         return "mtpfix families", "lists what is covered"
     grave = next((f for f in report.findings if f.severity != "info"), None)
     if grave is not None:
-        return f"mtpfix explain {inert(grave.code)}", "says what to do about it"
+        return f"mtpfix explain {inert(grave.code)}", "explains what to do about it"
     if overall(report).mood in {"good", "unsure"}:
         return f"mtpfix verify{target}", f"asks the installed {engines(report.engines)} itself"
     return None

@@ -17,8 +17,9 @@ def newer_release(evidence: Evidence) -> Iterator[Finding]:
             severity="warning",
             confidence="assumed",
             message=f"{evidence.engine} {case.release} is newer than this mtpfix, which knows "
-            f"releases up to {case.engine.releases[-1]}: judged as if nothing had changed since. "
-            f"Look for a newer mtpfix, or ask that {evidence.engine} with `mtpfix verify`.",
+            f"releases up to {case.engine.releases[-1]}: it is judged as if nothing had changed "
+            "since. "
+            f"Update mtpfix, or ask that {evidence.engine} itself with `mtpfix verify`.",
         )
 
 

@@ -10,7 +10,7 @@ from mtpfix.checkpoint.inventory import without_expert, written_out
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Entry, Finding, ModuleReport, QuantView
 from mtpfix.patterns import PatternError
-from mtpfix.rules.evidence import Evidence, Rule, exception, names, some
+from mtpfix.rules.evidence import Evidence, Rule, exception, names, some, told
 
 
 class _Names(NamedTuple):
@@ -176,10 +176,14 @@ def _why(written: Entry, draft: _Names, evidence: Evidence) -> _Why:
     """The reason in words that name the right spelling."""
     probe, engine = _experts_of(written, draft), evidence.engine
     if probe is not None:
-        return _Why("experts", f"of routed experts {engine} asks only about expert 0, as `{probe}`")
+        return _Why(
+            "experts", f"{engine} asks only about expert 0 of all routed experts, as `{probe}`"
+        )
     if written.text in draft.shards:
         fused = draft.shards[written.text]
-        return _Why("shard", f"no packed mapping is in force here; {engine} asks about `{fused}`")
+        return _Why(
+            "shard", f"no packed-modules mapping applies here, so {engine} asks about `{fused}`"
+        )
     in_tree = draft.first(written, draft.tree)
     if in_tree is not None:
         return _why_tree(evidence, in_tree)
@@ -193,7 +197,9 @@ def _why_foreign(entry: Entry, draft: _Names, engine: str) -> _Why:
     """The reason where an entry fits no name at all."""
     example, case = next(iter(draft.asked), ""), draft.case
     if not case.is_name(draft.view, entry):
-        return _Why("pattern", f"no name that {engine} asks about fits; they look like `{example}`")
+        return _Why(
+            "pattern", f"no name that {engine} asks about matches; such names look like `{example}`"
+        )
     return _Why("name", f"{case.comparison}, and {engine} asks about names like `{example}`")
 
 
@@ -210,13 +216,15 @@ def _why_tree(evidence: Evidence, path: str) -> _Why:
 
 
 def _why_disk(evidence: Evidence, name: str) -> str:
-    spelled = "it is the checkpoint's spelling"
+    spelled = "this is the checkpoint's own spelling"
     for report in evidence.draft:
         module = report.decision.module
         if {name, without_expert(name)} & {*module.members, *module.stacked}:
             asked = some(evidence.case.asked(module), 1)
             return f"{spelled}; for example, for `{name}` {evidence.engine} asks about {asked}"
-    return f"{spelled}, and {evidence.engine} builds `{name}` without asking"
+    return (
+        f"{spelled}, and {evidence.engine} builds `{name}` without asking for a quantization method"
+    )
 
 
 def half_ignored(evidence: Evidence) -> Iterator[Finding]:
@@ -228,8 +236,8 @@ def half_ignored(evidence: Evidence) -> Iterator[Finding]:
             code="MTP102",
             severity="error",
             confidence="run",
-            message=f"`{report.decision.module.name}` is partly exempt, and "
-            f"{evidence.engine} raises while it builds it: "
+            message=f"`{report.decision.module.name}` is excluded only in part, and "
+            f"{evidence.engine} raises an exception while it builds the module: "
             f"{exception(report.decision.error or '')}",
             modules=(report.decision.module.name,),
             where=evidence.where(report.decision.because),
@@ -247,12 +255,13 @@ def also_hits_trunk(evidence: Evidence) -> Iterator[Finding]:
         if entry in drafted and entry is not None and report.agrees is False:
             hit.setdefault(entry, []).append(report)
     for entry, reports in hit.items():
+        they_are, them = told(len(reports), "target-model module")
         yield Finding(
             code="MTP103",
             severity="error",
             confidence="run",
-            message=f"`{entry.spelling}` exempts not only the MTP block: {len(reports)} trunk "
-            "modules that are quantized on disk are built unquantized, such as "
+            message=f"`{entry.spelling}` excludes more than the MTP block: {they_are} quantized on "
+            f"disk, but {evidence.engine} builds {them} unquantized because of this entry: "
             f"{some(names(reports))}.",
             modules=names(reports),
             where=evidence.where(entry),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mtpfix.model import Entry, Finding
 from mtpfix.rules.evidence import Evidence, Rule, some
@@ -17,9 +17,9 @@ def files_disagree(evidence: Evidence) -> Iterator[Finding]:
         alone = [entry for text, entry in ours.items() if text not in theirs]
         other = [entry for text, entry in theirs.items() if text not in ours]
         said = [
-            *(f"`{key}` is another" for key in twin.otherwise),
-            *([f"{some(e.text for e in alone)} {_is(alone)} missing"] if alone else ()),
-            *([f"{some(e.text for e in other)} {_is(other)} there alone"] if other else ()),
+            *(f"`{key}` differs" for key in twin.otherwise),
+            *([f"it lacks {some(e.text for e in alone)}"] if alone else ()),
+            *([f"it alone has {some(e.text for e in other)}"] if other else ()),
         ]
         if said:
             yield Finding(
@@ -29,12 +29,8 @@ def files_disagree(evidence: Evidence) -> Iterator[Finding]:
                 message=f"{twin.file} disagrees with {view.file}, which {evidence.engine} "
                 f"reads: {'; '.join(said)}",
                 where=evidence.where(other[0]) if other else evidence.at(twin.file, twin.pointer),
-                remedy="let both files say the same",
+                remedy="make both files say the same",
             )
-
-
-def _is(entries: Sequence[Entry]) -> str:
-    return "is" if len(entries) == 1 else "are"
 
 
 def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
@@ -50,7 +46,7 @@ def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
             confidence="run",
             message=problem.message,
             where=None if problem.elsewhere else evidence.at(problem.file, ""),
-            remedy="write the index anew from the shards, or take out what does not belong there",
+            remedy="rebuild the index from the shards, or remove what does not belong there",
         )
 
 
@@ -66,7 +62,8 @@ def hanging_pattern(evidence: Evidence) -> Iterator[Finding]:
             code="MTP404",
             severity="error",
             confidence="run",
-            message=f"{some([entry.spelling])} is too slow, {evidence.engine} would hang: {reason}",
+            message=f"{some([entry.spelling])} is so slow that {evidence.engine} would hang: "
+            f"{reason}",
             where=evidence.where(entry),
             remedy="write the pattern without nested repetition",
         )

@@ -41,8 +41,8 @@ def built_quantized(evidence: Evidence) -> Iterator[Finding]:
             code="MTP201",
             severity="error",
             confidence=grade_of(reports),
-            message=f"{they_are} unquantized on disk, but {target} covers {them} and no ignore "
-            f"entry exempts {them}: {some(names(reports))}. "
+            message=f"{they_are} unquantized on disk, but {target} matches {them} and no ignore "
+            f"entry excludes {them}: {some(names(reports))}. "
             f"{_outcome(evidence, reports)}",
             modules=names(reports),
             where=evidence.where(entry),
@@ -71,7 +71,9 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
         cause = _cause(entry, them) if evidence.has_metadata else _without_metadata(engine, them)
         remedy = None if evidence.has_metadata else _RESTORE
         if entry is None and listed and read is not None:
-            cause = f"{engine} takes its list from the tensor headers, which name {them} otherwise"
+            cause = (
+                f"{engine} takes its list from the tensor headers, which give {them} other names"
+            )
             remedy = _list_of_parts(evidence, read.key)
         yield Finding(
             code="MTP202",
@@ -105,17 +107,19 @@ def _list_of_parts(evidence: Evidence, key: str) -> str:
     }
     plain = [name for name, parent in parents.items() if parent.plain and parent.matrix]
     if not tails or any(tail in name for name in plain for tail in tails):
-        return f"list in `{key}` all that is quantized, the draft by {evidence.engine}'s names"
-    return f"give the list: `{json.dumps({key: list(tails)})[1:-1]}`"
+        return (
+            f"list all quantized modules in `{key}`, with {evidence.engine}'s names for the draft"
+        )
+    return f"add the list to the metadata: `{json.dumps({key: list(tails)})[1:-1]}`"
 
 
 def _cause(entry: Entry | None, them: str) -> str:
-    """Why modules are exempt."""
+    """Return why modules are excluded."""
     if entry is None:
-        return f"no target covers {them}"
+        return f"no target matches {them}"
     if entry.derived:
-        return f"no list is given, and `{entry.spelling}` in the tensor headers exempts {them}"
-    return f"`{entry.spelling}` exempts {them}"
+        return f"there is no list, and `{entry.spelling}` from the headers excludes {them}"
+    return f"`{entry.spelling}` excludes {them}"
 
 
 def schemes_differ(evidence: Evidence) -> Iterator[Finding]:
@@ -141,9 +145,9 @@ def mixed_members(evidence: Evidence) -> Iterator[Finding]:
                 code="MTP204",
                 severity="error",
                 confidence="read",
-                message=f"the members of `{report.decision.module.name}` are partly quantized on "
-                f"disk, and {evidence.engine} builds them as one layer: {some(report.members)}. No "
-                "metadata can be right for both.",
+                message=f"some members of `{report.decision.module.name}` are quantized on disk "
+                f"and others are not, but {evidence.engine} builds them as one layer: "
+                f"{some(report.members)}. No metadata is right for both.",
                 modules=(report.decision.module.name,),
             )
 
@@ -165,8 +169,8 @@ def raises(evidence: Evidence) -> Iterator[Finding]:
             code="MTP205",
             severity="error",
             confidence="read",
-            message=f"{evidence.engine} raises while it builds {some(names(reports), 1)}: "
-            f"{exception(error)}",
+            message=f"{evidence.engine} raises an exception while it builds "
+            f"{some(names(reports), 1)}: {exception(error)}",
             modules=names(reports),
             where=evidence.where(entry),
         )
@@ -181,9 +185,9 @@ def key_missing(evidence: Evidence) -> Iterator[Finding]:
             code="MTP207",
             severity="error",
             confidence=row.grade,
-            message=f"{subject} has no `{row.key}`, and {evidence.engine} raises "
-            f"while it builds the model: {row.error}. Good without it from {evidence.engine} "
-            f"{row.good_from}.",
+            message=f"{subject} has no `{row.key}`, and {evidence.engine} raises an "
+            f"exception while it builds the model: {row.error}. {evidence.engine} {row.good_from} "
+            "and newer do not need the key.",
             where=evidence.at(evidence.view.file, evidence.view.pointer),
             remedy=row.remedy,
         )
@@ -202,14 +206,14 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
     for (built, state), group in groups.items():
         other = f"{built} in another format" if built == state.value else built
         for entry, reports in _by_entry(group):
-            by = "" if entry is None else f"by `{entry.spelling}` "
-            they_are, them = told(len(reports), "trunk module")
+            why = "" if entry is None else f" because of `{entry.spelling}`"
+            they_are, them = told(len(reports), "target-model module")
             yield Finding(
                 code="MTP206",
                 severity="error",
                 confidence=grade_of(reports),
-                message=f"{they_are} {state.value} on disk, and {by}{evidence.engine} "
-                f"builds {them} {other}: {some(names(reports))}.",
+                message=f"{they_are} {state.value} on disk, but {evidence.engine} "
+                f"builds {them} {other}{why}: {some(names(reports))}.",
                 modules=names(reports),
                 where=evidence.where(entry),
             )

@@ -8,7 +8,7 @@ from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.model import Finding, ModuleReport, Problem, State, Where
 from mtpfix.rules.evidence import Evidence, Rule, some
 
-_GRAFT = "copy the MTP tensors over from the original model, or set the count to 0"
+_GRAFT = "copy the MTP tensors from the original model, or set the number of MTP layers to 0"
 
 
 def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:
         severity="error",
         confidence="read",
         message=f"config.json declares {_counted(declared)}, but no MTP tensor is on disk: "
-        f"{what}. The weights are missing; no metadata can mend that.",
+        f"{what}. The weights are missing; no metadata can fix that.",
         where=evidence.at("config.json", ""),
         remedy=_GRAFT,
     )
@@ -43,7 +43,7 @@ def count_differs(evidence: Evidence) -> Iterator[Finding]:
             code="MTP003",
             severity="error",
             confidence="read",
-            message=f"config.json declares {_counted(declared)}, but these have no tensors: "
+            message=f"config.json declares {_counted(declared)}, but these layers have no tensors: "
             f"{listed}.",
             where=evidence.at("config.json", ""),
             remedy=_GRAFT,
@@ -102,8 +102,8 @@ def weights_missing(evidence: Evidence) -> Iterator[Finding]:
             code="MTP006",
             severity="error",
             confidence="read",
-            message=f"weights of MTP modules are missing, whole or in part: "
-            f"{some(params)}. What is missing stays uninitialised; no metadata can mend that.",
+            message=f"weights of MTP modules are missing, entirely or in part: "
+            f"{some(params)}. What is missing stays uninitialised; no metadata can fix that.",
             modules=params,
             remedy=_GRAFT,
         )
@@ -168,8 +168,8 @@ def without_a_place(evidence: Evidence) -> Iterator[Finding]:
             code="MTP008",
             severity="error",
             confidence=evidence.case.grade,
-            message=f"{_tensors(refused)} no place in the draft: {some(refused)}. "
-            f"{evidence.engine} raises while it loads; no metadata can help.",
+            message=f"{_tensors(refused)} no parameter in the draft: {some(refused)}. "
+            f"{evidence.engine} raises an exception while it loads; no metadata can fix that.",
             modules=refused,
             remedy="remove these tensors from the shard and from the index",
         )
@@ -178,8 +178,8 @@ def without_a_place(evidence: Evidence) -> Iterator[Finding]:
             code="MTP008",
             severity="info",
             confidence=evidence.case.grade,
-            message=f"{_tensors(ignored)} no place in the draft: {some(ignored)}. "
-            f"{evidence.engine} drops what it has no place for.",
+            message=f"{_tensors(ignored)} no parameter in the draft: {some(ignored)}. "
+            f"{evidence.engine} ignores such tensors.",
             modules=ignored,
         )
 

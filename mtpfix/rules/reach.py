@@ -1,4 +1,4 @@
-"""MTP3xx: what no metadata can mend on this release or platform."""
+"""MTP3xx: what no metadata can fix on this release or platform."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
         good = (
-            f"Good from {engine} {limit.good_from}."
+            f"Fixed in {engine} {limit.good_from}."
             if limit.good_from
-            else "No covered release is free of it."
+            else "No covered release has a fix."
         )
         way_out = limit.remedy or (
             f"serve with {engine} {limit.good_from} or newer"
@@ -30,7 +30,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             code="MTP301",
             severity="error",
             confidence=limit.grade,
-            message=f"no metadata can help {some(names(reports), 1)} here: {limit.reason}. {good}",
+            message=f"no metadata can fix {some(names(reports), 1)} here: {limit.reason}. {good}",
             modules=names(reports),
             remedy=way_out,
         )
@@ -42,12 +42,12 @@ def refused(evidence: Evidence) -> Iterator[Finding]:
     for limit in limits:
         if limit.phase != "config":
             continue
-        good = f"; good from {evidence.engine} {limit.good_from}" if limit.good_from else ""
+        good = f"; fixed in {evidence.engine} {limit.good_from}" if limit.good_from else ""
         yield Finding(
             code="MTP304",
             severity="error",
             confidence=limit.grade,
-            message=f"{limit.reason}{good}. It ends in {limit.error}",
+            message=f"{limit.reason}{good}. {evidence.engine} ends with {limit.error}",
             where=evidence.at(evidence.view.file, evidence.view.pointer),
             remedy=limit.remedy or None,
         )

@@ -69,8 +69,8 @@ def look(config: Any, way: str, name: str = SWITCH) -> None:
             say(logging.WARNING, f"{FORMER} is the old name of this switch: set {SWITCH}={way}.")
         if way not in WAYS:  # not said before: vLLM has no handlers when it loads plugins
             known = ", ".join(WAYS)
-            what = f"{SWITCH} is {way[:80]!a}, which asks vLLM for nothing: choose from {known}"
-            say(logging.WARNING, f"{what}. Nothing is done.")
+            what = f"{SWITCH} is {way[:80]!a}, which is not a known value: choose from {known}"
+            say(logging.WARNING, f"{what}. The plugin does nothing.")
             return
         from mtpfix.serving import engine
 

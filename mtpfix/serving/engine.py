@@ -31,9 +31,11 @@ def settled(config: Any, way: str) -> str:
     """
     speculation = config.speculative_config
     if speculation is None:
-        return "speculation is off, so there is no draft to look at"
+        return "speculation is off, so there is no draft to judge"
     if speculation.method != "mtp":
-        return f"the draft is no MTP block but {inert(str(speculation.method))}: not looked at"
+        return (
+            f"the draft is {inert(str(speculation.method))}, not an MTP block, so it is not judged"
+        )
     try:
         verdict = _verdict(config, speculation)
     except MtpfixError as error:

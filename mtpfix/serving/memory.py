@@ -156,7 +156,7 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
         return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
         # Half a repair could turn a draft that loads into one that does not, or the reverse.
-        said = f"nothing is changed, since this would stay: {words.sentence(made.after)}"
+        said = f"nothing is changed, because this would stay wrong: {words.sentence(made.after)}"
         return Verdict(said + _left(made))
     api.granted(made)
     repaired = _opening(patched(subject, made.files)).require().view
@@ -219,13 +219,13 @@ def _same_method(subject: Subject, served: Served) -> None:
     unknown = isinstance(_opening(subject), Unsupported)
     if reading.view is None and served.method is not None and not unknown:
         raise UnknownError(
-            f"vLLM quantizes by {inert(served.method)}, of which no metadata says anything",
+            f"vLLM quantizes with {inert(served.method)}, but the checkpoint has no such metadata",
             "leave --quantization out",
         )
     vllm = engine("vllm")
     if reading.view is not None and not vllm.reads_alike(reading.view.method, served.method or ""):
         raise UnknownError(
-            f"the metadata is of {inert(reading.view.method)}, and vLLM was told to read it as "
+            f"the metadata is for {inert(reading.view.method)}, but vLLM was told to read it as "
             f"{inert(str(served.method))}",
             "leave --quantization out",
         )
@@ -238,7 +238,7 @@ def _stated(view: QuantView) -> Metadata:
     stated = engine("vllm").overriding(view)
     if stated is None:
         raise UnknownError(
-            f"vLLM reads the metadata from {inert(view.file)}, whatever stands in memory",
+            f"vLLM reads the metadata from {inert(view.file)}, whatever is in memory",
             "use `mtpfix rewrite --output DIR` and serve that folder",
         )
     return Metadata(TOP, stated)
@@ -253,7 +253,7 @@ def _unchanged(made: api.Repair) -> str:
         return f"refused: {inert(made.plan.refused, PROSE_LIMIT)}"
     grave = next((f for f in made.before.findings if f.severity == "error"), None)
     if made.before.method is None and grave is not None:
-        return f"no metadata is there to be fixed: {inert(grave.message, PROSE_LIMIT)}"
+        return f"there is no metadata to fix: {inert(grave.message, PROSE_LIMIT)}"
     sign = words.overall(made.before)
     if sign.mood == "bad" and made.repair_trunk_helps:
         return f"nothing is changed, and {api.hint(made)}: {words.sentence(made.before)}"

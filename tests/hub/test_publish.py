@@ -190,7 +190,9 @@ def test_older_releases_do_not_keep_a_repair_from_the_hub(repo: Repo) -> None:
 
 def test_a_repair_that_is_partly_right_is_pushed_with_leave_alone(repo: Repo) -> None:
     head = repo.branches["main"]
-    with pytest.raises(RefusedError, match=r"not all is fixed \(MTP301\); nothing was pushed") as e:
+    with pytest.raises(
+        RefusedError, match=r"does not fix everything \(MTP301\); nothing was pushed"
+    ) as e:
         push(NAME, vllm=[">=0.29"], platforms=["cuda"], token=GOOD_TOKEN)
     assert "--allow-partial" in e.value.remedy
     assert e.value.repair.checked.exit_code == 1

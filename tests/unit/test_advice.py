@@ -161,7 +161,7 @@ def test_entries_are_spelled_for_the_method(method: str, entries: tuple[str, ...
 
 
 def test_a_method_without_a_list_has_no_entries() -> None:
-    with pytest.raises(UsageError, match="no entries can be named for 'mxfp4'"):
+    with pytest.raises(UsageError, match="cannot name entries for the method 'mxfp4'"):
         advise(GLM, vllm=("all",), platforms=("cuda",), options=Options(), method="mxfp4")
 
 
@@ -240,8 +240,8 @@ def test_older_releases_that_no_entry_serves_are_told_and_do_not_decide() -> Non
     assert "0.29.0 (cuda)" in found.unserved
     assert not set(found.decisive) & set(found.unserved)
     shown = renderer.text(found, 100, color=False, ascii=False)
-    assert "# Right for vLLM 0.33 on cuda" in shown
-    assert "# Not right for vLLM" in shown
+    assert "# These entries are right for vLLM 0.33 on cuda" in shown
+    assert "# They are not right for vLLM" in shown
 
 
 def test_with_a_selection_all_of_it_must_be_right() -> None:

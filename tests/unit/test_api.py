@@ -228,7 +228,7 @@ def test_metadata_of_another_engine_is_could_not_judge(tmp_path: Path) -> None:
     report = api.check(made)
     assert (report.exit_code, report.findings[0].code) == (3, "MTP902")
     assert "ModelSlim" in report.findings[0].message
-    with pytest.raises(UnknownError, match="vLLM-Ascend alone"):
+    with pytest.raises(UnknownError, match="only vLLM-Ascend reads"):
         api.rewrite(made)
 
 
@@ -505,7 +505,7 @@ def test_a_compressed_tensors_that_is_not_there_is_a_note(
     made = api.rewrite(model, options=ENGINE_ONLY)
     assert ignore_of(model) == ["lm_head", BLOCK]
     (note,) = made.notes
-    assert note.startswith("compressed-tensors is not installed, so it was not asked")
+    assert note.startswith("compressed-tensors is not installed, so mtpfix could not check")
 
 
 # --- what decides ----------------------------------------------------------------
@@ -544,7 +544,9 @@ def test_what_makes_a_release_worse_is_refused_whatever_is_allowed(tmp_path: Pat
         checked_before=replace(made.checked_before, engines=(garbage,)),
         checked=replace(made.checked, engines=(broken,), exit_code=1),
     )
-    with pytest.raises(RefusedError, match=r"makes it worse on vLLM 0\.33\.0; nothing was written"):
+    with pytest.raises(
+        RefusedError, match=r"would make it worse on vLLM 0\.33\.0; nothing was written"
+    ):
         api.granted(worse, allow_partial=True)
 
 
@@ -662,4 +664,4 @@ def test_a_file_that_only_the_command_line_has_read_is_told(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "quantize_config.json").write_text('{"bits": 4}')
     notes = api.inspect(tmp_path).notes
-    assert any("quantize_config.json is only read under `--quantization`" in n for n in notes)
+    assert any("vLLM reads quantize_config.json only with `--quantization`" in n for n in notes)

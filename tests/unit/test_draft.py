@@ -163,7 +163,7 @@ def test_an_override_repairs_it_too(target: Path, draft: Path) -> None:
 
 def test_a_draft_of_another_family(target: Path, tmp_path: Path) -> None:
     other = made(tmp_path / "other", "none", "glm4_moe")
-    assert "of another family" in why(api.check(target, draft=other, **ONE))
+    assert "belongs to another family" in why(api.check(target, draft=other, **ONE))
 
 
 def test_a_draft_that_is_no_mtp_block_is_named(target: Path, draft: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_draft_that_is_no_mtp_block_is_named(target: Path, draft: Path) -> Non
 
 def test_a_draft_of_another_shape(target: Path, draft: Path) -> None:
     edited(draft, num_hidden_layers=3)
-    assert "leads to another draft" in why(api.check(target, draft=draft, **ONE))
+    assert "describes a different draft" in why(api.check(target, draft=draft, **ONE))
     edited(draft, num_hidden_layers="abc")
     assert "'abc' is not a whole number" in why(api.check(target, draft=draft, **ONE))
 
@@ -185,7 +185,7 @@ def test_a_key_that_only_one_of_the_two_has(tmp_path: Path) -> None:
     draft = made(tmp_path / "draft", "ct-fp8-channel", "hy_v4")
     assert api.check(target, draft=draft, **ONE).exit_code == 0
     edited(draft, mtp_quant_algo="FP8")
-    assert "leads to another draft" in why(api.check(target, draft=draft, **ONE))
+    assert "describes a different draft" in why(api.check(target, draft=draft, **ONE))
 
 
 @pytest.mark.parametrize("scheme", ["ct-fp8-channel", "none"])
@@ -193,7 +193,7 @@ def test_a_draft_that_reads_its_own_metadata(tmp_path: Path, scheme: str) -> Non
     target = made(tmp_path / "target", scheme, "nemotron_h", mtp="bf16")
     other = made(tmp_path / "other", "ct-fp8-channel", "nemotron_h", mtp="bf16")
     message = why(api.check(target, draft=other, vllm=[">=0.29"]))
-    assert "vLLM 0.30.0, 0.31.0, 0.32.0, 0.33.0 builds this draft by" in message
+    assert "vLLM 0.30.0, 0.31.0, 0.32.0, 0.33.0 builds this draft with" in message
     assert f"judge '{other}' by itself" in message
     assert api.check(target, draft=other, vllm=["0.28.0"]).exit_code == 0 or scheme != "none"
 
@@ -201,7 +201,7 @@ def test_a_draft_that_reads_its_own_metadata(tmp_path: Path, scheme: str) -> Non
 @pytest.mark.parametrize(
     ("stated", "said"),
     [
-        ({"quant_method": "bitsandbytes"}, "vLLM has no bitsandbytes"),
+        ({"quant_method": "bitsandbytes"}, "vLLM 0.28 and newer have no bitsandbytes"),
         ({"quant_method": "zzz"}, "vLLM reads the draft's own metadata first"),
         ({"quant_method": "fbgemm_fp8"}, "deprecated"),
     ],
@@ -243,7 +243,7 @@ def test_the_command_line_names_it_again(
     shown = " ".join(capsys.readouterr().out.split())
     assert f"mtpfix rewrite {target} --draft {draft}" in shown
     assert main(["check", str(target), str(target), "--draft", str(draft)]) == 2
-    assert "--draft is for one target" in capsys.readouterr().err
+    assert "--draft works with one target only" in capsys.readouterr().err
 
 
 def test_the_text_of_a_pull_request_names_it_without_its_path(
@@ -252,6 +252,6 @@ def test_the_text_of_a_pull_request_names_it_without_its_path(
     words = [str(target), "--draft", str(draft), "--format", "markdown"]
     assert main(["rewrite", *words]) == 1
     out = capsys.readouterr().out
-    assert "how the MTP block of another checkpoint is stored, `draft`" in out
+    assert "match the MTP block of another checkpoint, `draft`" in out
     assert f"--draft {draft.name}" in out
     assert str(draft) not in out.replace(str(target), "")

@@ -154,7 +154,7 @@ def test_mtp401_entries_of_one_file_alone(tmp_path: Path) -> None:
     assert finding.severity == "warning"
     assert finding.message == (
         "hf_quant_config.json disagrees with config.json, which vLLM reads: "
-        f"`{BLOCK}` is missing; `a`, `b` are there alone"
+        f"it lacks `{BLOCK}`; it alone has `a`, `b`"
     )
     assert finding.where is not None
     assert (finding.where.file, finding.where.pointer) == (
@@ -165,13 +165,13 @@ def test_mtp401_entries_of_one_file_alone(tmp_path: Path) -> None:
 
 def test_mtp401_another_algorithm(tmp_path: Path) -> None:
     made = folder(tmp_path, {**FLAT, "ignore": [BLOCK]}, nested(BLOCK, quant_algo="NVFP4"))
-    assert "`quant_algo` is another" in disagreement(made)[0].message
+    assert "`quant_algo` differs" in disagreement(made)[0].message
 
 
 def test_mtp401_other_layers(tmp_path: Path) -> None:
     flat = {**FLAT, "quant_algo": "MIXED_PRECISION", "quantized_layers": LAYERS}
     said = nested(quant_algo="MIXED_PRECISION", quantized_layers={"a": {"quant_algo": "FP8"}})
-    assert "`quantized_layers` is another" in disagreement(folder(tmp_path, flat, said))[0].message
+    assert "`quantized_layers` differs" in disagreement(folder(tmp_path, flat, said))[0].message
 
 
 # --- a key that some releases do not read --------------------------------------

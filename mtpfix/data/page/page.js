@@ -1,5 +1,5 @@
 "use strict";
-// Arrow keys walk the grid; the cell that has the focus or the pointer tells all it knows.
+// Arrow keys walk the grid; the cell that has the focus or the pointer shows its details.
 // Without this script the page says the same, only less comfortably.
 (() => {
   const tip = document.getElementById("tip");

@@ -28,7 +28,7 @@ def refuse_pair(subject: Analyzable, cases: Sequence[Case]) -> None:
     own = dict.fromkeys(case.release for case in cases if case.reads_its_own)
     if own:
         raise UnknownError(
-            f"vLLM {', '.join(own)} builds this draft by the metadata of its own checkpoint",
+            f"vLLM {', '.join(own)} builds this draft with the metadata of its own checkpoint",
             f"judge {one} by itself for these releases, and choose others with --vllm",
         )
     for case in cases:
@@ -37,8 +37,8 @@ def refuse_pair(subject: Analyzable, cases: Sequence[Case]) -> None:
         other = replace(case, context=theirs, shared_modules={})
         if _traits(case, subject.view) != _traits(other, subject.view):
             raise UnknownError(
-                f"the config.json of {one} leads to another draft than the target's",
-                "let both say the same, above all the number of MTP layers",
+                f"the config.json of {one} describes a different draft from the target's",
+                "make both agree, above all on the number of MTP layers",
             )
         for method in (subject.view.method, draft.method):
             refused = refusal(method, ours) if method else None

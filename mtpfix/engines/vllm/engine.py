@@ -24,8 +24,8 @@ from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
 
 _BESIDE = (
-    "{file} is only read under `--quantization`: put what it says into config.json, as "
-    "quantization_config with its quant_method"
+    "vLLM reads {file} only with `--quantization`: move its content into config.json, as "
+    "quantization_config with a quant_method"
 )
 
 

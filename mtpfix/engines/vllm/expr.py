@@ -28,8 +28,8 @@ class ExprError(UnknownError):
 
     def __init__(self, message: str) -> None:
         super().__init__(
-            f"config.json does not fit what is known of the family ({message})",
-            "check the fields that it names against the original model's config.json",
+            f"config.json does not fit the family ({message})",
+            "compare these fields with the original model's config.json",
         )
 
 

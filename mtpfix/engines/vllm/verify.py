@@ -29,7 +29,7 @@ def verify(subject: Analyzable, *, python: str | None, timeout: float) -> Verifi
     found = files.listing
     if found.target.kind == "hub" and reads_headers(subject.view):
         raise UnknownError(
-            "under this metadata vLLM reads the weights' headers, which a repo's metadata lack",
+            "with this metadata vLLM reads the headers of the weights, which are not downloaded",
             f"hf download {found.target.name} --revision {found.target.revision} --local-dir DIR, "
             "and give DIR",
         )

@@ -60,7 +60,7 @@ def test_the_library_goes_by_the_releases_that_it_is_given(nameless: Path) -> No
 
 def test_the_legend_says_why_the_empty_name_is_there(run: Run, nameless: Path) -> None:
     said = " ".join(run("rewrite", nameless, "--vllm", "0.23").err.split())
-    assert "it fits the empty name alone, and is here since you chose the release" in said
+    assert "it matches only the empty name, for the release that you chose" in said
 
 
 def test_what_can_be_done_for_a_release_that_is_not_served_is_told(
@@ -78,7 +78,10 @@ def test_a_new_list_names_the_output_head_too(run: Run, listless: Path) -> None:
     ran = run("rewrite", listless, "--format", "json")
     assert ran.json["added"][0] == "lm_head"
     said = " ".join(run("rewrite", listless).err.split())
-    assert "transformers leaves the output head unquantized by itself only without a list" in said
+    assert (
+        "transformers leaves the output head unquantized by default only if there is no list"
+        in said
+    )
     assert run("rewrite", listless, "--write").code == 0
     assert run("check", listless, "--vllm", "all").code == 0
     assert "already right" in run("rewrite", listless).err

@@ -104,7 +104,7 @@ def test_a_release_that_needs_the_empty_name_is_told_and_fails_no_plan() -> None
     made = planned(DEEPSEEK_V4, releases=("0.23.0", NEWEST))
     (left,) = (item for item in made.unresolved if not item.module)
     assert (made.refused, left.releases) == (None, ("0.23.0",))
-    assert "is only written where its release is chosen" in left.reason
+    assert "writes an entry for the empty name only if you choose the release" in left.reason
     assert left.remedy == "serve with vLLM 0.24.0 or newer, or choose the release with `--vllm`"
 
 
@@ -114,7 +114,7 @@ def test_an_empty_entry_is_never_written() -> None:
     made = plan(cases(config, stored, ("0.23.0",)), view_of(config), CHOSEN)
     (left,) = (item for item in made.unresolved if not item.module)
     assert "" not in made.added
-    assert "which other readers of the file take for every module" in left.reason
+    assert "which other readers apply to every module" in left.reason
     assert left.remedy == "serve with vLLM 0.24.0 or newer"
 
 
@@ -381,7 +381,7 @@ def test_two_modules_of_one_name_that_differ_on_disk_are_refused() -> None:
     made = planned(DEEPSEEK_V4, (GLM_BLOCK, "re:^$"), ("e_proj",), ("0.23.0",), ENGINE_ONLY)
     assert made.edits == ()
     assert made.refused is not None
-    assert made.refused.endswith("harm to other modules on vLLM 0.23.0")
+    assert made.refused.endswith("without breaking other modules on vLLM 0.23.0")
 
 
 # --- what is left ------------------------------------------------------------
@@ -392,13 +392,16 @@ def test_a_fault_of_the_release_stays_with_its_reason() -> None:
     (left,) = (item for item in made.unresolved if item.module)
     assert left.module == "model.layers.2.attn.wo_a"
     assert left.releases == tuple(r for r in ALL if r < "0.30")
-    assert left.reason.endswith("; good from vLLM 0.30.0")
+    assert left.reason.endswith("; fixed in vLLM 0.30.0")
 
 
 def test_a_layer_of_mixed_members_stays_with_its_reason() -> None:
     made = planned(GLM, ("lm_head", GLM_BLOCK), ("self_attn.q_proj",))
     assert [(u.module, u.reason) for u in made.unresolved] == [
-        (f"{ATTN}.qkv_proj", "its members are partly quantized on disk")
+        (
+            f"{ATTN}.qkv_proj",
+            "some of its members are quantized on disk and others are not",
+        )
     ]
 
 
@@ -439,7 +442,7 @@ def test_a_second_plan_changes_nothing() -> None:
     ("added", "removed", "words"),
     [
         (("a",), (), "add `a` to the ignore list"),
-        ((), ("a",), "take `a` off the ignore list"),
+        ((), ("a",), "remove `a` from the ignore list"),
         (("b", "c"), ("a",), "in the ignore list, replace `a` by `b`, `c`"),
     ],
 )

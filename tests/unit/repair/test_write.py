@@ -496,10 +496,10 @@ def test_where_links_are_impossible_the_next_best_is_taken(
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("model", "lie in each other"),
-        ("model/out", "lie in each other"),
-        ("model/../model/out", "lie in each other"),
-        (".", "lie in each other"),
+        ("model", "one is inside the other"),
+        ("model/out", "one is inside the other"),
+        ("model/../model/out", "one is inside the other"),
+        (".", "one is inside the other"),
         ("full", "not empty"),
         ("full/file", "not a folder"),
         ("link", "not a folder"),
@@ -581,7 +581,7 @@ def test_a_file_that_cannot_be_looked_at_is_refused(folder: Path, tmp_path: Path
         patched.setattr(Path, "stat", looked)
         error = outcome(lambda: overlay(folder, tmp_path / "out", {}))
     assert isinstance(error, WriteError)
-    assert "hf_quant_config.json cannot be looked at" in str(error)
+    assert "hf_quant_config.json cannot be read" in str(error)
     assert not (tmp_path / "out").exists()
 
 

@@ -155,14 +155,14 @@ def mtp201(releases: tuple[str, ...] = ("0.32.0",)) -> Finding:
         code="MTP201",
         severity="error",
         confidence="run",
-        message=f"10 MTP modules are unquantized on disk, but target `Linear` covers them and no "
-        f"ignore entry exempts them: `{names[0]}`, `{names[1]}`, `{names[2]}` and 7 more. The load "
-        "succeeds: weights are cast without a scale, scales stay uninitialised, and every draft "
-        "token is rejected.",
+        message=f"10 MTP modules are unquantized on disk, but target `Linear` matches them and no "
+        f"ignore entry excludes them: `{names[0]}`, `{names[1]}`, `{names[2]}` and 7 more. The "
+        "load succeeds: weights are cast without a scale, scales stay uninitialised, and every "
+        "draft token is rejected.",
         modules=names,
         where=Where(CONFIG, LINEAR.pointer, 812),
         repair=Fix(
-            "exempt the MTP block with one entry of the ignore list",
+            "exclude the MTP block with one entry of the ignore list",
             "safe",
             (Edit(CONFIG, f"{POINTER}/ignore/-", "add", IGNORED.text),),
         ),
@@ -283,7 +283,7 @@ def many_releases() -> Report:
         severity="error",
         confidence="read",
         message="no metadata can help `model.layers.43.attn.wo_a` here: the forward pass reads "
-        "`weight_scale_inv`. Good from vLLM 0.30.0.",
+        "`weight_scale_inv`. Fixed in vLLM 0.30.0.",
         modules=("model.layers.43.attn.wo_a",),
         remedy="serve with vLLM 0.30.0 or newer",
         releases=RELEASES[4:10],

@@ -44,7 +44,7 @@ def test_a_finding_stands_at_its_line_in_the_file() -> None:
         "title": "MTP201: Unquantized on disk, built quantized",
     }
     assert message.startswith("10 MTP modules are unquantized on disk")
-    assert message.splitlines()[-1].startswith("fix: exempt the MTP block")
+    assert message.splitlines()[-1].startswith("fix: exclude the MTP block")
     assert parsed(second)[0] == "warning"
     assert verdict.startswith("✗ ./models/v4: the draft loads as silent garbage")
 

@@ -158,7 +158,7 @@ def test_a_finding() -> None:
     ]  # fmt: skip
     assert finding["where"]["line"] == 812
     assert finding["fix"] == {
-        "title": "exempt the MTP block with one entry of the ignore list",
+        "title": "exclude the MTP block with one entry of the ignore list",
         "applicability": "safe",
         "edits": [
             {

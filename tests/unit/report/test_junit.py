@@ -50,7 +50,7 @@ def test_a_failure_says_all_that_is_wrong() -> None:
     assert failure is not None
     assert failure.get("type") == "MTP201"
     assert "config.json:812: 10 MTP modules" in (failure.text or "")
-    assert "fix: exempt the MTP block" in (failure.text or "")
+    assert "fix: exclude the MTP block" in (failure.text or "")
     assert "MTP101 warning" in (case.findtext("system-out") or "")
 
 

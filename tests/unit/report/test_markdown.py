@@ -156,7 +156,7 @@ def outcome(**changes: object) -> Outcome:
 
 def test_before_and_after() -> None:
     text = change.render(outcome(), "mtpfix rewrite ./model")
-    assert "it edits `config.json`, and changes no weight" in text
+    assert "It edits `config.json` and changes no weights." in text
     assert "| vLLM | before | after |" in text
     assert re.search(r"\| 0\.20-0\.23 on cuda \| ✗ silent garbage: .* \| ✓ clean \|", text)
     assert "| 0.30-0.33 on cuda | ✓ clean | ✓ clean |" in text

@@ -57,7 +57,7 @@ def test_a_result_says_what_where_and_how_to_mend_it() -> None:
     rules = made["tool"]["driver"]["rules"]
     assert rules[result["ruleIndex"]]["id"] == result["ruleId"] == "MTP201"
     assert rules[result["ruleIndex"]]["shortDescription"]["text"].startswith("Unquantized on disk")
-    assert "Fix: exempt the MTP block" in result["message"]["text"]
+    assert "Fix: exclude the MTP block" in result["message"]["text"]
     (location,) = result["locations"]
     assert location["physicalLocation"] == {
         "artifactLocation": {"uri": "models/v4/config.json"},

@@ -48,19 +48,19 @@ acme/DeepSeek-V4-FP8-dynamic @ 5f4dcc3b5aa765d61d8327deb882cf99aa11bb22
   decided by  Linear  config.json:812
 
 ✗ MTP201 error  10 MTP modules are unquantized on disk, but target `Linear`
-  covers them and no ignore entry exempts them: `model.layers.43.e_proj`,
+  matches them and no ignore entry excludes them: `model.layers.43.e_proj`,
   `model.layers.43.h_proj`, `model.layers.43.attn.fused_wqa_wkv` and 7 more. The
   load succeeds: weights are cast without a scale, scales stay uninitialised,
   and every draft token is rejected.
-  where   config.json:812
-  fix     exempt the MTP block with one entry of the ignore list
-          (`mtpfix rewrite` writes it)
+  where     config.json:812
+  fix       exclude the MTP block with one entry of the ignore list
+            (`mtpfix rewrite` writes it)
 
 ! MTP101 warning  `re:.*mtp_block.*` never matches: it fits the module tree
   (`model.layers.43.mtp_block.ffn.experts`), but vLLM asks about
   `model.layers.43.ffn.experts`, which has no `mtp_block`
-  where   config.json:745
-  known   read in vLLM's source, not run
+  where     config.json:745
+  evidence  source: read in the engine's source code, not run
 
 ✗ The draft loads as silent garbage on vLLM 0.32.0 (cuda): 1 error, 1 warning.
   Next: mtpfix rewrite acme/DeepSeek-V4-FP8-dynamic
@@ -194,8 +194,8 @@ def test_releases_that_look_alike_share_a_table() -> None:
         "✗ vLLM 0.24-0.29 on cuda: load error",
         "✓ vLLM 0.30-0.33 on cuda: clean",
     ]
-    assert "  vLLM    0.20-0.23\n" in text
-    assert "  vLLM    0.24-0.29\n" in text
+    assert "  vLLM      0.20-0.23\n" in text
+    assert "  vLLM      0.24-0.29\n" in text
 
 
 def test_rows_that_were_shown_are_not_repeated() -> None:
@@ -266,7 +266,7 @@ def test_verbose_shows_the_evidence() -> None:
         "from mtp.0.ffn.experts.0.w1, mtp.0.ffn.experts.0.w2, and 10 more",
         "built as CompressedTensorsW8A8Fp8MoEMethod",
         "config.json:812  /quantization_config/config_groups/group_0/targets/0",
-        'edit    add config.json#/quantization_config/ignore/-  "re:model',
+        'edit      add config.json#/quantization_config/ignore/-  "re:model',
     ):
         assert shown in text
 
@@ -341,7 +341,7 @@ def test_what_passes_the_gate_is_not_shown_as_wrong() -> None:
     ignored = replace(wrong, findings=(), exit_code=0)
     assert summary(wrong).startswith("✗ ")
     assert summary(ignored).startswith("! ")
-    assert summary(ignored).endswith(", which does not count here")
+    assert summary(ignored).endswith(", which is not counted as a failure here")
     assert "\x1b[31m" not in render(ignored, color=True).splitlines()[-1]
 
 
@@ -373,7 +373,7 @@ def test_a_finding_names_its_platforms() -> None:
     engines = [examples.engine(version=v, platform=p) for v in ("0.32.0", "0.33.0") for p in PAIR]
     finding = examples.mtp201(("0.32.0 (cuda)", "0.32.0 (rocm)", "0.33.0 (rocm)"))
     text = render(examples.report(*engines, findings=(finding,)), width=100)
-    assert "  vLLM    0.32 on cuda; 0.32-0.33 on rocm\n" in text
+    assert "  vLLM      0.32 on cuda; 0.32-0.33 on rocm\n" in text
     assert "vLLM 0.32-0.33 on cuda, rocm: clean" in text
 
 

@@ -128,7 +128,7 @@ def test_mtp003_fewer_layers_than_declared() -> None:
     config = with_list({**MIMO, "num_nextn_predict_layers": 3}, ("re:.*",))
     finding = one("MTP003", config, without_mtp(config, "model.mtp_layers.1."))
     assert finding.severity == "error"
-    assert "declares 3 MTP layers, but these have no tensors: 3." in finding.message
+    assert "declares 3 MTP layers, but these layers have no tensors: 3." in finding.message
     assert not of_code("MTP001", config, without_mtp(config, "model.mtp_layers.1."))
 
 
@@ -188,7 +188,7 @@ def test_mtp006_leaves_layers_that_are_absent_as_a_whole_to_mtp001() -> None:
         (
             MIMO,
             "model.mtp_layers.0.self_attn.o_proj",
-            "it is the checkpoint's spelling; for example, for "
+            "this is the checkpoint's own spelling; for example, for "
             "`model.mtp_layers.0.self_attn.o_proj` vLLM asks about "
             "`model.layers.2.self_attn.o_proj`",
         ),
@@ -207,7 +207,11 @@ def test_mtp006_leaves_layers_that_are_absent_as_a_whole_to_mtp001() -> None:
         ),
         (GLM, "model.layers.2", "names are compared whole"),
         (GLM, "layers.2.mlp.experts.0.up_proj", "names are compared whole"),
-        (QWEN_NEXT, "re:.*nextn.*", "no name that vLLM asks about fits; they look like `mtp.fc`"),
+        (
+            QWEN_NEXT,
+            "re:.*nextn.*",
+            "no name that vLLM asks about matches; such names look like `mtp.fc`",
+        ),
         pytest.param(
             GLM,
             "model.layers.2.eh_proj",
@@ -262,7 +266,7 @@ def test_mtp102_half_a_list() -> None:
     finding = one("MTP102", config)
     assert finding.severity == "error"
     assert finding.modules == (f"{ATTN}.qkv_proj",)
-    assert f"`{ATTN}.qkv_proj` is partly exempt" in finding.message
+    assert f"`{ATTN}.qkv_proj` is excluded only in part" in finding.message
     assert "ValueError: Found different quantization schemes" in finding.message
     assert finding.where is not None
     assert text_at(config, finding.where.line) == f'"{ATTN}.q_proj"'
@@ -283,7 +287,10 @@ def test_mtp103_an_entry_that_hits_the_trunk() -> None:
     config = with_list(GLM, ("re:model.layers.*",))
     finding = one("MTP103", config)
     assert finding.severity == "error"
-    assert "`re:model.layers.*` exempts not only the MTP block: 9 trunk modules" in finding.message
+    assert (
+        "`re:model.layers.*` excludes more than the MTP block: 9 target-model modules are "
+        "quantized on disk, but vLLM builds them unquantized because of this entry: "
+    ) in finding.message
     assert all(not name.startswith("model.layers.2.") for name in finding.modules)
     assert finding.where is not None
     assert finding.where.pointer == "/quantization_config/ignore/0"
@@ -317,7 +324,7 @@ def test_mtp201_unquantized_on_disk_and_built_quantized() -> None:
     first = of_code("MTP201", config)[0]
     assert first.severity == "error"
     assert f"{ATTN}.qkv_proj" in first.modules
-    assert "unquantized on disk, but target `Linear` covers them" in first.message
+    assert "unquantized on disk, but target `Linear` matches them" in first.message
     assert "every draft token is rejected" in first.message
     assert first.where is not None
     assert text_at(config, first.where.line) == '"Linear"'
@@ -354,14 +361,14 @@ def test_mtp202_quantized_on_disk_and_exempt() -> None:
     finding = one("MTP202", config, tensors(config, ("_proj",)))
     assert finding.severity == "error"
     assert finding.modules == (f"{ATTN}.o_proj",)
-    assert f"quantized on disk, but `{ATTN}.o_proj` exempts it" in finding.message
+    assert f"quantized on disk, but `{ATTN}.o_proj` excludes it" in finding.message
 
 
 def test_mtp202_quantized_on_disk_and_under_no_target() -> None:
     groups = {"g": {"targets": ["re:.*mlp.*"], **FP8}}
     config = with_list(GLM, (), config_groups=groups)
     finding = one("MTP202", config, tensors(config, ("_proj",)))
-    assert "but no target covers them" in finding.message
+    assert "but no target matches them" in finding.message
     assert finding.where is None
 
 
@@ -383,7 +390,7 @@ def test_mtp204_members_of_one_layer_that_differ() -> None:
     finding = one("MTP204", config, found)
     assert finding.severity == "error"
     assert finding.modules == (f"{ATTN}.qkv_proj",)
-    assert "partly quantized on disk" in finding.message
+    assert "are quantized on disk and others are not, but vLLM builds" in finding.message
 
 
 def test_mtp204_experts_that_differ() -> None:
@@ -424,7 +431,7 @@ def test_mtp206_an_entry_that_takes_the_scheme_from_the_trunk_alone(entry: str) 
         "error",
         True,
     )
-    assert f"by `{entry}` vLLM builds " in finding.message
+    assert f"because of `{entry}`" in finding.message
     assert finding.where is not None
     assert entry in text_at(config, finding.where.line)
 
@@ -436,7 +443,7 @@ def test_mtp207_a_key_that_the_model_class_reads_unasked(release: str) -> None:
     item = evidence(config, release=release)
     assert (item.report.outcome, item.report.error) == ("load_error", "KeyError: 'scale_fmt'")
     finding = one("MTP207", config, release=release)
-    assert "Good without it from vLLM 0.23.0" in finding.message
+    assert "vLLM 0.23.0 and newer do not need the key." in finding.message
     there = with_list(DEEPSEEK_V4, scale_fmt="ue8m0")
     assert of_code("MTP207", there, release=release) == []
     assert of_code("MTP207", config, release="0.23.0") == []
@@ -444,7 +451,7 @@ def test_mtp207_a_key_that_the_model_class_reads_unasked(release: str) -> None:
 
 def test_mtp206_targets_that_cover_nothing() -> None:
     config = with_list(DEEPSEEK, (BLOCK,), config_groups={})
-    assert "and vLLM builds them unquantized" in one("MTP206", config).message
+    assert "but vLLM builds them unquantized" in one("MTP206", config).message
 
 
 def test_mtp206_leaves_a_shared_entry_to_mtp103() -> None:
@@ -486,7 +493,7 @@ def test_mtp301_a_fault_of_the_release() -> None:
     finding = one("MTP301", config, release="0.29.0")
     assert (finding.severity, finding.confidence) == ("error", "read")
     assert finding.modules == ("model.layers.2.attn.wo_a",)
-    assert finding.message.endswith("Good from vLLM 0.30.0.")
+    assert finding.message.endswith("Fixed in vLLM 0.30.0.")
     assert finding.fix is not None
     assert finding.fix.title == "serve with vLLM 0.30.0 or newer"
     assert not of_code("MTP301", config, release="0.30.0")
@@ -511,7 +518,7 @@ def test_mtp301_a_draft_that_another_field_quantizes() -> None:
     found = one("MTP301", config, tensors(config, ()))
     assert "`mtp_quant_algo`" in found.message
     assert found.fix is not None
-    assert found.fix.title == "take `mtp_quant_algo` out of config.json, or set it to BF16"
+    assert found.fix.title == "remove `mtp_quant_algo` from config.json, or set it to BF16"
 
 
 def test_mtp303_quantized_where_the_engine_never_quantizes() -> None:
@@ -538,7 +545,7 @@ def test_mtp404_a_pattern_that_hangs() -> None:
     config = with_list({**MIMO, "num_hidden_layers": 0}, ("lm_head", slow))
     finding = one("MTP404", config)
     assert finding.severity == "error"
-    assert finding.message.startswith(f"`{slow}` is too slow, vLLM would hang: ")
+    assert finding.message.startswith(f"`{slow}` is so slow that vLLM would hang: ")
     assert finding.where is not None
     assert finding.where.pointer == "/quantization_config/ignore/1"
 

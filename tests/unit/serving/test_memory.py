@@ -70,7 +70,9 @@ def test_half_a_repair_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(api, "planned", lambda *_: half)
     found = judged(served(folder), served(folder), RUNNING)
     assert found.metadata is None
-    assert found.said.startswith("nothing is changed, since this would stay: the draft fails to l")
+    assert found.said.startswith(
+        "nothing is changed, because this would stay wrong: the draft fails to l"
+    )
 
 
 def test_what_vllm_added_itself_is_no_difference() -> None:
@@ -144,7 +146,7 @@ def test_a_draft_of_another_shape_is_not_guessed_at(folder: Path, tmp_path: Path
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     edited(other, num_hidden_layers=2)
-    with pytest.raises(UnknownError, match="leads to another draft than the target's"):
+    with pytest.raises(UnknownError, match="describes a different draft from the target's"):
         judged(served(folder), served(other), RUNNING)
 
 
@@ -152,7 +154,7 @@ def test_a_model_without_metadata_has_nothing_to_change(folder: Path) -> None:
     edited(folder, quantization_config=None)
     found = judged(served(folder, method=None), served(folder, method=None), RUNNING)
     assert found.metadata is None
-    with pytest.raises(UnknownError, match="of which no metadata says anything"):
+    with pytest.raises(UnknownError, match="but the checkpoint has no such metadata"):
         judged(served(folder, method="fp8"), served(folder, method="fp8"), RUNNING)
 
 
@@ -167,4 +169,4 @@ def test_a_quantized_draft_of_an_unquantized_target_is_told(folder: Path, tmp_pa
     draft = forge("mimo", tmp_path / "draft", "ct-fp8-channel", mtp="quantized").folder
     found = judged(served(target, method=None), served(draft), RUNNING)
     assert found.metadata is None
-    assert found.said.startswith("no metadata is there to be fixed: 4 MTP modules are quantized ")
+    assert found.said.startswith("there is no metadata to fix: 4 MTP modules are quantized ")

@@ -158,8 +158,8 @@ def test_speculation_off_or_of_another_kind(stage: Stage) -> None:
     stage.vllm(stage.model())
     stage.vllm(stage.model(), stage.mtp("eagle3"))
     assert stage.lines() == [
-        "INFO mtpfix: speculation is off, so there is no draft to look at",
-        "INFO mtpfix: the draft is no MTP block but eagle3: not looked at",
+        "INFO mtpfix: speculation is off, so there is no draft to judge",
+        "INFO mtpfix: the draft is eagle3, not an MTP block, so it is not judged",
     ]
 
 

@@ -205,7 +205,7 @@ class Family(File, frozen=True, kw_only=True):
     """Where `load_weights` does not say what it loaded: without quantization nothing is
     missed then."""
     limits: tuple[LimitRow, ...] = ()
-    """Faults that no metadata can mend."""
+    """Faults that no metadata can fix."""
     spares: tuple[SparesRow, ...] = ()
     """Modules that the draft class builds without asking, because of an entry."""
     requires: tuple[RequiresRow, ...] = ()

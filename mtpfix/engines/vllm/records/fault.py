@@ -1,4 +1,4 @@
-"""Records of the faults that no metadata can mend."""
+"""Records of the faults that no metadata can fix."""
 
 from typing import Literal
 

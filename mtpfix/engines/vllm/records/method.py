@@ -120,7 +120,7 @@ class Method(File, frozen=True, kw_only=True):
     """The least metadata that quantizes every layer, for `mtpfix names`; left out where no
     entry has an effect."""
     limits: tuple[LimitRow, ...] = ()
-    """Faults that no metadata can mend, whatever the family."""
+    """Faults that no metadata can fix, whatever the family."""
 
 
 class SchemeRow(Condition, frozen=True, kw_only=True):
