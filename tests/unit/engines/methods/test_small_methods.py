@@ -267,7 +267,7 @@ def test_a_head_without_a_name_is_told_with_the_first_good_release(tmp_path: Pat
     found = api.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
     (left,) = found.plan.unresolved
     assert (left.module, left.releases) == ("", ("0.24.0",))
-    assert "good from vLLM 0.27." in left.reason
+    assert "fixed in vLLM 0.27." in left.reason
 
 
 def test_a_layer_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_layer_without_a_name_is_told_with_the_first_good_release(tmp_path: Pa
     found = api.plan(model, vllm=["0.22.1", "0.24.0"], platforms=["cuda"])
     reasons = {left.module: left.reason for left in found.plan.unresolved}
     assert "empty name" in reasons[""]
-    assert reasons[""].endswith("good from vLLM 0.24.0")
+    assert reasons[""].endswith("fixed in vLLM 0.24.0")
 
 
 def test_an_entry_that_would_reach_the_trunk_too_is_told_with_the_way_out(tmp_path: Path) -> None:
@@ -283,5 +283,5 @@ def test_an_entry_that_would_reach_the_trunk_too_is_told_with_the_way_out(tmp_pa
     found = api.plan(model, vllm=["0.32.0"], platforms=["cuda"])
     reasons = {left.module: left.reason for left in found.plan.unresolved}
     qkv = "model.layers.0.self_attn.qkv_proj"
-    assert f"also reaches `language_model.{qkv}`" in reasons[qkv]
+    assert f"also matches `language_model.{qkv}`" in reasons[qkv]
     assert "anchored" in reasons[qkv]

@@ -36,7 +36,7 @@ class AutoRound(Method):
 METHODS = (
     AutoRound(
         name=reader.METHOD,
-        compares="a key is a whole name, or a regex where it holds one of `*+?^$()[]{}|\\`",
+        compares="a key is a whole name, or a regex if it contains one of `*+?^$()[]{}|\\`",
         aliases=("inc",),
         twin_files=("quantization_config.json",),
         spelling=SPELLING,

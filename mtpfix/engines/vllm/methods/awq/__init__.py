@@ -38,7 +38,7 @@ class Awq(Method):
 METHODS = (
     Awq(
         name="awq",
-        compares="an entry fits every name that holds it as a part",
+        compares="an entry matches every name that contains it",
         aliases=("awq_marlin", "auto_awq"),
         format="awq",
         twin_files=beside.FILES,

@@ -37,7 +37,7 @@ class BitsAndBytes(UnmappedMethod):
 METHODS = (
     BitsAndBytes(
         name="bitsandbytes",
-        compares="an entry is one component of a name, or all of them up to one",
+        compares="an entry matches one component of a name, or its first components",
         key="llm_int8_skip_modules",
         spelling=COMPONENTS,
     ),

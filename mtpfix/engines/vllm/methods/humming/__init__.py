@@ -27,4 +27,6 @@ class Humming(Method):
         return matcher.Parts(entries, release)
 
 
-METHODS = (Humming(name=reader.METHOD, compares="an entry is any part of a name", spelling=PARTS),)
+METHODS = (
+    Humming(name=reader.METHOD, compares="an entry matches any part of a name", spelling=PARTS),
+)

@@ -69,7 +69,7 @@ class Mixed(ModelOpt):
         return mixed.decider(setting)
 
 
-_COMPARES = "names are compared whole, as parts of names, and with the wildcards of a shell"
+_COMPARES = "entries are compared with whole names, with parts of names, and as shell wildcards"
 
 METHODS = (
     ModelOpt(name="modelopt", compares=_COMPARES, spelling=SPELLING),

@@ -55,8 +55,8 @@ class ExpertsOnly(Nothing):
         return (module.name,)
 
 
-_EXPERTS = "no list has a say: routed experts are always quantized, everything else never is"
-_REFUSED = "no list has a say: vLLM takes the method for no draft"
+_EXPERTS = "no list has an effect: routed experts are always quantized, all else never"
+_REFUSED = "no list has an effect: vLLM refuses the method for every draft"
 
 METHODS = (
     ExpertsOnly(name="experts_int8", compares=_EXPERTS, format="unquantized"),
@@ -78,7 +78,7 @@ METHODS = (
     ),
 )
 
-UNQUANTIZED = Nothing(name="", compares="no list has a say: there is no quantization metadata")
+UNQUANTIZED = Nothing(name="", compares="no list has an effect: there is no quantization metadata")
 """No quantization metadata: every module is built unquantized, and no name is compared.
 
 Source: `VllmConfig._get_quantization_config`, which returns None where `ModelConfig` finds no

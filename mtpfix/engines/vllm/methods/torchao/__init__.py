@@ -33,7 +33,7 @@ class TorchAO(UnmappedMethod):
 METHODS = (
     TorchAO(
         name="torchao",
-        compares="an entry is one or several components of a name, whole and in their order",
+        compares="an entry matches one or several whole components of a name, in their order",
         spelling=COMPONENTS,
     ),
 )
