@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from mtpfix.model import QuantView
+from mtpfix.model import ModelInfo, QuantView, Report, Target
 from mtpfix.repair.candidates import narrowed
-from mtpfix.repair.fixes import title, with_fixes
+from mtpfix.repair.fixes import attach_fixes, title
 from mtpfix.repair.plan import Options, Plan, nothing, plan
 from tests.unit.engines.small import (
     ALL,
@@ -452,8 +452,8 @@ def test_a_plan_in_words(added: tuple[str, ...], removed: tuple[str, ...], words
 
 
 def test_no_findings_need_no_plan() -> None:
-    config = with_list(GLM)
-    assert with_fixes((), cases(config), view_of(config)) == ()
+    report = Report(Target("local", ""), ModelInfo(None, None, ()), None, (), (), (), 0)
+    assert attach_fixes(report, cases(with_list(GLM))) == report
 
 
 def test_a_module_that_is_a_block_of_its_own_on_disk_is_exempt_by_its_name() -> None:

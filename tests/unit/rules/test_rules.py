@@ -431,7 +431,8 @@ def test_mtp206_an_entry_that_takes_the_scheme_from_the_trunk_alone(entry: str) 
         "error",
         True,
     )
-    assert f"because of `{entry}`" in finding.message
+    assert f" because of `{entry}`: " in finding.message
+    assert ", but vLLM builds " in finding.message
     assert finding.where is not None
     assert entry in text_at(config, finding.where.line)
 
