@@ -64,9 +64,9 @@ spent = []
 
 @timed
 def load():
-    from mtpfix.serving import edge, plugin
+    from mtpfix.serving import hook, plugin
     plugin.register()
-    edge.look = timed(edge.look)
+    hook.look = timed(hook.look)
 
 load()
 EngineArgs(

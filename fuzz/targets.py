@@ -19,7 +19,7 @@ from mtpfix.analysis import analyze
 from mtpfix.api import planned
 from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
-from mtpfix.checkpoint.strict import loads
+from mtpfix.checkpoint.strict_json import loads
 from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
 from mtpfix.model import Entry, Target
 from mtpfix.patterns import Entries, PatternError

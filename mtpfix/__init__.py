@@ -15,7 +15,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtpfix.advice import Names
     from mtpfix.api import Override, Repair, check, inspect, names_of, override, plan, rewrite
     from mtpfix.errors import (
         BrokenFileError,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         Report,
     )
     from mtpfix.pushing import Push, Pushed, push
+    from mtpfix.recipe import Names
     from mtpfix.repair.plan import Options, Plan, Unresolved
     from mtpfix.verification import Verification, verify
 
@@ -81,7 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "mtpfix.advice": ("Names",),
+    "mtpfix.recipe": ("Names",),
     "mtpfix.api": (
         "Override",
         "Repair",

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix import rules
-from mtpfix.checkpoint import strict
+from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.engines.base import (
     UNQUANTIZED,
@@ -361,7 +361,7 @@ def _drafted(subject: Subject, engine: Engine) -> Iterator[str]:
     files = subject.files
     if files.draft is None:
         return
-    yield f"the MTP block is loaded from {strict.shown(files.draft.target.name)}"
+    yield f"the MTP block is loaded from {strict_json.shown(files.draft.target.name)}"
     roots = subject.readings[engine].block.roots or ()
     if any(name.startswith(roots) for name in files.listing.shards):
         yield "the MTP block of the target itself is not judged: this draft takes its place"

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtpfix import targets
-from mtpfix.advice import Names, advise
 from mtpfix.analysis import Analysis, analyze, analyze_planned
-from mtpfix.checkpoint import strict
+from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import listing
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UnknownError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
 from mtpfix.patterns import budget
+from mtpfix.recipe import Names, advise
 from mtpfix.repair import patch, progress, write
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.fixes import attach_fixes
@@ -481,7 +481,7 @@ def accepts(raw: bytes, name: str) -> bool:
     Raises:
         ImportError: compressed-tensors, or what it stands on, is not installed.
     """
-    configs = {name: JsonFile(name, raw, strict.loads(raw, name))}
+    configs = {name: JsonFile(name, raw, strict_json.loads(raw, name))}
     try:
         view = engine(DEFAULT).metadata(configs)
     except MtpfixError:

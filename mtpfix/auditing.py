@@ -40,7 +40,7 @@ class Audited:
         return TargetError.exit_code if self.error is None else self.error.exit_code
 
     @property
-    def told(self) -> Report:
+    def as_report(self) -> Report:
         """The report, or one that says nothing but why there is none."""
         if self.report is not None:
             return self.report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mtpfix.checkpoint import strict
+from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import Source
@@ -174,7 +174,7 @@ def patched(subject: Subject, files: Mapping[str, tuple[bytes, bytes]]) -> Subje
     """Return the target as it would be read after `files` (old and new bytes) were written."""
     configs = dict(subject.files.listing.configs)
     for name, (_, new) in files.items():
-        configs[name] = JsonFile(name, new, strict.loads(new, name))
+        configs[name] = JsonFile(name, new, strict_json.loads(new, name))
     found = replace(subject.files.listing, configs=configs)
     config = config_of(found)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtpfix.checkpoint.source import LocalSource, Source
-from mtpfix.checkpoint.strict import shown
+from mtpfix.checkpoint.strict_json import shown
 from mtpfix.errors import TargetError, UsageError
 from mtpfix.model import Target
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import UNQUANTIZED, MissingKey
-from mtpfix.engines.vllm import metadata, names, policy
-from mtpfix.engines.vllm.judge import missing_key
-from mtpfix.engines.vllm.mapper import in_force
+from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.vllm.case import missing_key
 from mtpfix.engines.vllm.methods.shared.headers import scanned
+from mtpfix.engines.vllm.name_mapper import in_force
 from mtpfix.engines.vllm.policy import Policy, fitting, rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
@@ -76,9 +76,12 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
         yield f"no quantization found in {case.config}"
         return
     view = _with_headers(metadata.read(place), case)
-    context = names.context(known, case.config, case.release, platform, view.method)
+    context = construction.context(known, case.config, case.release, platform, view.method)
     modules = [
-        module for part in PARTS for module in names.modules(known, context, part) if module.asks
+        module
+        for part in PARTS
+        for module in construction.modules(known, context, part)
+        if module.asks
     ]
     decisions = predict(known, view, context, modules)
     modules = [decision.module for decision in decisions if decision.module.asks]
@@ -102,9 +105,12 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
     Only a draft class that brings a method of its own has anything asked.
     """
     view = UNQUANTIZED
-    context = names.context(known, case.config, case.release, platform, view.method)
+    context = construction.context(known, case.config, case.release, platform, view.method)
     modules = [
-        module for part in PARTS for module in names.modules(known, context, part) if module.asks
+        module
+        for part in PARTS
+        for module in construction.modules(known, context, part)
+        if module.asks
     ]
     decisions = predict(known, view, context, modules)
     built = {d.module.name: d.scheme for d in decisions if d.built == "quantized"}

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from mtpfix.engines.vllm.expr import Expression
-from mtpfix.engines.vllm.mapper import mapped
+from mtpfix.engines.vllm.expression import Expression
 from mtpfix.engines.vllm.methods.base import ShardsDifferError
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
+from mtpfix.engines.vllm.name_mapper import mapped
 from mtpfix.engines.vllm.policy import Context, Policy, rules
 from mtpfix.engines.vllm.records.family import Family, MapperRow
 from mtpfix.model import Entry, QuantView

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from mtpfix.engines.vllm import policy
+from mtpfix.engines.vllm.construction import disk_roots, newest
 from mtpfix.engines.vllm.live import Answer, Server
-from mtpfix.engines.vllm.names import disk_roots, newest
 from tools import disk, environments, tiny
 from tools.disk import Tensors
 from tools.record import OUT, ask

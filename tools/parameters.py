@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtpfix.engines.vllm import metadata, names, policy
+from mtpfix.engines.vllm import construction, metadata, policy
 from mtpfix.engines.vllm.live import Answer, Made, Server
 from mtpfix.engines.vllm.methods.shared.parameters import params
 from mtpfix.engines.vllm.policy import rules
@@ -248,8 +248,8 @@ def _decide(config: dict[str, Json], release: str) -> tuple[str, dict[tuple[str,
     if family is None or place is None:
         raise ValueError(f"no family or no quantization in {config}")
     known, view = policy.policy(family), metadata.read(place)
-    context = names.context(known, config, release, "cuda", view.method)
-    modules = [m for part in ("trunk", "draft") for m in names.modules(known, context, part)]
+    context = construction.context(known, config, release, "cuda", view.method)
+    modules = [m for part in ("trunk", "draft") for m in construction.modules(known, context, part)]
     made = predict(known, view, context, [module for module in modules if module.asks])
     return view.method, {(d.module.part, d.module.name): d for d in made}
 

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mtpfix import api
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import construction, policy
 from mtpfix.engines.vllm.live import Server
 from mtpfix.errors import MtpfixError, UnknownError
 from tools import destinations, environments, schemes, tiny
@@ -99,7 +99,9 @@ def entries(drawn: Draw, variant: str, release: str) -> list[str] | None:
     if drawn.listed == "asked":
         config = tiny.config(drawn.family, variant)
         known = policy.policy(policy.recognise(config) or "")
-        modules = names.modules(known, names.context(known, config, release, "cuda"), "draft")
+        modules = construction.modules(
+            known, construction.context(known, config, release, "cuda"), "draft"
+        )
         found += [module.name for module in modules if module.asks and module.name]
     return list(dict.fromkeys(found))
 

@@ -52,7 +52,7 @@ import mtpfix.serving.engine
 def fail(*_):
     raise RuntimeError("planted")
 
-mtpfix.serving.engine.settled = fail
+mtpfix.serving.engine.repair_in_memory = fail
 """
 SERVED = """\
 import sys

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
-from mtpfix.engines.vllm.expr import Expression, Template
+from mtpfix.engines.vllm.expression import Expression, Template
 from mtpfix.engines.vllm.records.condition import ByRelease, Condition, File, Record, Releases
 from mtpfix.engines.vllm.records.engine import Engine, Evidence, OtherDrafts, Undrafted
 from mtpfix.engines.vllm.records.family import Family, Index

@@ -14,7 +14,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mtpfix.checkpoint.strict import Pairs, loads, shown, unique
+from mtpfix.checkpoint.strict_json import Pairs, loads, shown, unique
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Json, Tensor
 

@@ -22,10 +22,10 @@ from huggingface_hub import (
     try_to_load_from_cache,
 )
 
-from mtpfix.checkpoint import wire
+from mtpfix.checkpoint import hub_requests
 from mtpfix.checkpoint.header import PREFIX, header_length
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, climbs_out, too_long
-from mtpfix.checkpoint.strict import shown
+from mtpfix.checkpoint.strict_json import shown
 from mtpfix.errors import MtpfixError, TargetError
 from mtpfix.model import Target
 
@@ -60,10 +60,10 @@ class HubSource:
     ) -> None:
         self._repo = repo
         self._folder = cache
-        self._headers = wire.headers(token)
+        self._headers = hub_requests.headers(token)
         self._ready: dict[str, Callable[[], Any]] = {}
         self._cache: LocalSource | None = None
-        with wire.explained(repo, revision):
+        with hub_requests.explained(repo, revision):
             if constants.HF_HUB_OFFLINE:
                 found = snapshot_download(
                     repo, revision=revision, local_files_only=True, cache_dir=cache
@@ -73,7 +73,7 @@ class HubSource:
                 self._commit, self._files = folder.name, self._cache.list()
                 return
             ask = partial(HfApi(token=token).model_info, repo, revision=revision)
-            info = wire.patiently(lambda: ask(timeout=wire.TIMEOUT), tries=3)
+            info = hub_requests.patiently(lambda: ask(timeout=hub_requests.TIMEOUT), tries=3)
         self._commit = info.sha or ""
         self._files = tuple(
             sorted(file.rfilename for file in info.siblings or () if _plain(file.rfilename))
@@ -150,11 +150,11 @@ class HubSource:
         )
         return LocalSource(Path(found).parents[path.count("/")]) if isinstance(found, str) else None
 
-    def _get(self, path: str, begin: int, count: int, *, ranged: bool = True) -> wire.Part:
+    def _get(self, path: str, begin: int, count: int, *, ranged: bool = True) -> hub_requests.Part:
         """`count` bytes of a file from `begin` on, or fewer where it ends."""
         url = hf_hub_url(self._repo, path, revision=self._commit)
-        with wire.explained(self._repo, self._commit, path):
-            return wire.fetch(url, self._headers, begin, count, ranged=ranged)
+        with hub_requests.explained(self._repo, self._commit, path):
+            return hub_requests.fetch(url, self._headers, begin, count, ranged=ranged)
 
 
 def repos(owner: str, token: str | None = None) -> tuple[str, ...]:
@@ -164,8 +164,8 @@ def repos(owner: str, token: str | None = None) -> tuple[str, ...]:
         TargetError: the Hub cannot be asked.
     """
     api = HfApi(token=token)
-    with wire.explained(owner):
-        found = wire.patiently(
+    with hub_requests.explained(owner):
+        found = hub_requests.patiently(
             lambda: [model.id for model in api.list_models(author=owner, filter="safetensors")],
             tries=3,
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mtpfix.checkpoint.header import parse_header
 from mtpfix.checkpoint.source import READ_LIMIT, Source, climbs_out
-from mtpfix.checkpoint.strict import loads, quick_table, shown
+from mtpfix.checkpoint.strict_json import loads, quick_table, shown
 from mtpfix.errors import BrokenFileError, TargetError
 from mtpfix.model import Checkpoint, JsonFile, Listing, Problem, Tensor
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from mtpfix.checkpoint.header import PREFIX, header_length
-from mtpfix.checkpoint.strict import shown
+from mtpfix.checkpoint.strict_json import shown
 from mtpfix.errors import BrokenFileError, ConflictError, TargetError
 from mtpfix.model import Target
 

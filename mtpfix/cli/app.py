@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from mtpfix import __version__
-from mtpfix.cli import asking, judging, mending, output, settings, telling
+from mtpfix.cli import checks, output, queries, reference, repairs, settings
 from mtpfix.errors import MtpfixError, UsageError
 from mtpfix.serving import plugin
 
@@ -81,15 +81,15 @@ class _Command(NamedTuple):
 
 _COMMANDS = (
     _Command(
-        judging.inspect, "Show what is on disk and what vLLM builds.", "inspect ./model --vllm all"
+        checks.inspect, "Show what is on disk and what vLLM builds.", "inspect ./model --vllm all"
     ),
-    _Command(judging.check, "Check the same, as a gate for CI.", "check ./model --vllm 0.32.0"),
-    _Command(mending.rewrite, "Repair the metadata; show a diff first.", "rewrite ./model --write"),
-    _Command(mending.override, "Show the repair as flags for serving.", "override ./model"),
-    _Command(asking.names, "Show names and entries for a recipe.", "names ./model/config.json"),
-    _Command(asking.verify, "Ask an installed vLLM itself.", "verify --python vllm/bin/python"),
-    _Command(telling.explain, "Explain what a finding means.", "explain MTP201"),
-    _Command(telling.families, "Show what is covered.", "families"),
+    _Command(checks.check, "Check the same, as a gate for CI.", "check ./model --vllm 0.32.0"),
+    _Command(repairs.rewrite, "Repair the metadata; show a diff first.", "rewrite ./model --write"),
+    _Command(repairs.override, "Show the repair as flags for serving.", "override ./model"),
+    _Command(queries.names, "Show names and entries for a recipe.", "names ./model/config.json"),
+    _Command(queries.verify, "Ask an installed vLLM itself.", "verify --python vllm/bin/python"),
+    _Command(reference.explain, "Explain what a finding means.", "explain MTP201"),
+    _Command(reference.families, "Show what is covered.", "families"),
 )
 
 for _command in _COMMANDS:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from mtpfix.errors import MtpfixError, UsageError, WriteError
-from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert
+from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert
 
 ColorWish = Literal["auto", "always", "never"]
 

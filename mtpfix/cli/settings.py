@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from mtpfix.cli.options import FailOn, PlatformChoice, RepairFormat, ReportFormat
 from mtpfix.errors import UsageError
-from mtpfix.report.safe import inert
+from mtpfix.report.inert_text import inert
 
 if sys.version_info >= (3, 11):
     import tomllib

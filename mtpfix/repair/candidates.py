@@ -202,15 +202,15 @@ def _shorter(root: str) -> Iterator[str]:
             yield ".".join(rest)
 
 
-def narrowed(text: str, spared: Iterable[str], mark: str) -> str:
+def narrowed(text: str, victims: Iterable[str], mark: str) -> str:
     """A pattern, kept from matching some names: a look-ahead before its old body.
 
     Args:
         text: an entry that starts with `mark`.
-        spared: names; one that ends in a dot stands for everything below it.
+        victims: names; one that ends in a dot stands for everything below it.
         mark: what makes an entry a pattern, such as `re:`.
     """
-    parts = (re.escape(n) if n.endswith(".") else f"{re.escape(n)}$" for n in sorted(spared))
+    parts = (re.escape(n) if n.endswith(".") else f"{re.escape(n)}$" for n in sorted(victims))
     body = text[len(mark) :]
     flags = re.match(r"(\(\?[aiLmsux]+\))*", body)  # must stand first
     start = flags[0] if flags else ""

@@ -130,7 +130,10 @@ def _with_list(cases: tuple[EngineCase, ...], view: QuantView, options: Options)
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
         return Plan(view, unresolved=planner.unresolved(none))
-    changes = [planner.settled(planner.reduced(planner.extended(start))) for start in starts]
+    changes = [
+        planner.without_pointless_rules(planner.reduced(planner.extended(start)))
+        for start in starts
+    ]
     refusals = [_refusal(planner, change) for change in changes]
     if all(refusals):
         return Plan(view, unresolved=planner.unresolved(none), refused=refusals[-1])
@@ -394,31 +397,31 @@ class _Planner:
         Entries may overlap: what one no longer exempts, the next one may.
         """
         gone = Change()
-        spared: dict[Entry, set[str]] = {}
-        while found := self._spared(gone):
+        victims: dict[Entry, set[str]] = {}
+        while found := self._blamed_entries(gone):
             for entry, names in found.items():
-                spared.setdefault(entry, set()).update(names)
-            gone = Change(tuple(sorted(self._view.ignore.index(entry) for entry in spared)))
-        if not spared:
+                victims.setdefault(entry, set()).update(names)
+            gone = Change(tuple(sorted(self._view.ignore.index(entry) for entry in victims)))
+        if not victims:
             return [gone]
-        everything = set().union(*spared.values())
+        everything = set().union(*victims.values())
         mark = self._cases[0].spelling.mark
-        patterns = [] if mark is None else [e.text for e in spared if e.text.startswith(mark)]
+        patterns = [] if mark is None else [e.text for e in victims if e.text.startswith(mark)]
         narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
         self.state(narrow)
         return [gone, Change(gone.remove, narrow)] if narrow else [gone]
 
-    def _spared(self, change: Change) -> dict[Entry, set[str]]:
+    def _blamed_entries(self, change: Change) -> dict[Entry, set[str]]:
         """Entries that still take the scheme from modules under `change`, and the names hit."""
-        spared: dict[Entry, set[str]] = {}
+        victims: dict[Entry, set[str]] = {}
         for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
             if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
                 asked = case.asked(module)
                 probed = module.kind == "experts" and module.name not in asked
                 hit = {f"{module.name}."} if probed else asked
-                spared.setdefault(self._written(entry, change), set()).update(hit)
-        return spared
+                victims.setdefault(self._written(entry, change), set()).update(hit)
+        return victims
 
     def hidden(self) -> frozenset[str]:
         """Names in headers that take the scheme from quantized trunk modules, if they may not."""
@@ -524,7 +527,7 @@ class _Planner:
 
     # --- rules that would win ------------------------------------------------
 
-    def settled(self, change: Change) -> Change:
+    def without_pointless_rules(self, change: Change) -> Change:
         """Drops rules that only quantize what is unquantized: order alone would hold them off."""
         if not self._view.foremost or not change.add:
             return change

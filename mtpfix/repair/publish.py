@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
-from mtpfix.checkpoint import wire
+from mtpfix.checkpoint import hub_requests
 from mtpfix.errors import ConflictError, UsageError, WriteError
 
 MAIN = "main"
@@ -61,15 +61,15 @@ def publish(goal: Goal, files: Mapping[str, bytes]) -> Published:
         TargetError: the repo or the branch is gone, or cannot be reached.
     """
     api = HfApi(token=goal.token)
-    with wire.explained(goal.repo, goal.branch):
+    with hub_requests.explained(goal.repo, goal.branch):
         ask = api.model_info
-        head = wire.patiently(
-            lambda: ask(goal.repo, revision=goal.branch, timeout=wire.TIMEOUT).sha, tries=3
+        head = hub_requests.patiently(
+            lambda: ask(goal.repo, revision=goal.branch, timeout=hub_requests.TIMEOUT).sha, tries=3
         )
     if head != goal.parent:  # the Hub itself looks only where no pull request is made
         raise _moved(goal)
     operations = [CommitOperationAdd(path, data) for path, data in files.items()]
-    with wire.explained(goal.repo, goal.branch):
+    with hub_requests.explained(goal.repo, goal.branch):
         try:
             made = api.create_commit(
                 goal.repo,
@@ -113,7 +113,7 @@ def _refusal(goal: Goal, error: HfHubHTTPError) -> Exception:
         return WriteError(f"{goal.repo}: the Hub refused the commit (HTTP 400)", "check --revision")
     if status >= 500:  # noqa: PLR2004 - the server failed, before or after it wrote
         return WriteError(
-            f"{goal.repo}: {wire.host()} failed while it took the commit (HTTP {status})",
+            f"{goal.repo}: {hub_requests.host()} failed while it took the commit (HTTP {status})",
             "look whether it is there before you run the command again",
         )
     return error

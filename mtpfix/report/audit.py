@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from mtpfix import __version__
 from mtpfix.auditing import Audited, worst
-from mtpfix.report import grid, words
+from mtpfix.report import grid, wording
+from mtpfix.report.inert_text import ASCII, inert, inert_json
 from mtpfix.report.json import view
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.safe import ASCII, inert, inert_json
 
 SCHEMA = "mtpfix.audit/1"
 _HEADS = ("target", "family", "method", "verdict", "findings")
@@ -47,7 +47,7 @@ def summary(rows: Sequence[Audited]) -> str:
         )
         if count[code]
     )
-    return f"{words.count(len(rows), 'target')}: {', '.join(told) or 'nothing to judge'}"
+    return f"{wording.count(len(rows), 'target')}: {', '.join(told) or 'nothing to judge'}"
 
 
 def _row(row: Audited) -> Sequence[grid.Cell]:
@@ -55,7 +55,7 @@ def _row(row: Audited) -> Sequence[grid.Cell]:
     if report is None:
         # Why is told on stderr, where there is room for it.
         return (grid.cell(name), [], [], grid.cell("✗ not readable", mood="bad"), [])
-    sign = words.overall(report)
+    sign = wording.overall(report)
     codes = dict.fromkeys(finding.code for finding in report.findings if finding.severity != "info")
     return (
         grid.cell(name),

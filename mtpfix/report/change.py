@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mtpfix import __version__
 from mtpfix.model import EngineReport, Report
-from mtpfix.report import ranges, words
+from mtpfix.report import ranges, wording
+from mtpfix.report.inert_text import inert
 from mtpfix.report.markdown import outcome as outcome_of
-from mtpfix.report.marked import code, details, fenced, prose, table
+from mtpfix.report.markdown_text import code, details, fenced, prose, table
 from mtpfix.report.rewrite import Outcome, left
-from mtpfix.report.safe import inert
 
 _DIFF = 30_000
 """Characters of the diff that are shown: a forge has its own."""
@@ -37,12 +37,12 @@ def _head(outcome: Outcome) -> Iterator[str]:
     elif outcome.files:
         files = ", ".join(map(code, outcome.files))
         yield (
-            f"{words.engines(outcome.before.engines)} builds the MTP draft according to the "
+            f"{wording.engines(outcome.before.engines)} builds the MTP draft according to the "
             "quantization metadata of the whole model. This change makes the metadata match "
             f"{_stored(outcome.before)}. It edits {files} and changes no weights."
         )
     else:
-        said = words.sentence(outcome.checked)
+        said = wording.sentence(outcome.checked)
         yield prose(f"Nothing to change: {said}.")
 
 
@@ -64,17 +64,17 @@ def _table(outcome: Outcome) -> list[str]:
         then = after.get((engine.version, engine.platform), engine)
         groups.setdefault((_cell(engine), _cell(then)), []).append(engine)
     cells = [
-        (prose(words.places(members, outcome.before.engines)), before, later)
+        (prose(wording.release_ranges(members, outcome.before.engines)), before, later)
         for (before, later), members in groups.items()
     ]
-    head = words.engines(outcome.before.engines)
+    head = wording.engines(outcome.before.engines)
     return table((head, "before", "after"), cells) if cells else []
 
 
 def _cell(engine: EngineReport) -> str:
     if engine.outcome in ("clean", "no_mtp"):
         return outcome_of(engine)
-    return f"{outcome_of(engine)}: {prose(words.outcome(engine), 300)}"
+    return f"{outcome_of(engine)}: {prose(wording.outcome(engine), 300)}"
 
 
 def _entries(outcome: Outcome) -> Iterator[str]:
@@ -90,8 +90,8 @@ def _left(outcome: Outcome) -> Iterator[str]:
         yield "Not fixed:"
         yield ""
     for finding in stays[:_LEFT]:
-        reach = words.reach(finding, outcome.after.engines)
-        where = f" ({words.engines(outcome.after.engines)} {reach})" if reach is not None else ""
+        reach = wording.release_range(finding, outcome.after.engines)
+        where = f" ({wording.engines(outcome.after.engines)} {reach})" if reach is not None else ""
         yield f"- {prose(finding.code)} {finding.severity}: {prose(finding.message)}{where}"
     if len(stays) > _LEFT:
         yield f"- … and {len(stays) - _LEFT} more"
@@ -120,6 +120,6 @@ def _judged(report: Report) -> str:
     releases = sorted({e.version for e in report.engines}, key=ranges.age)
     platforms = ", ".join(dict.fromkeys(inert(e.platform) for e in report.engines))
     span = ranges.releases(releases, releases)
-    engine = words.engines(report.engines)
-    number = words.count(len(releases), "release")
+    engine = wording.engines(report.engines)
+    number = wording.count(len(releases), "release")
     return f"Judged for {engine} {span} ({number}) on {platforms}. "

@@ -8,10 +8,10 @@ from json import dumps
 from mtpfix import __version__
 from mtpfix.engines.base import Engine
 from mtpfix.engines.coverage import Dialect
-from mtpfix.report import words
+from mtpfix.report import wording
+from mtpfix.report.inert_text import ASCII
 from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.safe import ASCII
 
 SCHEMA = "mtpfix.dialects/1"
 _HEADS = ("dialect", "read", "predict", "repair", "proved")
@@ -38,15 +38,15 @@ def _predicted(row: Dialect) -> str:
     """The evidence for predictions: what recordings of real releases cover."""
     if not row.decisions:
         return "read in the source"
-    families = words.count(len(row.families), "family", "families")
-    releases = words.count(len(row.releases), "release")
+    families = wording.count(len(row.families), "family", "families")
+    releases = wording.count(len(row.releases), "release")
     return f"{row.decisions:,} decisions, {families}, {releases}"
 
 
 def _proved(row: Dialect) -> str:
     """The recipes that the real engine has loaded after the repair, and for how many families."""
     told = (
-        f"`{recipe}` in {words.count(len(families), 'family', 'families')}"
+        f"`{recipe}` in {wording.count(len(families), 'family', 'families')}"
         for recipe, families in row.proved.items()
     )
     return ", ".join(told) or row.unproved or "-"

@@ -11,9 +11,9 @@ from mtpfix.engines.base import Engine
 from mtpfix.engines.coverage import Covered
 from mtpfix.model import PLATFORMS, Grade, Platform
 from mtpfix.report import grid
+from mtpfix.report.inert_text import ASCII
 from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.safe import ASCII
 
 SCHEMA = "mtpfix.families/1"
 

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from mtpfix.findings import Kind
 from mtpfix.model import Finding, Report
-from mtpfix.report import grid, rows, text, words
+from mtpfix.report import grid, rows, text, wording
+from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert
 from mtpfix.report.page import STYLES, Page, mooded
-from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert
 
 ENDLESS = 1_000_000
 """A width at which nothing is wrapped."""
@@ -23,7 +23,7 @@ def brief(report: Report, width: int | None, *, color: bool, ascii: bool) -> str
         put(page, finding, report)
     for note in report.notes:
         page.item(mooded("  note  ", "quiet"), mooded(inert(note, PROSE_LIMIT)))
-    sign = words.overall(report)
+    sign = wording.overall(report)
     said = text.summary(report).removeprefix(f"{sign.sign} ")
     page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
     return _plain(page.text(), ascii=ascii)
@@ -31,14 +31,14 @@ def brief(report: Report, width: int | None, *, color: bool, ascii: bool) -> str
 
 def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
     """A finding as one item: code, place, message, releases."""
-    sign = words.severity(finding)
+    sign = wording.severity(finding)
     label = mooded(f"{sign.sign} {inert(finding.code)} {sign.word}  ", sign.mood)
     place = finding.where
     said = f"{rows.where(place.file, place.line)}: " if place and place.line is not None else ""
     body = Text.assemble((said, STYLES["strong"]), inert(finding.message, PROSE_LIMIT))
-    reach = words.reach(finding, report.engines)
+    reach = wording.release_range(finding, report.engines)
     if reach is not None:
-        body.append(f" [{words.engines(report.engines)} {reach}]", STYLES["quiet"])
+        body.append(f" [{wording.engines(report.engines)} {reach}]", STYLES["quiet"])
     page.item(label, body, indent)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from mtpfix.findings import kind
 from mtpfix.model import Finding, Report, Severity
-from mtpfix.report import places, words
-from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report import file_paths, wording
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 
@@ -31,7 +31,7 @@ def _lines(report: Report) -> list[str]:
 
 def _annotation(finding: Finding, report: Report) -> str:
     """A finding, at its line where the file lies in the workspace."""
-    file = places.path(report.target, places.file_of(finding, report))
+    file = file_paths.path(report.target, file_paths.file_of(finding, report))
     title = kind(finding).title
     properties = {"title": f"{finding.code}: {title}" if title else finding.code}
     if file is not None:
@@ -46,11 +46,11 @@ def _said(finding: Finding, report: Report) -> str:
     lines = [finding.message]
     if report.target.kind == "hub" and place is not None:
         lines[0] = f"{report.target.name}: {place.file}:{place.line or 1}: {finding.message}"
-    reach = words.reach(finding, report.engines)
+    reach = wording.release_range(finding, report.engines)
     if reach is not None:
-        lines.append(f"{words.engines(report.engines)} {reach}")
+        lines.append(f"{wording.engines(report.engines)} {reach}")
     if finding.fix is not None:
-        lines.append(f"fix: {finding.fix.title} ({words.how_to(finding.fix)})")
+        lines.append(f"fix: {finding.fix.title} ({wording.how_to(finding.fix)})")
     return "\n".join(inert(line, PROSE_LIMIT) for line in lines)
 
 
@@ -64,7 +64,7 @@ def _command(level: str, properties: dict[str, str], message: str) -> str:
 
 def _verdict(report: Report) -> str:
     """A line of the log; the sign before it keeps a name from beginning a command."""
-    sign = words.overall(report)
-    said = f"{sign.sign} {inert(report.target.name)}: {words.sentence(report)}"
+    sign = wording.overall(report)
+    said = f"{sign.sign} {inert(report.target.name)}: {wording.sentence(report)}"
     # The older form of a command is read anywhere in a line.
     return said.replace("##[", r"#\x23[")

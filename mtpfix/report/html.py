@@ -14,11 +14,11 @@ from importlib import resources
 
 from mtpfix import __version__
 from mtpfix.model import Finding, Report
-from mtpfix.report import ranges, rows, words
+from mtpfix.report import ranges, rows, wording
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.report.picture import Cell, Face, Grid, Panel, Row, panels
 from mtpfix.report.rows import Decider
-from mtpfix.report.safe import PROSE_LIMIT, inert
-from mtpfix.report.words import Sign
+from mtpfix.report.wording import Sign
 
 _WIDE = 48
 """Trunk layers from which on their columns are narrower."""
@@ -79,10 +79,10 @@ def _rules(drawn: Sequence[Sequence[Panel]]) -> str:
 
 def _title(reports: Sequence[Report]) -> str:
     if len(reports) == 1:
-        engine = words.engines(reports[0].engines)
+        engine = wording.engines(reports[0].engines)
         return f"{_text(reports[0].target.name)}: MTP on {engine}"
-    judged = words.engines(engine for report in reports for engine in report.engines)
-    return f"{words.count(len(reports), 'target')}: MTP on {judged}"
+    judged = wording.engines(engine for report in reports for engine in report.engines)
+    return f"{wording.count(len(reports), 'target')}: MTP on {judged}"
 
 
 # --- text --------------------------------------------------------------------
@@ -124,7 +124,7 @@ def _signed(sign: Sign, text: str = "") -> str:
 def _body(reports: Sequence[Report], drawn: Sequence[Sequence[Panel]]) -> Iterator[str]:
     yield "<main>\n"
     if len(reports) != 1:
-        yield f"<h1>{words.count(len(reports), 'target')}</h1>\n"
+        yield f"<h1>{wording.count(len(reports), 'target')}</h1>\n"
         yield from _contents(reports)
     for number, (report, found) in enumerate(zip(reports, drawn, strict=True)):
         level = 1 if len(reports) == 1 else 2
@@ -136,14 +136,14 @@ def _body(reports: Sequence[Report], drawn: Sequence[Sequence[Panel]]) -> Iterat
 def _contents(reports: Sequence[Report]) -> Iterator[str]:
     yield '<nav aria-label="targets"><ul>\n'
     for number, report in enumerate(reports):
-        sign = words.overall(report)
+        sign = wording.overall(report)
         yield f'<li><a href="#r{number}">{_text(report.target.name)}</a> {_signed(sign)}</li>\n'
     yield "</ul></nav>\n"
 
 
 def _section(report: Report, found: Sequence[Panel], number: int, level: int) -> Iterator[str]:
-    sign, said = words.overall(report), words.sentence(report)
-    tally = f": {words.tally(report.findings)}" if report.findings else ""
+    sign, said = wording.overall(report), wording.sentence(report)
+    tally = f": {wording.tally(report.findings)}" if report.findings else ""
     verdict = f"{said[:1].upper()}{said[1:]}{tally}."
     yield f'<section class="report" id="r{number}" aria-labelledby="r{number}h">\n'
     yield f'<h{level} id="r{number}h">{_name(report)}</h{level}>\n'
@@ -159,14 +159,14 @@ def _section(report: Report, found: Sequence[Panel], number: int, level: int) ->
             yield from _panel(report, panel, place, numbers)
         yield from numbers.lists()
     yield from _findings(report)
-    following = words.next_command(report)
+    following = wording.next_command(report)
     if following is not None:
         yield f"<p>Next: {_code(following[0])} {escape(following[1])}.</p>\n"
     yield "</section>\n"
 
 
 def _facts(report: Report) -> Iterator[str]:
-    facts = [(label, _text(said)) for label, said in words.facts(report)]
+    facts = [(label, _text(said)) for label, said in wording.facts(report)]
     if report.target.revision:
         facts.insert(0, ("revision", _text(report.target.revision)))
     yield from _described(facts)
@@ -183,11 +183,11 @@ def _described(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _releases(report: Report, found: Sequence[Panel], number: int) -> Iterator[str]:
     """The choice of releases; the newest is chosen."""
     newest = max(range(len(found)), key=lambda place: _newest(found[place]))
-    engine = words.engines(report.engines)
+    engine = wording.engines(report.engines)
     yield f'<fieldset class="releases"><legend>{engine} release{_where(report)}</legend>\n'
     for place, panel in enumerate(found):
         checked = " checked" if place == newest else ""
-        sign = words.OUTCOMES[panel.members[0].outcome]
+        sign = wording.OUTCOMES[panel.members[0].outcome]
         name = f"r{number}"
         yield (
             f'<input type="radio" name="{name}" id="{name}g{place}" value="{place}"'
@@ -205,7 +205,7 @@ def _places(report: Report, panel: Panel) -> str:
     if _where(report):
         known = (engine.version for engine in report.engines)
         return _text(ranges.releases((engine.version for engine in panel.members), known))
-    return _text(words.places(panel.members, report.engines))
+    return _text(wording.release_ranges(panel.members, report.engines))
 
 
 def _where(report: Report) -> str:
@@ -252,8 +252,8 @@ def _decider(decider: Decider | str) -> str:
 
 
 def _panel(report: Report, panel: Panel, place: int, numbers: _Numbers) -> Iterator[str]:
-    sign = words.OUTCOMES[panel.members[0].outcome]
-    name = f"{words.engine(panel.members[0].engine)} {_places(report, panel)}"
+    sign = wording.OUTCOMES[panel.members[0].outcome]
+    name = f"{wording.engine(panel.members[0].engine)} {_places(report, panel)}"
     yield f'<div class="panel" data-g="{place}">\n'
     yield f"<h2>{escape(name)}: {_signed(sign)}</h2>\n<p>{_prose(panel.behind)}</p>\n"
     if panel.grid.blocks:
@@ -359,7 +359,7 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     used |= {"x" for face in faces if face.verdict.mood == "bad"}
     yield (
         f'<p class="how">Each cell shows what is on disk above, and below it what '
-        f"{words.engines(report.engines)} builds, and the number "
+        f"{wording.engines(report.engines)} builds, and the number "
         'of the entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
     )
     for kind, label, meaning in _KEYS:
@@ -383,7 +383,7 @@ def _findings(report: Report) -> Iterator[str]:
 
 
 def _finding(finding: Finding, report: Report) -> Iterator[str]:
-    sign = words.severity(finding)
+    sign = wording.severity(finding)
     yield f'<article class="finding {sign.mood}">\n'
     yield f"<h3>{_signed(sign, f'{_text(finding.code)} {sign.word}')}</h3>\n"
     yield f"<p>{_prose(finding.message)}</p>\n"
@@ -391,13 +391,15 @@ def _finding(finding: Finding, report: Report) -> Iterator[str]:
     if finding.where is not None:
         place = rows.where(finding.where.file, finding.where.line)
         facts.append(("where", f"{escape(place)} {_code(finding.where.pointer)}"))
-    reach = words.reach(finding, report.engines)
+    reach = wording.release_range(finding, report.engines)
     if reach is not None:
-        facts.append((words.engines(report.engines), _text(reach)))
+        facts.append((wording.engines(report.engines), _text(reach)))
     if finding.confidence != "run":
-        facts.append(("evidence", words.GRADES[finding.confidence]))
+        facts.append(("evidence", wording.GRADES[finding.confidence]))
     if finding.fix is not None:
-        facts.append(("fix", f"{_prose(finding.fix.title)} ({_prose(words.how_to(finding.fix))})"))
+        facts.append(
+            ("fix", f"{_prose(finding.fix.title)} ({_prose(wording.how_to(finding.fix))})")
+        )
     if facts:
         yield from _described(facts)
     yield "</article>\n"

@@ -22,7 +22,7 @@ from mtpfix.model import (
     Target,
     Where,
 )
-from mtpfix.report.safe import inert_json
+from mtpfix.report.inert_text import inert_json
 
 SCHEMA = "mtpfix.report/1"
 

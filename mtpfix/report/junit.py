@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, Report
-from mtpfix.report import ranges, rows, words
-from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report import ranges, rows, wording
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
 
 def render(*reports: Report) -> str:
@@ -61,25 +61,25 @@ def _whole(report: Report, suite: str, grave: list[Finding]) -> ET.Element:
     elif unjudged and report.exit_code:
         _put(case, "error", unjudged)
     elif not report.engines:
-        ET.SubElement(case, "skipped", message=words.sentence(report))
+        ET.SubElement(case, "skipped", message=wording.sentence(report))
     _put_rest(case, [f for f in own if f not in failing and f not in unjudged])
     return case
 
 
 def _case(engine: EngineReport, report: Report, suite: str, grave: list[Finding]) -> ET.Element:
-    name = f"{words.engine(engine.engine)} {inert(engine.version)} on {inert(engine.platform)}"
+    name = f"{wording.engine(engine.engine)} {inert(engine.version)} on {inert(engine.platform)}"
     case = ET.Element("testcase", classname=suite, name=name)
     here = [finding for finding in report.findings if holds(finding, engine)]
     failing = [finding for finding in here if finding in grave]
     if failing:
         _put(case, "failure", failing)
     elif engine.outcome in FAILED and report.exit_code == 1:
-        said = f"{words.OUTCOMES[engine.outcome].word}: {words.outcome(engine)}"
+        said = f"{wording.OUTCOMES[engine.outcome].word}: {wording.outcome(engine)}"
         ET.SubElement(case, "failure", message=said, type=engine.outcome)
     elif engine.outcome == "unknown":
-        ET.SubElement(case, "error", message=words.outcome(engine), type="unknown")
+        ET.SubElement(case, "error", message=wording.outcome(engine), type="unknown")
     elif engine.outcome == "no_mtp":
-        ET.SubElement(case, "skipped", message=words.outcome(engine))
+        ET.SubElement(case, "skipped", message=wording.outcome(engine))
     _put_rest(case, [finding for finding in here if finding not in failing])
     return case
 
@@ -88,7 +88,8 @@ def holds(finding: Finding, engine: EngineReport) -> bool:
     """Whether a finding names a release on its platform."""
     place = (engine.version, engine.platform)
     return any(
-        found in (place, (engine.version, "")) for found in map(ranges.place, finding.releases)
+        found in (place, (engine.version, ""))
+        for found in map(ranges.parse_label, finding.releases)
     )
 
 
@@ -115,4 +116,4 @@ def _line(finding: Finding) -> str:
     said = f"{inert(finding.code)} {finding.severity}  {at}{inert(finding.message, PROSE_LIMIT)}"
     if finding.fix is None:
         return said
-    return f"{said}\n  fix: {inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
+    return f"{said}\n  fix: {inert(finding.fix.title, PROSE_LIMIT)} ({wording.how_to(finding.fix)})"

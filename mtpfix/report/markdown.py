@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mtpfix.model import EngineReport, Finding, Report
-from mtpfix.report import ranges, rows, words
-from mtpfix.report.marked import code, details, prose, table
+from mtpfix.report import ranges, rows, wording
+from mtpfix.report.markdown_text import code, details, prose, table
 
 __all__ = ["render", "table"]
 
@@ -21,11 +21,11 @@ def render(*reports: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    sign = words.overall(report)
+    sign = wording.overall(report)
     yield f"### {sign.sign} {code(report.target.name)}"
     yield ""
-    found = f": {words.tally(report.findings)}" if report.findings else ""
-    said = words.sentence(report)
+    found = f": {wording.tally(report.findings)}" if report.findings else ""
+    said = wording.sentence(report)
     yield f"**{prose(f'{said[:1].upper()}{said[1:]}{found}.')}**"
     for note in report.notes:
         yield ""
@@ -33,7 +33,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _block(_engines(report))
     yield from _block(_findings(report))
     yield from _block(_modules(report))
-    following = words.next_command(report)
+    following = wording.next_command(report)
     if following is not None:
         yield ""
         yield f"Next: {code(following[0])} {following[1]}."
@@ -54,17 +54,19 @@ def _engines(report: Report) -> list[str]:
     """What comes of it, releases that share it together."""
     groups: dict[tuple[str, str], list[EngineReport]] = {}
     for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
-        groups.setdefault((outcome(engine), words.outcome(engine)), []).append(engine)
+        groups.setdefault((outcome(engine), wording.outcome(engine)), []).append(engine)
     cells = [
-        (prose(words.places(members, report.engines)), said, prose(behind))
+        (prose(wording.release_ranges(members, report.engines)), said, prose(behind))
         for (said, behind), members in groups.items()
     ]
-    return table((words.engines(report.engines), "outcome", "what happens"), cells) if cells else []
+    return (
+        table((wording.engines(report.engines), "outcome", "what happens"), cells) if cells else []
+    )
 
 
 def outcome(engine: EngineReport) -> str:
     """The outcome of a release as sign and word."""
-    sign = words.OUTCOMES[engine.outcome]
+    sign = wording.OUTCOMES[engine.outcome]
     return f"{sign.sign} {sign.word}"
 
 
@@ -75,22 +77,22 @@ def _findings(report: Report) -> list[str]:
     if not report.findings:
         return []
     shown = report.findings[:_FINDINGS]
-    heads = ("finding", "where", "what", words.engines(report.engines))
+    heads = ("finding", "where", "what", wording.engines(report.engines))
     lines = table(heads, [_finding(found, report) for found in shown])
     if len(report.findings) > len(shown):
-        lines += ["", f"… and {words.count(len(report.findings) - len(shown), 'finding')} more."]
+        lines += ["", f"… and {wording.count(len(report.findings) - len(shown), 'finding')} more."]
     return lines
 
 
 def _finding(finding: Finding, report: Report) -> tuple[str, str, str, str]:
-    sign = words.severity(finding)
+    sign = wording.severity(finding)
     place = finding.where
     where = code(rows.where(place.file, place.line)) if place is not None else ""
     said = prose(finding.message)
     if finding.fix is not None:
-        said += f"<br>Fix: {prose(finding.fix.title)} ({prose(words.how_to(finding.fix))})"
+        said += f"<br>Fix: {prose(finding.fix.title)} ({prose(wording.how_to(finding.fix))})"
     head = f"{sign.sign} {prose(finding.code)} {sign.word}"
-    return head, where, said, words.reach(finding, report.engines) or ""
+    return head, where, said, wording.release_range(finding, report.engines) or ""
 
 
 # --- modules -----------------------------------------------------------------
@@ -105,12 +107,12 @@ def _modules(report: Report) -> list[str]:
     cells = [_row(row, section) for section in sections for row in section.rows]
     if not cells:
         return []
-    builds = f"{words.engine(newest.engine)} builds"
+    builds = f"{wording.engine(newest.engine)} builds"
     heads = ("module", "on disk", builds, "decided by", "verdict")
     lines = table(heads, cells[:_ROWS])
     if len(cells) > _ROWS:
-        lines += ["", f"… and {words.count(len(cells) - _ROWS, 'row')} more."]
-    place = f"{words.engine(newest.engine)} {newest.version} on {newest.platform}"
+        lines += ["", f"… and {wording.count(len(cells) - _ROWS, 'row')} more."]
+    place = f"{wording.engine(newest.engine)} {newest.version} on {newest.platform}"
     return details(f"Draft modules, {place}", lines)
 
 

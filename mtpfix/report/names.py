@@ -8,11 +8,11 @@ from json import dumps
 from rich.text import Text
 
 from mtpfix import __version__
-from mtpfix.advice import Named, Names
+from mtpfix.recipe import Named, Names
 from mtpfix.report import grid, ranges
 from mtpfix.report.grid import Block, Cell
+from mtpfix.report.inert_text import ASCII, inert, inert_json
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.safe import ASCII, inert, inert_json
 
 SCHEMA = "mtpfix.names/1"
 
@@ -23,7 +23,7 @@ Group = tuple[tuple[str, ...], tuple[Named, ...]]
 def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa: A002
     """A table for the newest releases, what differs in older ones, then the entries as YAML."""
     page = Page(width, color=color)
-    known = [ranges.place(label) for labels, _ in found.groups for label in labels]
+    known = [ranges.parse_label(label) for labels, _ in found.groups for label in labels]
     newest, *olders = sorted(found.groups, key=_age, reverse=True)
     page.line(mooded(f"{found.engine} {_places(newest[0], known)}", "strong"))
     _put(page, newest[1])
@@ -44,7 +44,7 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     return shown.translate(ASCII) if ascii else shown
 
 
-def _about_entries(found: Names, known: Sequence[ranges.Place]) -> Iterator[str]:
+def _about_entries(found: Names, known: Sequence[ranges.Label]) -> Iterator[str]:
     """For which releases the entries are right, as comments above them."""
     far = ", as far as is known" if found.assumed else ""
     unserved = f"{found.engine} {_places(found.unserved, known)}"
@@ -60,12 +60,12 @@ def _about_entries(found: Names, known: Sequence[ranges.Place]) -> Iterator[str]
 
 def _age(group: Group) -> tuple[object, ...]:
     """Sorting key: the newest release of a group; where platforms part, CUDA leads."""
-    release, platform = ranges.place(max(group[0], key=ranges.age))
+    release, platform = ranges.parse_label(max(group[0], key=ranges.age))
     return ranges.age(release), platform in ("", "cuda")
 
 
-def _places(labels: Iterable[str], known: Iterable[ranges.Place]) -> str:
-    return ranges.places([ranges.place(label) for label in labels], known)
+def _places(labels: Iterable[str], known: Iterable[ranges.Label]) -> str:
+    return ranges.labels([ranges.parse_label(label) for label in labels], known)
 
 
 def yaml(found: Names) -> str:

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from mtpfix.report.words import Sign
+from mtpfix.report.wording import Sign
 
 STYLES = {
     "good": "green",

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtpfix.model import Decision, EngineReport, ModuleReport, Part, Precision, Report, State
-from mtpfix.report import ranges, rows, words
+from mtpfix.report import ranges, rows, wording
+from mtpfix.report.inert_text import inert
 from mtpfix.report.rows import Decider, Lines
-from mtpfix.report.safe import inert
-from mtpfix.report.words import Sign
+from mtpfix.report.wording import Sign
 
 _BITS = re.compile(r"(?:fp|int|bf|f)(\d{1,2})\b|\b(\d)bit|(?:fp|int)(\d)")
 _WEIGHT_BITS = re.compile(r"W(\d{1,2})A")
@@ -99,7 +99,7 @@ def panels(report: Report) -> tuple[Panel, ...]:
     lines = rows.lines_of(report)
     groups: dict[tuple[str, str, Grid], list[EngineReport]] = {}
     for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
-        made = (engine.outcome, words.outcome(engine), grid(engine.modules, lines))
+        made = (engine.outcome, wording.outcome(engine), grid(engine.modules, lines))
         groups.setdefault(made, []).append(engine)
     return tuple(
         Panel(tuple(members), behind, drawn) for (_, behind, drawn), members in groups.items()
@@ -208,19 +208,19 @@ def _face(module: ModuleReport, lines: Lines) -> Face:
         disk, built = (
             half._replace(shade=known.shade, label=known.label) for half in (disk, built)
         )
-    more = [words.exception(module.detail)] if module.detail else []
+    more = [wording.exception(module.detail)] if module.detail else []
     more += [inert(module.limit.reason)] if module.limit else []
     return Face(
         disk,
         built,
         rows.decided_by(module, lines),
-        words.verdict(module),
+        wording.verdict(module),
         tuple(more),
     )
 
 
 def _stored(disk: Precision) -> Half:
-    said = words.stored(disk, short=True)
+    said = wording.stored(disk, short=True)
     if disk.state is State.MISSING:
         return Half("none", "\N{EN DASH}", "nothing")
     if disk.state is State.MIXED:
@@ -232,7 +232,7 @@ def _stored(disk: Precision) -> Half:
 
 
 def _built(decision: Decision) -> Half:
-    said = words.built(decision, short=True)
+    said = wording.built(decision, short=True)
     if decision.built == "unquantized":
         return Half("16", "16", said)
     if decision.built == "unknown":

@@ -6,11 +6,11 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from mtpfix.report.safe import inert
+from mtpfix.report.inert_text import inert
 
 T = TypeVar("T", bound=Hashable)
 
-Place = tuple[str, str]
+Label = tuple[str, str]
 """A release and a platform; the platform is empty where there is only one."""
 
 _LABEL = re.compile(r"(?P<release>\S+) \((?P<platform>\w+)\)")
@@ -54,7 +54,7 @@ def releases(chosen: Iterable[str], known: Iterable[str]) -> str:
     return ", ".join(_span([short[name] for name in run]) for run in runs(wanted, order))
 
 
-def places(chosen: Iterable[Place], known: Iterable[Place]) -> str:
+def labels(chosen: Iterable[Label], known: Iterable[Label]) -> str:
     """Releases on platforms, for example `0.30-0.33 on cuda, rocm; 0.33 on xpu`."""
     everywhere = {release for release, _ in known}
     spans: dict[str, list[str]] = {}
@@ -66,7 +66,7 @@ def places(chosen: Iterable[Place], known: Iterable[Place]) -> str:
     return "; ".join(f"{span}{_on(platforms)}" for span, platforms in spans.items())
 
 
-def place(label: str) -> Place:
+def parse_label(label: str) -> Label:
     """Release and platform of a label such as `0.32.0 (cuda)`; the platform may be absent."""
     found = _LABEL.fullmatch(label)
     return (label, "") if found is None else (found["release"], found["platform"])

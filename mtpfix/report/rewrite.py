@@ -17,9 +17,9 @@ from mtpfix.pushing import Pushed
 from mtpfix.repair import progress
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
-from mtpfix.report import findings, ranges, words
+from mtpfix.report import findings, ranges, wording
+from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.page import STYLES, Page, mooded
-from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.selection import Scope, Selection
 
 SCHEMA = "mtpfix.rewrite/1"
@@ -134,7 +134,7 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
 def _why(entry: str, outcome: Outcome) -> str:
     """What an entry does, as the releases judge it."""
     if entry in outcome.plan.headers:
-        engine = words.engines(outcome.after.engines)
+        engine = wording.engines(outcome.after.engines)
         return (
             f"{engine} took it from the tensor headers, and stops that once the list has an entry"
         )
@@ -152,7 +152,10 @@ def _why(entry: str, outcome: Outcome) -> str:
         }
         known = [e.version for e in outcome.after.engines]
         reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
-        engine, number = words.engines(outcome.after.engines), words.count(len(decided), "module")
+        engine, number = (
+            wording.engines(outcome.after.engines),
+            wording.count(len(decided), "module"),
+        )
         said = f"excludes {number}, with {engine}'s names{reach}"
         if entry in outcome.plan.nameless:
             return f"{said}; it matches only the empty name, for the release that you chose"
@@ -171,22 +174,22 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
     """Before and after in a line each, for the releases that decide; both lines name them."""
     after, before = outcome.checked, outcome.checked_before
     if not outcome.files:
-        sign = words.overall(after)
+        sign = wording.overall(after)
         page.item(
             mooded(f"{sign.sign} ", sign.mood),
-            Text(f"{_unchanged(outcome)}{words.sentence(after)}"),
+            Text(f"{_unchanged(outcome)}{wording.sentence(after)}"),
         )
         return
     page.line()
     for label, report in (("before", before), ("after", after)):
-        sign = words.overall(report)
+        sign = wording.overall(report)
         head = Text.assemble((f"{label:<8}", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
-        page.item(head, Text(words.sentence(report)))
+        page.item(head, Text(wording.sentence(report)))
 
 
 def _unchanged(outcome: Outcome) -> str:
     """What to say before the verdict where no edit is made."""
-    mood = words.overall(outcome.checked).mood
+    mood = wording.overall(outcome.checked).mood
     if mood == "good":
         return "already right: "
     return "nothing that mtpfix can fix: " if mood == "bad" else "nothing to change: "
@@ -199,10 +202,10 @@ def _put_others(page: Page, outcome: Outcome) -> None:
     if not others:
         return
     report = replace(outcome.after, engines=others, findings=())
-    sign = words.overall(report)
-    said = words.sentence(report)
+    sign = wording.overall(report)
+    said = wording.sentence(report)
     if sign.mood == "bad":
-        sign = words.SEVERITIES["warning"]
+        sign = wording.SEVERITIES["warning"]
         said += f". They do not affect the exit code; {_wider(outcome, others)} shows why."
         for remedy in dict.fromkeys(stays.remedy for stays in outcome.plan.unresolved):
             said += f" To fix it: {remedy}." if remedy else ""
@@ -234,7 +237,7 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
         page.line(mooded("not fixed:", "strong"))
     for finding in stays:
         findings.put(page, finding, after, 2)
-    engine = words.engines(after.engines)
+    engine = wording.engines(after.engines)
     for other in others:
         name = inert(other.module) or '""'
         why = "; ".join(filter(None, (other.reason, other.remedy)))
@@ -299,7 +302,7 @@ def clean_newest(report: Report) -> str | None:
 
 
 def _holds(finding: Finding, release: str) -> bool:
-    named = {ranges.place(label)[0] for label in finding.releases}
+    named = {ranges.parse_label(label)[0] for label in finding.releases}
     return not named or release in named
 
 

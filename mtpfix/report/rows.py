@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.model import Entry, ModuleReport, Part, Report
-from mtpfix.report import ranges, words
-from mtpfix.report.safe import inert
-from mtpfix.report.words import Sign
+from mtpfix.report import ranges, wording
+from mtpfix.report.inert_text import inert
+from mtpfix.report.wording import Sign
 
 Lines = Mapping[tuple[str, str], int]
 """(file, JSON pointer) -> line, as far as it is known."""
@@ -108,10 +108,10 @@ def split(name: str) -> tuple[str, int | None, str]:
 def _row(module: ModuleReport, name: str, lines: Lines, *, verbose: bool) -> Row:
     return Row(
         name=inert(name),
-        stored=(words.stored(module.disk), words.stored(module.disk, short=True)),
-        built=(words.built(module.decision), words.built(module.decision, short=True)),
+        stored=(wording.stored(module.disk), wording.stored(module.disk, short=True)),
+        built=(wording.built(module.decision), wording.built(module.decision, short=True)),
         decider=decided_by(module, lines),
-        verdict=words.verdict(module),
+        verdict=wording.verdict(module),
         more=_more(module) if verbose else (),
     )
 
@@ -144,7 +144,7 @@ def _more(module: ModuleReport) -> tuple[str, ...]:
         loaded.append(f"and {len(module.members) - len(loaded):,} more")
     said = [f"from {', '.join(loaded)}"] if loaded else []
     said += [f"built as {inert(module.decision.scheme)}"] if module.decision.scheme else []
-    said += [words.exception(module.detail)] if module.detail else []
+    said += [wording.exception(module.detail)] if module.detail else []
     said += [inert(module.limit.reason)] if module.limit else []
     return tuple(said)
 

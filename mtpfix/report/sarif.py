@@ -10,8 +10,8 @@ from typing import Any
 from mtpfix import __version__
 from mtpfix.findings import is_unjudged, kinds
 from mtpfix.model import Finding, Report, Severity
-from mtpfix.report import places, words
-from mtpfix.report.safe import PROSE_LIMIT, inert, inert_json
+from mtpfix.report import file_paths, wording
+from mtpfix.report.inert_text import PROSE_LIMIT, inert, inert_json
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -44,7 +44,7 @@ def _run(report: Report) -> _View:
         "results": [_result(finding, report, found) for finding in report.findings],
     }
     if report.target.kind == "hub":
-        run["originalUriBaseIds"] = {_BASE: {"uri": places.base(report.target)}}
+        run["originalUriBaseIds"] = {_BASE: {"uri": file_paths.base(report.target)}}
     return run
 
 
@@ -75,7 +75,7 @@ def _invocation(report: Report) -> _View:
     return {
         "executionSuccessful": judged,
         "exitCode": report.exit_code,
-        "exitCodeDescription": inert(words.sentence(report), PROSE_LIMIT),
+        "exitCodeDescription": inert(wording.sentence(report), PROSE_LIMIT),
         "toolExecutionNotifications": [
             {"level": "note", "message": {"text": inert(note, PROSE_LIMIT)}}
             for note in report.notes
@@ -102,19 +102,19 @@ def _result(finding: Finding, report: Report, found: Sequence[str]) -> _View:
 def _said(finding: Finding, report: Report) -> str:
     """Message, releases and remedy; `[text](target)` would be read as a link."""
     said = inert(finding.message, PROSE_LIMIT)
-    reach = words.reach(finding, report.engines)
+    reach = wording.release_range(finding, report.engines)
     if reach is not None:
-        said += f" ({words.engines(report.engines)} {reach})"
+        said += f" ({wording.engines(report.engines)} {reach})"
     if finding.fix is not None:
-        said += f"\nFix: {inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
+        said += f"\nFix: {inert(finding.fix.title, PROSE_LIMIT)} ({wording.how_to(finding.fix)})"
     return said.replace("](", "] (")
 
 
 def _location(finding: Finding, report: Report) -> _View:
     """The line in the file, and the modules by the engine's names."""
-    file = places.file_of(finding, report)
-    near = places.path(report.target, file)
-    artifact = {"uri": places.uri(file if near is None else near)}
+    file = file_paths.file_of(finding, report)
+    near = file_paths.path(report.target, file)
+    artifact = {"uri": file_paths.uri(file if near is None else near)}
     if near is None:
         artifact["uriBaseId"] = _BASE
     line = finding.where.line if finding.where is not None else None

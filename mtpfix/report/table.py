@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 from rich.text import Text
 
 from mtpfix.report.grid import Block, Cell, Grid
+from mtpfix.report.inert_text import inert
 from mtpfix.report.page import Page, mooded, signed, together
 from mtpfix.report.rows import Decider, Row, Section
-from mtpfix.report.safe import inert
 
 _INDENT = 2
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mtpfix.model import EngineReport, Finding, Json, Outcome, Report
-from mtpfix.report import ranges, rows, words
+from mtpfix.report import ranges, rows, wording
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.report.page import Page, mooded, together
-from mtpfix.report.safe import PROSE_LIMIT, inert
 from mtpfix.report.table import put_table
 
 
@@ -31,7 +31,7 @@ def _put_head(page: Page, report: Report) -> None:
     revision = report.target.revision
     at = f" @ {inert(revision, 40)}" if revision else ""
     page.line(together(mooded(inert(report.target.name), "strong"), mooded(at, "quiet")))
-    for label, text in words.facts(report):
+    for label, text in wording.facts(report):
         page.item(mooded(f"{label:<14}", "quiet"), mooded(text), 2)
 
 
@@ -51,8 +51,8 @@ class _Group(NamedTuple):
 def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
     shown: dict[tuple[rows.Section, ...], str] = {}
     for group, members in _groups(report, verbose=verbose).items():
-        sign = words.OUTCOMES[group.outcome]
-        name = f"{words.engine(group.engine)} {words.places(members, report.engines)}"
+        sign = wording.OUTCOMES[group.outcome]
+        name = f"{wording.engine(group.engine)} {wording.release_ranges(members, report.engines)}"
         page.line()
         page.item(mooded(f"{sign.sign} ", sign.mood), mooded(f"{name}: {sign.word}", "strong"))
         page.item(mooded("  "), mooded(group.behind))
@@ -64,7 +64,7 @@ def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
                 continue
             shown[sections] = name
             page.line()
-            put_table(page, part, sections, words.engine(group.engine), verbose=verbose)
+            put_table(page, part, sections, wording.engine(group.engine), verbose=verbose)
 
 
 def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]]:
@@ -73,7 +73,7 @@ def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]
     for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
         draft = rows.sections(engine.modules, "draft", lines, verbose=verbose)
         trunk = rows.sections(engine.modules, "trunk", lines, verbose=verbose)
-        group = _Group(engine.engine, engine.outcome, words.outcome(engine), draft, trunk)
+        group = _Group(engine.engine, engine.outcome, wording.outcome(engine), draft, trunk)
         groups.setdefault(group, []).append(engine)
     return groups
 
@@ -83,7 +83,7 @@ def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]
 
 def _put_findings(page: Page, report: Report, *, verbose: bool) -> None:
     for finding in report.findings:
-        sign = words.severity(finding)
+        sign = wording.severity(finding)
         head = mooded(f"{inert(finding.code)} {sign.word}  ", sign.mood)
         page.line()
         body = together(head, mooded(inert(finding.message, PROSE_LIMIT)))
@@ -101,13 +101,13 @@ def _about(
         known = place.line is not None and not verbose
         pointer = "" if known or not place.pointer else f"  {inert(place.pointer)}"
         yield "where", f"{rows.where(place.file, place.line)}{pointer}"
-    reach = words.reach(finding, engines)
+    reach = wording.release_range(finding, engines)
     if reach is not None:
-        yield words.engines(engines), reach
+        yield wording.engines(engines), reach
     if finding.confidence != "run":
-        yield "evidence", words.GRADES[finding.confidence]
+        yield "evidence", wording.GRADES[finding.confidence]
     if finding.fix is not None:
-        yield "fix", f"{inert(finding.fix.title, PROSE_LIMIT)} ({words.how_to(finding.fix)})"
+        yield "fix", f"{inert(finding.fix.title, PROSE_LIMIT)} ({wording.how_to(finding.fix)})"
     if verbose:
         yield from _evidence(finding)
 
@@ -133,13 +133,13 @@ def _put_notes(page: Page, report: Report) -> None:
 
 
 def _put_last(page: Page, report: Report) -> None:
-    sign = words.overall(report)
-    found = f": {words.tally(report.findings)}" if report.findings else ""
-    said = words.sentence(report)
+    sign = wording.overall(report)
+    found = f": {wording.tally(report.findings)}" if report.findings else ""
+    said = wording.sentence(report)
     page.line()
     body = mooded(f"{said[:1].upper()}{said[1:]}{found}.", "strong")
     page.item(mooded(f"{sign.sign} ", sign.mood), body)
-    follows = words.next_command(report)
+    follows = wording.next_command(report)
     if follows is not None:
         command, purpose = follows
         line = together(mooded("  Next: "), mooded(command, "strong"))

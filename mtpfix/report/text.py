@@ -7,8 +7,8 @@ and every command that prints something else, stays cheap.
 from __future__ import annotations
 
 from mtpfix.model import Report
-from mtpfix.report import words
-from mtpfix.report.safe import ASCII, inert
+from mtpfix.report import wording
+from mtpfix.report.inert_text import ASCII, inert
 
 
 def render(
@@ -36,10 +36,10 @@ def render(
 
 def summary(report: Report, *, ascii: bool = False) -> str:  # noqa: A002 - as above
     """The report in one line, without a line break."""
-    sign = words.overall(report)
+    sign = wording.overall(report)
     codes = ", ".join(dict.fromkeys(inert(f.code) for f in report.findings))
-    found = f": {words.tally(report.findings)} ({codes})" if codes else ""
-    line = f"{sign.sign} {inert(report.target.name)}: {words.sentence(report)}{found}"
+    found = f": {wording.tally(report.findings)} ({codes})" if codes else ""
+    line = f"{sign.sign} {inert(report.target.name)}: {wording.sentence(report)}{found}"
     return _plain(line) if ascii else line
 
 

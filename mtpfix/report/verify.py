@@ -10,11 +10,11 @@ from rich.text import Text
 
 from mtpfix import __version__, targets
 from mtpfix.engines.verification import Verification, Verified
-from mtpfix.report import grid, words
+from mtpfix.report import grid, wording
 from mtpfix.report.grid import Block, Cell
+from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.page import Page, mooded, signed
-from mtpfix.report.safe import ASCII, PROSE_LIMIT, inert, inert_json
-from mtpfix.report.words import Sign
+from mtpfix.report.wording import Sign
 
 SCHEMA = "mtpfix.verify/1"
 
@@ -26,13 +26,13 @@ _ALARM = (
 _VERDICTS = {
     True: Sign("✓", "agrees", "good"),
     False: Sign("✗", "differs", "bad"),
-    None: Sign(words.OUTCOMES["no_mtp"].sign, "absent", "quiet"),
+    None: Sign(wording.OUTCOMES["no_mtp"].sign, "absent", "quiet"),
 }
 
 
 def alarm(answer: Verification) -> str:
     """What is said aloud where a prediction was wrong."""
-    number = words.count(len(unforeseen(answer)), "module")
+    number = wording.count(len(unforeseen(answer)), "module")
     return _ALARM.format(version=answer.version, count=number)
 
 
@@ -79,7 +79,7 @@ def _blocks(shown: Sequence[Verified], columns: int) -> Iterator[Block]:
 def _row(row: Verified) -> Sequence[Cell]:
     built: str = row.built
     if row.built == "quantized" and row.scheme:
-        built = words.short_scheme(row.scheme)
+        built = wording.short_scheme(row.scheme)
     if row.foreseen:
         foreseen = grid.cell("the same", mood="quiet")
     elif row.foreseen is None:
@@ -88,7 +88,7 @@ def _row(row: Verified) -> Sequence[Cell]:
         foreseen = grid.cell(f"✗ {row.predicted or 'no such module'}", mood="bad")
     return (
         grid.cell(inert(grid.in_layer(row.module)[1]) or '""'),
-        grid.cell(words.stored(row.disk, short=True)),
+        grid.cell(wording.stored(row.disk, short=True)),
         grid.cell(built),
         [signed(_VERDICTS[row.agrees])],
         foreseen,
@@ -108,7 +108,7 @@ def _put_rest(
     sign, said = _verdict(answer)
     page.item(mooded(f"{sign.sign} ", sign.mood), mooded(said, "strong"))
     if answer.modules and all(row.foreseen for row in answer.modules):
-        number = words.count(len(answer.modules), "decision")
+        number = wording.count(len(answer.modules), "decision")
         page.line(mooded(f"  mtpfix predicted all {number} for draft and target model.", "quiet"))
 
 
@@ -116,7 +116,7 @@ def _raised(text: str) -> str:
     """`phase: Type: message`, or without the phase."""
     phase, colon, rest = text.partition(": ")
     named = bool(colon) and phase.islower()
-    return f"{inert(phase)}: {words.exception(rest)}" if named else words.exception(text)
+    return f"{inert(phase)}: {wording.exception(rest)}" if named else wording.exception(text)
 
 
 def _verdict(answer: Verification) -> tuple[Sign, str]:
@@ -124,7 +124,7 @@ def _verdict(answer: Verification) -> tuple[Sign, str]:
     if not answer.modules:
         return Sign("?", "", "unsure"), "vLLM gave no usable answer."
     if wrong or answer.failures:
-        counted = words.count(wrong, "module")
+        counted = wording.count(wrong, "module")
         what = f"{counted} cannot take what is on disk" if wrong else "vLLM raised"
         return _VERDICTS[False], f"{what[:1].upper()}{what[1:]}."
     compared = sum(row.agrees is True for row in answer.modules)

@@ -10,14 +10,14 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from mtpfix.model import GRADES, Finding, Grade, Severity
-from mtpfix.rules import coverage, naming, packaging, precision, presence, reach
+from mtpfix.rules import coverage, limits, naming, packaging, precision, presence
 from mtpfix.rules.evidence import Evidence, Rule
 
 RULES: tuple[Rule, ...] = (
     *presence.RULES,
     *naming.RULES,
     *precision.RULES,
-    *reach.RULES,
+    *limits.RULES,
     *packaging.RULES,
     *coverage.RULES,
 )

@@ -138,7 +138,7 @@ def exception(text: str) -> str:
     return f"{name} (without a message)" if bare else text
 
 
-def told(number: int, noun: str) -> tuple[str, str]:
+def counted_subject(number: int, noun: str) -> tuple[str, str]:
     """Subject and verb of a sentence, and the pronoun for it: `1 module is`, `it`."""
     return (f"1 {noun} is", "it") if number == 1 else (f"{number:,} {noun}s are", "them")
 

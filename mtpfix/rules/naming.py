@@ -10,7 +10,7 @@ from mtpfix.checkpoint.inventory import without_expert, written_out
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Entry, Finding, ModuleReport, QuantView
 from mtpfix.patterns import PatternError
-from mtpfix.rules.evidence import Evidence, Rule, exception, names, some, told
+from mtpfix.rules.evidence import Evidence, Rule, counted_subject, exception, names, some
 
 
 class _Names(NamedTuple):
@@ -255,7 +255,7 @@ def also_hits_trunk(evidence: Evidence) -> Iterator[Finding]:
         if entry in drafted and entry is not None and report.agrees is False:
             hit.setdefault(entry, []).append(report)
     for entry, reports in hit.items():
-        they_are, them = told(len(reports), "target-model module")
+        they_are, them = counted_subject(len(reports), "target-model module")
         yield Finding(
             code="MTP103",
             severity="error",

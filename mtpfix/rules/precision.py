@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from mtpfix.model import Entry, Finding, ModuleReport, State
-from mtpfix.rules.evidence import Evidence, Rule, exception, grade_of, names, some, told
+from mtpfix.rules.evidence import Evidence, Rule, counted_subject, exception, grade_of, names, some
 
 
 def _by_entry(
@@ -36,7 +36,7 @@ def built_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP201: unquantized on disk, built quantized."""
     for entry, reports in _by_entry(_differing(evidence, "quantized", State.UNQUANTIZED)):
         target = f"target `{entry.spelling}`" if entry is not None else "a target"
-        they_are, them = told(len(reports), "MTP module")
+        they_are, them = counted_subject(len(reports), "MTP module")
         yield Finding(
             code="MTP201",
             severity="error",
@@ -67,7 +67,7 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     listed = read is not None and read.lists == "quantized"
     engine = evidence.engine
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
-        they_are, them = told(len(reports), "MTP module")
+        they_are, them = counted_subject(len(reports), "MTP module")
         cause = _cause(entry, them) if evidence.has_metadata else _without_metadata(engine, them)
         remedy = None if evidence.has_metadata else _RESTORE
         if entry is None and listed and read is not None:
@@ -207,7 +207,7 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
         other = f"{built} in another format" if built == state.value else built
         for entry, reports in _by_entry(group):
             why = "" if entry is None else f" because of `{entry.spelling}`"
-            they_are, them = told(len(reports), "target-model module")
+            they_are, them = counted_subject(len(reports), "target-model module")
             yield Finding(
                 code="MTP206",
                 severity="error",

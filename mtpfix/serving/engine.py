@@ -12,14 +12,14 @@ from packaging.version import Version
 from mtpfix.engines.registry import engine
 from mtpfix.errors import MtpfixError
 from mtpfix.model import PLATFORMS, Platform
-from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.serving.memory import Metadata, Running, Served, Verdict, judged, unjudged
 
 LOADED = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor")
 """Load formats that read the safetensors files of a checkpoint."""
 
 
-def settled(config: Any, way: str) -> str:
+def repair_in_memory(config: Any, way: str) -> str:
     """Judges, and changes what is in memory where that helps.
 
     Args:

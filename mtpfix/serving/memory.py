@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from mtpfix import api, targets
 from mtpfix.analysis import analyze
-from mtpfix.checkpoint import strict
+from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
 from mtpfix.engines.base import Opening, Unsupported
@@ -23,8 +23,8 @@ from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
 from mtpfix.repair.plan import Options
-from mtpfix.report import words
-from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report import wording
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, open_subject, patched
 
@@ -156,11 +156,11 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
         return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
         # Half a repair could turn a draft that loads into one that does not, or the reverse.
-        said = f"nothing is changed, because this would stay wrong: {words.sentence(made.after)}"
+        said = f"nothing is changed, because this would stay wrong: {wording.sentence(made.after)}"
         return Verdict(said + _left(made))
     api.granted(made)
     repaired = _opening(patched(subject, made.files)).require().view
-    said = f"{_mended(made)}. {_for_good(served, seen.draft, running)}"
+    said = f"{_fixed_modules(made)}. {_for_good(served, seen.draft, running)}"
     return Verdict(said, _stated(repaired), served.metadata, models=seen.models)
 
 
@@ -254,25 +254,25 @@ def _unchanged(made: api.Repair) -> str:
     grave = next((f for f in made.before.findings if f.severity == "error"), None)
     if made.before.method is None and grave is not None:
         return f"there is no metadata to fix: {inert(grave.message, PROSE_LIMIT)}"
-    sign = words.overall(made.before)
+    sign = wording.overall(made.before)
     if sign.mood == "bad" and made.repair_trunk_helps:
-        return f"nothing is changed, and {api.hint(made)}: {words.sentence(made.before)}"
+        return f"nothing is changed, and {api.hint(made)}: {wording.sentence(made.before)}"
     if sign.mood == "bad":
-        return f"no metadata can fix this: {words.sentence(made.before)}{_left(made)}"
+        return f"no metadata can fix this: {wording.sentence(made.before)}{_left(made)}"
     if sign.mood == "unsure":
-        return f"could not judge: {words.sentence(made.before)}"
-    return f"nothing to change: {words.sentence(made.before)}"
+        return f"could not judge: {wording.sentence(made.before)}"
+    return f"nothing to change: {wording.sentence(made.before)}"
 
 
-def _mended(made: api.Repair) -> str:
+def _fixed_modules(made: api.Repair) -> str:
     """How many modules are fixed, and by which entries."""
     better = _wrong(made.before.engines[0].modules) - _wrong(made.after.engines[0].modules)
     changes = [
-        f"{words.count(len(entries), 'entry', 'entries')} {verb} ({_named(entries)})"
+        f"{wording.count(len(entries), 'entry', 'entries')} {verb} ({_named(entries)})"
         for entries, verb in ((made.plan.added, "added"), (made.plan.removed, "removed"))
         if entries
     ]
-    return f"{words.count(len(better), 'module')} fixed, {' and '.join(changes)}"
+    return f"{wording.count(len(better), 'module')} fixed, {' and '.join(changes)}"
 
 
 def _wrong(modules: Iterable[ModuleReport]) -> set[str]:
@@ -287,7 +287,7 @@ def _left(made: api.Repair) -> str:
     if not left:
         return ""
     first = f"{inert(left[0].module) or 'one without a name'}: {inert(left[0].reason, PROSE_LIMIT)}"
-    return f"; not fixed: {words.count(len(left), 'module')} ({first})"
+    return f"; not fixed: {wording.count(len(left), 'module')} ({first})"
 
 
 def _named(entries: tuple[str, ...]) -> str:
@@ -336,10 +336,10 @@ class _Amended:
         raw = self._source.read(path, limit=limit)
         if path != CONFIG:
             return raw
-        config = strict.loads(raw, CONFIG)
+        config = strict_json.loads(raw, CONFIG)
         beside = None
         if isinstance(config, dict) and BESIDE in self.list():
-            beside = strict.loads(self._source.read(BESIDE, limit=CONFIG_LIMIT), BESIDE)
+            beside = strict_json.loads(self._source.read(BESIDE, limit=CONFIG_LIMIT), BESIDE)
         if not isinstance(config, dict):
             return raw  # whoever reads it says so
         in_memory = amended(config, beside, self._served)

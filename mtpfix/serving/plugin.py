@@ -17,9 +17,9 @@ def register() -> None:
     """Attach mtpfix to vLLM, if the environment asks for that; called once a process."""
     name, way = switch()
     if way not in OFF:
-        from mtpfix.serving import edge  # noqa: PLC0415 - nothing is imported that is not asked for
+        from mtpfix.serving import hook  # noqa: PLC0415 - nothing is imported that is not asked for
 
-        edge.attach(way, name)
+        hook.attach(way, name)
 
 
 def switch() -> tuple[str, str]:

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import construction, policy
 from tools.sample import Tensors, dump, write_shard
 
 CASES = Path(__file__).resolve().parent
@@ -62,10 +62,10 @@ def add_norms(shards: dict[str, Tensors], config: dict[str, Any]) -> None:
     if family is None:
         return
     known = policy.policy(family)
-    context = names.newest(known, config)
-    roots = names.disk_roots(known, context)
+    context = construction.newest(known, config)
+    roots = construction.disk_roots(known, context)
     present = {name for found in shards.values() for name in found}
-    for each in names.plain(known, context):
+    for each in construction.plain(known, context):
         if each.optional or each.name in present:
             continue
         layer = [root for root in roots if each.name.startswith(root)] or roots

@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from mtpfix.checkpoint import wire
+from mtpfix.checkpoint import hub_requests
 from tests.hub.server import Hub, Repo, serving, sparse
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "deepseek-v4-like"
@@ -46,5 +46,5 @@ def _repo(hub: Hub) -> Repo:
 def _waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which take no time."""
     made: list[float] = []
-    monkeypatch.setattr(wire, "sleep", made.append)
+    monkeypatch.setattr(hub_requests, "sleep", made.append)
     return made

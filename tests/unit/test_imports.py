@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "mtpfix.subject",
         "mtpfix.analysis",
-        "mtpfix.advice",
+        "mtpfix.recipe",
         "mtpfix.targets",
         "mtpfix.selection",
     ),
@@ -56,7 +56,7 @@ CORE = (
 )
 NO_CORE = (
     "mtpfix.checkpoint.hub",
-    "mtpfix.checkpoint.wire",
+    "mtpfix.checkpoint.hub_requests",
     "mtpfix.engines.vllm._child",
     "mtpfix.engines.vllm.families",
 )

@@ -12,7 +12,7 @@ from mtpfix import errors
 from mtpfix.cli import settings
 from mtpfix.cli.app import INTERRUPTED, app
 from mtpfix.findings import kinds
-from mtpfix.report.marked import table
+from mtpfix.report.markdown_text import table
 from tools.docs import schema
 
 _LEVELS = {

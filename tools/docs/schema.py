@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from mtpfix.report.marked import table
+from mtpfix.report.markdown_text import table
 
 Schema = Mapping[str, Any]
 

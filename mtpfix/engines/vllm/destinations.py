@@ -235,7 +235,7 @@ NOTHING = Placement({})
 """Of a draft that has no block."""
 
 
-def place(
+def follow_names(
     inventory: Inventory,
     roots: tuple[str, ...],
     modules: Sequence[Module],

@@ -14,12 +14,20 @@ from mtpfix.engines.base import (
 )
 from mtpfix.engines.coverage import Covered, Dialect
 from mtpfix.engines.verification import Verification
-from mtpfix.engines.vllm import coverage, imagined, metadata, names, policy, reading, verify
-from mtpfix.engines.vllm.apart import refuse_pair
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm import (
+    construction,
+    coverage,
+    metadata,
+    policy,
+    reader,
+    recipe_cases,
+    verify,
+)
+from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
 from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.separate_draft import refuse_pair
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
 
@@ -41,7 +49,7 @@ class Vllm(Engine):
         self, found: Listing, config: Mapping[str, Json], *, own_draft: bool = True
     ) -> Reading:
         """Return what vLLM reads in the files of a checkpoint; see `Engine.read`."""
-        return reading.read(found, config, own_draft=own_draft)
+        return reader.read(found, config, own_draft=own_draft)
 
     def metadata(self, configs: Mapping[str, JsonFile]) -> QuantView | None:
         """Return the quantization metadata that vLLM finds first."""
@@ -63,9 +71,9 @@ class Vllm(Engine):
         places = policy.known_platforms(known, platforms)
         for release in policy.known_releases(known, releases):
             for platform in places:
-                found.append(reading.case(subject, release, platform, shared))
+                found.append(reader.case(subject, release, platform, shared))
                 if not by_names:
-                    names.counts(known, found[-1].context)
+                    construction.counts(known, found[-1].context)
         if not by_names:
             refuse_pair(subject, found)
         return tuple(found)
@@ -97,7 +105,7 @@ class Vllm(Engine):
         method: str,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that is not quantized yet."""
-        return imagined.cases(config, releases, platforms, method)
+        return recipe_cases.cases(config, releases, platforms, method)
 
     def coverage(self) -> tuple[Covered, ...]:
         """Return every family that has a policy."""

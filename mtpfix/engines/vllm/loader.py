@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mtpfix.engines.vllm.expr import Template
+from mtpfix.engines.vllm.expression import Template
 from mtpfix.engines.vllm.policy import Context, Policy, first, rules
 from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow
 from mtpfix.model import Kind, Precision

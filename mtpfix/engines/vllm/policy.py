@@ -19,7 +19,7 @@ from packaging.version import Version
 from mtpfix.engines import releases
 from mtpfix.engines.releases import select_releases as select
 from mtpfix.engines.releases import valid_platforms
-from mtpfix.engines.vllm.expr import Value
+from mtpfix.engines.vllm.expression import Value
 from mtpfix.engines.vllm.records.condition import EVERY, Condition, specifier
 from mtpfix.engines.vllm.records.engine import (
     Engine,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.mapper import in_force
+from mtpfix.engines.vllm.bypass import find_bypass
 from mtpfix.engines.vllm.methods.base import (
     Decide,
     HalvedError,
@@ -21,9 +21,9 @@ from mtpfix.engines.vllm.methods.base import (
     plain,
 )
 from mtpfix.engines.vllm.methods.shared.refusal import refuse
+from mtpfix.engines.vllm.name_mapper import in_force
 from mtpfix.engines.vllm.policy import Context, Policy, first
 from mtpfix.engines.vllm.records.family import OwnClass, OwnMethodRow
-from mtpfix.engines.vllm.spared import spared
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 from mtpfix.patterns import PatternError
 
@@ -43,7 +43,7 @@ class Predictor:
         view = _reread(view, policy, context)
         setting = Setting(in_force(view, policy, context, part), context, part, packed)
         self._own_method = first(policy.record.own_method, context) if part == "draft" else None
-        self._spared = spared(policy, view, context) if part == "draft" else None
+        self._bypass = find_bypass(policy, view, context) if part == "draft" else None
         self._broken: RaisesError | PatternError | None = None
         try:
             refuse(view.method, context)
@@ -60,7 +60,7 @@ class Predictor:
         try:
             if self._broken is not None:
                 raise self._broken
-            alone = None if self._spared is None else self._spared.decide(module)
+            alone = None if self._bypass is None else self._bypass.decide(module)
             if alone is not None:
                 return alone
             return _accepted(self._ask(module))

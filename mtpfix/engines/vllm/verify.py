@@ -12,12 +12,12 @@ from typing import cast
 from mtpfix.checkpoint.precision import MISSING
 from mtpfix.engines.base import Analyzable
 from mtpfix.engines.verification import Verification, Verified
-from mtpfix.engines.vllm import live, outcome, reading
-from mtpfix.engines.vllm.apart import refuse_pair
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm import live, load_outcome, reader
+from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.shared.headers import reads_headers, scanned
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
+from mtpfix.engines.vllm.separate_draft import refuse_pair
 from mtpfix.errors import UnknownError
 from mtpfix.model import Decision, Listing, Part
 from mtpfix.patterns import budget
@@ -45,7 +45,7 @@ def compared(subject: Analyzable, answer: live.Answer) -> Verification:
     """Return an answer of vLLM, set against disk and prediction."""
     # A CPU is made to build what CUDA would.
     release = ".".join(answer.version.split("+")[0].split(".")[:3])
-    case = reading.case(subject, release, "cuda")
+    case = reader.case(subject, release, "cuda")
     refuse_pair(subject, [case])
     seen = scanned(subject.view, case.inventory)
     predicted = predict(
@@ -104,7 +104,7 @@ def _row(made: live.Made, foreseen: Decision | None, case: Case) -> Verified:
         error=made.error,
         expects=_expects(made, foreseen),
     )
-    report = outcome.judge(real, case.disk(made.part), case.loader_of(real.module))
+    report = load_outcome.judge(real, case.disk(made.part), case.loader_of(real.module))
     return Verified(
         module=made.name,
         part=made.part,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtpfix.checkpoint.strict import loads, quick_table
+from mtpfix.checkpoint.strict_json import loads, quick_table
 from mtpfix.errors import BrokenFileError
 
 words = st.text(alphabet='ab.{}[]:, é\\"', max_size=6)

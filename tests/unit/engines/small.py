@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import metadata, names, policy
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.policy import Context, covered_releases
 from mtpfix.model import (
     Checkpoint,
@@ -130,7 +130,7 @@ def configs_of(config: Config) -> dict[str, JsonFile]:
 def context(config: Config, release: str = NEWEST, platform: Platform = "cuda") -> Context:
     place = metadata.find(configs_of(config))
     method = "compressed-tensors" if place is None else metadata.method_of(place)
-    return names.context(known(config), config, release, platform, method)
+    return construction.context(known(config), config, release, platform, method)
 
 
 def with_fp8(config: Config, *ignore: str, **more: Any) -> Config:
@@ -154,7 +154,7 @@ def known(config: Config) -> policy.Policy:
 def modules(
     config: Config, part: Part = "draft", release: str = NEWEST, platform: Platform = "cuda"
 ) -> tuple[Module, ...]:
-    return names.modules(known(config), context(config, release, platform), part)
+    return construction.modules(known(config), context(config, release, platform), part)
 
 
 def bf16(module: str) -> Tensors:
@@ -186,7 +186,7 @@ def tensors(config: Config, quantized: Iterable[str] = (), drop: Iterable[str] =
                 plain = part == "draft" and not name.endswith(tuple(quantized))
                 plain = plain or not module.asks or module.kind in ("lm_head", "embedding")
                 found.update(bf16(name) if plain else fp8(name))
-    for each in names.plain(known(config), context(config)):
+    for each in construction.plain(known(config), context(config)):
         if not each.name.removesuffix(".weight").endswith(tuple(drop)):
             found.setdefault(each.name, ("BF16", (8,)))
     return found

@@ -15,9 +15,9 @@ from compressed_tensors.utils.match import is_match
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from mtpfix import quant
-from mtpfix.engines.vllm import imagined, metadata, methods, policy
-from mtpfix.engines.vllm.judge import Case
-from mtpfix.engines.vllm.names import disk_roots
+from mtpfix.engines.vllm import metadata, methods, policy, recipe_cases
+from mtpfix.engines.vllm.case import Case
+from mtpfix.engines.vllm.construction import disk_roots
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
 from mtpfix.repair.plan import Options, Plan, plan
@@ -70,7 +70,7 @@ def repaired(family: str, method: str, listed: str = "absent", *, chosen: bool =
     place = Location("config.json", "/quantization_config", raw, str(config.get("model_type")))
     view = metadata.read(place)
     releases = policy.select_releases(("all" if listed == "absent" else "newest",))
-    found = imagined.under(view, config, releases, ["cuda"])
+    found = recipe_cases.under(view, config, releases, ["cuda"])
     return Repaired(found, view, plan(found, view, Options(chosen_releases=chosen)))
 
 
@@ -173,7 +173,7 @@ def test_several_layers_have_an_entry_each(method: str) -> None:
     raw = policy.method(method).example
     view = metadata.read(Location("config.json", "/quantization_config", raw, "glm_ocr"))
     releases = policy.select_releases(("newest",))
-    found = imagined.under(view, {**config, "text_config": text}, releases, ["cuda"])
+    found = recipe_cases.under(view, {**config, "text_config": text}, releases, ["cuda"])
     added = [spelled_out(entry) for entry in plan(found, view).added]
     layers = {layer_number(f"{text.strip('.')}.") for text in added}
     assert len(layers) == len(added)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mtpfix import quant
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.case import Case
 from mtpfix.model import QuantView
 from mtpfix.quant import Change
 from mtpfix.repair import patch

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mtpfix.model import Report, Target
 from mtpfix.report import html
+from mtpfix.report.inert_text import inert
 from mtpfix.report.picture import Grid, grid, panels
-from mtpfix.report.safe import inert
 
 from . import examples, hostile
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from mtpfix.repair import plan
-from mtpfix.report import change, markdown, marked
+from mtpfix.report import change, markdown, markdown_text
+from mtpfix.report.inert_text import inert
 from mtpfix.report.rewrite import Outcome
-from mtpfix.report.safe import inert
 from mtpfix.selection import select
 
 from . import examples, hostile
@@ -43,17 +43,17 @@ def words(text: str) -> str:
 
 @pytest.mark.parametrize("word", hostile.WORDS)
 def test_prose_shows_what_was_said(word: str) -> None:
-    assert tags(marked.prose(f"x {word}")) <= {"p", "code"}
-    assert words(marked.prose(f"x {word}")).replace("`", "") == re.sub(
+    assert tags(markdown_text.prose(f"x {word}")) <= {"p", "code"}
+    assert words(markdown_text.prose(f"x {word}")).replace("`", "") == re.sub(
         r"\s+|`", "", f"x{inert(word)}"
     )
 
 
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_no_text_becomes_markup(text: str) -> None:
-    assert tags(f"x {marked.prose(text)}") <= {"p", "code"}
-    assert tags(f"x {marked.code(text)}") <= {"p", "code"}
-    row = marked.table(("a", "b"), [(marked.prose(text), marked.code(text))])
+    assert tags(f"x {markdown_text.prose(text)}") <= {"p", "code"}
+    assert tags(f"x {markdown_text.code(text)}") <= {"p", "code"}
+    row = markdown_text.table(("a", "b"), [(markdown_text.prose(text), markdown_text.code(text))])
     rendered = READER.render("\n".join(row))
     assert rendered.count("<td>") == 2
     assert tags("\n".join(row)) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
@@ -72,11 +72,11 @@ def test_no_text_becomes_markup(text: str) -> None:
     ],
 )
 def test_spelling(text: str, shown: str) -> None:
-    assert marked.prose(text) == shown
+    assert markdown_text.prose(text) == shown
 
 
 def test_a_fence_is_longer_than_what_it_holds() -> None:
-    assert marked.fenced("a\n````\nb", "diff") == ["`````diff", "a", "````", "b", "`````"]
+    assert markdown_text.fenced("a\n````\nb", "diff") == ["`````diff", "a", "````", "b", "`````"]
 
 
 # --- the report --------------------------------------------------------------

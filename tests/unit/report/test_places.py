@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtpfix.model import Target
-from mtpfix.report import places
+from mtpfix.report import file_paths
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from mtpfix.report import places
     ],
 )
 def test_a_folder(folder: str, path: str, uri: str) -> None:
-    found = places.path(Target("local", folder), "config.json")
+    found = file_paths.path(Target("local", folder), "config.json")
     assert found == path
-    assert places.uri(path) == uri
+    assert file_paths.uri(path) == uri
 
 
 def test_a_repository_has_no_path() -> None:
     target = Target("hub", "acme/x", "refs/pr/1")
-    assert places.path(target, "config.json") is None
-    assert places.base(target) == "hf://acme/x@refs%2Fpr%2F1/"
+    assert file_paths.path(target, "config.json") is None
+    assert file_paths.base(target) == "hf://acme/x@refs%2Fpr%2F1/"

@@ -39,16 +39,16 @@ def test_a_foreign_release_is_inert() -> None:
 def test_platforms_with_the_same_releases_share_them() -> None:
     known = [(release, platform) for release in KNOWN for platform in ("cuda", "rocm", "xpu")]
     chosen = [p for p in known if p[1] != "xpu" or p[0] == "0.24.0"]
-    assert ranges.places(chosen, known) == "0.20-0.24 on cuda, rocm; 0.24 on xpu"
+    assert ranges.labels(chosen, known) == "0.20-0.24 on cuda, rocm; 0.24 on xpu"
 
 
 def test_without_a_platform_only_releases_are_named() -> None:
-    assert ranges.places([(KNOWN[0], "")], [(r, "cuda") for r in KNOWN]) == "0.20"
+    assert ranges.labels([(KNOWN[0], "")], [(r, "cuda") for r in KNOWN]) == "0.20"
 
 
 def test_a_label_is_taken_apart() -> None:
-    assert ranges.place("0.32.0 (cuda)") == ("0.32.0", "cuda")
-    assert ranges.place("0.32.0") == ("0.32.0", "")
+    assert ranges.parse_label("0.32.0 (cuda)") == ("0.32.0", "cuda")
+    assert ranges.parse_label("0.32.0") == ("0.32.0", "")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtpfix.report.safe import inert, inert_json
+from mtpfix.report.inert_text import inert, inert_json
 
 
 @pytest.mark.parametrize(

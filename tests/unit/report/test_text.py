@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from mtpfix.model import Entry, Finding, Limit, Report, Where
-from mtpfix.report import words
+from mtpfix.report import wording
 from mtpfix.report.text import render, summary
 
 from . import examples
@@ -356,7 +356,7 @@ def test_what_passes_the_gate_is_not_shown_as_wrong() -> None:
     ],
 )
 def test_an_exception_without_a_message_reads_as_one(text: str, shown: str) -> None:
-    assert words.exception(text) == shown
+    assert wording.exception(text) == shown
 
 
 def test_several_platforms_are_named_apart() -> None:

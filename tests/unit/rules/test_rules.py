@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtpfix import rules
 from mtpfix.checkpoint.document import JsonDocument
-from mtpfix.engines.vllm.judge import Case, report
+from mtpfix.engines.vllm.case import Case, report
 from mtpfix.findings import kinds
 from mtpfix.model import FAILED, PLATFORMS, Finding, Problem
 from mtpfix.rules.evidence import Evidence, some

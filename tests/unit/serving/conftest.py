@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mtpfix.model import PLATFORMS
-from mtpfix.serving import edge, plugin
+from mtpfix.serving import hook, plugin
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "deepseek-v4-like"
 _HOOK = "__post_init__"
@@ -134,5 +134,5 @@ def stage(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         above, _, name = fake.__name__.rpartition(".")
         if above:
             setattr(sys.modules[above], name, fake)
-    edge.say.cache_clear()
+    hook.say.cache_clear()
     return made

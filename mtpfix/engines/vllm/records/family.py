@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mtpfix.engines.vllm.expr import Expression, Template
+from mtpfix.engines.vllm.expression import Expression, Template
 from mtpfix.engines.vllm.records.condition import Condition, File, Record, Releases, TextRow, every
 from mtpfix.engines.vllm.records.fault import LimitRow, RequiresRow
 from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow

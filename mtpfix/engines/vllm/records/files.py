@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mtpfix.engines.vllm.expr import Expression, Template
+from mtpfix.engines.vllm.expression import Expression, Template
 from mtpfix.engines.vllm.records.condition import Releases
 
 _PARSED = (Expression, Releases, Template)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from mtpfix.engines.vllm.expr import Template
+from mtpfix.engines.vllm.expression import Template
 from mtpfix.engines.vllm.records.condition import Condition, Record
 from mtpfix.model import Consequence, Grade
 

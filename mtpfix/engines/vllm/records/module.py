@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mtpfix.engines.vllm.expr import Expression, Template
+from mtpfix.engines.vllm.expression import Expression, Template
 from mtpfix.engines.vllm.records.condition import Condition, File
 from mtpfix.model import Kind
 

@@ -10,7 +10,7 @@ import pytest
 
 from mtpfix import api
 from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.judge import Case, report
+from mtpfix.engines.vllm.case import Case, report
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Decision, EngineReport, Entry, QuantView

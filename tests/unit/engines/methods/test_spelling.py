@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtpfix.engines.vllm import methods, policy
-from mtpfix.engines.vllm.mapper import map_name
+from mtpfix.engines.vllm.name_mapper import map_name
 from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.engines.vllm.records.family import MapperRow
 from mtpfix.model import Entry

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import names
+from mtpfix.engines.vllm import construction
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Platform
 from tests.unit.engines.small import GLM, NEWEST, Config, known, modules, view_of
@@ -24,7 +24,7 @@ def awq(config: Config, **more: Any) -> Config:
 
 def decisions(*entries: str, release: str = NEWEST, **more: Any) -> dict[str, Decision]:
     config = awq(GLM, modules_to_not_convert=list(entries), **more)
-    context = names.context(known(config), config, release, "cuda", "awq")
+    context = construction.context(known(config), config, release, "cuda", "awq")
     found = predict(known(config), view_of(config), context, modules(config, "draft", release))
     return {decision.module.name: decision for decision in found}
 
@@ -116,7 +116,7 @@ def test_experts_that_marlin_does_not_take_fall_back(
     release: str, platform: Platform, config: Config, scheme: str
 ) -> None:
     whole = awq({**GLM, **config}, modules_to_not_convert=["visual"])
-    context = names.context(known(whole), whole, release, platform, "awq")
-    found = names.modules(known(whole), context, "draft")
+    context = construction.context(known(whole), whole, release, platform, "awq")
+    found = construction.modules(known(whole), context, "draft")
     made = predict(known(whole), view_of(whole), context, found)
     assert {m.scheme for m in made if m.module.kind == "experts"} == {scheme}

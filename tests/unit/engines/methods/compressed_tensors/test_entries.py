@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtpfix.engines.vllm.judge import report
+from mtpfix.engines.vllm.case import report
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import (
     Packed,
     ShardsDifferError,

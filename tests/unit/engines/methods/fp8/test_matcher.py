@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm.mapper import in_force
+from mtpfix.engines.vllm.name_mapper import in_force
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Part
 from tests.unit.engines.small import (

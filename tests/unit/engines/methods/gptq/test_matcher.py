@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import names
+from mtpfix.engines.vllm import construction
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision
 from tests.unit.engines.small import GLM, NEWEST, Config, known, modules, view_of
@@ -33,7 +33,7 @@ def gptq(config: Config, **more: Any) -> Config:
 
 def decisions(release: str = NEWEST, **more: Any) -> dict[str, Decision]:
     config = gptq(GLM, **more)
-    context = names.context(known(config), config, release, "cuda", "gptq")
+    context = construction.context(known(config), config, release, "cuda", "gptq")
     found = predict(known(config), view_of(config), context, modules(config, "draft", release))
     return {decision.module.name: decision for decision in found}
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_refused_as_a_whole(
 def test_a_key_that_is_missing_is_refused(key: str) -> None:
     config = gptq(GLM)
     del config["quantization_config"][key]
-    context = names.context(known(config), config, NEWEST, "cuda", "gptq")
+    context = construction.context(known(config), config, NEWEST, "cuda", "gptq")
     found = predict(known(config), view_of(config), context, modules(config, "draft"))
     errors = [d.error for d in found if d.error is not None]
     assert errors
@@ -160,7 +160,7 @@ QWEN: Config = {
 
 def of_qwen(release: str, dynamic: Any) -> dict[str, Decision]:
     config = gptq(QWEN, dynamic=dynamic)
-    context = names.context(known(config), config, release, "cuda", "gptq")
+    context = construction.context(known(config), config, release, "cuda", "gptq")
     found = predict(known(config), view_of(config), context, modules(config, "draft", release))
     return {decision.module.name: decision for decision in found}
 
@@ -189,7 +189,7 @@ def test_null_in_the_place_of_rules_is_an_exception() -> None:
 
 def test_no_rule_reaches_experts_that_marlin_does_not_take() -> None:
     config = gptq({**GLM, "moe_intermediate_size": 192}, dynamic={"-:.*experts": {}})
-    context = names.context(known(config), config, NEWEST, "cuda", "gptq")
+    context = construction.context(known(config), config, NEWEST, "cuda", "gptq")
     found = predict(known(config), view_of(config), context, modules(config, "draft"))
     made = next(decision for decision in found if decision.module.kind == "experts")
     assert (made.built, made.scheme) == ("quantized", "MoeWNA16Method")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import methods, names
+from mtpfix.engines.vllm import construction, methods
 from mtpfix.engines.vllm.methods.base import ShardsDifferError
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
 from mtpfix.engines.vllm.predict import predict
@@ -31,8 +31,8 @@ def decisions(
         stated["quant_algo"] = algo
     config: Config = {**GLM, "quantization_config": stated}
     view, policy = view_of(config), known(config)
-    context = names.context(policy, config, release, "cuda", view.method)
-    found = predict(policy, view, context, names.modules(policy, context, "draft"))
+    context = construction.context(policy, config, release, "cuda", view.method)
+    found = predict(policy, view, context, construction.modules(policy, context, "draft"))
     return {decision.module.name: decision for decision in found}
 
 
@@ -195,8 +195,8 @@ def test_a_mapper_that_renames_nothing_takes_stars_apart_all_the_same(
     stated = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["odel.layers.2*"]}
     config: Config = {**MIMO, "quantization_config": stated}
     view, policy = view_of(config), known(config)
-    context = names.context(policy, config, release, "cuda", view.method)
-    found = predict(policy, view, context, names.modules(policy, context, "draft"))
+    context = construction.context(policy, config, release, "cuda", view.method)
+    found = predict(policy, view, context, construction.modules(policy, context, "draft"))
     assert {d.built for d in found if d.module.name == f"{ATTN}.o_proj"} == {built}
 
 

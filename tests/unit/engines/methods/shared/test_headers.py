@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.vllm.judge import Case, report
+from mtpfix.engines.vllm.case import Case, report
 from mtpfix.model import HEADERS, ModuleReport
 from mtpfix.repair.plan import Options, Plan, plan
 from tests.unit.engines.small import (

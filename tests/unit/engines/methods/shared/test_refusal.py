@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mtpfix import rules
-from mtpfix.engines.vllm.judge import Case, report
+from mtpfix.engines.vllm.case import Case, report
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, EngineReport, Finding, QuantView

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from mtpfix.checkpoint import strict
+from mtpfix.checkpoint import strict_json
 from mtpfix.engines.base import Analyzable
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
-from mtpfix.engines.vllm.reading import context
+from mtpfix.engines.vllm.reader import context
 from mtpfix.errors import UnknownError
 from mtpfix.model import QuantView
 
@@ -24,7 +24,7 @@ def refuse_pair(subject: Analyzable, cases: Sequence[Case]) -> None:
     draft = subject.files.draft
     if draft is None:
         return
-    one = strict.shown(draft.target.name)
+    one = strict_json.shown(draft.target.name)
     own = dict.fromkeys(case.release for case in cases if case.reads_its_own)
     if own:
         raise UnknownError(

@@ -17,7 +17,7 @@ _PLACE = "/quantization_config"
 
 
 @dataclass(frozen=True, slots=True)
-class Spared:
+class Bypass:
     """What such a class found in the metadata.
 
     Attributes:
@@ -43,15 +43,15 @@ class Spared:
         return Decision(unasked, "unquantized", expects="unquantized", because=self.entry)
 
 
-def spared(policy: Policy, view: QuantView, context: Context) -> Spared | None:
+def find_bypass(policy: Policy, view: QuantView, context: Context) -> Bypass | None:
     """What the draft class of this release spares under the metadata; None if nothing."""
     row = first(policy.record.spares, context)
     if row is None or (view.file, view.pointer) != ("config.json", _PLACE):
         return None
     if view.null:
-        return Spared(row.below, None, row.null)
+        return Bypass(row.below, None, row.null)
     entry = next((entry for entry in view.ignore if _marks(entry, row)), None)
-    return None if entry is None else Spared(row.below, entry)
+    return None if entry is None else Bypass(row.below, entry)
 
 
 def _marks(entry: Entry, row: SparesRow) -> bool:

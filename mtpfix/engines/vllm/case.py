@@ -11,13 +11,13 @@ from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.engines.base import UNQUANTIZED, Engine, EngineCase, MissingKey
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
-from mtpfix.engines.vllm import methods, names, outcome
-from mtpfix.engines.vllm.destinations import NOTHING, Placement, place
+from mtpfix.engines.vllm import construction, load_outcome, methods
+from mtpfix.engines.vllm.destinations import NOTHING, Placement
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
-from mtpfix.engines.vllm.mapper import in_force
 from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
+from mtpfix.engines.vllm.name_mapper import in_force
 from mtpfix.engines.vllm.policy import Context, Policy, first, fitting, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
@@ -59,7 +59,7 @@ class Case(EngineCase):
     shared_modules: dict[Hashable, tuple[Module, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """Modules by `names.modules_key`, which the cases of one configuration share."""
+    """Modules by `construction.modules_key`, which the cases of one configuration share."""
     view: QuantView = field(default=UNQUANTIZED, compare=False, repr=False)
 
     # --- what is known before anything is judged ---------------------------------
@@ -97,7 +97,7 @@ class Case(EngineCase):
     @cached_property
     def layers(self) -> int:
         """Layers of the target model."""
-        return names.counts(self.policy, self.context)[0]
+        return construction.counts(self.policy, self.context)[0]
 
     @cached_property
     def mtp_layers(self) -> int:
@@ -114,7 +114,7 @@ class Case(EngineCase):
     @cached_property
     def disk_roots(self) -> tuple[str, ...]:
         """Beginnings of the names of MTP tensors on disk."""
-        return names.disk_roots(self.policy, self.context)
+        return construction.disk_roots(self.policy, self.context)
 
     @cached_property
     def strays(self) -> tuple[Stray, ...]:
@@ -170,9 +170,9 @@ class Case(EngineCase):
         return self._modules("trunk")
 
     def _modules(self, part: Part) -> tuple[Module, ...]:
-        key = names.modules_key(self.policy, self.context, part)
+        key = construction.modules_key(self.policy, self.context, part)
         if key not in self.shared_modules:
-            self.shared_modules[key] = names.modules(self.policy, self.context, part)
+            self.shared_modules[key] = construction.modules(self.policy, self.context, part)
         return self.shared_modules[key]
 
     @cached_property
@@ -190,8 +190,8 @@ class Case(EngineCase):
         """Where the draft's loader puts the tensors of the MTP block."""
         if not self.context.fields["mtp_layers"]:
             return NOTHING
-        plain = names.plain(self.policy, self.context)
-        return place(self.disk("draft"), self.disk_roots, self.draft, plain, self.loader)
+        plain = construction.plain(self.policy, self.context)
+        return follow_names(self.disk("draft"), self.disk_roots, self.draft, plain, self.loader)
 
     def loader_of(self, module: Module) -> Loader:
         """The loader that `module` is loaded by."""
@@ -230,7 +230,7 @@ class Case(EngineCase):
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
         reports = (
-            outcome.judge(d, self.disk(part), self.loader_of(d.module), self.placed(part))
+            load_outcome.judge(d, self.disk(part), self.loader_of(d.module), self.placed(part))
             for d in self.decide(view, modules)
             if d.module.members
             for part in (d.module.part,)
@@ -323,7 +323,7 @@ class Case(EngineCase):
         """The first later release that asks about `module` by a name, or None."""
         for release in later_releases(self.context.release, self.engine.releases):
             context = replace(self.context, release=release)
-            found = names.modules(self.policy, context, module.part)
+            found = construction.modules(self.policy, context, module.part)
             if any(other.name and other.param == module.param for other in found):
                 return release
         return None
@@ -393,7 +393,7 @@ def _hits(row: LimitRow, report: ModuleReport) -> bool:
     decision = report.decision
     if row.kinds is not None and decision.module.kind not in row.kinds:
         return False
-    if row.online and not (decision.built == "quantized" and outcome.loads_plain(decision)):
+    if row.online and not (decision.built == "quantized" and load_outcome.loads_plain(decision)):
         return False
     if row.nameless and (decision.module.name or report.agrees is not False):
         return False

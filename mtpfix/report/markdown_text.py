@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from mtpfix.report.safe import NAME_LIMIT, PROSE_LIMIT, inert
+from mtpfix.report.inert_text import NAME_LIMIT, PROSE_LIMIT, inert
 
 # A comment parts a mention, a reference or an address in two, and nobody sees it.
 _PART = "<!-- -->"

@@ -34,7 +34,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its 
 )
 
 from mtpfix import __version__
-from mtpfix.checkpoint.strict import shown
+from mtpfix.checkpoint.strict_json import shown
 from mtpfix.errors import TargetError
 
 TRIES = 5

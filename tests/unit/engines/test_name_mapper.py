@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtpfix.engines.vllm.mapper import map_name, mapped, mapped_for_draft
+from mtpfix.engines.vllm.name_mapper import map_name, mapped, mapped_for_draft
 from mtpfix.engines.vllm.records.family import MapperRow
 from tests.unit.engines.small import DEEPSEEK_V4, GLM, Config, context, known, view_of, with_list
 

@@ -27,7 +27,7 @@ from mtpfix.model import (
     State,
 )
 from mtpfix.report import ranges
-from mtpfix.report.safe import PROSE_LIMIT, inert
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.rules import evidence
 
 _DASH = "\N{EN DASH}"
@@ -151,9 +151,9 @@ def fate(outcome: Outcome) -> str:
     return _VERBS[outcome]
 
 
-def places(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str:
+def release_ranges(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str:
     """Releases and platforms, for example `0.30-0.33 on cuda`."""
-    return ranges.places(
+    return ranges.labels(
         [(e.version, e.platform) for e in chosen], [(e.version, e.platform) for e in known]
     )
 
@@ -164,12 +164,12 @@ def severity(finding: Finding) -> Sign:
     return Sign("?", sign.word, "unsure") if is_unjudged(finding) else sign
 
 
-def reach(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
+def release_range(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
     """The releases that a finding holds for; None where naming them says nothing."""
     known = [(e.version, e.platform) for e in engines]
     if not finding.releases or len(known) < 2:  # noqa: PLR2004
         return None
-    return ranges.places([ranges.place(label) for label in finding.releases], known)
+    return ranges.labels([ranges.parse_label(label) for label in finding.releases], known)
 
 
 # --- the whole report --------------------------------------------------------
@@ -266,7 +266,7 @@ def _parts(judged: Sequence[EngineReport]) -> Iterator[str]:
     for outcome, verb in _VERBS.items():
         found = [place for place, e in zip(known, judged, strict=True) if e.outcome == outcome]
         if found:
-            yield f"{verb} on {name}{ranges.places(found, known)}"
+            yield f"{verb} on {name}{ranges.labels(found, known)}"
             name = ""
 
 

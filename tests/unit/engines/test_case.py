@@ -7,7 +7,7 @@ import pytest
 from mtpfix.analysis import without_quiet_trunk
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.absence import absent_layers
-from mtpfix.engines.vllm.judge import Case, report
+from mtpfix.engines.vllm.case import Case, report
 from mtpfix.model import Checkpoint, EngineReport, Listing, Target, Tensor
 from tests.unit.engines.small import (
     DEEPSEEK,

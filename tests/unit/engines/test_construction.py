@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import names, policy
-from mtpfix.engines.vllm.names import MOST_LAYERS, counts, disk_roots
+from mtpfix.engines.vllm import construction, policy
+from mtpfix.engines.vllm.construction import MOST_LAYERS, counts, disk_roots
 from mtpfix.engines.vllm.policy import first
 from mtpfix.errors import MtpfixError, UnknownError
 from mtpfix.model import Module
@@ -389,7 +389,7 @@ def test_a_text_configuration_that_is_no_object_is_passed_over() -> None:
 def test_an_empty_configuration_is_unknown_and_no_crash(family: str) -> None:
     of_family = policy.policy(family)
     with pytest.raises(UnknownError):
-        counts(of_family, names.context(of_family, {}, "0.33.0", "cuda"))
+        counts(of_family, construction.context(of_family, {}, "0.33.0", "cuda"))
 
 
 @pytest.mark.parametrize(("algo", "asks"), [(None, True), ("NONE", True), ("BF16", False)])

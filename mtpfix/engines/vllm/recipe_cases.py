@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import metadata, methods, names, policy
-from mtpfix.engines.vllm.judge import Case
+from mtpfix.engines.vllm import construction, metadata, methods, policy
+from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import Checkpoint, Json, Listing, Platform, QuantView, Target, Tensor
@@ -45,12 +45,12 @@ def under(
     known = policy.policy(family)
     on = policy.known_platforms(known, platforms)
     contexts = [
-        names.context(known, config, release, platform, view.method)
+        construction.context(known, config, release, platform, view.method)
         for release in policy.known_releases(known, releases)
         for platform in on
     ]
     for context in contexts:
-        names.counts(known, context)
+        construction.counts(known, context)
     inventory = Inventory(_checkpoint(known, contexts[-1]))
     found = tuple(Case(known, context, inventory, view=view) for context in contexts)
     if not found[0].draft or not found[0].mtp_layers:
@@ -80,13 +80,13 @@ def _view(method: str, config: Mapping[str, Json]) -> QuantView:
 def _checkpoint(known: Policy, context: Context) -> Checkpoint:
     """Return a quantized target model and an unquantized block, as headers only."""
     header: dict[str, Tensor] = {}
-    for module in names.modules(known, context, "trunk"):
+    for module in construction.modules(known, context, "trunk"):
         plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
         for name in written_out(module):
             header[f"{name}.weight"] = Tensor("BF16" if plain else "F8_E4M3", (1, 1), 0, 0)
             if not plain:
                 header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
-    for module in names.modules(known, context, "draft"):
+    for module in construction.modules(known, context, "draft"):
         for name in written_out(module):
             if f"{name}.weight" not in header:
                 header[f"{name}.weight"] = Tensor("BF16", (1, 1), 0, 0)

@@ -48,10 +48,10 @@ def audited(
     from mtpfix import auditing
 
     found = auditing.audit(targets, selection, token=token, jobs=jobs, fixes=fixes)
-    return [_gated(row, wish) for row in _told(found, len(targets))]
+    return [_gated(row, wish) for row in _with_progress(found, len(targets))]
 
 
-def _told(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
+def _with_progress(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
     """Shows how far the run is."""
     for done, row in enumerate(rows, 1):
         if row.error is not None:
@@ -94,6 +94,6 @@ def _rendered(rows: Sequence[Audited], form: ReportFormat, screen: output.Screen
         return audit.text(rows, screen.width, color=screen.color, ascii=screen.ascii)
     if form is ReportFormat.json:
         return audit.json(rows)
-    reports = (row.told for row in rows)
+    reports = (row.as_report for row in rows)
     shown: str = import_module(f"mtpfix.report.{form.value}").render(*reports)
     return shown

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import cast
 
-from mtpfix.checkpoint import strict
+from mtpfix.checkpoint import strict_json
 from mtpfix.engines.base import Analyzable, Block, Reading
-from mtpfix.engines.vllm import metadata, names, policy
+from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
-from mtpfix.engines.vllm.judge import Case
 from mtpfix.engines.vllm.methods.shared.headers import reads_headers
 from mtpfix.engines.vllm.policy import Context, Policy
 from mtpfix.errors import UnknownError
@@ -52,7 +52,7 @@ def _unknown_family(config: Mapping[str, Json]) -> UnknownError:
     """Return the error that says that no policy knows the model."""
     named = config.get("architectures")
     listed = named[:_SHOWN] if isinstance(named, list) else []
-    shown = ", ".join(strict.shown(str(name)) for name in listed) or "none"
+    shown = ", ".join(strict_json.shown(str(name)) for name in listed) or "none"
     reason = policy.reason(config)
     return UnknownError(
         f"no policy for this model: architectures {shown}, "
@@ -69,10 +69,10 @@ def _block(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> 
     roots: tuple[str, ...] | None = None
     tensors: tuple[str, ...] = ()
     try:
-        context = names.newest(known, config)
-        roots = names.disk_roots(known, context)
+        context = construction.newest(known, config)
+        roots = construction.disk_roots(known, context)
         tensors = tuple([name for name in found.shards if name.startswith(roots)])
-        modules = names.modules(known, context, "draft")
+        modules = construction.modules(known, context, "draft")
     except UnknownError as error:
         return Block(roots, tensors, unclear=error)
     members = (f"{member}.weight" for module in modules for member in module.members)
@@ -111,9 +111,9 @@ def context(
 ) -> Context:
     """Return what a release makes of a `config.json`, under the metadata of the target."""
     known, block = cast(Policy, subject.family), subject.files.block.listing
-    made = names.context(known, config, release, platform, subject.view.method)
-    made = names.drafting(known, made, block.shards)
-    return made.with_fields(**{names.FILES: sorted(block.configs)})
+    made = construction.context(known, config, release, platform, subject.view.method)
+    made = construction.drafting(known, made, block.shards)
+    return made.with_fields(**{construction.FILES: sorted(block.configs)})
 
 
 def apart(cases: Iterable[Case]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtpfix.checkpoint.strict import loads, shown
+from mtpfix.checkpoint.strict_json import loads, shown
 from mtpfix.errors import BrokenFileError
 
 

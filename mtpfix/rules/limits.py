@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mtpfix.model import Finding, Limit, ModuleReport, State
-from mtpfix.rules.evidence import Evidence, Rule, names, some, told
+from mtpfix.rules.evidence import Evidence, Rule, counted_subject, names, some
 
 
 def limited(evidence: Evidence) -> Iterator[Finding]:
@@ -58,7 +58,7 @@ def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
     wrong = [r for r in quantized if r.agrees is False and r.limit is None]
     if wrong:
-        they_are, them = told(len(wrong), "module")
+        they_are, them = counted_subject(len(wrong), "module")
         yield Finding(
             code="MTP303",
             severity="error",

@@ -74,7 +74,7 @@ def look(config: Any, way: str, name: str = SWITCH) -> None:
             return
         from mtpfix.serving import engine
 
-        say(logging.INFO, engine.settled(config, way))
+        say(logging.INFO, engine.repair_in_memory(config, way))
     except Exception as error:  # noqa: BLE001 - serving must never be worse for it
         _failed(error)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mtpfix import advice as advising
 from mtpfix import api
-from mtpfix.advice import Names
+from mtpfix import recipe as advising
 from mtpfix.errors import MtpfixError, UnknownError, UsageError
 from mtpfix.model import Platform
+from mtpfix.recipe import Names
 from mtpfix.repair.plan import Options
 from mtpfix.report import names as renderer
 from mtpfix.report.names import yaml

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from mtpfix.cli import auditing, gate, options, output, rendering
+from mtpfix.cli import audits, gate, options, output, rendering
 from mtpfix.cli.options import Color, FailOn, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.errors import UsageError
-from mtpfix.report.safe import inert
+from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
     from mtpfix.model import Report
@@ -106,10 +106,10 @@ def check(
         raise UsageError(
             "--draft works with one target only", "check each target with its own draft"
         )
-    every = auditing.gathered(targets, from_file, org, token)
-    rows = auditing.audited(every, selection, wish, token=token, jobs=jobs, fixes=edits)
-    auditing.emit(rows, form=output_format, file=output_file, color=color, also=copies)
-    raise typer.Exit(rendering.exit_code(auditing.worst(rows), output_format))
+    every = audits.gathered(targets, from_file, org, token)
+    rows = audits.audited(every, selection, wish, token=token, jobs=jobs, fixes=edits)
+    audits.emit(rows, form=output_format, file=output_file, color=color, also=copies)
+    raise typer.Exit(rendering.exit_code(audits.worst(rows), output_format))
 
 
 def _judged(

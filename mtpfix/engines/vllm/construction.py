@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from mtpfix.engines.vllm.expr import ExprError, Expression, Value
+from mtpfix.engines.vllm.expression import ExprError, Expression, Value
 from mtpfix.engines.vllm.policy import (
     Context,
     Policy,
@@ -45,7 +45,7 @@ _CLASS_OF_KIND: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Position:
     """Where the rows of a block stand: on which prefixes, in which layer."""
 
     prefix: str
@@ -54,7 +54,7 @@ class _Place:
     layer: int | None
     asks: bool = True
 
-    def inside(self, row: ModuleRow) -> _Place:
+    def inside(self, row: ModuleRow) -> _Position:
         """The place of a block that `row` puts below this one."""
         return replace(
             self,
@@ -222,7 +222,7 @@ def plain(policy: Policy, context: Context) -> tuple[Plain, ...]:
     return tuple(found.values())
 
 
-_Placed = tuple[ModuleRow, _Place, Context]
+_Placed = tuple[ModuleRow, _Position, Context]
 """A row of a policy, and where it stands."""
 
 
@@ -238,7 +238,7 @@ def _rows_of(policy: Policy, context: Context, part: Part) -> Iterator[_Placed]:
             inner = context.with_fields(i=i)
             layer = None if section.layer is None else int(section.layer.filled(inner.fields))
             inner = inner if layer is None else _in_layer(policy, inner, layer)
-            place = _Place(
+            place = _Position(
                 prefix=section.prefix.filled(inner.fields),
                 disk=(section.disk or section.prefix).filled(inner.fields),
                 param=(section.param or section.prefix).filled(inner.fields),
@@ -259,7 +259,7 @@ def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
     return inner.with_fields(**derived)
 
 
-def _rows(rows: Iterable[ModuleRow], place: _Place, context: Context) -> Iterator[_Placed]:
+def _rows(rows: Iterable[ModuleRow], place: _Position, context: Context) -> Iterator[_Placed]:
     for row in rows:
         if not fits(row, context):
             continue
@@ -269,7 +269,7 @@ def _rows(rows: Iterable[ModuleRow], place: _Place, context: Context) -> Iterato
             yield row, place, context
 
 
-def _module(row: ModuleRow, name: str, place: _Place, context: Context, part: Part) -> Module:
+def _module(row: ModuleRow, name: str, place: _Position, context: Context, part: Part) -> Module:
     asked = name if row.absolute else place.prefix + name
     members = [name] if row.members is None else row.members
     return Module(
@@ -312,12 +312,12 @@ def _class_of(kind: Kind, release: str) -> str:
     return _CLASS_OF_KIND[kind]
 
 
-def _on_disk(member: str, place: _Place) -> str:
+def _on_disk(member: str, place: _Position) -> str:
     """A name on disk; a leading `/` marks one that does not stand below the layer."""
     return member[1:] if member.startswith("/") else place.disk + member
 
 
-def _in_tree(param: str | None, place: _Place) -> str:
+def _in_tree(param: str | None, place: _Position) -> str:
     """The path in the module tree; empty for a layer that the model throws away again."""
     return "" if param is None else place.param + param
 

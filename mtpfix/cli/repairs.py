@@ -323,7 +323,7 @@ def override(
             revision=revision,
             token=token,
         )
-    for line in _told(made):
+    for line in _override_notes(made):
         output.note(line)
     if output_format is Format.json:
         output.emit(f"{made.value or '{}'}\n", output_file)
@@ -332,7 +332,7 @@ def override(
     raise typer.Exit(made.repair.exit_code)
 
 
-def _told(made: "Override") -> Iterator[str]:
+def _override_notes(made: "Override") -> Iterator[str]:
     """What a value for `--hf-overrides` does not do, a line each."""
     repair = made.repair
     wrong = repair.exit_code != 0
