@@ -12,7 +12,7 @@ from mtpfix.engines.base import UNQUANTIZED, Engine, EngineCase, MissingKey
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
 from mtpfix.engines.vllm import construction, load_outcome, methods
-from mtpfix.engines.vllm.destinations import NOTHING, Placement
+from mtpfix.engines.vllm.destinations import NOTHING, Placement, follow_names
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
