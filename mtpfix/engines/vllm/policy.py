@@ -167,24 +167,14 @@ _UNQUANTIZED = Method()
 
 @cache
 def method(name: str) -> Method:
-    """What is known about a quantization method; the empty name stands for no metadata.
-
-    Raises:
-        UnknownError: there is no such method.
-    """
+    """What is known about a quantization method; the empty name stands for no metadata."""
     if not name:
         return _UNQUANTIZED
     file = f"methods/{name}.json"
-    try:
-        data = content(file)
-    except FileNotFoundError as error:
-        raise UnknownError(
-            f"unknown quantization method {name!r}", "see `mtpfix families`"
-        ) from error
-    own = parse(data, Method, file)
+    own = read(file, Method)
     if not own.like:
         return own
-    stated = parse(data, dict[str, msgspec.Raw], file).keys() - {"$schema"}
+    stated = parse(content(file), dict[str, msgspec.Raw], file).keys() - {"$schema"}
     return msgspec.structs.replace(method(own.like), **{key: getattr(own, key) for key in stated})
 
 

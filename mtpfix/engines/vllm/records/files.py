@@ -42,7 +42,7 @@ def content(name: str) -> bytes:
             a file of `mtpfix/data/vllm`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        RecordError: there is no such file.
     """
     folder, _, file = name.rpartition("/")
     root = resources.files("mtpfix")
@@ -53,7 +53,7 @@ def content(name: str) -> bytes:
     for package in (root / "engines" / "vllm" / METHODS).iterdir():
         if (package / file).is_file():
             return (package / file).read_bytes()
-    raise FileNotFoundError(f"no package of a quantization method holds {file}")
+    raise RecordError(f"no package of a quantization method holds {file}")
 
 
 def parse(data: bytes, record: type[_R], name: str) -> _R:
