@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mtpfix.engines.base import (
     Analyzable,
@@ -12,17 +12,7 @@ from mtpfix.engines.base import (
     HeaderList,
     Reading,
 )
-from mtpfix.engines.coverage import Covered, Dialect
-from mtpfix.engines.verification import Verification
-from mtpfix.engines.vllm import (
-    construction,
-    coverage,
-    metadata,
-    policy,
-    reader,
-    recipe_cases,
-    verify,
-)
+from mtpfix.engines.vllm import construction, metadata, policy, reader
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
 from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
@@ -30,6 +20,10 @@ from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.separate_draft import refuse_pair
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
+
+if TYPE_CHECKING:
+    from mtpfix.engines.coverage import Covered, Dialect
+    from mtpfix.engines.verification import Verification
 
 _BESIDE = (
     "vLLM reads {file} only with `--quantization`: move its content into config.json, as "
@@ -105,18 +99,26 @@ class Vllm(Engine):
         method: str,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that is not quantized yet."""
+        from mtpfix.engines.vllm import recipe_cases  # noqa: PLC0415 - for `names` alone
+
         return recipe_cases.cases(config, releases, platforms, method)
 
     def coverage(self) -> tuple[Covered, ...]:
         """Return every family that has a policy."""
+        from mtpfix.engines.vllm import coverage  # noqa: PLC0415 - for `families` alone
+
         return coverage.coverage()
 
     def dialects(self) -> tuple[Dialect, ...]:
         """Return every quantization method that is judged."""
+        from mtpfix.engines.vllm import coverage  # noqa: PLC0415 - for `families` alone
+
         return coverage.dialects()
 
     def verify(self, subject: Analyzable, *, python: str | None, timeout: float) -> Verification:
         """Ask the vLLM of an interpreter what it builds, module by module."""
+        from mtpfix.engines.vllm import verify  # noqa: PLC0415 - for `verify` alone
+
         return verify.verify(subject, python=python, timeout=timeout)
 
 
