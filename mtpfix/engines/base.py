@@ -495,7 +495,7 @@ class EngineCase(ABC):
 
     def is_name(self, view: QuantView, entry: Entry) -> bool:  # noqa: ARG002
         """Return whether an entry can only fit the name that is spelled like it."""
-        return True
+        return False
 
     def in_force(self, view: QuantView, part: Part) -> QuantView:  # noqa: ARG002
         """Return the view with its entries as they are while `part` is built."""
