@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import construction, policy
 from mtpfix.engines.vllm.destinations import failure
 from mtpfix.engines.vllm.loader import loader
 from tools import environments, tiny
@@ -41,7 +41,7 @@ def test_scales_of_the_cache_go_where_vllm_puts_them(family: str, model: str) ->
     known = policy.policy(policy.recognise(config) or "")
     wrong = []
     for release, found in answers(family, model) if model in RECORDED[family] else ():
-        context = names.context(known, config, release, "cuda", METHODS[model])
+        context = construction.context(known, config, release, "cuda", METHODS[model])
         rules = loader(known, context)
         told = rules.cache_scales
         for name, answer in found.items():

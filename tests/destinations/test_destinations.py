@@ -15,7 +15,7 @@ import pytest
 
 from mtpfix.checkpoint.inventory import written_out
 from mtpfix.checkpoint.precision import split_name
-from mtpfix.engines.vllm import names, policy
+from mtpfix.engines.vllm import construction, policy
 from mtpfix.engines.vllm.destinations import APART, Tree, destination, dropped, failure
 from mtpfix.engines.vllm.loader import Loader, loader
 from mtpfix.engines.vllm.policy import Context, Policy
@@ -44,10 +44,10 @@ class Draft(NamedTuple):
 
 def draft_of(known: Policy, context: Context) -> Draft:
     return Draft(
-        names.modules(known, context, "draft"),
-        names.plain(known, context),
+        construction.modules(known, context, "draft"),
+        construction.plain(known, context),
         loader(known, context),
-        names.disk_roots(known, context),
+        construction.disk_roots(known, context),
     )
 
 
@@ -63,8 +63,8 @@ def recorded(path: Path) -> Iterator[tuple[str, str, Draft, list[str], dict[str,
             for release, answer in spread(ranges, RELEASES).items():
                 answers.setdefault(release, {})[name] = answer
         for release, parameters in spread(rows["parameters"], RELEASES).items():
-            context = names.context(known, config, release, "cuda")
-            context = names.drafting(known, context, [])
+            context = construction.context(known, config, release, "cuda")
+            context = construction.drafting(known, context, [])
             yield variant, release, draft_of(known, context), parameters, answers[release]
 
 

@@ -156,7 +156,7 @@ def test_a_repo_with_another_file_is_not_overwritten(repo: Repo) -> None:
     repo.commit(files | {"config.json": sparse(files["config.json"].head + b"\n")})
     error = refused(str(SAMPLE), repo_id=NAME)
     assert isinstance(error, ConflictError)
-    assert "is not that of the folder" in error.message
+    assert "differs from that of the folder" in error.message
 
 
 # --- what is not clean ------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_by_default_nothing_is_pushed(repo: Repo, capsys: pytest.CaptureFixture[
 
 def test_a_dry_run_says_what_it_would_do(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--push-to-hub", "--dry-run", "--token", GOOD_TOKEN) == 1
-    assert f"A dry run: config.json would go to {NAME} (main)." in capsys.readouterr().err
+    assert f"This was a dry run: config.json would go to {NAME} (main)." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

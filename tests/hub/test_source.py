@@ -199,7 +199,7 @@ def test_requests_run_side_by_side(hub: Hub, repo: Repo) -> None:
 def test_a_missing_repo(hub: Hub) -> None:
     error = refused("org/none")
     what = "org/none: no such repo, or a private one"
-    assert (error.exit_code, error.message) == (2, f"{what}; and there is no such folder")
+    assert (error.exit_code, error.message) == (2, f"{what}; and there is no folder of this name")
     assert refused("hf://org/none").message == what
     assert "hf auth login" in error.remedy
 
@@ -249,7 +249,7 @@ def test_what_is_no_repo(hub: Hub, name: str) -> None:
 
 
 def test_two_revisions(repo: Repo) -> None:
-    assert "another revision" in refused(f"{NAME}@main", revision="v1").message
+    assert "not the revision of" in refused(f"{NAME}@main", revision="v1").message
 
 
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import patch
-from .witness import Witness, unasked
+from .recorder import Recorder, unasked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ class Build:
         self.beside = draft or folder
         self.overrides = overrides
         self.load = load
-        self.witness = Witness(tolerant=tolerant)
+        self.recorder = Recorder(tolerant=tolerant)
         self.model: Any = None
         self.alone = model_type(folder) in ASSISTANTS
         self.answer: dict[str, Any] = {
@@ -166,7 +166,11 @@ class Build:
         if not self.phase("config", self.configure):
             return
         built = self.alone or self.phase("target", self.build_target)
-        if (built or self.witness.tolerant) and self.phase("draft", self.build_draft) and self.load:
+        if (
+            (built or self.recorder.tolerant)
+            and self.phase("draft", self.build_draft)
+            and self.load
+        ):
             from .loading import load_draft
 
             self.answer["load"] = load_draft(self.model, self.draft, self.draft_config)
@@ -200,7 +204,7 @@ class Build:
             initialize_model_parallel(1, 1)
         self.answer["target_class"] = dotted(get_model_cls(self.target))
         self.answer["draft_class"] = dotted(get_model_cls(self.draft))
-        self.witness.watch()
+        self.recorder.watch()
 
     def build_target(self) -> None:
         """Constructs the target on the meta device."""
@@ -210,7 +214,7 @@ class Build:
             self.answer["target_parameters"] = shapes(model)
         finally:
             self.hear("trunk", model)
-        self.witness.asked = None
+        self.recorder.asked = None
 
     def build_draft(self) -> None:
         """Constructs the draft: on the meta device, or in memory where it will be loaded."""
@@ -220,13 +224,13 @@ class Build:
             self.answer["draft_parameters"] = shapes(self.model)
         finally:
             self.hear("draft", self.model)
-            asked = self.witness.asked
+            asked = self.recorder.asked
             self.answer["shared"] = None if asked is None else asked is self.config.quant_config
             self.answer["quantization"] = state(asked or self.config.quant_config)
 
     def hear(self, part: str, model: Any) -> None:
-        """Takes the decisions of one model from the witness."""
-        rows = self.witness.take(part, model)
+        """Takes the decisions of one model from the recorder."""
+        rows = self.recorder.take(part, model)
         self.answer["decisions"] += rows
         if model is not None and part == "draft":
             self.answer["unasked"] = unasked(model, rows)

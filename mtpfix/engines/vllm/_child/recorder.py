@@ -18,7 +18,7 @@ UNQUANTIZED = {
 """Methods that hold plain weights, by class name."""
 
 
-class Witness:
+class Recorder:
     """Wraps `get_quant_method` of every configuration class and keeps a row for each call.
 
     Configurations that delegate to others nest their calls: only the outermost counts.
