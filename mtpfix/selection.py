@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from mtpfix.engines import registry
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.engines.releases import select_releases, valid_platforms
@@ -137,6 +135,11 @@ def _wanted(vllm: Iterable[str] | None, engines: Iterable[str] | None) -> dict[E
 
 def _required(text: str) -> tuple[Engine, Iterator[str]]:
     """Return the engine of a requirement, and what chooses its releases, if anything does."""
+    from packaging.requirements import (  # noqa: PLC0415 - slow, and only for `--engine`
+        InvalidRequirement,
+        Requirement,
+    )
+
     try:
         requirement = Requirement(text)
     except InvalidRequirement:

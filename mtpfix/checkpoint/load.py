@@ -196,21 +196,27 @@ def _with_index(
     return replace(found, shards=shards, layout="index", problems=problems)
 
 
-def _weight_map(source: Source, index: str) -> dict[str, str]:
-    raw = source.read(index, limit=READ_LIMIT)
-    table = quick_table(raw, "weight_map", index)
-    if table is None:  # something is wrong with it: the slow way says what
-        table = _parsed(raw, index).value.get("weight_map")
-    remedy = "Rebuild the index from the headers of the shards."
+_REMEDY = "Rebuild the index from the headers of the shards."
+
+
+def _slow_table(raw: bytes, index: str) -> dict[str, str]:
+    """Return the `weight_map`, or say what is wrong with it."""
+    table = _parsed(raw, index).value.get("weight_map")
     if type(table) is not dict or not table:
-        _broken(index, "has no weight_map that names a tensor", remedy)
+        _broken(index, "has no weight_map that names a tensor", _REMEDY)
     if set(map(type, table.values())) != {str}:
         tensor = next(name for name, shard in table.items() if type(shard) is not str)
-        _broken(index, f"tensor {shown(tensor)} is mapped to no file name", remedy)
+        _broken(index, f"tensor {shown(tensor)} is mapped to no file name", _REMEDY)
+    return table
+
+
+def _weight_map(source: Source, index: str) -> dict[str, str]:
+    raw = source.read(index, limit=READ_LIMIT)
+    table = quick_table(raw, "weight_map", index) or _slow_table(raw, index)
     for shard in sorted(set(table.values())):
         if climbs_out(shard) or "/" in shard or "\\" in shard or not shard.endswith(".safetensors"):
             what = "is not the plain name of a safetensors file in the same folder"
-            _broken(index, f"weight_map names {shown(shard)}, which {what}", remedy)
+            _broken(index, f"weight_map names {shown(shard)}, which {what}", _REMEDY)
     return table
 
 

@@ -108,21 +108,23 @@ def named_precision(suffixes: tuple[str, ...]) -> Precision:
     return _judge(frozenset((suffix, None) for suffix in suffixes))
 
 
+_BETWEEN = "\0"
+"""Stands between suffixes that are known, none of which holds it."""
+
+
 def by_module(tensor_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Module -> suffixes of its tensors, in the order of the names; see `split_name`."""
     known = _formats().suffixes
-    found: dict[str, tuple[str, ...]] = {}
-    # Modules are many, ways to be stored are few: each is made once, and shared.
-    longer: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
+    found: dict[str, str] = {}
+    get = found.get
     for name in tensor_names:
         module, _, suffix = name.rpartition(".")
         if suffix not in known:
             module, suffix = split_name(name)
-        step = found.get(module, ()), suffix
-        if step not in longer:
-            longer[step] = (*step[0], suffix)
-        found[module] = longer[step]
-    return found
+        found[module] = f"{get(module, '')}{_BETWEEN}{suffix}"
+    # Modules are many, ways to be stored are few: each is made once, and shared.
+    ways = {joined: tuple(joined[1:].split(_BETWEEN)) for joined in set(found.values())}
+    return {module: ways[joined] for module, joined in found.items()}
 
 
 def split_name(tensor_name: str) -> tuple[str, str]:

@@ -98,6 +98,12 @@ def _demand_of_pattern(entry: str, mark: str | None) -> Demand | None:
     return Demand(re.sub(r"\\(\W)", r"\1", found[1]), _RESTS[found[2]])
 
 
+def literal_start(pattern: str) -> str | None:
+    """Return what all names begin with that a pattern fits; None where it does not spell it out."""
+    found = _demand_of_pattern(pattern, "")
+    return None if found is None or not pattern.startswith("^") else found.text
+
+
 def _as_it_is(name: str) -> str:
     return name
 
