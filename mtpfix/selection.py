@@ -67,11 +67,6 @@ class Selection:
         """The engines that are asked."""
         return tuple(engine for engine, _ in self.planned.engines)
 
-    @property
-    def gate(self) -> Selection:
-        """The same without what does not decide: that of `inspect` and `check`."""
-        return Selection(self.decisive, self.decisive, self.explicit, self.unknown)
-
     def deciding(self, cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:
         """Return the cases that decide.
 

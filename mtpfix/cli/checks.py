@@ -1,4 +1,4 @@
-"""`inspect` and `check`: the judgement, and the gate."""
+"""`inspect` and `check`: the report, and the gate."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 

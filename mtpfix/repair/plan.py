@@ -63,7 +63,7 @@ class Plan:
         view: the metadata as it would be read after the edits.
         edits: what to change in the files; empty when nothing can or need be changed.
         added: new entries. removed: entries that go.
-        unresolved: modules that no entry can mend, with the reason.
+        unresolved: modules that no entry can fix, with the reason.
         refused: why no edit is offered although something is wrong, or None.
         headers: new entries that say what the engine read in tensor headers before.
         defaults: new entries that say what another reader did as long as there was no list.
@@ -256,7 +256,7 @@ class _Planner:
         return self._views[key]
 
     def wrong(self, change: Change) -> set[_Key]:
-        """What a list could mend in the draft and `change` leaves wrong.
+        """What a list could fix in the draft and `change` leaves wrong.
 
         A head that is built wrong and then replaced is no fault; where the block needs an entry
         anyway, it gets its own.
@@ -289,7 +289,7 @@ class _Planner:
                     yield _key(case, report), report
 
     def moved(self, change: Change) -> list[str]:
-        """Trunk modules whose decision `change` alters, unless the user lets it mend them.
+        """Trunk modules whose decision `change` alters, unless the user lets it fix them.
 
         Of those that another reader of the file treats otherwise it is said who it is.
         """
@@ -465,8 +465,8 @@ class _Planner:
             if not helps or not self.broken(trial) <= self.broken(change):
                 continue
             if moved := self.moved(trial):
-                mended = self.wrong(change) - self.wrong(trial)
-                self._shared.update(dict.fromkeys(mended, moved[0]))
+                fixed = self.wrong(change) - self.wrong(trial)
+                self._shared.update(dict.fromkeys(fixed, moved[0]))
             elif self._allowed(entries):
                 change = trial
         return change

@@ -1,4 +1,4 @@
-"""What is wrong with the draft that a vLLM is about to build, and the metadata that mends it.
+"""What is wrong with the draft that a vLLM is about to build, and the metadata that fixes it.
 
 The configuration in memory is judged, not the one on disk: `--hf-overrides` may have changed
 it. Everything else is the plan of `mtpfix rewrite`, for one release and one platform.

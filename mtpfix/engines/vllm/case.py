@@ -300,7 +300,7 @@ class Case(EngineCase):
                 yield row
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
-        """The report, with the fault of this release that metadata cannot mend, if it has one."""
+        """The report, with the fault of this release that metadata cannot fix, if it has one."""
         faults = (row for row in self._faults(report) if _hits(row, report))
         row = next((row for row in faults if self._has_width(row, report)), None)
         if row is None or report.limit is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import cast
 
 from mtpfix.checkpoint import strict_json
@@ -114,8 +114,3 @@ def context(
     made = construction.context(known, config, release, platform, subject.view.method)
     made = construction.drafting(known, made, block.shards)
     return made.with_fields(**{construction.FILES: sorted(block.configs)})
-
-
-def apart(cases: Iterable[Case]) -> tuple[str, ...]:
-    """Return the releases whose draft goes by the metadata of its own checkpoint."""
-    return tuple(dict.fromkeys(case.release for case in cases if case.reads_its_own))

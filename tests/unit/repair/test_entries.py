@@ -132,9 +132,7 @@ def marked(entry: str, done: Repaired) -> bool:
 def hits(entries: Sequence[str], names: set[str], done: Repaired) -> Iterator[str]:
     """Names that vLLM's own rule finds an entry for."""
     for case in (done.cases[0], done.cases[-1]):
-        listed = methods.valid(
-            done.view.method, [Entry(e, "", "") for e in entries], case.context.release
-        )
+        listed = case.valid(done.view, [Entry(entry, "", "") for entry in entries])
         yield from (name for name in names if listed.first(name) is not None)
 
 

@@ -7,7 +7,7 @@ written) and `NAME.json` (facts, see `policy.method`). What several share is in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from mtpfix.engines.vllm.methods import (
     auto_round,
@@ -23,8 +23,6 @@ from mtpfix.engines.vllm.methods import (
     torchao,
 )
 from mtpfix.engines.vllm.methods.base import Method
-from mtpfix.model import Entry
-from mtpfix.patterns import Listed, PatternError
 
 _METHODS: Mapping[str, Method] = {
     method.name: method
@@ -58,16 +56,3 @@ def names() -> tuple[str, ...]:
 def of(method: str) -> Method:
     """The rules of one method, by its name; empty: no metadata."""
     return _METHODS[method] if method else simple.UNQUANTIZED
-
-
-def valid(method: str, entries: Iterable[Entry], release: str) -> Listed:
-    """Entries as a method compares them, without those that are no valid patterns."""
-    listed = of(method).listed
-    good = []
-    for entry in entries:
-        try:
-            listed([entry], release)
-        except PatternError:
-            continue
-        good.append(entry)
-    return listed(good, release)
