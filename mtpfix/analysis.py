@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from mtpfix import rules
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.document import JsonDocument
-from mtpfix.engines.base import (
+from mtpfix.engines.base import Engine, EngineCase
+from mtpfix.engines.opening import (
     UNQUANTIZED,
     Analyzable,
-    Engine,
-    EngineCase,
     Files,
     NoQuantization,
     Opening,

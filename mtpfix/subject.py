@@ -9,11 +9,11 @@ from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import Source
-from mtpfix.engines.base import (
+from mtpfix.engines.base import Engine
+from mtpfix.engines.opening import (
     UNQUANTIZED,
     Analyzable,
     Draft,
-    Engine,
     Files,
     NoQuantization,
     Opening,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.base import UNQUANTIZED, MissingKey
+from mtpfix.engines.base import MissingKey
+from mtpfix.engines.opening import UNQUANTIZED
 from mtpfix.engines.vllm import construction, metadata, policy
 from mtpfix.engines.vllm.case import missing_key
 from mtpfix.engines.vllm.methods.shared.headers import scanned

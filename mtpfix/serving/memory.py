@@ -18,7 +18,7 @@ from mtpfix.analysis import analyze
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
-from mtpfix.engines.base import Opening, Unsupported
+from mtpfix.engines.opening import Opening, Unsupported
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target

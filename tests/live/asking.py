@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtpfix.checkpoint.source import LocalSource
-from mtpfix.engines.base import Analyzable
+from mtpfix.engines.opening import Analyzable
 from mtpfix.subject import open_subject
 
 

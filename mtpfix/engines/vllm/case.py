@@ -8,7 +8,8 @@ from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.absence import absent_layers, block_absent
-from mtpfix.engines.base import UNQUANTIZED, Engine, EngineCase, MissingKey
+from mtpfix.engines.base import Engine, EngineCase, MissingKey
+from mtpfix.engines.opening import UNQUANTIZED
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
 from mtpfix.engines.vllm import construction, load_outcome, methods

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.base import OtherDraft
+from mtpfix.engines.opening import OtherDraft
 from mtpfix.engines.vllm.policy import drafts
 from mtpfix.engines.vllm.records.engine import OtherDraftRow
 from mtpfix.model import Json

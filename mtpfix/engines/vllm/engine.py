@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from mtpfix.engines.base import (
-    Analyzable,
-    Engine,
-    EngineCase,
-    HeaderList,
-    Reading,
-)
+from mtpfix.engines.base import Engine, EngineCase, HeaderList
+from mtpfix.engines.opening import Analyzable, Reading
 from mtpfix.engines.vllm import construction, metadata, policy, reader
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import cast
 
 from mtpfix.checkpoint import strict_json
-from mtpfix.engines.base import Analyzable, Block, Reading
+from mtpfix.engines.opening import Analyzable, Block, Reading
 from mtpfix.engines.vllm import construction, metadata, policy
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors

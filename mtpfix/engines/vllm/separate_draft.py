@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from mtpfix.checkpoint import strict_json
-from mtpfix.engines.base import Analyzable
+from mtpfix.engines.opening import Analyzable
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.reader import context

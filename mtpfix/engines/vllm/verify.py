@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from mtpfix.checkpoint.precision import MISSING
-from mtpfix.engines.base import Analyzable
+from mtpfix.engines.opening import Analyzable
 from mtpfix.engines.verification import Verification, Verified
 from mtpfix.engines.vllm import live, load_outcome, reader
 from mtpfix.engines.vllm.case import Case

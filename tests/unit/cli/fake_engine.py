@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from mtpfix.engines.base import Analyzable, Block, Engine, EngineCase, Reading
+from mtpfix.engines.base import Engine, EngineCase
+from mtpfix.engines.opening import Analyzable, Block, Reading
 from mtpfix.model import Decision, Entry, Json, JsonFile, Listing, Module, Part, Platform, QuantView
 from mtpfix.patterns import Entries
 from mtpfix.quant import Location, lists
