@@ -69,7 +69,7 @@ def analyze(subject: Subject, selection: Selection, *, trunk: bool = False) -> A
         selection: engines, releases and platforms.
         trunk: whether every module of the target model is shown, or only those that matter.
     """
-    return _whole(subject, selection, selection.decisive, trunk=trunk)
+    return _whole(subject, selection.decisive, trunk=trunk)
 
 
 @budget.shared()
@@ -78,16 +78,15 @@ def analyze_planned(subject: Subject, selection: Selection) -> tuple[Analysis, A
 
     The second costs little: what a case has judged, it keeps.
     """
-    whole = _whole(subject, selection, selection.planned)
+    whole = _whole(subject, selection.planned)
     if not whole.cases:
         return whole, whole
     deciding = selection.deciding(whole.cases)
-    return whole, _whole(subject, selection, selection.planned, cases=deciding)
+    return whole, _whole(subject, selection.planned, cases=deciding)
 
 
 def _whole(
     subject: Subject,
-    selection: Selection,
     scope: Scope,
     *,
     trunk: bool = False,
@@ -95,7 +94,7 @@ def _whole(
 ) -> Analysis:
     """Return the analysis for every engine, as one."""
     parts = [
-        _analyzed(subject, engine, opening, selection, scope, trunk=trunk, cases=cases)
+        _analyzed(subject, engine, opening, scope, trunk=trunk, cases=cases)
         for engine, opening in subject.openings.items()
     ]
     return parts[0] if len(parts) == 1 else _joined(parts)
@@ -105,7 +104,6 @@ def _analyzed(
     subject: Subject,
     engine: Engine,
     opening: Opening,
-    selection: Selection,
     scope: Scope,
     *,
     trunk: bool,
@@ -116,11 +114,11 @@ def _analyzed(
         case OtherDraft():
             made = Analysis(_not_mtp(subject, engine, opening))
         case Unsupported():
-            made = _could_not_judge(subject.files, opening, selection, scope)
+            made = _could_not_judge(subject.files, opening, scope)
         case NoQuantization():
             made = Analysis(_nothing_to_judge(subject, engine))
         case Analyzable():
-            made = _judged(opening, selection, scope, trunk=trunk, cases=cases)
+            made = _judged(opening, scope, trunk=trunk, cases=cases)
     draft = subject.files.draft
     if draft is None:
         return made
@@ -152,7 +150,6 @@ def _joined(parts: Sequence[Analysis]) -> Analysis:
 
 def _judged(
     subject: Analyzable,
-    selection: Selection,
     scope: Scope,
     *,
     trunk: bool,
@@ -162,15 +159,13 @@ def _judged(
     view = subject.view
     try:
         if cases is None:
-            if selection.unknown is not None:
-                raise selection.unknown
             cases = subject.cases(scope.releases_of(subject.engine), scope.platforms)
         cases = tuple(case for case in cases if case.engine is subject.engine)
         evidence = tuple(_evidence(subject, view, cases))
         info = _counted(_model(subject.files, subject.family.family), cases[-1])
     except UnknownError as error:
         unsupported = Unsupported(error, subject.reading, subject)
-        return _could_not_judge(subject.files, unsupported, selection, scope)
+        return _could_not_judge(subject.files, unsupported, scope)
     findings = rules.run(evidence)
     engines = tuple(item.report if trunk else without_quiet_trunk(item.report) for item in evidence)
     none = all(engine.outcome == "no_mtp" for engine in engines)
@@ -295,12 +290,11 @@ def _not_mtp(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
 def _could_not_judge(
     files: Files,
     unsupported: Unsupported,
-    selection: Selection,
     scope: Scope,
 ) -> Analysis:
     """Return the analysis that says why a target is not judged, and what holds all the same."""
     error, reading = unsupported.error, unsupported.reading
-    more = tuple(_by_names(unsupported.by_names, selection, scope))
+    more = tuple(_by_names(unsupported.by_names, scope))
     message = f"could not judge: {error.message}; {error.remedy}"
     report = Report(
         target=files.listing.target,
@@ -314,14 +308,12 @@ def _could_not_judge(
     return Analysis(report, error=error)
 
 
-def _by_names(subject: Analyzable | None, selection: Selection, scope: Scope) -> Iterator[Finding]:
+def _by_names(subject: Analyzable | None, scope: Scope) -> Iterator[Finding]:
     """Yield what is wrong whatever the quantization method: MTP tensors absent or misplaced."""
     if subject is None:
         return
     engine = subject.engine
     try:
-        if selection.unknown is not None:
-            raise selection.unknown
         releases = scope.releases_of(engine)
         cases = engine.cases(subject, releases, scope.platforms, by_names=True)
         evidence = tuple(_evidence(subject, UNQUANTIZED, cases))

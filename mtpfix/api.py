@@ -254,8 +254,8 @@ def _planned(
     subject: Subject, selection: Selection, options: Options
 ) -> tuple[Repair, tuple[EngineCase, ...]]:
     """Return the repair, and the cases that it was planned for, as they are before it."""
-    if selection.unknown is not None:
-        raise selection.unknown
+    if selection.planned.unknown is not None:
+        raise selection.planned.unknown
     whole, checked = analyze_planned(subject, selection)
     if not whole.has_metadata:
         if whole.error is not None:

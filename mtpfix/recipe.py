@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.base import EngineCase
-from mtpfix.errors import RefusedError, UnknownError
+from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, Module, Platform
 from mtpfix.patterns import budget
 from mtpfix.repair.plan import Options, Plan, plan
@@ -80,9 +80,9 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
-    if selection.unknown is not None:
-        raise selection.unknown
-    engine = selection.engines[0]
+    engine, *others = selection.engines
+    if others:
+        raise UsageError("each engine has names of its own", "give one --engine at a time")
     scope = selection.planned
     cases = engine.imagined(config, scope.releases_of(engine), scope.platforms, method)
     view = cases[0].view

@@ -32,13 +32,21 @@ class Scope:
     Attributes:
         engines: each engine with its releases, oldest first.
         platforms: the platforms.
+        unknown: why what was asked for is not covered, or None.
     """
 
     engines: tuple[tuple[Engine, tuple[str, ...]], ...]
     platforms: tuple[Platform, ...]
+    unknown: UnknownError | None = field(default=None, compare=False)
 
     def releases_of(self, engine: Engine) -> tuple[str, ...]:
-        """Return the releases of an engine; none where it is not asked."""
+        """Return the releases of an engine; none where it is not asked.
+
+        Raises:
+            UnknownError: what was asked for is not covered.
+        """
+        if self.unknown is not None:
+            raise self.unknown
         return next((releases for asked, releases in self.engines if asked is engine), ())
 
     def holds(self, case: EngineCase) -> bool:
@@ -54,13 +62,11 @@ class Selection:
         planned: what the edits are planned for; nothing in it is made worse.
         decisive: what must be right: it alone decides exit code and refusal.
         explicit: whether the user named the releases.
-        unknown: why what was asked for is not covered, or None.
     """
 
     planned: Scope
     decisive: Scope
     explicit: bool
-    unknown: UnknownError | None = field(default=None, compare=False)
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -70,15 +76,18 @@ class Selection:
     def deciding(self, cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:
         """Return the cases that decide.
 
-        A family may lack the newest release or the default platform: then the newest release that
-        has it decides, on every platform.
+        A family may lack the newest release or the default platform of an engine: then its newest
+        release that has the family decides, on every platform.
 
         Args:
             cases: those of `planned` that the family has, oldest first; at least one.
         """
-        found = tuple(case for case in cases if self.decisive.holds(case))
-        newest = cases[-1].release
-        return found or tuple(case for case in cases if case.release == newest)
+        return tuple(case for engine in self.engines for case in self._deciding(engine, cases))
+
+    def _deciding(self, engine: Engine, cases: Sequence[EngineCase]) -> list[EngineCase]:
+        own = [case for case in cases if case.engine is engine]
+        found = [case for case in own if self.decisive.holds(case)]
+        return found or [case for case in own if case.release == own[-1].release]
 
 
 def select(
@@ -110,10 +119,9 @@ def select(
     except UnknownError as error:
         unknown = error
     return Selection(
-        planned=Scope(tuple(planned.items()), named or PLATFORMS),
-        decisive=Scope(tuple(decisive.items()), named or GATED),
+        planned=Scope(tuple(planned.items()), named or PLATFORMS, unknown),
+        decisive=Scope(tuple(decisive.items()), named or GATED, unknown),
         explicit=any(wanted.values()),
-        unknown=unknown,
     )
 
 

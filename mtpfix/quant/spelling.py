@@ -110,6 +110,25 @@ def _as_it_is(name: str) -> str:
 
 NAMES = Spelling(name=_as_it_is, experts=_as_it_is)
 """Entries are whole names."""
+
+
+def patterns(experts: Spell, mark: str = "") -> Spelling:
+    """Return the spellings of a method that reads regular expressions.
+
+    Args:
+        experts: for all weights of routed experts, by the name of their module.
+        mark: what patterns begin with; empty: nothing tells them from names.
+    """
+    return Spelling(
+        name=lambda name: name or f"{mark}^$",
+        experts=experts,
+        block=lambda root: f"{mark}^{re.escape(root)}.*",
+        unmapped=lambda name: f"{mark}^{re.escape(name)}$",
+        mark=mark or None,
+        syntax="pattern",
+    )
+
+
 COMPONENTS = replace(NAMES, block=lambda root: root.removesuffix("."), syntax="component")
 """Entries are whole components of names."""
 PARTS = replace(NAMES, block=_as_it_is, syntax="part")

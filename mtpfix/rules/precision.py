@@ -63,14 +63,12 @@ def _outcome(evidence: Evidence, reports: list[ModuleReport]) -> str:
 
 def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP202: quantized on disk, built unquantized."""
-    read = evidence.case.engine.header_list(evidence.view)
-    listed = read is not None and read.lists == "quantized"
-    engine = evidence.engine
+    read, engine = evidence.case.engine.header_list(evidence.view), evidence.engine
     for entry, reports in _by_entry(_differing(evidence, "unquantized", State.QUANTIZED)):
         they_are, them = counted_subject(len(reports), "MTP module")
         cause = _cause(entry, them) if evidence.has_metadata else _without_metadata(engine, them)
         remedy = None if evidence.has_metadata else _RESTORE
-        if entry is None and listed and read is not None:
+        if entry is None and read is not None and read.lists == "quantized":
             cause = (
                 f"{engine} takes its list from the tensor headers, which give {them} other names"
             )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import pytest
 
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import PLATFORMS
-from mtpfix.selection import GATED, Selection, select
+from mtpfix.selection import GATED, Scope, Selection, select
 
 VLLM = engine("vllm")
 ALL = VLLM.releases
@@ -63,9 +67,21 @@ def test_what_is_no_engine_is_refused(requirement: str) -> None:
 
 def test_a_release_that_is_not_covered_is_kept_for_the_report() -> None:
     selection = select(engines=["vllm<0.10"])
-    assert isinstance(selection.unknown, UnknownError)
-    assert selection.unknown.code == "MTP903"
-    assert releases(selection) == ((), ())
+    for scope in (selection.planned, selection.decisive):
+        with pytest.raises(UnknownError) as caught:
+            scope.releases_of(VLLM)
+        assert caught.value.code == "MTP903"
+
+
+def test_of_each_engine_something_decides() -> None:
+    other = Mock(releases=("1.0.0", "1.1.0"))
+    case = partial(SimpleNamespace, platform="cuda")
+    old = [case(engine=VLLM, release=release) for release in ALL[:2]]
+    new = [case(engine=other, release=release) for release in other.releases]
+    both = ((VLLM, ALL), (other, other.releases))
+    newest = ((VLLM, ALL[-1:]), (other, other.releases[-1:]))
+    selection = Selection(Scope(both, PLATFORMS), Scope(newest, GATED), explicit=False)
+    assert selection.deciding([*old, *new]) == (old[-1], new[-1])  # type: ignore[list-item]
 
 
 def test_nothing_is_no_selection() -> None:

@@ -71,7 +71,9 @@ class Vllm(Engine):
         """Return the list that AWQ and GPTQ take from tensor headers."""
         if not reads_headers(view):
             return None
-        return HeaderList("unquantized" if view.method == EXEMPTS else "quantized", BLOCKS)
+        if view.method == EXEMPTS:
+            return HeaderList("unquantized", view.ignore_pointer.rpartition("/")[2])
+        return HeaderList("quantized", BLOCKS)
 
     def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
         """Return what `--hf-overrides` must say, so that vLLM reads what `view` says."""

@@ -74,3 +74,9 @@ def test_what_is_no_engine_is_said_in_one_line(run: Run, folder: Folder, given: 
     ran = run("check", folder, "--engine", given)
     assert ran.code == 2
     assert ran.err.count("\n") <= 2
+
+
+def test_names_are_those_of_one_engine(run: Run, folder: Folder) -> None:
+    ran = run("names", folder, "--engine", "fake", "--engine", "vllm")
+    assert ran.code == 2
+    assert "one --engine at a time" in ran.err

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import re
 
-from mtpfix.quant.spelling import Spelling
+from mtpfix.quant.spelling import patterns
 
-SPELLING = Spelling(
-    name=lambda name: name or "^$",
-    experts=lambda name: rf"^{re.escape(name)}(\..*)?$",
-    block=lambda root: f"^{re.escape(root)}.*",
-    unmapped=lambda name: f"^{re.escape(name)}$",
-    syntax="pattern",
-)
+SPELLING = patterns(lambda name: rf"^{re.escape(name)}(\..*)?$")

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import re
 
-from mtpfix.quant.spelling import Spelling
+from mtpfix.quant.spelling import patterns
 
-SPELLING = Spelling(
-    name=lambda name: name or "re:^$",
-    experts=lambda name: rf"re:^{re.escape(name)}(\..*)?$",
-    block=lambda root: f"re:^{re.escape(root)}.*",
-    unmapped=lambda name: f"re:^{re.escape(name)}$",
-    mark="re:",
-    syntax="pattern",
-)
+SPELLING = patterns(lambda name: rf"re:^{re.escape(name)}(\..*)?$", mark="re:")
