@@ -69,7 +69,7 @@ def analyze(subject: Subject, selection: Selection, *, trunk: bool = False) -> A
         selection: engines, releases and platforms.
         trunk: whether every module of the target model is shown, or only those that matter.
     """
-    return _whole(subject, selection.decisive, trunk=trunk)
+    return _analyze_engines(subject, selection.decisive, trunk=trunk)
 
 
 @budget.shared()
@@ -78,14 +78,14 @@ def analyze_planned(subject: Subject, selection: Selection) -> tuple[Analysis, A
 
     The second costs little: what a case has judged, it keeps.
     """
-    whole = _whole(subject, selection.planned)
+    whole = _analyze_engines(subject, selection.planned)
     if not whole.cases:
         return whole, whole
     deciding = selection.deciding(whole.cases)
-    return whole, _whole(subject, selection.planned, cases=deciding)
+    return whole, _analyze_engines(subject, selection.planned, cases=deciding)
 
 
-def _whole(
+def _analyze_engines(
     subject: Subject,
     scope: Scope,
     *,
@@ -94,13 +94,13 @@ def _whole(
 ) -> Analysis:
     """Return the analysis for every engine, as one."""
     parts = [
-        _analyzed(subject, engine, opening, scope, trunk=trunk, cases=cases)
+        _analyze_opening(subject, engine, opening, scope, trunk=trunk, cases=cases)
         for engine, opening in subject.openings.items()
     ]
-    return parts[0] if len(parts) == 1 else _joined(parts)
+    return parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _analyzed(
+def _analyze_opening(
     subject: Subject,
     engine: Engine,
     opening: Opening,
@@ -112,22 +112,22 @@ def _analyzed(
     """Return what one engine makes of a subject: the one place that asks what it is."""
     match opening:
         case OtherDraft():
-            made = Analysis(_not_mtp(subject, engine, opening))
+            made = Analysis(_report_other_draft(subject, engine, opening))
         case Unsupported():
-            made = _could_not_judge(subject.files, opening, scope)
+            made = _report_unjudged(subject.files, opening, scope)
         case NoQuantization():
-            made = Analysis(_nothing_to_judge(subject, engine))
+            made = Analysis(_report_nothing(subject, engine))
         case Analyzable():
-            made = _judged(opening, scope, trunk=trunk, cases=cases)
+            made = _judge(opening, scope, trunk=trunk, cases=cases)
     draft = subject.files.draft
     if draft is None:
         return made
-    said = () if isinstance(opening, OtherDraft) else tuple(_drafted(subject, engine))
+    said = () if isinstance(opening, OtherDraft) else tuple(_draft_notes(subject, engine))
     report = replace(made.report, draft=draft.target, notes=(*made.report.notes, *said))
     return replace(made, report=report)
 
 
-def _joined(parts: Sequence[Analysis]) -> Analysis:
+def _join(parts: Sequence[Analysis]) -> Analysis:
     """Return the analyses of several engines as one: what all of them say is said once."""
     first = next((part for part in parts if part.cases), parts[0]).report
     findings = tuple(dict.fromkeys(f for part in parts for f in part.report.findings))
@@ -148,7 +148,7 @@ def _joined(parts: Sequence[Analysis]) -> Analysis:
 # --- a target that can be judged ------------------------------------------------------
 
 
-def _judged(
+def _judge(
     subject: Analyzable,
     scope: Scope,
     *,
@@ -161,11 +161,11 @@ def _judged(
         if cases is None:
             cases = subject.cases(scope.releases_of(subject.engine), scope.platforms)
         cases = tuple(case for case in cases if case.engine is subject.engine)
-        evidence = tuple(_evidence(subject, view, cases))
-        info = _counted(_model(subject.files, subject.family.family), cases[-1])
+        evidence = tuple(_collect_evidence(subject, view, cases))
+        info = _with_counts(_model(subject.files, subject.family.family), cases[-1])
     except UnknownError as error:
         unsupported = Unsupported(error, subject.reading, subject)
-        return _could_not_judge(subject.files, unsupported, scope)
+        return _report_unjudged(subject.files, unsupported, scope)
     findings = rules.run(evidence)
     engines = tuple(item.report if trunk else without_quiet_trunk(item.report) for item in evidence)
     none = all(engine.outcome == "no_mtp" for engine in engines)
@@ -184,7 +184,7 @@ def _judged(
     return Analysis(report, cases)
 
 
-def _evidence(
+def _collect_evidence(
     subject: Analyzable, view: QuantView, cases: Iterable[EngineCase]
 ) -> Iterator[Evidence]:
     """Yield what the rules look at: cases that share all that decides are judged once."""
@@ -248,7 +248,7 @@ def _lines(configs: Mapping[str, JsonFile], view: QuantView) -> LineOf:
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
 
 
-def _nothing_to_judge(subject: Subject, engine: Engine) -> Report:
+def _report_nothing(subject: Subject, engine: Engine) -> Report:
     """Return the report on an unquantized model of a family that the engine does not know."""
     files = subject.files
     notes = (
@@ -258,7 +258,7 @@ def _nothing_to_judge(subject: Subject, engine: Engine) -> Report:
     return Report(files.listing.target, _model(files), None, (), (), (), 0, notes=notes)
 
 
-def _not_mtp(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
+def _report_other_draft(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
     """Return the report on a draft that is not MTP: nothing to judge, and what it is instead."""
     model = "" if other.inside else ', "model": "…"'
     say = f'`--speculative-config \'{{"method": "{other.method}"{model}, …}}\'`'
@@ -287,14 +287,14 @@ def _not_mtp(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
     )
 
 
-def _could_not_judge(
+def _report_unjudged(
     files: Files,
     unsupported: Unsupported,
     scope: Scope,
 ) -> Analysis:
     """Return the analysis that says why a target is not judged, and what holds all the same."""
     error, reading = unsupported.error, unsupported.reading
-    more = tuple(_by_names(unsupported.by_names, scope))
+    more = tuple(_judge_by_names(unsupported.by_names, scope))
     message = f"could not judge: {error.message}; {error.remedy}"
     report = Report(
         target=files.listing.target,
@@ -308,7 +308,7 @@ def _could_not_judge(
     return Analysis(report, error=error)
 
 
-def _by_names(subject: Analyzable | None, scope: Scope) -> Iterator[Finding]:
+def _judge_by_names(subject: Analyzable | None, scope: Scope) -> Iterator[Finding]:
     """Yield what is wrong whatever the quantization method: MTP tensors absent or misplaced."""
     if subject is None:
         return
@@ -316,7 +316,7 @@ def _by_names(subject: Analyzable | None, scope: Scope) -> Iterator[Finding]:
     try:
         releases = scope.releases_of(engine)
         cases = engine.cases(subject, releases, scope.platforms, by_names=True)
-        evidence = tuple(_evidence(subject, UNQUANTIZED, cases))
+        evidence = tuple(_collect_evidence(subject, UNQUANTIZED, cases))
     except UnknownError:  # the files alone can be looked at
         roots = subject.reading.block.roots
         if roots is not None:
@@ -347,7 +347,7 @@ def _of_draft(problem: Problem) -> Problem:
     return replace(problem, file=file, message=message, elsewhere=True)
 
 
-def _drafted(subject: Subject, engine: Engine) -> Iterator[str]:
+def _draft_notes(subject: Subject, engine: Engine) -> Iterator[str]:
     """Yield where the MTP block comes from, if not from the target."""
     files = subject.files
     if files.draft is None:
@@ -371,7 +371,7 @@ def _model(files: Files, family: str | None = None) -> ModelInfo:
     )
 
 
-def _counted(info: ModelInfo, case: EngineCase) -> ModelInfo:
+def _with_counts(info: ModelInfo, case: EngineCase) -> ModelInfo:
     """Return the same with the numbers of layers and the class of the draft."""
     return replace(
         info,

@@ -146,11 +146,6 @@ def exception(text: str) -> str:
     return inert(evidence.exception(text), PROSE_LIMIT)
 
 
-def fate(outcome: Outcome) -> str:
-    """An outcome in a word or two, for example `loads clean`."""
-    return _VERBS[outcome]
-
-
 def release_ranges(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str:
     """Releases and platforms, for example `0.30-0.33 on cuda`."""
     return ranges.labels(

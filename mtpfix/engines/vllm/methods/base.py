@@ -117,12 +117,27 @@ class Method(ABC):
 
     # --- what vLLM builds ---
 
-    @abstractmethod
     def decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part.
 
         Raises:
             RaisesError, PatternError: the engine refuses the metadata as a whole.
+        """
+        refused = self.refusal(setting.view, setting.context)
+        if refused is not None:
+            raise RaisesError(refused)
+        return self.make_decider(setting)
+
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata, `Type: message`; None: nothing."""
+        return None
+
+    @abstractmethod
+    def make_decider(self, setting: Setting) -> Decide:
+        """Return the decisions under metadata that vLLM does not refuse.
+
+        Raises:
+            PatternError: a list has too many patterns, or one that is none.
         """
 
     def traits(self, view: QuantView, context: Context) -> Hashable:

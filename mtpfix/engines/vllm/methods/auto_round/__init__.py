@@ -20,7 +20,11 @@ class AutoRound(Method):
         """Return what metadata says."""
         return reader.read(location)
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return matcher.refusal(view, context)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

@@ -24,13 +24,9 @@ def decider(setting: Setting) -> Decide:
     """The decisions of one release for one part.
 
     Raises:
-        RaisesError: the engine refuses the metadata as a whole.
         PatternError: there are too many patterns.
     """
     view, context = setting.view, setting.context
-    refused = _first(_known().refuses, _facts(view, _whole(view)), context)
-    if refused is not None:
-        raise RaisesError(refused.error)
     layers = Layers(view, setting.packed, context.release)
 
     def decide(module: Module) -> Decision:
@@ -46,6 +42,12 @@ def decider(setting: Setting) -> Decide:
         return made(module, _class(module.kind, _facts(view, said), context), view, said.entry)
 
     return decide
+
+
+def refusal(view: QuantView, context: Context) -> str | None:
+    """Return what vLLM raises for the configuration as a whole; None: nothing."""
+    row = _first(_known().refuses, _facts(view, _whole(view)), context)
+    return None if row is None else row.error
 
 
 def traits(view: QuantView, context: Context) -> Hashable:

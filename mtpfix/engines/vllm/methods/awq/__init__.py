@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.awq import matcher
+from mtpfix.engines.vllm.methods.awq import matcher, refusal
 from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
 from mtpfix.engines.vllm.methods.shared.names import Parts
@@ -22,7 +22,11 @@ from mtpfix.quant.spelling import PARTS
 class Awq(Method):
     """AWQ, whose entries are never exact: any name may hold them."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return refusal.refusal(view, context)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

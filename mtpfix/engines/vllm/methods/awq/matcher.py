@@ -5,8 +5,7 @@ Source: `AutoAWQConfig.get_quant_method`, and `AWQMarlinConfig` before 0.24.
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.awq.refusal import refusal
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
+from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import exempting, fallback, falls_back
 from mtpfix.engines.vllm.methods.shared.names import Parts, skipped
@@ -14,15 +13,8 @@ from mtpfix.model import Decision, Module
 
 
 def decider(setting: Setting) -> Decide:
-    """The decisions of one release for one part.
-
-    Raises:
-        RaisesError: the engine refuses the metadata as a whole.
-    """
+    """The decisions of one release for one part."""
     view, context = setting.view, setting.context
-    refused = refusal(view, context)
-    if refused is not None:
-        raise RaisesError(refused)
     parts = Parts(view.ignore)
     heads = bool(view.raw.get("lm_head"))
 

@@ -25,7 +25,7 @@ class BitsAndBytes(UnmappedMethod):
         bits = 8 if location.value.get("load_in_8bit") else 4
         return replace(super().read(location), format=f"bitsandbytes-{bits}bit")
 
-    def decider(self, setting: Setting) -> Decide:
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from mtpfix.engines.vllm.methods.base import Decide, HalvedError, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
-from mtpfix.engines.vllm.methods.compressed_tensors.refusal import refusal
 from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, normalised, scheme
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Group, Json, Kind, Module, QuantView
@@ -27,11 +26,8 @@ def decider(setting: Setting) -> Decide:
     """The decisions of one release for one part.
 
     Raises:
-        RaisesError, PatternError: the engine refuses the metadata as a whole.
+        PatternError: a pattern of the list is invalid, and the release compiles all at once.
     """
-    refused = refusal(setting.view, setting.context.release)
-    if refused is not None:
-        raise RaisesError(refused)
     return _Decider(setting)
 
 

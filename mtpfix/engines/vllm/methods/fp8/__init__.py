@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
-from mtpfix.engines.vllm.methods.fp8 import deepseek_v4, matcher, reader
+from mtpfix.engines.vllm.methods.fp8 import deepseek_v4, matcher, reader, refusal
 from mtpfix.engines.vllm.methods.shared.names import Names
 from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Entry, QuantView
@@ -19,7 +19,11 @@ from mtpfix.quant import Location
 class FbgemmFp8(Method):
     """fbgemm_fp8: what is common to all of them."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return refusal.refusal(view)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 
@@ -43,7 +47,7 @@ class Fp8(FbgemmFp8):
 class DeepseekV4(Fp8):
     """deepseek_v4_fp8, where the model names the format of routed experts."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return deepseek_v4.decider(setting)
 

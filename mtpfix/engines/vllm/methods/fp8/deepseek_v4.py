@@ -22,11 +22,7 @@ _LAYER = re.compile(r"layers\.(\d+)\.ffn\.experts$")
 
 
 def decider(setting: Setting) -> Decide:
-    """The decisions of one release for one part.
-
-    Raises:
-        RaisesError: the engine refuses the metadata as a whole.
-    """
+    """The decisions of one release for one part."""
     ask = fp8.decider(setting)
     ask_of_kept = fp8.decider(replace(setting, view=replace(setting.view, format=KEPT)))
     layers = setting.context.fields.get("num_hidden_layers")

@@ -5,22 +5,14 @@ Source: `Fp8Config.get_quant_method` of each release.
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
-from mtpfix.engines.vllm.methods.fp8.refusal import refusal
+from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped
 from mtpfix.model import Decision, Module
 
 
 def decider(setting: Setting) -> Decide:
-    """The decisions of one release for one part.
-
-    Raises:
-        RaisesError: the engine refuses the metadata as a whole.
-    """
-    refused = refusal(setting.view)
-    if refused is not None:
-        raise RaisesError(refused)
+    """The decisions of one release for one part."""
     names = Names(setting.view.ignore)
     release = setting.context.release
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
-from mtpfix.engines.vllm.methods.gptq import matcher, reader
+from mtpfix.engines.vllm.methods.gptq import matcher, reader, refusal
 from mtpfix.engines.vllm.methods.gptq.rules import Rules
 from mtpfix.engines.vllm.methods.gptq.spelling import SPELLING
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
@@ -21,7 +21,11 @@ class Gptq(Method):
         """Return what metadata says."""
         return reader.read(location)
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return refusal.refusal(view, context)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

@@ -7,8 +7,7 @@ Experts are not asked about in the list, only in the rules. Source:
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, ShardsDifferError, plain
-from mtpfix.engines.vllm.methods.gptq.refusal import refusal
+from mtpfix.engines.vllm.methods.base import Decide, Setting, ShardsDifferError, plain
 from mtpfix.engines.vllm.methods.gptq.rules import Rule, Rules, check
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import fallback, falls_back
@@ -18,14 +17,7 @@ from mtpfix.model import Decision, Module
 
 
 def decider(setting: Setting) -> Decide:
-    """The decisions of one release for one part.
-
-    Raises:
-        RaisesError: the engine refuses the metadata as a whole.
-    """
-    refused = refusal(setting.view, setting.context)
-    if refused is not None:
-        raise RaisesError(refused)
+    """The decisions of one release for one part."""
     return _Decider(setting)
 
 

@@ -18,7 +18,7 @@ class Humming(Method):
         """Return what metadata says."""
         return reader.read(location)
 
-    def decider(self, setting: Setting) -> Decide:
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
-from mtpfix.engines.vllm.methods.modelopt import matcher, mixed, reader
+from mtpfix.engines.vllm.methods.modelopt import matcher, mixed, reader, refusal
 from mtpfix.engines.vllm.methods.modelopt.spelling import SPELLING
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded
+from mtpfix.engines.vllm.policy import Context
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Json, JsonFile, QuantView
 from mtpfix.quant import Location
@@ -16,7 +17,11 @@ from mtpfix.quant import Location
 class _Excluding(Method):
     """What all of them have, whose entries are never exact: each may be a part of a name."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return refusal.refusal(view, context)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 
@@ -64,7 +69,7 @@ class ModelOpt(_Excluding):
 class Mixed(ModelOpt):
     """ModelOpt with an algorithm for each layer."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return mixed.decider(setting)
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.modelopt.reader import LAYERS
-from mtpfix.engines.vllm.methods.modelopt.refusal import refusal
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.policy import rules
@@ -22,7 +21,7 @@ def decider(setting: Setting) -> Decide:
     """The decisions of one release for one part.
 
     Raises:
-        RaisesError, PatternError: the engine refuses the metadata as a whole.
+        PatternError: a wildcard of the list is no valid pattern.
     """
     exempts = excluded_by(setting)
     exempt = tuple(rules("modelopt_spares", setting.context.release))
@@ -42,11 +41,8 @@ def excluded_by(setting: Setting) -> Callable[[str], Entry | None]:
     """Says which entry excludes a name; it raises `ShardsDifferError` where that is not clear.
 
     Raises:
-        RaisesError, PatternError: the engine refuses the list.
+        PatternError: a wildcard of the list is no valid pattern.
     """
-    refused = refusal(setting.view, setting.context)
-    if refused is not None:
-        raise RaisesError(refused)
     excluded = Excluded(setting.view.ignore)
     return lambda name: excluded.exempts(name, setting.packed, setting.context.release)
 

@@ -36,7 +36,7 @@ def decider(setting: Setting) -> Decide:
     """The decisions of one release for one part.
 
     Raises:
-        RaisesError, PatternError: the engine refuses the metadata as a whole.
+        PatternError: a wildcard of the list is no valid pattern.
     """
     view, context = setting.view, setting.context
     exempts = excluded_by(setting)

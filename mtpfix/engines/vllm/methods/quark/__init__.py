@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
-from mtpfix.engines.vllm.methods.quark import matcher, reader
+from mtpfix.engines.vllm.methods.quark import matcher, reader, refusal
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
 from mtpfix.engines.vllm.methods.quark.spelling import SPELLING
 from mtpfix.engines.vllm.policy import Context
@@ -20,7 +20,11 @@ class Quark(Method):
         """Return what metadata says."""
         return reader.read(location)
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return refusal.refusal(view, context)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

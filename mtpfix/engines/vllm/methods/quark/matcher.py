@@ -15,7 +15,7 @@ from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
 from mtpfix.engines.vllm.methods.quark.formats import format_of
 from mtpfix.engines.vllm.methods.quark.layers import Layers
-from mtpfix.engines.vllm.methods.quark.refusal import refusal, weight_of
+from mtpfix.engines.vllm.methods.quark.refusal import weight_of
 from mtpfix.engines.vllm.methods.shared.classes import chosen, quantized
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Kind, Module, QuantView
@@ -24,14 +24,7 @@ _KINDS: tuple[Kind, ...] = ("linear", "experts")
 
 
 def decider(setting: Setting) -> Decide:
-    """The decisions of one release for one part.
-
-    Raises:
-        RaisesError: the engine refuses the metadata as a whole.
-    """
-    refused = refusal(setting.view, setting.context)
-    if refused is not None:
-        raise RaisesError(refused)
+    """The decisions of one release for one part."""
     return _Decider(setting)
 
 

@@ -20,7 +20,7 @@ from mtpfix.model import Decision, Entry, Module
 class Nothing(UnmappedMethod):
     """A method that quantizes nothing: it is refused, or there is no metadata."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decision that is the same for every module."""
         return plain
 
@@ -40,7 +40,7 @@ class Nothing(UnmappedMethod):
 class ExpertsOnly(Nothing):
     """A method that quantizes all routed experts and nothing else."""
 
-    def decider(self, setting: Setting) -> Decide:
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
 
         def decide(module: Module) -> Decision:

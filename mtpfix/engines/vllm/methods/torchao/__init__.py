@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from mtpfix.engines.vllm.methods.base import Decide, Setting, UnmappedMethod
 from mtpfix.engines.vllm.methods.shared.components import Anywhere
-from mtpfix.engines.vllm.methods.torchao import matcher, reader
+from mtpfix.engines.vllm.methods.torchao import matcher, reader, refusal
+from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
 from mtpfix.quant.spelling import COMPONENTS
@@ -21,7 +22,11 @@ class TorchAO(UnmappedMethod):
         groups = reader.groups(location)
         return replace(super().read(location), groups=groups)
 
-    def decider(self, setting: Setting) -> Decide:
+    def refusal(self, view: QuantView, context: Context) -> str | None:
+        """Return what vLLM raises while it reads the metadata; None: nothing."""
+        return refusal.refusal(view)
+
+    def make_decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part."""
         return matcher.decider(setting)
 

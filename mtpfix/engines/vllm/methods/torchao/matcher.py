@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
+from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.components import Anywhere
 from mtpfix.engines.vllm.methods.torchao.reader import by_name, kind
-from mtpfix.engines.vllm.methods.torchao.refusal import refusal
 from mtpfix.model import Decision, Entry, Module, QuantView
 from mtpfix.patterns import fits_whole
 
@@ -19,15 +18,8 @@ _BY_NAME = "ModuleFqnToConfig"
 
 
 def decider(setting: Setting) -> Decide:
-    """The decisions of one release for one part.
-
-    Raises:
-        RaisesError: the engine refuses the metadata as a whole.
-    """
+    """The decisions of one release for one part."""
     view, context = setting.view, setting.context
-    refused = refusal(view)
-    if refused is not None:
-        raise RaisesError(refused)
     exempt = Anywhere((*view.ignore, *_plain(view)))
     targets = tuple(entry for group in view.groups for entry in group.targets)
     named = kind(view.raw) == _BY_NAME
