@@ -7,7 +7,7 @@ and validated once, before anything is read, and passed on as one value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -129,15 +129,15 @@ def _wanted(vllm: Iterable[str] | None, engines: Iterable[str] | None) -> dict[E
     """Return each engine that is asked, with the words that choose its releases."""
     wanted: dict[Engine, list[str]] = {}
     for text in () if engines is None else listed(engines):
-        engine, word = _required(text)
-        wanted.setdefault(engine, []).extend(word)
+        engine, word = _parse_requirement(text)
+        wanted.setdefault(engine, []).extend([word] if word else [])
     if vllm is not None:
         wanted.setdefault(registry.engine("vllm"), []).extend(listed(vllm))
     return wanted or {registry.engine(registry.DEFAULT): []}
 
 
-def _required(text: str) -> tuple[Engine, Iterator[str]]:
-    """Return the engine of a requirement, and what chooses its releases, if anything does."""
+def _parse_requirement(text: str) -> tuple[Engine, str]:
+    """Return the engine of a requirement, and what chooses its releases; empty: nothing does."""
     from packaging.requirements import (  # noqa: PLC0415 - slow, and only for `--engine`
         InvalidRequirement,
         Requirement,
@@ -157,7 +157,7 @@ def _required(text: str) -> tuple[Engine, Iterator[str]]:
     exact = [s.version for s in requirement.specifier if s.operator in ("==", "===")]
     single = len(requirement.specifier) == 1 and exact and not exact[0].endswith(".*")
     word = exact[0] if single else str(requirement.specifier)
-    return registry.engine(requirement.name), iter([word] if word else [])
+    return registry.engine(requirement.name), word
 
 
 def _releases(engine: Engine, words: Iterable[str]) -> tuple[str, ...]:
@@ -172,5 +172,5 @@ def listed(given: Iterable[_Word]) -> tuple[_Word, ...]:
     """
     words = (given,) if isinstance(given, str) else tuple(given)
     if not words:
-        raise UsageError("no release or no platform is given", "leave the argument out")
+        raise UsageError("no release, no engine or no platform is given", "leave the argument out")
     return words  # type: ignore[return-value]

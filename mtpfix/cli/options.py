@@ -316,8 +316,10 @@ def engines(given: Sequence[str] | None) -> tuple[str, ...] | None:
     """
     found: list[str] = []
     for word in given or ():
-        goes_on = bool(found) and not word[:1].isalpha()
-        found[-1:] = [found[-1] + word] if goes_on else [*found[-1:], word]
+        if found and not word[:1].isalpha():
+            found[-1] += word
+        else:
+            found.append(word)
     return tuple(found) or None
 
 

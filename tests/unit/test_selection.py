@@ -85,5 +85,5 @@ def test_of_each_engine_something_decides() -> None:
 
 
 def test_nothing_is_no_selection() -> None:
-    with pytest.raises(UsageError, match="no release or no platform"):
+    with pytest.raises(UsageError, match="no release, no engine or no platform is given"):
         select(engines=[])

@@ -189,7 +189,7 @@ class Case(EngineCase):
     @cached_property
     def placement(self) -> Placement:
         """Where the draft's loader puts the tensors of the MTP block."""
-        if not self.context.fields["mtp_layers"]:
+        if not self.mtp_layers:
             return NOTHING
         plain = construction.plain(self.policy, self.context)
         return follow_names(self.disk("draft"), self.disk_roots, self.draft, plain, self.loader)
@@ -449,7 +449,7 @@ def _verdict(
     lacks: MissingKey | None,
 ) -> tuple[Outcome, str | None]:
     """The outcome, and the first exception where there is one."""
-    if not case.context.fields["mtp_layers"]:
+    if not case.mtp_layers:
         return "no_mtp", None
     if any(r.decision.built == "unknown" for r in (*trunk, *draft)):
         return "unknown", None

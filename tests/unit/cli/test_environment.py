@@ -64,3 +64,19 @@ def test_variables_of_that_name_do_nothing(
     assert (ran.code, folder.bytes(), copy.exists()) == (1, before, False)
     assert "Nothing was written" in ran.err
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("value", "releases"),
+    [
+        ("vllm", ["0.33.0"]),
+        ("vllm >=0.30, <0.32", ["0.30.0", "0.31.0"]),
+        ("vllm==0.28 vllm>=0.32,<0.33", ["0.28.0", "0.32.0"]),
+    ],
+)
+def test_a_variable_may_hold_several_requirements(
+    run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch, value: str, releases: list[str]
+) -> None:
+    monkeypatch.setenv("MTPFIX_ENGINE", value)
+    judged = run("check", folder, "--format", "json").json["engines"]
+    assert [engine["version"] for engine in judged] == releases
