@@ -8,7 +8,7 @@ Nothing is written anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,14 @@ from huggingface_hub import (
 
 from mtpfix.checkpoint import hub_requests
 from mtpfix.checkpoint.header import PREFIX, header_length
-from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, climbs_out, too_long
+from mtpfix.checkpoint.source import (
+    PIECE,
+    READ_LIMIT,
+    LocalSource,
+    climbs_out,
+    ends_early,
+    too_long,
+)
 from mtpfix.checkpoint.strict_json import shown
 from mtpfix.errors import MtpfixError, TargetError
 from mtpfix.model import Target
@@ -114,6 +121,19 @@ class HubSource:
             return self._head(path, 0)
         found: tuple[bytes, int] = self._ready.pop(path)()
         return found
+
+    def stream(self, path: str, begin: int, end: int) -> Iterator[bytes]:
+        """Bytes of one file, in pieces; see `Source.stream`."""
+        here = self._here(path)
+        if here is not None:
+            yield from here.stream(path, begin, end)
+            return
+        while begin < end:
+            piece = self._get(path, begin, min(PIECE, end - begin)).data
+            if not piece:
+                raise ends_early(path, begin, end)
+            begin += len(piece)
+            yield piece
 
     def _whole(self, path: str, limit: int) -> bytes:
         here = self._here(path)

@@ -27,6 +27,9 @@ READ_LIMIT = 100_000_000
 MAX_FILES = 100_000
 """Files that a checkpoint may hold: the folder is surely another one beyond that."""
 
+PIECE = 1 << 20
+"""Bytes of the longest piece that `Source.stream` hands out."""
+
 # A FIFO must not block the open; a terminal must not become ours; Windows must not edit bytes.
 _FLAGS = os.O_RDONLY | sum(
     getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
@@ -67,6 +70,14 @@ class Source(Protocol):
         Raises:
             TargetError: the file cannot be read.
             BrokenFileError: the length of its header is impossible.
+            ConflictError: it changed while it was read.
+        """
+
+    def stream(self, path: str, begin: int, end: int) -> Iterator[bytes]:
+        """The bytes of a file from `begin` up to `end`, in pieces of at most `PIECE` bytes.
+
+        Raises:
+            TargetError: the file cannot be read, or ends before `end`.
             ConflictError: it changed while it was read.
         """
 
@@ -124,6 +135,19 @@ class LocalSource:
             length = header_length(file.read(PREFIX), size, file=path)
             return file.read(length), size - PREFIX - length
 
+    def stream(self, path: str, begin: int, end: int) -> Iterator[bytes]:
+        """Bytes of one file, in pieces; see `Source.stream`."""
+        with self._opened(path) as (file, size):
+            if end > size:
+                raise ends_early(path, size, end)
+            file.seek(begin)
+            while begin < end:
+                piece = file.read(min(PIECE, end - begin))
+                if not piece:
+                    raise ends_early(path, begin, end)
+                begin += len(piece)
+                yield piece
+
     def _unlisted(self, error: OSError) -> None:
         # Only the top matters: no shard and no metadata lies deeper.
         if error.filename == str(self._root):
@@ -158,6 +182,14 @@ def too_long(path: str, size: int, limit: int) -> BrokenFileError:
     return BrokenFileError(
         f"{shown(path)}: {size} bytes, more than the {limit} that are read",
         "Check that this is the metadata file of a checkpoint.",
+    )
+
+
+def ends_early(path: str, size: int, end: int) -> TargetError:
+    """The error about a file that is shorter than its header says."""
+    return TargetError(
+        f"{shown(path)}: {size} bytes, and tensors up to byte {end} are wanted",
+        "Download the file again: it is cut short, or another one than its header says.",
     )
 
 

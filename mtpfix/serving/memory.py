@@ -330,6 +330,7 @@ class _Amended:
         self._served = served
         self.target, self.list = source.target, source.list
         self.expect, self.read_header = source.expect, source.read_header
+        self.stream = source.stream
 
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """All bytes of one file; see `Source.read`."""

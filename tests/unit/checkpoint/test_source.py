@@ -179,3 +179,16 @@ def test_change_while_reading_is_a_conflict(folder, monkeypatch):
     monkeypatch.setattr(room, "header_length", meddle)
     with pytest.raises(ConflictError, match="changed while it was read"):
         LocalSource(folder).read_header("m.safetensors")
+
+
+def test_stream_gives_the_bytes_of_a_range(folder):
+    (folder / "m.safetensors").write_bytes(SHARD)
+    source = LocalSource(folder)
+    assert b"".join(source.stream("m.safetensors", 3, len(SHARD))) == SHARD[3:]
+    assert b"".join(source.stream("m.safetensors", 5, 5)) == b""
+
+
+def test_stream_refuses_a_range_that_ends_beyond_the_file(folder):
+    (folder / "m.safetensors").write_bytes(SHARD)
+    with pytest.raises(TargetError, match=f"m.safetensors.*{len(SHARD)} bytes"):
+        list(LocalSource(folder).stream("m.safetensors", 0, len(SHARD) + 1))
