@@ -88,6 +88,14 @@ class Family(Protocol):
     def title(self) -> str:
         """Its name for people."""
 
+    @property
+    def text(self) -> str:
+        """Key of the nested text configuration; empty: its fields stand at the top."""
+
+    @property
+    def kin(self) -> str:
+        """The family whose MTP block is the same, but for the beginnings of names; or empty."""
+
 
 class Block(NamedTuple):
     """The tensors of an MTP block, as far as the configuration lets them be named.

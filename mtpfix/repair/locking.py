@@ -26,13 +26,13 @@ PATIENCE = 5.0
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, name: str = LOCK) -> Iterator[None]:
     """Holds the folder against other mtpfix runs.
 
     The kernel holds the lock for as long as the process lives, so a lock file
     that a killed run left is free at once.
     """
-    path = folder / LOCK
+    path = folder / name
     deadline = time.monotonic() + PATIENCE
     while (handle := take(path)) is None:
         if time.monotonic() > deadline:

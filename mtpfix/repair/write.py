@@ -20,7 +20,7 @@ import os
 import shutil
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,24 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """A weight file that comes with an edit of the metadata.
+
+    It is renamed into place after files that are new have got their interim content, and before
+    any other file: nothing that is read names it until the last rename.
+
+    Attributes:
+        name: its name in the folder.
+        part: where it is, whole and flushed, on the same disk.
+        interim: new file -> what it holds before the weight file is there.
+    """
+
+    name: str
+    part: Path
+    interim: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Overlay:
     """What `overlay` made; paths are relative to the folder, with `/`."""
 
@@ -63,7 +81,11 @@ class Overlay:
 
 
 def write(
-    folder: Path, files: Mapping[str, tuple[bytes, bytes]], *, backup: bool = True
+    folder: Path,
+    files: Mapping[str, tuple[bytes | None, bytes]],
+    *,
+    backup: bool = True,
+    addition: Addition | None = None,
 ) -> Written:
     """Replaces files in `folder`, all of them or none.
 
@@ -75,8 +97,10 @@ def write(
 
     Args:
         folder: an existing folder.
-        files: name in the folder -> the bytes as they were read, the new bytes.
+        files: name in the folder -> the bytes as they were read (None: it is new), the new
+            bytes; renamed in this order.
         backup: keep the old bytes.
+        addition: a weight file that goes with them.
 
     Raises:
         ConflictError: a file is no longer what was read, or another mtpfix keeps
@@ -85,7 +109,7 @@ def write(
         UsageError: a name leads out of the folder or into one below.
     """
     changed = {name: pair for name, pair in files.items() if pair[0] != pair[1]}
-    for name in changed:
+    for name in (*changed, *([addition.name] if addition else [])):
         if name in {"", ".", ".."} or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a file in the folder")
     if not changed:
@@ -99,7 +123,7 @@ def write(
             # Also files that stay: the new bytes of the others were judged beside them.
             for name, (old, _) in files.items():
                 _refuse_moved(folder / name, old)
-            return _Transaction(folder, changed).run(backup=backup)
+            return _Transaction(folder, changed, addition).run(backup=backup)
 
 
 def tidy(folder: Path) -> None:
@@ -122,7 +146,8 @@ def overlay(
     output: Path,
     files: Mapping[str, bytes],
     *,
-    read: Mapping[str, bytes] | None = None,
+    read: Mapping[str, bytes | None] | None = None,
+    addition: Addition | None = None,
 ) -> Overlay:
     """Makes a folder like `source`, in which `files` are new and the rest are links.
 
@@ -137,7 +162,8 @@ def overlay(
         source: the folder that was read; it is not touched.
         output: must not exist yet, or be empty; its parent must exist.
         files: path in the folder -> bytes.
-        read: path in the folder -> the bytes that `files` were made from.
+        read: path in the folder -> the bytes that `files` were made from; None: there were none.
+        addition: a weight file that is moved into the new folder.
 
     Raises:
         UsageError: `output` is no possible place, or a path leads out of it.
@@ -157,7 +183,8 @@ def overlay(
             _sweep(output.parent)
             for path, old in (read or {}).items():
                 _refuse_moved(source / path, old)
-            return Overlay(output, tuple(sorted(files)), _build(source, output, files))
+            links = _build(source, output, files, addition)
+            return Overlay(output, tuple(sorted(files)), links)
 
 
 # --- in place ----------------------------------------------------------------
@@ -166,22 +193,35 @@ def overlay(
 class _Transaction:
     """The renames of one `write`, and the way back. The caller holds the lock."""
 
-    def __init__(self, folder: Path, files: Mapping[str, tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Mapping[str, tuple[bytes | None, bytes]],
+        addition: Addition | None = None,
+    ) -> None:
         self._folder = folder
         self._files = files
+        self._addition = addition
+        self._made: list[Path] = []
         self._backups: list[Path] = []
 
     def run(self, *, backup: bool) -> Written:
         """Stages everything, then renames; on any failure takes all of it back."""
         kept: dict[str, str] = {}
+        there = {name: old for name, (old, _) in self._files.items() if old is not None}
         try:
-            for name, (old, new) in self._files.items():
+            for name, (_, new) in self._files.items():
                 self._stage(name, "new", new)
+            for name, old in there.items():
                 self._stage(name, "old", old)
             if backup:
-                kept = {name: self._backup(name, old) for name, (old, _) in self._files.items()}
-            for name, (old, _) in self._files.items():
-                _refuse_moved(self._folder / name, old)  # an editor knows nothing of our lock
+                kept = {name: self._backup(name, old) for name, old in there.items()}
+            interim = self._add()
+            for name in self._files:
+                # An editor knows nothing of our lock.
+                _refuse_moved(self._folder / name, interim.get(name, there.get(name)))
+                if name not in there and name not in interim:
+                    self._made.append(self._folder / name)
                 os.replace(self._temporary(name, "new"), self._folder / name)  # noqa: PTH105
             _sync(self._folder)
         except BaseException:
@@ -191,13 +231,30 @@ class _Transaction:
             _sweep(self._folder)
         return Written(tuple(self._files), kept)
 
+    def _add(self) -> Mapping[str, bytes]:
+        """Bring the weight file; return what new files hold meanwhile."""
+        if self._addition is None:
+            return {}
+        for name, data in self._addition.interim.items():
+            _refuse_moved(self._folder / name, None)
+            self._stage(name, "interim", data)
+            self._made.append(self._folder / name)
+            os.replace(self._temporary(name, "interim"), self._folder / name)  # noqa: PTH105
+        place = self._folder / self._addition.name
+        _refuse_moved(place, None)
+        _sync(self._folder)
+        os.replace(self._addition.part, place)  # noqa: PTH105
+        _sync(self._folder)
+        return self._addition.interim
+
     def _temporary(self, name: str, what: str) -> Path:
         return self._folder / f".{name}.{what}{TEMPORARY}"
 
     def _stage(self, name: str, what: str, data: bytes) -> None:
-        like = (self._folder / name).stat()
+        near = self._folder / name
+        like = (near if near.exists() else next(self._folder.glob("*.json"))).stat()
         _create(self._temporary(name, what), data, like)
-        if what != "new":  # a copy of the old file is as old as that
+        if what in ("old", "bak"):  # a copy of the old file is as old as that
             os.utime(self._temporary(name, what), ns=(like.st_atime_ns, like.st_mtime_ns))
 
     def _backup(self, name: str, old: bytes) -> str:
@@ -216,12 +273,14 @@ class _Transaction:
     def _roll_back(self) -> None:
         """Brings the old bytes back; keeps every copy of them if that fails."""
         try:
-            for name in self._files:
+            for name in reversed(tuple(self._files)):
                 new, old = (self._temporary(name, what) for what in ("new", "old"))
                 # The new bytes are staged first: only a rename leaves the old ones alone.
                 if old.exists() and not new.exists():
                     os.replace(old, self._folder / name)  # noqa: PTH105
-            for path in self._backups:
+            if self._addition is not None and not self._addition.part.exists():
+                os.replace(self._folder / self._addition.name, self._addition.part)  # noqa: PTH105
+            for path in (*self._made, *self._backups):
                 path.unlink(missing_ok=True)
             _sweep(self._folder)
         except OSError as error:
@@ -243,9 +302,12 @@ def _refuse_link(path: Path) -> None:
         raise WriteError(f"{path} is not a regular file", "use `--output DIR`")
 
 
-def _refuse_moved(path: Path, old: bytes) -> None:
-    """Refuses to go on when a file is no longer what was read."""
-    if not path.is_file() or path.read_bytes() != old:
+def _refuse_moved(path: Path, old: bytes | None) -> None:
+    """Refuses to go on when a file is no longer what was read; None: there was none."""
+    if old is None:
+        if os.path.lexists(path):
+            raise ConflictError(f"{path} was made meanwhile", "run the command again")
+    elif not path.is_file() or path.read_bytes() != old:
         raise ConflictError(f"{path} changed since it was read", "run the command again")
 
 
@@ -268,7 +330,9 @@ def _check_places(source: Path, output: Path) -> None:
         raise UsageError(f"{output} is not empty", "choose a new or an empty folder")
 
 
-def _build(source: Path, output: Path, files: Mapping[str, bytes]) -> dict[str, str]:
+def _build(
+    source: Path, output: Path, files: Mapping[str, bytes], addition: Addition | None
+) -> dict[str, str]:
     """Makes the new folder beside its place and renames it; returns how files came in."""
     made = output.parent / f".{output.name}{TEMPORARY}"
     made.mkdir()
@@ -282,6 +346,8 @@ def _build(source: Path, output: Path, files: Mapping[str, bytes]) -> dict[str, 
             if name not in files:
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 links[name] = _bring(file.resolve(), made / name)
+        if addition is not None:
+            os.replace(addition.part, made / addition.name)  # noqa: PTH105
         _sync(made)
         os.replace(made, output)  # noqa: PTH105
         _sync(output.parent)
@@ -309,8 +375,13 @@ def _regular(source: Path) -> Iterator[Path]:
         )
         for name in sorted(names):
             path = Path(place, name)
-            if name != LOCK and not name.endswith(TEMPORARY) and _is_regular(path):
+            if name != LOCK and not _is_ours(name) and _is_regular(path):
                 yield path
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file is one that mtpfix has not finished."""
+    return name.startswith(".") and ".mtpfix-" in name
 
 
 def _refuse_unseen(error: OSError) -> None:

@@ -72,6 +72,16 @@ class Policy:
         """Name of the family, for readers."""
         return self.record.title
 
+    @property
+    def text(self) -> str:
+        """Key of the nested text configuration; empty: its fields stand at the top."""
+        return self.record.text
+
+    @property
+    def kin(self) -> str:
+        """The family whose MTP block is the same, but for the beginnings of names; or empty."""
+        return self.record.kin
+
     def reads_its_own(self, context: Context) -> bool:
         """Whether the draft resolves the metadata of its own checkpoint, not the target's."""
         return first(self.record.own_config, context) is not None

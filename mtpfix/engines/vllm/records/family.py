@@ -156,6 +156,9 @@ class Family(File, frozen=True, kw_only=True):
     """Name of the family, for readers."""
     text: str = ""
     """Key of the nested text configuration."""
+    kin: str = ""
+    """The family whose MTP block is the same, but for the beginnings of names: a model with and
+    without a vision tower."""
     releases: Releases = msgspec.field(default_factory=every)
     """The releases in which vLLM has a draft for the family; left out: all."""
     platforms: tuple[Platform, ...] | None = None

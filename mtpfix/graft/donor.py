@@ -1,0 +1,157 @@
+"""The base that a block is taken from: read, and compared with the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from mtpfix.checkpoint.load import listing, open_shards
+from mtpfix.checkpoint.remembered import Remembered
+from mtpfix.checkpoint.source import Source
+from mtpfix.checkpoint.strict_json import shown
+from mtpfix.engines.base import Engine
+from mtpfix.engines.opening import Family, Reading
+from mtpfix.errors import MtpfixError, RefusedError
+from mtpfix.graft import lineage
+from mtpfix.graft.fields import Section, text_section
+from mtpfix.graft.pieces import Stored, stored
+from mtpfix.model import Checkpoint, Json, Target, Tensor
+from mtpfix.subject import config_of
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A checkpoint with an MTP block.
+
+    Attributes:
+        source: its files.
+        config: its parsed `config.json`.
+        checkpoint: its listing, and the headers of the shards that hold the block.
+        reading: what the engine reads in it.
+        family: what the engine knows of its family.
+    """
+
+    source: Remembered
+    config: Mapping[str, Json]
+    checkpoint: Checkpoint
+    reading: Reading
+    family: Family
+
+    @property
+    def target(self) -> Target:
+        """What the user named, with its commit."""
+        return self.checkpoint.listing.target
+
+    @property
+    def text(self) -> Section:
+        """The fields of the text model."""
+        return text_section(self.config, self.family.text)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Beginnings of the names of the block's tensors."""
+        return self.reading.block.roots or ()
+
+    def block(self) -> tuple[Stored, ...]:
+        """Return the tensors of the block, where they lie."""
+        shards = self.checkpoint.listing.shards
+        names = [name for name in shards if name.startswith(self.roots)]
+        starts = {shard: self.source.data_start(shard) for shard in {shards[n] for n in names}}
+        return tuple(stored(name, self.checkpoint, starts) for name in names)
+
+
+def read(source: Source, engine: Engine) -> Donor:
+    """Read what has to be known of a base.
+
+    Raises:
+        RefusedError: it has no MTP block.
+        MtpfixError: it cannot be read.
+    """
+    kept = Remembered(source)
+    try:
+        found = listing(kept)
+        config = config_of(found)
+        reading = engine.read(found, config)
+        checkpoint = open_shards(kept, found, reading.block.tensors)
+    except MtpfixError as error:  # whose file it is, its name does not tell
+        raise type(error)(f"base: {error.message}", error.remedy) from None
+    name = shown(found.target.name)
+    if reading.family is None:
+        why = reading.unknown_family
+        raise RefusedError(
+            f"base: {name}: {'no policy for this model' if why is None else why.message}",
+            "give the model that this checkpoint was made from",
+        )
+    if reading.other is not None:
+        raise RefusedError(
+            f"base: {name}: its draft is {reading.other.title}, not MTP",
+            "give a base with an MTP block",
+        )
+    if not reading.block.tensors:
+        raise RefusedError(
+            f"base: {name}: it has no tensor of an MTP block either",
+            "give the original model, or take the declaration out: mtpfix graft --drop",
+        )
+    return Donor(kept, config, checkpoint, reading, reading.family)
+
+
+# --- lineage ----------------------------------------------------------------------------
+
+_FLOATS = frozenset({"BF16", "F16", "F32"})
+
+
+def compare(
+    ours: Remembered, target: Checkpoint, roots: tuple[str, ...], base: Donor
+) -> lineage.Lineage:
+    """Return what the base is to the target, by bytes of small tensors.
+
+    Args:
+        ours: the target's files.
+        target: the target, all of its headers read.
+        roots: beginnings of the names of MTP tensors in the target.
+        base: the base.
+
+    Raises:
+        RefusedError: tensors of one name have other shapes.
+    """
+    theirs = base.checkpoint.listing.shards
+    near = [name for header in base.checkpoint.headers.values() for name in header]
+    pairs = lineage.chosen(
+        [name for name in target.listing.shards if not name.startswith(roots)],
+        [name for name in theirs if not name.startswith(base.roots)],
+        near,
+    )
+    opened = open_shards(base.source, base.checkpoint.listing, {pair.theirs for pair in pairs})
+    return lineage.judged(_compared(ours, target, base.source, opened, pairs))
+
+
+def _compared(
+    ours: Remembered,
+    target: Checkpoint,
+    theirs: Remembered,
+    opened: Checkpoint,
+    pairs: Iterable[lineage.Pair],
+) -> Iterator[tuple[lineage.Pair, bool]]:
+    for pair in pairs:
+        one, other = target.tensor(pair.ours), opened.tensor(pair.theirs)
+        if one is None or other is None or one.dtype not in _FLOATS or one.dtype != other.dtype:
+            continue
+        if one.shape != other.shape:
+            if pair.kind == "embedding":  # a vocabulary that was extended
+                continue
+            raise RefusedError(
+                f"{pair.ours!r:.120} is of shape {list(one.shape)} here and {list(other.shape)} in "
+                "the base",
+                "give the model that this checkpoint was made from",
+            )
+        mine = _slice(ours, target.listing.shards[pair.ours], one)
+        yield pair, mine == _slice(theirs, opened.listing.shards[pair.theirs], other)
+
+
+def _slice(source: Remembered, shard: str, tensor: Tensor) -> bytes:
+    """Return some bytes from the middle of a tensor."""
+    begin = source.data_start(shard) + tensor.begin
+    middle = begin + max(0, (tensor.end - tensor.begin - lineage.SLICE) // 2)
+    return b"".join(
+        source.stream(shard, middle, min(middle + lineage.SLICE, begin + tensor.end - tensor.begin))
+    )

@@ -1,0 +1,54 @@
+"""The index of the shards, with one shard more. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from mtpfix.model import Checkpoint, Edit, Json, Tensor
+from mtpfix.quant.location import escape
+from mtpfix.repair import patch
+
+INDEX = "model.safetensors.index.json"
+
+
+def total_size(headers: Mapping[str, Mapping[str, Tensor]]) -> int:
+    """Return the bytes of all tensors; by convention that is what `total_size` says."""
+    return sum(
+        tensor.end - tensor.begin for header in headers.values() for tensor in header.values()
+    )
+
+
+def made(shards: Mapping[str, str], size: int) -> bytes:
+    """Return a new index.
+
+    Args:
+        shards: tensor -> file.
+        size: bytes of all tensors.
+    """
+    document = {"metadata": {"total_size": size}, "weight_map": dict(sorted(shards.items()))}
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def extended(raw: bytes, value: Json, shard: str, names: Iterable[str], size: int) -> bytes:
+    """Return an index that names one shard more; all other bytes stay.
+
+    Args:
+        raw: the index as it is.
+        value: what it says.
+        shard: the new file.
+        names: its tensors.
+        size: bytes of all tensors, those of the new file included.
+    """
+    edits = [Edit(INDEX, f"/weight_map/{escape(name)}", "add", shard) for name in names]
+    if isinstance(value.get("metadata"), Mapping):
+        edits.append(Edit(INDEX, "/metadata/total_size", "add", size))
+    else:
+        edits.append(Edit(INDEX, "/metadata", "add", {"total_size": size}))
+    return patch.apply(raw, edits)
+
+
+def sizes(checkpoint: Checkpoint) -> int:
+    """Return the bytes of all tensors that the files of a checkpoint hold."""
+    used = set(checkpoint.listing.shards.values())
+    return total_size({shard: h for shard, h in checkpoint.headers.items() if shard in used})

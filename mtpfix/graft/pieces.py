@@ -1,0 +1,194 @@
+"""The tensors of a grafted block: where each lies in the base, and what it becomes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, NamedTuple
+
+from mtpfix.checkpoint.header import BITS
+from mtpfix.checkpoint.precision import joined_name, split_name
+from mtpfix.errors import RefusedError
+from mtpfix.model import Checkpoint, Tensor
+
+Conversion = Literal["copy", "rename", "dequantize"]
+"""What is done to a tensor: its bytes are copied, also under another name, or made BF16."""
+
+SCALES = ("weight_scale_inv", "weight_scale", "scale")
+"""Suffixes of the scales of FP8 codes."""
+FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
+"""Dtypes of FP8 codes that can be made BF16."""
+
+
+class Stored(NamedTuple):
+    """A tensor in a file of the base."""
+
+    name: str
+    shard: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    """First byte in the file."""
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A tensor of the new shard.
+
+    Attributes:
+        name: in the target.
+        stored: what it is made of.
+        scale: the scales of FP8 codes that become BF16; None: the bytes are copied.
+    """
+
+    name: str
+    stored: Stored
+    scale: Stored | None = None
+
+    @property
+    def source(self) -> str:
+        """Its name in the base."""
+        return self.stored.name
+
+    @property
+    def shard(self) -> str:
+        """The file of the base that it lies in."""
+        return self.stored.shard
+
+    @property
+    def dtype(self) -> str:
+        """Its dtype in the new shard, as headers spell it."""
+        return self.stored.dtype if self.scale is None else "BF16"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.stored.shape
+
+    @property
+    def size(self) -> int:
+        """Its bytes in the new shard."""
+        return BITS[self.dtype] * prod(self.shape) // 8
+
+    @property
+    def fetched(self) -> int:
+        """The bytes that are read for it in the base."""
+        read = (self.stored,) if self.scale is None else (self.stored, self.scale)
+        return sum(each.end - each.begin for each in read)
+
+    @property
+    def conversion(self) -> Conversion:
+        """What is done to it."""
+        if self.scale is not None:
+            return "dequantize"
+        same = split_name(self.name)[1] == split_name(self.source)[1]
+        return "copy" if same else "rename"
+
+
+def stored(name: str, checkpoint: Checkpoint, starts: Mapping[str, int]) -> Stored:
+    """Return where a tensor lies.
+
+    Args:
+        name: the tensor; its shard has been opened.
+        checkpoint: the base.
+        starts: shard -> the byte at which its data begin.
+    """
+    shard = checkpoint.listing.shards[name]
+    tensor: Tensor = checkpoint.headers[shard][name]
+    start = starts[shard]
+    return Stored(name, shard, tensor.dtype, tensor.shape, start + tensor.begin, start + tensor.end)
+
+
+def moved(name: str, theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """Return what a tensor of the base is called in the target.
+
+    Args:
+        name: in the base.
+        theirs: beginnings of the names of the block's tensors there.
+        ours: the same in the target, in the same order.
+    """
+    for old, new in zip(theirs, ours, strict=False):
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def as_it_is(block: Iterable[tuple[str, Stored]]) -> tuple[Piece, ...]:
+    """Return the block with every byte as it is in the base.
+
+    Args:
+        block: name in the target, and what the base has.
+    """
+    return tuple(Piece(name, each) for name, each in block)
+
+
+def rescaled(pieces: Iterable[Piece], suffix: str) -> tuple[Piece, ...]:
+    """Return the block with its FP8 scales under the name that the target's method loads.
+
+    Args:
+        pieces: the block as it is.
+        suffix: for example `weight_scale`.
+    """
+
+    def named(piece: Piece) -> str:
+        module, last = split_name(piece.name)
+        return joined_name(module, suffix) if last in SCALES else piece.name
+
+    return tuple(Piece(named(piece), piece.stored) for piece in pieces)
+
+
+def dequantized(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Return the block with its FP8 tensors as BF16.
+
+    Raises:
+        RefusedError: it holds tensors that are quantized otherwise.
+    """
+    modules: dict[str, dict[str, Piece]] = {}
+    for piece in pieces:
+        module, suffix = split_name(piece.name)
+        modules.setdefault(module, {})[suffix] = piece
+    return tuple(plain for parts in modules.values() for plain in _plain(parts))
+
+
+def _plain(parts: Mapping[str, Piece]) -> Iterator[Piece]:
+    """Yield the tensors of one module without its FP8."""
+    codes = next((p for s, p in parts.items() if s in _WEIGHTS and p.dtype in FP8), None)
+    if codes is not None:
+        scale = next((parts[suffix] for suffix in SCALES if suffix in parts), None)
+        if scale is None:
+            raise RefusedError(
+                f"the base holds {codes.source!r:.120} in FP8 and no scale for it",
+                "give another base: nobody can tell what its codes mean",
+            )
+        yield Piece(codes.name, codes.stored, scale.stored)
+    for suffix, piece in parts.items():
+        if codes is not None and (piece is codes or suffix in (*SCALES, *_ACTIVATIONS)):
+            continue
+        if piece.dtype not in _PLAIN:
+            raise RefusedError(
+                f"the base holds {piece.source!r:.120} as {piece.dtype}: only FP8 can be made BF16",
+                "give a base whose MTP block is BF16 or FP8",
+            )
+        yield piece
+
+
+_WEIGHTS = ("weight", "")
+_ACTIVATIONS = ("input_scale", "k_scale", "v_scale")
+"""Suffixes of scales that say nothing about the weight."""
+_PLAIN = frozenset({"BF16", "F16", "F32"})
+
+
+# --- the new shard --------------------------------------------------------------------
+
+
+def ordered(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Return the tensors in the order of the new shard.
+
+    Wide elements go first, so that each tensor begins at a multiple of its element; then the
+    order of the base, so that neighbours there stay neighbours, and are fetched by one request.
+    """
+    return tuple(
+        sorted(pieces, key=lambda p: (-BITS[p.dtype], p.scale is not None, p.shard, p.stored.begin))
+    )

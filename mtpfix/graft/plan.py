@@ -1,0 +1,385 @@
+"""The plan of a graft: what is brought, as what, and the metadata for it, judged before it is made.
+
+The checkpoint as it would be is read by the same code as one on disk (`checkpoint/proposed.py`), so
+`rewrite`'s plan is made for it, and every release says what it makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from mtpfix import __version__
+from mtpfix.analysis import analyze_planned
+from mtpfix.api import Repair, hint, planned
+from mtpfix.checkpoint import strict_json
+from mtpfix.checkpoint.load import CONFIG
+from mtpfix.checkpoint.precision import split_name
+from mtpfix.checkpoint.proposed import Proposed
+from mtpfix.checkpoint.remembered import Remembered
+from mtpfix.checkpoint.source import Source
+from mtpfix.engines.base import EngineCase
+from mtpfix.errors import RefusedError, UnknownError
+from mtpfix.graft import donor as donors
+from mtpfix.graft import fields, index, pieces
+from mtpfix.graft.donor import Donor
+from mtpfix.graft.layout import NAME, Layout
+from mtpfix.graft.lineage import Lineage
+from mtpfix.graft.pieces import Piece, Stored
+from mtpfix.model import Checkpoint, Edit, Report, State
+from mtpfix.quant import block_group
+from mtpfix.repair import patch
+from mtpfix.repair.diff import diff as unified
+from mtpfix.repair.plan import Options
+from mtpfix.selection import Selection
+from mtpfix.subject import Subject, config_of, open_subject
+
+Precision = Literal["auto", "keep", "bf16"]
+"""What becomes of a block in FP8: kept where the target's method can say it, or made BF16."""
+
+
+@dataclass(frozen=True)
+class GraftPlan:
+    """What a graft would write, and the proof.
+
+    Attributes:
+        donor: the base.
+        layout: the new shard. shard: its name.
+        files: path -> bytes as read (None: a new file), and the new bytes; in order of writing.
+        repair: the entries, planned for the checkpoint as it would be.
+        before: the reports on the checkpoint as it is: for all that is planned for, for what
+            decides.
+        lineage: what the base is to the target.
+        skipped: tensors of the block that the target has already.
+        interim: new file -> what it holds until the shard is there: what is true without it.
+        refused: why it is not written, or None.
+    """
+
+    donor: Donor
+    layout: Layout
+    shard: str
+    files: Mapping[str, tuple[bytes | None, bytes]]
+    repair: Repair
+    before: tuple[Report, Report]
+    lineage: Lineage
+    skipped: tuple[str, ...]
+    interim: Mapping[str, bytes] = field(default_factory=dict)
+    refused: RefusedError | None = None
+
+    @property
+    def diff(self) -> str:
+        """The change of `config.json`, and of what repeats it, as a unified diff."""
+        named = ((n, old, new) for n, (old, new) in self.files.items() if n != index.INDEX)
+        return "".join(unified(old or b"", new, name) for name, old, new in named)
+
+
+def plan(
+    target: Source, base: Source, selection: Selection, options: Options, precision: Precision
+) -> GraftPlan:
+    """Return the plan for one target and one base.
+
+    Raises:
+        RefusedError: the base cannot give this target a block.
+        MtpfixError: one of them cannot be read or judged.
+    """
+    planner = _Planner(Remembered(target), base, selection, options)
+    return planner.best(precision)
+
+
+class _Attempt(NamedTuple):
+    """One way to bring the block: its tensors, and what the metadata must say beside entries."""
+
+    pieces: tuple[Piece, ...]
+    edits: tuple[Edit, ...] = ()
+
+
+class _Planner:
+    """Tries the ways to bring a block, best first."""
+
+    def __init__(
+        self, source: Remembered, base: Source, selection: Selection, options: Options
+    ) -> None:
+        self._source, self._selection, self._options = source, selection, options
+        self._subject = open_subject(source, selection.engines, trunk=True)
+        self._engine = selection.engines[0]
+        self._donor = donors.read(base, self._engine)
+        self._config = self._declared()
+        self._roots = self._checked_roots()
+        self._before = analyze_planned(self._subject, selection)
+        self._lineage = donors.compare(source, self._target, self._roots, self._donor)
+
+    @property
+    def _target(self) -> Checkpoint:
+        return self._subject.files.checkpoint
+
+    # --- what the block is -------------------------------------------------------------
+
+    def _declared(self) -> bytes:
+        """Return `config.json` with the block declared as the base declares it."""
+        raw = self._source.read(CONFIG)
+        edits = tuple(self._declarations())
+        return patch.apply(raw, edits) if edits else raw
+
+    def _declarations(self) -> Iterator[Edit]:
+        config = self._subject.files.config
+        family = self._subject.readings[self._engine].family
+        if family is None:
+            self._subject.openings[self._engine].require()
+        elif self._donor.family.family not in (family.family, family.kin):
+            raise RefusedError(
+                f"the base is of another family: {self._donor.family.title}, not {family.title}",
+                "give the model that this checkpoint was made from",
+            )
+        ours, theirs = fields.text_section(config, family.text if family else ""), self._donor.text
+        roots = self._donor.roots
+        block = [name for name in self._donor.checkpoint.listing.shards if name.startswith(roots)]
+        vocabulary = theirs.fields.get("vocab_size")
+        tensors = (self._donor.checkpoint.tensor(name) for name in block)
+        wide = any(t is not None and t.shape[:1] == (vocabulary,) for t in tensors)
+        fields.refuse_other_sizes(ours, theirs, vocabulary=wide)
+        yield from fields.taken_over(ours, theirs)
+        if ours.pointer and theirs.pointer:
+            whole = (fields.Section("", config), fields.Section("", self._donor.config))
+            yield from fields.taken_over(*whole)
+
+    def _checked_roots(self) -> tuple[str, ...]:
+        """Return the beginnings of the names of the block in the target."""
+        found = self._subject.files.listing
+        files = {CONFIG: replace(found.configs[CONFIG], raw=self._config)}
+        files[CONFIG] = replace(files[CONFIG], value=strict_json.loads(self._config, CONFIG))
+        found = replace(found, configs={**found.configs, **files})
+        roots = self._engine.read(found, config_of(found)).block.roots
+        if not roots:
+            raise RefusedError(
+                "config.json does not say where the MTP block belongs",
+                "compare it with the config.json of the base",
+            )
+        return roots
+
+    def _brought(self) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
+        """Return the tensors that the target lacks, and the names of those that it has.
+
+        A module that the target stores otherwise, quantized for instance, is left as it is.
+        """
+        theirs, ours = self._donor.roots, self._roots
+        named = [(pieces.moved(s.name, theirs, ours), s) for s in self._donor.block()]
+        suffixes: dict[str, set[str]] = {}
+        for name, _ in named:
+            module, suffix = split_name(name)
+            suffixes.setdefault(module, set()).add(suffix)
+        held = self._subject.files.inventory
+        lacking: list[tuple[str, Stored]] = []
+        there: list[str] = []
+        for name, each in named:
+            module, suffix = split_name(name)
+            mine = {known for known, _ in held.tensor_names(module)}
+            has = suffix in mine or not mine <= suffixes[module]
+            if has:
+                there.append(name)
+            else:
+                lacking.append((name, each))
+        return pieces.as_it_is(lacking), tuple(sorted(there))
+
+    def _refuse_strays(self, there: Iterable[str]) -> None:
+        """Refuse a target that holds MTP tensors in a shard without naming them in its index.
+
+        vLLM loads every tensor of a file that the index names, whatever it says of the tensor.
+        """
+        if self._index_text is None:
+            return
+        named = strict_json.loads(self._index_text, index.INDEX)["weight_map"]
+        stray = [name for name in there if name not in named]
+        if stray:
+            held = self._target.listing.shards.get(stray[0], "")
+            raise RefusedError(
+                f"{held!r:.120} holds {stray[0]!r:.120}, and the index does not name it: vLLM "
+                "would load both this tensor and that of the base",
+                "take the old MTP tensors out of that file, or name them in the index",
+            )
+
+    # --- ways to bring it ----------------------------------------------------------------
+
+    def best(self, precision: Precision) -> GraftPlan:
+        """Return the first way that is right for what decides, or the last with its refusal."""
+        brought, there = self._brought()
+        self._refuse_strays(there)
+        if not brought:
+            return self._made(_Attempt(()), there)
+        last: GraftPlan | None = None
+        error: RefusedError | None = None
+        for attempt in self._attempts(brought, precision):
+            try:
+                last = self._made(attempt(), there)
+            except RefusedError as refused:
+                error = refused
+                continue
+            if last.refused is None:
+                return last
+        if last is None:
+            raise error or RefusedError("there is no way to bring this block")
+        return last
+
+    def _attempts(
+        self, brought: tuple[Piece, ...], precision: Precision
+    ) -> Iterator[Callable[[], _Attempt]]:
+        """Yield the ways to bring the block, those that keep its bytes first."""
+        plain = all(piece.dtype not in pieces.FP8 for piece in brought)
+        if plain or precision != "bf16":
+            yield lambda: _Attempt(brought)
+        if not plain and precision != "bf16":
+            yield lambda: self._grouped(brought)
+        if not plain and precision != "keep":
+            yield lambda: _Attempt(pieces.dequantized(brought))
+
+    def _grouped(self, brought: tuple[Piece, ...]) -> _Attempt:
+        """Return the block as FP8 under a config group of its own."""
+        renamed = pieces.rescaled(brought, "weight_scale")
+        subject = self._opened(self._layout(renamed), self._config)
+        view = subject.openings[self._engine].require().view
+        if view.method != block_group.METHOD:
+            raise RefusedError(
+                f"the metadata of {view.method or 'no method'} cannot say that the block is FP8",
+                "leave --precision out: the block is made BF16",
+            )
+        cases = analyze_planned(subject, self._selection)[0].cases
+        return _Attempt(renamed, block_group.with_block_group(view, _fp8_names(cases)))
+
+    # --- judging one ---------------------------------------------------------------------
+
+    def _made(self, attempt: _Attempt, there: tuple[str, ...]) -> GraftPlan:
+        """Return the plan for one way, with what is wrong with it."""
+        layout = self._layout(attempt.pieces)
+        if not layout.pieces:
+            repair = planned(self._subject, self._selection, self._options)
+            return self._plan(layout, {}, repair, there)
+        config = patch.apply(self._config, attempt.edits) if attempt.edits else self._config
+        subject = self._opened(layout, config)
+        repair = planned(subject, self._selection, self._options)
+        changed = {CONFIG: config, **{name: new for name, (_, new) in repair.files.items()}}
+        files: dict[str, tuple[bytes | None, bytes]] = {
+            name: (self._source.read(name), new) for name, new in changed.items()
+        }
+        files[index.INDEX] = self._index_text, self._indexed(layout)
+        files = {name: (old, new) for name, (old, new) in files.items() if old != new}
+        made = self._plan(layout, files, repair, there)
+        interim = {} if self._index_text is not None else {index.INDEX: self._unchanged_index()}
+        wrong = _wrong(repair) or self._moved(subject, config)
+        return replace(made, interim=interim, refused=wrong)
+
+    def _plan(
+        self,
+        layout: Layout,
+        files: Mapping[str, tuple[bytes | None, bytes]],
+        repair: Repair,
+        there: tuple[str, ...],
+    ) -> GraftPlan:
+        before = (self._before[0].report, self._before[1].report)
+        return GraftPlan(
+            self._donor, layout, self._shard, files, repair, before, self._lineage, there
+        )
+
+    def _opened(self, layout: Layout, config: bytes) -> Subject:
+        """Return the checkpoint as it would be, read by every engine."""
+        files = {CONFIG: config, index.INDEX: self._indexed(layout)}
+        shards = {self._shard: (layout.header, layout.data_size)}
+        return open_subject(Proposed(self._source, files, shards), self._selection.engines)
+
+    def _layout(self, brought: Iterable[Piece]) -> Layout:
+        where = self._donor.target
+        metadata = {"format": "pt", "mtpfix": __version__}
+        if where.kind == "hub":
+            metadata |= {"mtp_from": where.name, "mtp_from_commit": where.revision or ""}
+        return Layout(pieces.ordered(brought), metadata)
+
+    @cached_property
+    def _index_text(self) -> bytes | None:
+        """The index as it is; None: there is none."""
+        found = self._target.listing
+        if any(not name.startswith("consolidated") for name in found.shards.values()):
+            return self._source.read(index.INDEX) if found.layout == "index" else None
+        raise RefusedError(
+            "the weights are in consolidated*.safetensors, beside which vLLM reads no other file",
+            "rename them to model*.safetensors, with an index of that name",
+        )
+
+    def _indexed(self, layout: Layout) -> bytes:
+        """Return the index with the new shard."""
+        names = [piece.name for piece in layout.pieces]
+        size = index.sizes(self._target) + layout.data_size
+        if self._index_text is None:
+            shards = {**self._target.listing.shards, **dict.fromkeys(names, self._shard)}
+            return index.made(shards, size)
+        value = strict_json.loads(self._index_text, index.INDEX)
+        return index.extended(self._index_text, value, self._shard, names, size)
+
+    def _unchanged_index(self) -> bytes:
+        """Return an index of the files as they are."""
+        return index.made(self._target.listing.shards, index.sizes(self._target))
+
+    @cached_property
+    def _shard(self) -> str:
+        """The name of the new shard: one that no file has, nor its manifest."""
+        stem, end = NAME.rsplit(".", 1)
+        files = set(self._target.listing.files)
+        names = (NAME, *(f"{stem}-{number}.{end}" for number in range(2, 1000)))
+        return next(name for name in names if files.isdisjoint((name, manifest_of(name))))
+
+    def _moved(self, subject: Subject, config: bytes) -> RefusedError | None:
+        """Return what the edits beside the entries would change for the target model, or None."""
+        if config == self._source.read(CONFIG):
+            return None
+        before = {_key(case): _trunk(case) for case in self._before[0].cases}
+        for case in analyze_planned(subject, self._selection)[0].cases:
+            old, new = before.get(_key(case)), _trunk(case)
+            if old is not None and old != new:
+                name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+                return RefusedError(
+                    f"the declaration of the block would change {name!r:.120} of the target model "
+                    f"on {case.engine.title} {case.release}",
+                    "compare config.json with that of the base",
+                )
+        return None
+
+
+def manifest_of(shard: str) -> str:
+    """Return the name of the file that says where the tensors of a new shard came from."""
+    return f"{shard.removesuffix('.safetensors')}.manifest.json"
+
+
+def _fp8_names(cases: Iterable[EngineCase]) -> tuple[str, ...]:
+    """Return every name that an engine asks for a module of the block that is FP8."""
+    found: dict[str, None] = {}
+    for case in cases:
+        for report in case.part(case.view, "draft"):
+            if report.disk.state is State.QUANTIZED:
+                found |= dict.fromkeys(case.asked(report.decision.module))
+    return tuple(found)
+
+
+def _key(case: EngineCase) -> tuple[str, str, str]:
+    return case.engine.name, case.release, case.platform
+
+
+def _trunk(case: EngineCase) -> dict[str, tuple[str, str | None]]:
+    """Return what is built for each module of the target model."""
+    decisions = (report.decision for report in case.part(case.view, "trunk"))
+    return {d.module.param or d.module.name: (d.built, d.scheme) for d in decisions}
+
+
+def _wrong(repair: Repair) -> RefusedError | None:
+    """Return why the checkpoint would not be right with the block, or None."""
+    if not repair.exit_code:
+        return None
+    if repair.plan.refused is not None:
+        return RefusedError(repair.plan.refused, hint(repair), repair=repair)
+    graver = [f for f in repair.checked.findings if f.severity == "error"]
+    named = ", ".join(sorted({finding.code for finding in graver})) or "no finding says why"
+    reason = next((stays.reason for stays in repair.plan.unresolved), "")
+    if not reason and graver:
+        reason = graver[0].message
+    verb = "could not be judged" if repair.exit_code == UnknownError.exit_code else "is not clean"
+    return RefusedError(
+        f"the checkpoint with its block {verb} ({named}): {reason}", hint(repair), repair=repair
+    )

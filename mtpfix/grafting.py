@@ -1,0 +1,281 @@
+"""The call that brings back a lost MTP block: planned, judged, fetched, written or pushed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mtpfix import __version__, targets
+from mtpfix.errors import RefusedError, UsageError, WriteError
+from mtpfix.graft import transfer
+from mtpfix.graft.lineage import Lineage
+from mtpfix.graft.pieces import Piece
+from mtpfix.graft.plan import GraftPlan, Precision, manifest_of
+from mtpfix.graft.plan import plan as make_plan
+from mtpfix.graft.transfer import Watch
+from mtpfix.model import Platform, Report, Target
+from mtpfix.repair import write
+from mtpfix.repair.locking import locked
+from mtpfix.repair.plan import Options
+from mtpfix.selection import Selection, select
+
+_LOCK = ".mtpfix-graft.lock"
+_SPARE = 1 << 26
+"""Bytes that a disk must have left beside the new shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """A block that is brought back, or would be.
+
+    Attributes:
+        plan: what is brought, and the metadata for it, with the proof.
+        selection: for which releases and platforms it is planned, and which decide.
+        hashes: tensor -> SHA-256 of its bytes in the new shard; empty: nothing was fetched.
+        notes: what could not be made sure of when it was written.
+    """
+
+    plan: GraftPlan
+    selection: Selection
+    hashes: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[Piece, ...]:
+        """The tensors that are brought."""
+        return self.plan.layout.pieces
+
+    @property
+    def donor(self) -> Target:
+        """The base, at one commit."""
+        return self.plan.donor.target
+
+    @property
+    def lineage(self) -> Lineage:
+        """What the base is to the target."""
+        return self.plan.lineage
+
+    @property
+    def before(self) -> Report:
+        """The report on the files as they are, for all releases that it is planned for."""
+        return self.plan.before[0]
+
+    @property
+    def after(self) -> Report:
+        """The report on the files as they would be; proof of the plan."""
+        return self.plan.repair.after
+
+    @property
+    def checked_before(self) -> Report:
+        """What `check` says of the files as they are, for what decides."""
+        return self.plan.before[1]
+
+    @property
+    def checked(self) -> Report:
+        """What `check` says of the files as they would be, for what decides."""
+        return self.plan.repair.checked
+
+    @property
+    def refused(self) -> RefusedError | None:
+        """Why nothing is written, or None."""
+        return self.plan.refused
+
+    @property
+    def exit_code(self) -> int:
+        """That of `check` for the releases and platforms that decide, with the block."""
+        return self.checked.exit_code
+
+
+def plan(
+    target: str | Path,
+    donor: str | Path,
+    *,
+    vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
+    precision: Precision = "auto",
+    options: Options = Options(),  # noqa: B008 - a frozen value
+    revision: str | None = None,
+    token: str | None = None,
+) -> Graft:
+    """Return what a graft would bring and write, and what every release would make of it.
+
+    No weights are read but for a few small slices that tell whether the base is the right one.
+
+    Args:
+        target: the checkpoint that lost its block: a folder or a repo, as for `inspect`.
+        donor: the model that it was made from, a folder or a repo with `@revision`.
+        vllm: as for `plan`.
+        engines: as for `plan`.
+        platforms: as for `plan`.
+        precision: what becomes of a block in FP8: `keep` it where the target's method can say it,
+            make it `bf16`, or `auto`: the first of these that is clean.
+        options: what may be changed in the metadata.
+        revision: branch, tag, commit or `refs/pr/N` of the target.
+        token: as for `inspect`.
+
+    Raises:
+        RefusedError: the base cannot give this target a block; no way to bring it is clean is no
+            error here: `Graft.refused` says it.
+        MtpfixError: one of the two cannot be read.
+    """
+    selection = select(vllm, platforms, engines)
+    ours = targets.source(target, revision, token)
+    theirs = targets.source(donor, None, token)
+    if targets.is_same(ours.target(), theirs.target()):
+        raise UsageError("the base is the target itself", "give the model that it was made from")
+    options = replace(options, chosen_releases=selection.explicit)
+    made = make_plan(ours, theirs, selection, options, precision)
+    return Graft(made, selection, {})
+
+
+def graft(
+    target: str | Path,
+    donor: str | Path,
+    *,
+    vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
+    precision: Precision = "auto",
+    options: Options = Options(),  # noqa: B008 - a frozen value
+    output: Path | None = None,
+    backup: bool = True,
+    token: str | None = None,
+    watch: Watch = Watch(),  # noqa: B008 - a frozen value
+) -> Graft:
+    """Bring the block into a folder, or into a new folder of links.
+
+    Args:
+        target: a folder.
+        donor: as for `plan`.
+        vllm: as for `plan`.
+        engines: as for `plan`.
+        platforms: as for `plan`.
+        precision: as for `plan`.
+        options: as for `plan`.
+        output: where to make a new folder of links, with the new shard; None: in place.
+        backup: keep the old files beside the new ones.
+        token: as for `inspect`.
+        watch: what is told of the bytes as they pass.
+
+    Returns:
+        What was written; without tensors, where the target has its block already.
+
+    Raises:
+        RefusedError: no way to bring the block is clean for what decides.
+        ConflictError: a file changed since it was read, or another graft is at work.
+        WriteError: a file could not be written; the old ones are untouched.
+        MtpfixError: as for `plan`.
+    """
+    folder = targets.parse(target).path
+    if folder is None:
+        raise UsageError(
+            f"{str(target)!r:.120}: this is a Hub repo, not a folder",
+            "use --push-to-hub, or download it with `hf download` and name that folder",
+        )
+    if output is None:
+        write.tidy(folder)
+    made = plan(
+        target,
+        donor,
+        vllm=vllm,
+        engines=engines,
+        platforms=platforms,
+        precision=precision,
+        options=options,
+        token=token,
+    )
+    granted(made)
+    if not made.tensors:
+        return made
+    return _written(made, folder, output, watch, backup=backup)
+
+
+def granted(made: Graft) -> Graft:
+    """Return a graft that may be written.
+
+    Raises:
+        RefusedError: it may not.
+    """
+    if made.refused is not None:
+        raise made.refused
+    return made
+
+
+def _written(
+    made: Graft, folder: Path, output: Path | None, watch: Watch, *, backup: bool
+) -> Graft:
+    """Fetch the block beside its place, and put it there with all that names it."""
+    room = folder if output is None else output.resolve().parent
+    with _explained(room), locked(room, _LOCK):
+        part = transfer.part_of(room, made.plan.layout)
+        _refuse_full(room, made, part)
+        hashes = transfer.fetch(made.plan.donor.source, made.plan.layout, part, watch)
+        beside = {manifest_of(made.plan.shard): (None, manifest(made, hashes))}
+        files = {**beside, **made.plan.files}
+        addition = write.Addition(made.plan.shard, part, made.plan.interim)
+        if output is None:
+            write.write(folder, files, backup=backup, addition=addition)
+        else:
+            read = {name: old for name, (old, _) in files.items()}
+            new = {name: new for name, (_, new) in files.items()}
+            write.overlay(folder, output, new, read=read, addition=addition)
+        transfer.forget(part)
+        transfer.forget_all(room)
+    return replace(made, hashes=hashes)
+
+
+def manifest(made: Graft, hashes: Mapping[str, str]) -> bytes:
+    """Return the manifest of a graft: tensor, origin, what was done to it, SHA-256."""
+    where = made.donor
+    document = {
+        "schema": "mtpfix.manifest/1",
+        "tool": {"name": "mtpfix", "version": __version__},
+        "base": {
+            "kind": where.kind,
+            "name": where.name if where.kind == "hub" else Path(where.name).name,
+            "revision": where.revision,
+        },
+        "shard": made.plan.shard,
+        "tensors": {
+            piece.name: {
+                "from": piece.source,
+                "conversion": piece.conversion,
+                "sha256": hashes[piece.name],
+            }
+            for piece in made.tensors
+        },
+    }
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _refuse_full(room: Path, made: Graft, part: Path) -> None:
+    """Refuse to begin what the disk has no room for."""
+    there = (
+        part.stat().st_blocks * 512 if part.exists() and hasattr(part.stat(), "st_blocks") else 0
+    )
+    needed = made.plan.layout.size - there + _SPARE
+    free = shutil.disk_usage(room).free
+    if free < needed:
+        raise WriteError(
+            f"{room}: {free:,} bytes are free, and the block needs {needed:,}",
+            "free some space, or use `--output DIR` for a folder elsewhere",
+        )
+
+
+@contextlib.contextmanager
+def _explained(room: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            transfer.forget_all(room)
+        raise WriteError(
+            f"cannot write into {room}: {error.strerror or error}",
+            "free some space, or use `--output DIR` for a folder elsewhere",
+        ) from error
