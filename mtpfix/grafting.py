@@ -6,24 +6,30 @@ import contextlib
 import errno
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtpfix import __version__, targets
+from mtpfix.checkpoint.load import listing
+from mtpfix.checkpoint.source import Source
+from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import RefusedError, UsageError, WriteError
-from mtpfix.graft import transfer
-from mtpfix.graft.lineage import Lineage
-from mtpfix.graft.pieces import Piece
-from mtpfix.graft.plan import GraftPlan, Precision, manifest_of
-from mtpfix.graft.plan import plan as make_plan
-from mtpfix.graft.transfer import Watch
+from mtpfix.grafts import transfer
+from mtpfix.grafts.lineage import Lineage
+from mtpfix.grafts.pieces import Piece
+from mtpfix.grafts.plan import GraftPlan, Precision, manifest_of
+from mtpfix.grafts.plan import plan as make_plan
+from mtpfix.grafts.transfer import Watch
 from mtpfix.model import Platform, Report, Target
+from mtpfix.pushing import Landed, Place, Push, goal_of, place_of
 from mtpfix.repair import write
 from mtpfix.repair.locking import locked
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
+from mtpfix.subject import config_of
 
+MESSAGE = "Bring back the MTP block"
 _LOCK = ".mtpfix-graft.lock"
 _SPARE = 1 << 26
 """Bytes that a disk must have left beside the new shard."""
@@ -79,6 +85,11 @@ class Graft:
     def checked(self) -> Report:
         """What `check` says of the files as they would be, for what decides."""
         return self.plan.repair.checked
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files beside the new shard that change, or would."""
+        return tuple(self.plan.files)
 
     @property
     def refused(self) -> RefusedError | None:
@@ -190,21 +201,11 @@ def graft(
         options=options,
         token=token,
     )
-    granted(made)
+    if made.refused is not None:
+        raise made.refused
     if not made.tensors:
         return made
     return _written(made, folder, output, watch, backup=backup)
-
-
-def granted(made: Graft) -> Graft:
-    """Return a graft that may be written.
-
-    Raises:
-        RefusedError: it may not.
-    """
-    if made.refused is not None:
-        raise made.refused
-    return made
 
 
 def _written(
@@ -279,3 +280,126 @@ def _explained(room: Path) -> Iterator[None]:
             f"cannot write into {room}: {error.strerror or error}",
             "free some space, or use `--output DIR` for a folder elsewhere",
         ) from error
+
+
+# --- to the Hub -------------------------------------------------------------------------
+
+
+def push(
+    target: str | Path,
+    donor: str | Path,
+    *,
+    vllm: Iterable[str] | None = None,
+    engines: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
+    precision: Precision = "auto",
+    options: Options = Options(),  # noqa: B008 - a frozen value
+    revision: str | None = None,
+    token: str | None = None,
+    wish: Push = Push(),  # noqa: B008 - a frozen value
+    describe: Callable[[Graft], str] | None = None,
+    watch: Watch = Watch(),  # noqa: B008 - a frozen value
+) -> tuple[Graft, Landed]:
+    """Bring the block into a repo: shard, index and metadata in one commit, or one pull request.
+
+    Where the base is on the Hub too, and one of its files is the block and nothing else, the Hub
+    copies that file itself. Else the block is fetched into a cache folder first, where a run that
+    was cut goes on.
+
+    Args:
+        target: a repo, or a folder with `wish.repo_id`.
+        donor: as for `plan`.
+        vllm: as for `plan`.
+        engines: as for `plan`.
+        platforms: as for `plan`.
+        precision: as for `plan`.
+        options: as for `plan`.
+        revision: branch or `refs/pr/N` that is judged and written to; None: main.
+        token: what to log in with; None: what the environment or `hf auth login` says.
+        wish: how it is pushed.
+        describe: writes the text below the title, in Markdown.
+        watch: what is told of the bytes as they pass.
+
+    Raises:
+        RefusedError: no way to bring the block is clean for what decides.
+        ConflictError: the branch moved since it was judged; nothing was pushed.
+        WriteError: this login may not write there.
+        MtpfixError: as for `plan`.
+    """
+    place = place_of(target, wish, revision, token)
+    made = plan(
+        target,
+        donor,
+        vllm=vllm,
+        engines=engines,
+        platforms=platforms,
+        precision=precision,
+        options=options,
+        revision=revision if place.target.path is None else None,
+        token=token,
+    )
+    if made.refused is not None:
+        raise made.refused
+    if not made.tensors:
+        return made, Landed(place.repo)
+    return _pushed(made, place, wish, describe, watch)
+
+
+def _pushed(
+    made: Graft,
+    place: Place,
+    wish: Push,
+    describe: Callable[[Graft], str] | None,
+    watch: Watch,
+) -> tuple[Graft, Landed]:
+    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a push
+
+    from mtpfix.repair import publish  # noqa: PLC0415 - as above
+
+    wish = replace(wish, message=wish.message or MESSAGE)
+    goal = goal_of(place, made.before.target, made.plan.files, wish, "")
+    if wish.dry_run:
+        return made, Landed(place.repo, goal.branch)
+    room = Path(constants.HF_HOME) / "mtpfix"
+    room.mkdir(parents=True, exist_ok=True)
+    with _explained(room), locked(room, _LOCK):
+        part = transfer.part_of(room, made.plan.layout)
+        _refuse_full(room, made, part)
+        hashes = transfer.fetch(made.plan.donor.source, made.plan.layout, part, watch)
+        made = replace(made, hashes=hashes)
+        files = {name: new for name, (_, new) in made.plan.files.items()}
+        files[manifest_of(made.plan.shard)] = manifest(made, hashes)
+        goal = replace(goal, description=describe(made) if describe is not None else "")
+        done = publish.publish(goal, files, uploads={made.plan.shard: part})
+        transfer.forget(part)
+    return made, Landed(place.repo, goal.branch, done.commit, done.url)
+
+
+def offered(target: str | Path, *, revision: str | None = None, token: str | None = None) -> str:
+    """Return the base that the model card names: the first of its line that has an MTP block.
+
+    Args:
+        target: as for `plan`.
+        revision: as for `plan`.
+        token: as for `plan`.
+
+    Raises:
+        UsageError: the card names none, or none that has a block.
+        MtpfixError: the target cannot be read.
+    """
+
+    def has_block(source: Source) -> bool:
+        found = listing(source, need_all=False)
+        return bool(engine(DEFAULT).read(found, config_of(found)).block.tensors)
+
+    trail = base_model.follow(
+        targets.source(target, revision, token),
+        lambda repo: targets.source(f"hf://{repo}", None, token),
+        has_block,
+    )
+    if trail.donor is None:
+        raise UsageError(
+            "the model card names no base with an MTP block" + _seen(trail),
+            "name the base: --from org/name",
+        )
+    return trail.donor

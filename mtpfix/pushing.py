@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from mtpfix import targets
 from mtpfix.analysis import analyze
 from mtpfix.api import Repair, granted, hint, planned, read
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
-from mtpfix.model import Platform
+from mtpfix.model import Platform, Target
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, patched
+
+if TYPE_CHECKING:
+    from mtpfix.repair.publish import Goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +43,31 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
-    """A repair, and what became of it on the Hub.
+class Landed:
+    """What became of an edit on the Hub.
 
     Attributes:
-        repair: as it was planned.
         repo: `org/name`.
         branch: where it went, or would go; empty: nothing was to change.
         commit: hash of the new commit; empty: none was made.
         url: page of the pull request, or of the commit.
     """
 
-    repair: Repair
     repo: str
     branch: str = ""
     commit: str = ""
     url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed(Landed):
+    """A repair, and what became of it on the Hub.
+
+    Attributes:
+        repair: as it was planned.
+    """
+
+    repair: Repair = field(kw_only=True)
 
 
 def push(
@@ -90,14 +103,8 @@ def push(
         MtpfixError: as for `plan`.
     """
     selection = select(vllm, platforms, engines)
-    there = targets.parse(target, revision)
-    repo = there.repo or wish.repo_id
-    if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
-        raise UsageError(
-            "--repo-id names the repo for a folder; a repo is pushed to itself",
-            "for a folder, write --repo-id org/name; for a repo, leave it out",
-        )
-    of_target = revision if there.path is None else None
+    place = place_of(target, wish, revision, token)
+    of_target = revision if place.target.path is None else None
     subject = read(target, draft, selection, revision=of_target, token=token)
     made = granted(
         planned(subject, selection, options),
@@ -106,33 +113,84 @@ def push(
     )
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.files:
-        return Pushed(made, repo)
+        return Pushed(place.repo, repair=made)
     if subject.files.draft is not None and not wish.allow_partial:
         own = read(target, None, selection, revision=of_target, token=token)
         _refuse_spoilt(own, made, selection)
+    description = wish.describe(made) if wish.describe is not None else ""
+    goal = goal_of(place, subject.files.listing.target, made.files, wish, description)
+    if wish.dry_run:
+        return Pushed(place.repo, goal.branch, repair=made)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
-    judged = subject.files.listing.target
+    done = publish.publish(goal, {name: new for name, (_, new) in made.files.items()})
+    return Pushed(place.repo, goal.branch, done.commit, done.url, repair=made)
+
+
+class Place(NamedTuple):
+    """Where something is pushed to.
+
+    Attributes:
+        target: what the user named.
+        repo: `org/name`.
+        revision: the branch that was given beside it.
+        token: what to log in with.
+    """
+
+    target: targets.Address
+    repo: str
+    revision: str | None
+    token: str | None
+
+
+def place_of(target: str | Path, wish: Push, revision: str | None, token: str | None) -> Place:
+    """Return where a target is pushed to.
+
+    Raises:
+        UsageError: no repo is named, or another one than the target is.
+    """
+    there = targets.parse(target, revision)
+    repo = there.repo or wish.repo_id
+    if not repo or (there.repo and wish.repo_id not in ("", there.repo)):
+        raise UsageError(
+            "--repo-id names the repo for a folder; a repo is pushed to itself",
+            "for a folder, write --repo-id org/name; for a repo, leave it out",
+        )
+    return Place(there, repo, revision, token)
+
+
+def goal_of(
+    place: Place,
+    judged: Target,
+    files: Mapping[str, tuple[bytes | None, bytes]],
+    wish: Push,
+    description: str,
+) -> Goal:
+    """Return the commit that is to be made, on top of what was judged.
+
+    Raises:
+        ConflictError: the repo holds other files than the folder that was judged.
+        TargetError: the repo cannot be read.
+    """
+    from mtpfix.repair import publish  # noqa: PLC0415 - heavy
+
+    there = place.target
     if there.path is not None:
-        source = targets.source(f"hf://{repo}", revision, token)
-        _refuse_other(source, made)
+        source = targets.source(f"hf://{place.repo}", place.revision, place.token)
+        _refuse_other(source, files)
         judged = source.target()
     commit = judged.revision or ""
-    branch = (there.revision if there.path is None else revision) or publish.MAIN
-    goal = publish.Goal(
-        repo=repo,
+    branch = (there.revision if there.path is None else place.revision) or publish.MAIN
+    return publish.Goal(
+        repo=place.repo,
         parent=commit,
         # Judged by its hash, a commit is written on top of only as the head of main.
         branch=publish.MAIN if branch == commit else branch,
         create_pr=wish.create_pr,
         message=wish.message or publish.MESSAGE,
-        description=wish.describe(made) if wish.describe is not None else "",
-        token=token,
+        description=description,
+        token=place.token,
     )
-    if wish.dry_run:
-        return Pushed(made, repo, goal.branch)
-    done = publish.publish(goal, {name: new for name, (_, new) in made.files.items()})
-    return Pushed(made, repo, goal.branch, done.commit, done.url)
 
 
 def _refuse_rest(made: Repair, *, allow_partial: bool) -> None:
@@ -166,10 +224,11 @@ def _refuse_spoilt(own: Subject, made: Repair, selection: Selection) -> None:
         )
 
 
-def _refuse_other(source: Source, made: Repair) -> None:
+def _refuse_other(source: Source, files: Mapping[str, tuple[bytes | None, bytes]]) -> None:
     """Refuse to overwrite files of a repo that are not those of the folder."""
-    for name, (old, _) in made.files.items():
-        if source.read(name) != old:
+    there = set(source.list())
+    for name, (old, _) in files.items():
+        if (source.read(name) if name in there else None) != old:
             target = source.target()
             raise ConflictError(
                 f"{target.name}: its {name} differs from that of the folder; nothing was pushed",

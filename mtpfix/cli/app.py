@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from mtpfix import __version__
-from mtpfix.cli import checks, output, queries, reference, repairs, settings
+from mtpfix.cli import checks, grafts, output, queries, reference, repairs, settings
 from mtpfix.errors import MtpfixError, UsageError
 from mtpfix.serving import plugin
 
@@ -86,6 +86,9 @@ _COMMANDS = (
     _Command(checks.check, "Check the same, as a gate for CI.", "check ./model --vllm 0.32.0"),
     _Command(repairs.rewrite, "Repair the metadata; show a diff first.", "rewrite ./model --write"),
     _Command(repairs.override, "Show the repair as flags for serving.", "override ./model"),
+    _Command(
+        grafts.graft, "Bring back a lost MTP block.", "graft ./quantized --from org/base --write"
+    ),
     _Command(queries.names, "Show names and entries for a recipe.", "names ./model/config.json"),
     _Command(queries.verify, "Ask an installed vLLM itself.", "verify --python vllm/bin/python"),
     _Command(reference.explain, "Explain what a finding means.", "explain MTP201"),

@@ -342,3 +342,22 @@ def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | 
     if not chosen:
         return None
     return PLATFORMS if "all" in chosen else tuple(p for p in PLATFORMS if p in chosen)
+
+
+# --- as words of a command line ------------------------------------------------
+
+
+def selecting(
+    vllm: Iterable[str] | None, engine: Iterable[str] | None, platform: Iterable[str] | None
+) -> list[str]:
+    """Return the options that select the same releases and platforms."""
+    given = (("--vllm", vllm), ("--engine", engine), ("--platform", platform))
+    return [word for flag, values in given for value in values or () for word in (flag, value)]
+
+
+def shared(target: str) -> str:
+    """Return how a target is named where others read it: of a folder, only its name."""
+    from mtpfix import targets  # noqa: PLC0415 - not for every `--help`
+
+    path = targets.parse(target).path
+    return target if path is None else path.name

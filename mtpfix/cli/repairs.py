@@ -250,21 +250,11 @@ def _made(target: str, way: _Way, chosen: _Chosen) -> _Done:
     return _Done(made)
 
 
-def _elsewhere(draft: str) -> str:
-    """How a draft is named where others read it: of a folder, only its name."""
-    from mtpfix import targets
-
-    path = targets.parse(draft).path
-    return draft if path is None else path.name
-
-
 def _command(target: str, chosen: _Chosen) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
-    words += ["--draft", _elsewhere(chosen["draft"])] if chosen["draft"] else []
-    words += [word for release in chosen["vllm"] or () for word in ("--vllm", release)]
-    words += [word for each in chosen["engines"] or () for word in ("--engine", each)]
-    words += [word for platform in chosen["platforms"] or () for word in ("--platform", platform)]
+    words += ["--draft", options.shared(chosen["draft"])] if chosen["draft"] else []
+    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
     words += ["--engine-names-only"] if chosen["options"].engine_names_only else []
     words += ["--repair-trunk"] if chosen["options"].repair_trunk else []
     return shlex.join(words)

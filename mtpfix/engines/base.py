@@ -295,6 +295,8 @@ class Engine(ABC):
     """The releases that are known, oldest first, one a minor version."""
     metadata_pointers: tuple[str, ...] = ("/quantization_config",)
     """Where it looks for quantization metadata in `config.json`, first things first."""
+    mtp_keys: tuple[str, ...] = ()
+    """Fields of `config.json` that declare MTP layers, in whatever family."""
 
     # --- a checkpoint ----------------------------------------------------------------
 

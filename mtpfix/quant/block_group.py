@@ -75,9 +75,7 @@ def _targets(names: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for name in names:
-        layer = re.match(r".*?\.\d+\.", name)
-        head = "" if layer is None else layer[0]
-        child, dot, _ = name.removeprefix(head).partition(".")
-        exact = re.escape(f"{head}{child}").replace(r"\-", "-")
-        found[rf"re:^{exact}\..*" if dot and head else f"re:^{exact}$"] = None
+        child = re.match(r".*?\.\d+\.[^.]+(?=\.)", name)
+        target = name if child is None else rf"re:^{re.escape(child[0])}\..*"
+        found[target.replace(r"\-", "-")] = None
     return list(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
@@ -13,7 +13,7 @@ from mtpfix import __version__
 from mtpfix.errors import RefusedError
 from mtpfix.findings import is_unjudged
 from mtpfix.model import EngineReport, Finding, ModuleReport, Report
-from mtpfix.pushing import Pushed
+from mtpfix.pushing import Landed
 from mtpfix.repair import progress
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
@@ -61,7 +61,7 @@ class Outcome:
     output: Path | None
     backup: bool = True
     named: frozenset[str] = frozenset()
-    pushed: Pushed | None = None
+    pushed: Landed | None = None
     refused: RefusedError | None = None
     repair_trunk_helps: bool = False
     notes: tuple[str, ...] = ()
@@ -113,12 +113,17 @@ def text(
     page = Page(width, color=color)
     if outcome.diff:
         page.line()
+    put(page, outcome, verbose=verbose)
+    _put_next(page, outcome)
+    return page.text().translate(ASCII) if ascii else page.text()
+
+
+def put(page: Page, outcome: Outcome, *, verbose: bool) -> None:
+    """Entries and why, releases, and what is left."""
     _put_entries(page, outcome)
     _put_reports(page, outcome)
     _put_others(page, outcome)
     _put_left(page, outcome, verbose=verbose)
-    _put_next(page, outcome)
-    return page.text().translate(ASCII) if ascii else page.text()
 
 
 def _put_entries(page: Page, outcome: Outcome) -> None:
@@ -333,7 +338,7 @@ def _put_next(page: Page, outcome: Outcome) -> None:
         page.item(Text(), mooded(said, "strong"))
 
 
-def _of_push(pushed: Pushed, files: str) -> str | None:
+def _of_push(pushed: Landed, files: str) -> str | None:
     repo, branch = inert(pushed.repo), inert(pushed.branch)
     if pushed.commit:
         return f"Pushed {files} to {repo}: {inert(pushed.url)}"
@@ -345,7 +350,17 @@ def _of_push(pushed: Pushed, files: str) -> str | None:
 
 def json(outcome: Outcome) -> str:
     """A document of schema `mtpfix.rewrite/1`."""
-    document = {
+    return written(document(outcome))
+
+
+def written(document: Mapping[str, object]) -> str:
+    """Return a document as JSON, inert."""
+    return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
+
+
+def document(outcome: Outcome) -> dict[str, object]:
+    """Return what there is to say of a repair, for programs."""
+    return {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
         "target": {
@@ -386,10 +401,9 @@ def json(outcome: Outcome) -> str:
         "notes": outcome.notes,
         "exit_code": outcome.exit_code,
     }
-    return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
 
 
-def _of_hub(pushed: Pushed) -> dict[str, str]:
+def _of_hub(pushed: Landed) -> dict[str, str]:
     return {
         "repo": pushed.repo,
         "branch": pushed.branch,

@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "mtpfix.selection",
     ),
     ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
-    ("mtpfix.graft",),
+    ("mtpfix.grafts",),
     ("mtpfix.auditing", "mtpfix.grafting"),
     ("mtpfix.report",),
     ("mtpfix.serving",),

@@ -33,6 +33,7 @@ class Vllm(Engine):
     title = "vLLM"
     releases = policy.covered_releases()
     metadata_pointers = metadata.PLACES
+    mtp_keys = policy.mtp_keys()
 
     def read(
         self, found: Listing, config: Mapping[str, Json], *, own_draft: bool = True

@@ -144,6 +144,11 @@ def declares_mtp(config: Mapping[str, Value]) -> bool:
 
 
 @lru_cache(maxsize=1)
+def mtp_keys() -> tuple[str, ...]:
+    """Keys of `config.json` that declare MTP layers, in whatever family."""
+    return _index().mtp_keys
+
+
 def undrafted() -> tuple[UndraftedRow, ...]:
     """Return why there is no policy for architectures and model types that vLLM knows."""
     return read("undrafted.json", Undrafted).rows

@@ -12,9 +12,9 @@ from mtpfix.checkpoint.strict_json import shown
 from mtpfix.engines.base import Engine
 from mtpfix.engines.opening import Family, Reading
 from mtpfix.errors import MtpfixError, RefusedError
-from mtpfix.graft import lineage
-from mtpfix.graft.fields import Section, text_section
-from mtpfix.graft.pieces import Stored, stored
+from mtpfix.grafts import lineage
+from mtpfix.grafts.fields import Section, text_section
+from mtpfix.grafts.pieces import Stored, stored
 from mtpfix.model import Checkpoint, Json, Target, Tensor
 from mtpfix.subject import config_of
 

@@ -13,7 +13,7 @@ from mtpfix.errors import RefusedError
 if TYPE_CHECKING:
     import torch
 
-    from mtpfix.graft.pieces import Stored
+    from mtpfix.grafts.pieces import Stored
 
 
 def dequantize(codes: bytearray, stored: Stored, scales: bytearray, scale: Stored) -> bytearray:

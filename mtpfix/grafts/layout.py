@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from mtpfix.checkpoint.header import PREFIX
-from mtpfix.graft.pieces import Piece
+from mtpfix.grafts.pieces import Piece
 
 NAME = "model-mtp.safetensors"
 """The new file; a number goes before the end of the name where there is one already."""

@@ -19,9 +19,9 @@ from threading import Event, Lock
 from typing import BinaryIO, Protocol
 
 from mtpfix.checkpoint.source import PIECE, Source
-from mtpfix.graft.dequantize import dequantize
-from mtpfix.graft.layout import Layout, Unit
-from mtpfix.graft.pieces import Piece, Stored
+from mtpfix.grafts.dequantize import dequantize
+from mtpfix.grafts.layout import Layout, Unit
+from mtpfix.grafts.pieces import Piece, Stored
 
 AT_ONCE = 4
 """Ranges that are fetched side by side."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from mtpfix.errors import RefusedError
@@ -98,8 +98,8 @@ def _was_cut(mine: Json, value: Json, ours: Section) -> bool:
 # --- the other way --------------------------------------------------------------------
 
 
-def declarations(config: Mapping[str, Json], text: str, keys: Mapping[str, None]) -> Iterator[str]:
-    """Yield the pointers of all fields that declare MTP layers.
+def declarations(config: Mapping[str, Json], text: str, keys: Collection[str]) -> Iterator[str]:
+    """Yield the pointers of all fields that count MTP layers.
 
     Args:
         config: the parsed `config.json`.
@@ -114,4 +114,6 @@ def declarations(config: Mapping[str, Json], text: str, keys: Mapping[str, None]
         if isinstance(nested, Mapping):
             places.append(Section(f"{place.pointer}/mtp_config", nested))
     for place in places:
-        yield from (f"{place.pointer}/{escape(key)}" for key in place.fields if key in keys)
+        for key, value in place.fields.items():
+            if key in keys and isinstance(value, int):
+                yield f"{place.pointer}/{escape(key)}"

@@ -22,15 +22,15 @@ from mtpfix.checkpoint.remembered import Remembered
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError, UnknownError
-from mtpfix.graft import donor as donors
-from mtpfix.graft import fields, index, pieces
-from mtpfix.graft.donor import Donor
-from mtpfix.graft.layout import NAME, Layout
-from mtpfix.graft.lineage import Lineage
-from mtpfix.graft.pieces import Piece, Stored
+from mtpfix.grafts import donor as donors
+from mtpfix.grafts import fields, index, pieces, repeats, target_model
+from mtpfix.grafts.donor import Donor
+from mtpfix.grafts.layout import NAME, Layout
+from mtpfix.grafts.lineage import Lineage
+from mtpfix.grafts.pieces import Piece, Stored, stored
 from mtpfix.model import Checkpoint, Edit, Report, State
 from mtpfix.quant import block_group
-from mtpfix.repair import patch
+from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection
@@ -40,24 +40,35 @@ Precision = Literal["auto", "keep", "bf16"]
 """What becomes of a block in FP8: kept where the target's method can say it, or made BF16."""
 
 
+class Attempt(NamedTuple):
+    """One way to bring the block: its tensors, and what the metadata must say beside entries."""
+
+    pieces: tuple[Piece, ...]
+    edits: tuple[Edit, ...] = ()
+
+
 @dataclass(frozen=True)
 class GraftPlan:
     """What a graft would write, and the proof.
 
     Attributes:
         donor: the base.
-        layout: the new shard. shard: its name.
+        attempt: how the block is brought.
+        layout: the new shard.
+        shard: its name.
         files: path -> bytes as read (None: a new file), and the new bytes; in order of writing.
         repair: the entries, planned for the checkpoint as it would be.
         before: the reports on the checkpoint as it is: for all that is planned for, for what
             decides.
         lineage: what the base is to the target.
         skipped: tensors of the block that the target has already.
+        repeated: tensors that are left out: the target has the same bytes elsewhere.
         interim: new file -> what it holds until the shard is there: what is true without it.
         refused: why it is not written, or None.
     """
 
     donor: Donor
+    attempt: Attempt
     layout: Layout
     shard: str
     files: Mapping[str, tuple[bytes | None, bytes]]
@@ -65,6 +76,7 @@ class GraftPlan:
     before: tuple[Report, Report]
     lineage: Lineage
     skipped: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
     interim: Mapping[str, bytes] = field(default_factory=dict)
     refused: RefusedError | None = None
 
@@ -86,13 +98,6 @@ def plan(
     """
     planner = _Planner(Remembered(target), base, selection, options)
     return planner.best(precision)
-
-
-class _Attempt(NamedTuple):
-    """One way to bring the block: its tensors, and what the metadata must say beside entries."""
-
-    pieces: tuple[Piece, ...]
-    edits: tuple[Edit, ...] = ()
 
 
 class _Planner:
@@ -206,7 +211,7 @@ class _Planner:
         brought, there = self._brought()
         self._refuse_strays(there)
         if not brought:
-            return self._made(_Attempt(()), there)
+            return self._made(Attempt(()), there)
         last: GraftPlan | None = None
         error: RefusedError | None = None
         for attempt in self._attempts(brought, precision):
@@ -216,24 +221,51 @@ class _Planner:
                 error = refused
                 continue
             if last.refused is None:
-                return last
+                return self._spared(last)
         if last is None:
             raise error or RefusedError("there is no way to bring this block")
         return last
 
+    def _spared(self, whole: GraftPlan) -> GraftPlan:
+        """Return the plan without what the target holds byte for byte and no engine misses.
+
+        These are embedding and head, which engines share. Only where both are folders: to compare
+        them over the network would move more bytes than to copy them.
+        """
+        ours, theirs = self._source.target(), self._donor.target
+        if ours.kind == "hub" or theirs.kind == "hub":
+            return whole
+        found = self._target.listing.shards
+        starts = {shard: self._source.data_start(shard) for shard in set(found.values())}
+        own = [stored(name, self._target, starts) for name in found if repeats.is_shared(name)]
+        brought = whole.attempt.pieces
+        twice = {
+            piece.name
+            for piece in brought
+            if any(repeats.same(self._donor.source, piece, self._source, each) for each in own)
+        }
+        if not twice:
+            return whole
+        rest = tuple(piece for piece in brought if piece.name not in twice)
+        fewer = self._made(whole.attempt._replace(pieces=rest), whole.skipped)
+        harmed = progress.worsened(whole.repair.after, fewer.repair.after)
+        if fewer.refused is not None or harmed:
+            return whole
+        return replace(fewer, repeated=tuple(sorted(twice)))
+
     def _attempts(
         self, brought: tuple[Piece, ...], precision: Precision
-    ) -> Iterator[Callable[[], _Attempt]]:
+    ) -> Iterator[Callable[[], Attempt]]:
         """Yield the ways to bring the block, those that keep its bytes first."""
         plain = all(piece.dtype not in pieces.FP8 for piece in brought)
         if plain or precision != "bf16":
-            yield lambda: _Attempt(brought)
+            yield lambda: Attempt(brought)
         if not plain and precision != "bf16":
             yield lambda: self._grouped(brought)
         if not plain and precision != "keep":
-            yield lambda: _Attempt(pieces.dequantized(brought))
+            yield lambda: Attempt(pieces.dequantized(brought))
 
-    def _grouped(self, brought: tuple[Piece, ...]) -> _Attempt:
+    def _grouped(self, brought: tuple[Piece, ...]) -> Attempt:
         """Return the block as FP8 under a config group of its own."""
         renamed = pieces.rescaled(brought, "weight_scale")
         subject = self._opened(self._layout(renamed), self._config)
@@ -244,16 +276,16 @@ class _Planner:
                 "leave --precision out: the block is made BF16",
             )
         cases = analyze_planned(subject, self._selection)[0].cases
-        return _Attempt(renamed, block_group.with_block_group(view, _fp8_names(cases)))
+        return Attempt(renamed, block_group.with_block_group(view, _fp8_names(cases)))
 
     # --- judging one ---------------------------------------------------------------------
 
-    def _made(self, attempt: _Attempt, there: tuple[str, ...]) -> GraftPlan:
+    def _made(self, attempt: Attempt, there: tuple[str, ...]) -> GraftPlan:
         """Return the plan for one way, with what is wrong with it."""
         layout = self._layout(attempt.pieces)
         if not layout.pieces:
             repair = planned(self._subject, self._selection, self._options)
-            return self._plan(layout, {}, repair, there)
+            return self._plan(attempt, layout, {}, repair, there)
         config = patch.apply(self._config, attempt.edits) if attempt.edits else self._config
         subject = self._opened(layout, config)
         repair = planned(subject, self._selection, self._options)
@@ -263,21 +295,29 @@ class _Planner:
         }
         files[index.INDEX] = self._index_text, self._indexed(layout)
         files = {name: (old, new) for name, (old, new) in files.items() if old != new}
-        made = self._plan(layout, files, repair, there)
+        made = self._plan(attempt, layout, files, repair, there)
         interim = {} if self._index_text is not None else {index.INDEX: self._unchanged_index()}
         wrong = _wrong(repair) or self._moved(subject, config)
         return replace(made, interim=interim, refused=wrong)
 
     def _plan(
         self,
+        attempt: Attempt,
         layout: Layout,
         files: Mapping[str, tuple[bytes | None, bytes]],
         repair: Repair,
         there: tuple[str, ...],
     ) -> GraftPlan:
-        before = (self._before[0].report, self._before[1].report)
         return GraftPlan(
-            self._donor, layout, self._shard, files, repair, before, self._lineage, there
+            donor=self._donor,
+            attempt=attempt,
+            layout=layout,
+            shard=self._shard,
+            files=files,
+            repair=repair,
+            before=(self._before[0].report, self._before[1].report),
+            lineage=self._lineage,
+            skipped=there,
         )
 
     def _opened(self, layout: Layout, config: bytes) -> Subject:
@@ -330,17 +370,8 @@ class _Planner:
         """Return what the edits beside the entries would change for the target model, or None."""
         if config == self._source.read(CONFIG):
             return None
-        before = {_key(case): _trunk(case) for case in self._before[0].cases}
-        for case in analyze_planned(subject, self._selection)[0].cases:
-            old, new = before.get(_key(case)), _trunk(case)
-            if old is not None and old != new:
-                name = next(name for name in {**old, **new} if old.get(name) != new.get(name))
-                return RefusedError(
-                    f"the declaration of the block would change {name!r:.120} of the target model "
-                    f"on {case.engine.title} {case.release}",
-                    "compare config.json with that of the base",
-                )
-        return None
+        after = analyze_planned(subject, self._selection)[0].cases
+        return target_model.refusal(self._before[0].cases, after)
 
 
 def manifest_of(shard: str) -> str:
@@ -356,16 +387,6 @@ def _fp8_names(cases: Iterable[EngineCase]) -> tuple[str, ...]:
             if report.disk.state is State.QUANTIZED:
                 found |= dict.fromkeys(case.asked(report.decision.module))
     return tuple(found)
-
-
-def _key(case: EngineCase) -> tuple[str, str, str]:
-    return case.engine.name, case.release, case.platform
-
-
-def _trunk(case: EngineCase) -> dict[str, tuple[str, str | None]]:
-    """Return what is built for each module of the target model."""
-    decisions = (report.decision for report in case.part(case.view, "trunk"))
-    return {d.module.param or d.module.name: (d.built, d.scheme) for d in decisions}
 
 
 def _wrong(repair: Repair) -> RefusedError | None:

@@ -1,0 +1,403 @@
+"""`graft`: the lost MTP block, brought back from the base model, or its declaration taken out."""
+
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
+
+import typer
+
+from mtpfix.cli import options, output
+from mtpfix.cli.options import Color, RepairFormat
+from mtpfix.errors import UsageError
+from mtpfix.report.inert_text import inert
+
+if TYPE_CHECKING:
+    from mtpfix.grafting import Graft
+    from mtpfix.grafts.plan import Precision
+    from mtpfix.grafts.transfer import Watch
+    from mtpfix.model import Platform
+    from mtpfix.pushing import Landed, Push
+    from mtpfix.repair.plan import Options
+    from mtpfix.report.graft import Grafted
+
+
+class PrecisionChoice(str, Enum):
+    """What becomes of a block in FP8."""
+
+    auto = "auto"
+    keep = "keep"
+    bf16 = "bf16"
+
+
+class _Way(NamedTuple):
+    """Where a graft goes; by default nowhere: it is shown."""
+
+    write: bool
+    output: Path | None
+    backup: bool
+    push: bool
+    create_pr: bool
+    repo_id: str
+    message: str
+    dry_run: bool
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is to be written."""
+        return self.write or self.output is not None or self.push
+
+
+class _Pair(NamedTuple):
+    """What a block is brought into, and from where."""
+
+    target: str
+    base: str
+    revision: str | None
+
+
+class _Chosen(TypedDict):
+    """What all calls of the library take."""
+
+    vllm: tuple[str, ...] | None
+    engines: tuple[str, ...] | None
+    platforms: tuple["Platform", ...] | None
+    token: str | None
+
+
+class _Block(TypedDict):
+    """How a block is brought."""
+
+    precision: "Precision"
+    options: "Options"
+
+
+class _Show(NamedTuple):
+    """How the result is shown."""
+
+    form: RepairFormat
+    file: Path | None
+    color: Color
+    verbose: bool
+
+
+def graft(
+    target: options.TargetArg = ".",
+    base: Annotated[
+        str | None,
+        options.option(
+            "--from",
+            metavar="BASE",
+            help="The model that the target was made from: a folder, or a Hub repo "
+            "org/name[@revision].  [default: that of the model card, for the plan]",
+        ),
+    ] = None,
+    vllm: options.VllmAll = None,
+    platform: options.PlatformAll = None,
+    engine: options.EngineOption = None,
+    *,
+    write: Annotated[
+        bool, options.acting("--write", help="Bring the block into the folder.")
+    ] = False,
+    output_dir: Annotated[
+        Path | None,
+        options.acting(
+            "--output",
+            metavar="DIR",
+            help="Make a new folder: links to the weights, the block, and the new JSON files.",
+        ),
+    ] = None,
+    no_backup: Annotated[
+        bool, options.acting("--no-backup", help="With --write: keep no backup of the old files.")
+    ] = False,
+    push_to_hub: Annotated[
+        bool,
+        options.acting("--push-to-hub", help="Commit the block and the JSON files to the Hub."),
+    ] = False,
+    create_pr: Annotated[
+        bool, options.acting("--create-pr", help="With --push-to-hub: open a pull request instead.")
+    ] = False,
+    repo_id: Annotated[
+        str,
+        options.option(
+            "--repo-id",
+            metavar="REPO",
+            help="With --push-to-hub: the repo that a folder is pushed to.",
+        ),
+    ] = "",
+    commit_message: Annotated[
+        str,
+        options.option(
+            "--commit-message", metavar="TEXT", help="With --push-to-hub: the title of the commit."
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool,
+        options.option("--dry-run", help="With --push-to-hub: do everything except the commit."),
+    ] = False,
+    drop: Annotated[
+        bool,
+        options.acting(
+            "--drop",
+            help="Bring nothing: take the declaration of the block out of config.json, where the "
+            "block is not to be had.",
+        ),
+    ] = False,
+    precision: Annotated[
+        PrecisionChoice,
+        options.option(
+            "--precision",
+            metavar="auto|keep|bf16",
+            help="What becomes of a block in FP8: keep it where the target's method can say it, "
+            "make it BF16, or the first of these that is clean.",
+        ),
+    ] = PrecisionChoice.auto,
+    engine_names_only: options.EngineNamesOnly = False,
+    revision: options.Revision = None,
+    token: options.Token = None,
+    output_format: options.RepairFormatOption = RepairFormat.text,
+    output_file: options.OutputFile = None,
+    color: options.ColorOption = Color.auto,
+    verbose: options.Verbose = False,
+) -> None:
+    """Bring back an MTP block that the quantizer lost, from the base model; first show the plan.
+
+    mtpfix chooses the tensors by the names that the family has, reads only their bytes, adds one
+    shard, the index and the entries, and judges all of it before anything is written.
+
+    The exit code is 0 if the block is there and the newest release is right on cuda, or all that
+    --vllm, --engine and --platform select. It is 1 if something is yet to be written, or if no way
+    to bring the block is clean.
+    """
+    from mtpfix.repair.plan import Options
+
+    way = _Way(
+        write, output_dir, not no_backup, push_to_hub, create_pr, repo_id, commit_message, dry_run
+    )
+    _refuse_contradictions(way, drop=drop, base=base)
+    chosen = _Chosen(
+        vllm=options.releases(vllm),
+        engines=options.engines(engine),
+        platforms=options.platforms(platform),
+        token=token,
+    )
+    show = _Show(output_format, output_file, color, verbose)
+    if drop:
+        raise typer.Exit(_drop(target, way, chosen, show, revision))
+    base = base or _offered(target, revision, token, acts=way.acts)
+    block = _Block(precision=precision.value, options=Options(engine_names_only))
+    command = _command(target, base, chosen, block)
+    done = _done(_Pair(target, base, revision), way, chosen, block, command)
+    _emit(done, command, show)
+    if done.outcome.refused is not None:
+        raise done.outcome.refused
+    raise typer.Exit(done.outcome.exit_code)
+
+
+def _refuse_contradictions(way: _Way, *, drop: bool, base: str | None) -> None:
+    if (way.write, way.output is not None, way.push).count(True) > 1:
+        raise UsageError(
+            "--write, --output and --push-to-hub exclude each other", "choose one of them"
+        )
+    if not way.push and (way.create_pr or way.dry_run or way.repo_id or way.message):
+        raise UsageError(
+            "--create-pr, --repo-id, --commit-message and --dry-run need --push-to-hub",
+            "add --push-to-hub",
+        )
+    if drop and base is not None:
+        raise UsageError("--drop brings nothing, so it needs no --from", "leave one of them out")
+
+
+def _offered(target: str, revision: str | None, token: str | None, *, acts: bool) -> str:
+    """Return the base that the model card names; what writes wants it said on the command line."""
+    from mtpfix import grafting
+
+    with output.working("looking for the base model"):
+        found = grafting.offered(target, revision=revision, token=token)
+    if acts:
+        raise UsageError(
+            "--from names the base, and it is not given", f"by the model card: --from {found}"
+        )
+    output.note(f"base by the model card: {inert(found)}")
+    return found
+
+
+def _done(pair: _Pair, way: _Way, chosen: _Chosen, block: _Block, command: str) -> "Grafted":
+    """Make the graft where it is wanted."""
+    from mtpfix import grafting, targets
+
+    target, base, revision = pair
+
+    if way.push:
+        with _watching(f"fetching the block from {base}") as watch:
+            made, pushed = grafting.push(
+                target,
+                base,
+                **chosen,
+                **block,
+                revision=revision,
+                wish=_wish(way),
+                describe=lambda made: _described(made, way, command),
+                watch=watch,
+            )
+        return _grafted(made, way, pushed)
+    if way.acts:
+        targets.parse(target, revision)
+        with _watching(f"fetching the block from {base}") as watch:
+            made = grafting.graft(
+                target, base, **chosen, **block, output=way.output, backup=way.backup, watch=watch
+            )
+        return _grafted(made, way)
+    with output.working("reading the base, and trying repairs on every release"):
+        made = grafting.plan(target, base, **chosen, **block, revision=revision)
+    return _grafted(made, way)
+
+
+def _wish(way: _Way) -> "Push":
+    from mtpfix.pushing import Push
+
+    return Push(way.repo_id, way.create_pr, way.message, dry_run=way.dry_run)
+
+
+def _described(made: "Graft", way: _Way, command: str) -> str:
+    from mtpfix.report import graft as renderer
+
+    return renderer.markdown(_grafted(made, way), command)
+
+
+def _grafted(made: "Graft", way: _Way, pushed: "Landed | None" = None) -> "Grafted":
+    from mtpfix.report.graft import Grafted
+    from mtpfix.report.rewrite import Outcome
+
+    outcome = Outcome(
+        before=made.before,
+        after=made.after,
+        checked_before=made.checked_before,
+        checked=made.checked,
+        selection=made.selection,
+        plan=made.plan.repair.plan,
+        diff=made.plan.diff,
+        files=made.files,
+        written=way.write and bool(made.hashes),
+        output=way.output if made.hashes else None,
+        backup=way.backup,
+        named=frozenset(name for finding in made.checked.findings for name in finding.modules),
+        pushed=pushed,
+        refused=made.refused,
+        notes=made.notes,
+    )
+    return Grafted(made, outcome)
+
+
+def _emit(done: "Grafted", command: str, show: _Show) -> None:
+    from mtpfix.report import graft as renderer
+
+    for said in done.graft.notes:
+        output.note(f"note: {said}")
+    if show.form is RepairFormat.json:
+        output.emit(renderer.json(done), show.file)
+        return
+    if show.form is RepairFormat.markdown:
+        output.emit(renderer.markdown(done, command), show.file)
+        return
+    screen = output.result_screen(show.color.value, show.file)
+    shown = renderer.text(
+        done, screen.width, color=screen.color, verbose=show.verbose, ascii=screen.ascii
+    )
+    output.emit(shown, show.file)
+
+
+def _command(target: str, base: str, chosen: _Chosen, block: _Block) -> str:
+    """The command line that makes the same graft."""
+    words = ["mtpfix", "graft", target, "--from", options.shared(base)]
+    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
+    words += [] if block["precision"] == "auto" else ["--precision", block["precision"]]
+    words += ["--engine-names-only"] if block["options"].engine_names_only else []
+    return shlex.join(words)
+
+
+# --- while bytes arrive ------------------------------------------------------------------
+
+
+@contextmanager
+def _watching(what: str) -> Iterator["Watch"]:
+    """Say on a terminal how many bytes of the block have arrived."""
+    from mtpfix.grafts.transfer import Watch
+    from mtpfix.report.graft import size_of
+
+    begun, arrived, lock = time.monotonic(), 0, Lock()
+
+    def moved(count: int) -> None:
+        nonlocal arrived
+        with lock:
+            before, arrived = arrived, arrived + count
+            if arrived // _STEP != before // _STEP:
+                speed = arrived / max(time.monotonic() - begun, 1e-6)
+                output.progress(f"{what}: {size_of(arrived)} ({size_of(int(speed))}/s)")
+
+    with output.working(what):
+        yield Watch(moved)
+
+
+_STEP = 1 << 22
+"""Bytes after which the line of progress is drawn anew."""
+
+
+# --- the other end -----------------------------------------------------------------------
+
+
+def _drop(target: str, way: _Way, chosen: _Chosen, show: _Show, revision: str | None) -> int:
+    """Take the declaration out where that is wanted; return the exit code."""
+    from mtpfix import dropping
+    from mtpfix.repair.plan import nothing
+    from mtpfix.report import rewrite
+    from mtpfix.report.rewrite import Outcome
+
+    made, pushed = dropping.drop(
+        target,
+        **chosen,
+        revision=revision,
+        do=way.write,
+        output=way.output,
+        backup=way.backup,
+        wish=_wish(way) if way.push else None,
+    )
+    outcome = Outcome(
+        before=made.plan.before[0],
+        after=made.plan.after[0],
+        checked_before=made.plan.before[1],
+        checked=made.plan.after[1],
+        selection=made.selection,
+        plan=nothing(),
+        diff=made.plan.diff,
+        files=tuple(made.plan.files),
+        written=way.write and bool(made.plan.files),
+        output=way.output,
+        backup=way.backup,
+        pushed=pushed,
+    )
+    if show.form is RepairFormat.json:
+        output.emit(rewrite.json(outcome), show.file)
+    elif show.form is RepairFormat.markdown:
+        from mtpfix.report import change
+
+        output.emit(change.render(outcome, f"mtpfix graft {target} --drop"), show.file)
+    else:
+        screen = output.result_screen(show.color.value, show.file)
+        output.emit(rewrite.seen(outcome.diff, color=screen.color), show.file)
+        output.note(
+            rewrite.text(
+                outcome,
+                screen.width,
+                color=screen.color,
+                verbose=show.verbose,
+                ascii=screen.ascii,
+            )
+        )
+    return outcome.exit_code

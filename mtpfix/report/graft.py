@@ -1,0 +1,227 @@
+"""A graft: what is brought and as what, for a person, for a pull request, and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from mtpfix.grafting import Graft
+from mtpfix.grafts.lineage import Lineage
+from mtpfix.grafts.pieces import Piece
+from mtpfix.model import Target
+from mtpfix.pushing import Landed
+from mtpfix.report import change, rewrite, wording
+from mtpfix.report.inert_text import ASCII, inert
+from mtpfix.report.markdown_text import code, prose, table
+from mtpfix.report.page import Page, mooded
+from mtpfix.report.rewrite import Outcome
+
+SCHEMA = "mtpfix.graft/1"
+_MEANING = {
+    "same weights": "the target was made from it",
+    "norms differ": "AWQ and SmoothQuant move them: the draft fits all the same",
+    "other weights": "the draft will be worse than with the right base",
+    "unknown": "the two have no unquantized tensor in common",
+}
+_KINDS = {"norm": "norm", "router": "router gate", "embedding": "embedding"}
+_DONE = {
+    "copy": "copied as they are",
+    "rename": "copied under the name that the target's method loads",
+    "dequantize": "FP8 made BF16",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grafted:
+    """What a run of `graft` came to.
+
+    Attributes:
+        graft: the block and the plan.
+        outcome: the metadata, before and after.
+    """
+
+    graft: Graft
+    outcome: Outcome
+
+
+def text(grafted: Grafted, width: int, *, color: bool, verbose: bool, ascii: bool) -> str:  # noqa: A002
+    """The base, the block, the entries, what every release makes of it, and what to do next."""
+    page = Page(width, color=color)
+    for label, body in _rows(grafted.graft):
+        page.item(mooded(f"{label:<8}", "quiet"), Text(body))
+    if verbose:
+        for piece in grafted.graft.tensors:
+            page.line(mooded(f"        {_tensor(piece)}", "quiet"))
+    page.line()
+    if grafted.outcome.diff:
+        page.line(rewrite.seen(grafted.outcome.diff, color=color).rstrip("\n"))
+        page.line()
+    rewrite.put(page, grafted.outcome, verbose=verbose)
+    _put_next(page, grafted)
+    return page.text().translate(ASCII) if ascii else page.text()
+
+
+def _rows(made: Graft) -> Iterator[tuple[str, str]]:
+    yield "base", f"{_named(made.donor)}: {lineage(made.lineage)}"
+    yield "block", _block(made)
+    if made.plan.skipped and made.tensors:
+        yield "", f"{wording.count(len(made.plan.skipped), 'tensor')} that are there already stay"
+    if made.plan.repeated:
+        count = wording.count(len(made.plan.repeated), "tensor")
+        yield "", f"{count} left out: the target has the same bytes, and every engine shares them"
+
+
+def _named(where: Target) -> str:
+    at = f" at {inert(where.revision)[:12]}" if where.revision else ""
+    return f"{inert(where.name)}{at}"
+
+
+def lineage(found: Lineage) -> str:
+    """What comparing bytes has shown, in one line."""
+    equal = ", ".join(
+        f"{same} of {wording.count(count, _KINDS[kind])}"
+        for kind, (count, same) in found.compared.items()
+    )
+    return f"{found.verdict} ({f'{equal} equal; ' if equal else ''}{_MEANING[found.verdict]})"
+
+
+def _block(made: Graft) -> str:
+    if not made.tensors:
+        return f"{wording.count(len(made.plan.skipped), 'tensor')}: nothing is lacking"
+    shards = {piece.shard for piece in made.tensors}
+    size = size_of(made.plan.layout.size)
+    return (
+        f"{wording.count(len(made.tensors), 'tensor')}, {size} -> {inert(made.plan.shard)}; "
+        f"{size_of(made.plan.layout.fetched)} from {wording.count(len(shards), 'file')} of the "
+        f"base, {_conversions(made.tensors)}"
+    )
+
+
+def _conversions(pieces: Sequence[Piece]) -> str:
+    """What is done to the tensors: of each kind how many, where there are several kinds."""
+    counts: dict[str, int] = {}
+    for piece in pieces:
+        counts[piece.conversion] = counts.get(piece.conversion, 0) + 1
+    if len(counts) == 1:
+        return _DONE[next(iter(counts))]
+    return ", ".join(f"{number} {_DONE[kind]}" for kind, number in counts.items())
+
+
+def size_of(count: int) -> str:
+    """`2.1 MB`: bytes for people, in powers of a thousand."""
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":  # noqa: PLR2004
+            break
+        size /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _tensor(piece: Piece) -> str:
+    shape = "x".join(map(str, piece.shape))
+    source = "" if piece.source == piece.name else f"  from {inert(piece.source)}"
+    return f"{piece.dtype:<8} {shape:<14} {inert(piece.name)}{source}"
+
+
+def _put_next(page: Page, grafted: Grafted) -> None:
+    said = _next(grafted)
+    if said is not None:
+        page.line()
+        page.item(Text(), mooded(said, "strong"))
+
+
+def _next(grafted: Grafted) -> str | None:
+    outcome, made = grafted.outcome, grafted.graft
+    if outcome.refused is not None:
+        return None
+    if not made.tensors:
+        wrong = "; `mtpfix rewrite` repairs the metadata" if outcome.exit_code else ""
+        return f"Nothing is to be written: the block is there{wrong}."
+    shard = inert(made.plan.shard)
+    return (
+        _of_push(outcome.pushed, shard)
+        if outcome.pushed is not None
+        else _of_folder(outcome, shard)
+    )
+
+
+def _of_folder(outcome: Outcome, shard: str) -> str:
+    if outcome.written:
+        return f"Wrote {', '.join((shard, *map(inert, outcome.files)))}."
+    if outcome.output is not None:
+        return f"Made {inert(str(outcome.output))}: links to the old files, and the block."
+    if outcome.before.target.kind == "hub":
+        return "Nothing was pushed. --push-to-hub commits the block, --create-pr proposes it."
+    return "Nothing was written. --write brings the block, --output DIR makes a copy with it."
+
+
+def _of_push(pushed: Landed, shard: str) -> str:
+    if pushed.commit:
+        return f"Pushed {shard} to {inert(pushed.repo)}: {inert(pushed.url)}"
+    return f"This was a dry run: {shard} would go to {inert(pushed.repo)} ({inert(pushed.branch)})."
+
+
+# --- a pull request -------------------------------------------------------------------
+
+
+def markdown(grafted: Grafted, command: str = "") -> str:
+    """What is brought, the hashes of its tensors, and what comes of it on each release."""
+    made = grafted.graft
+    where = made.donor
+    named = code(where.name if where.kind == "hub" else Path(where.name).name)
+    at = f" at {code(where.revision)}" if where.revision else ""
+    head = (
+        "The MTP block was lost when this checkpoint was quantized. "
+        f"{code(made.plan.shard)} brings it back from {named}{at}: {prose(_block(made))}."
+    )
+    blocks = [head, prose(f"The base: {lineage(made.lineage)}.")]
+    if made.hashes:
+        rows = [(code(p.name), code(p.dtype), code(made.hashes[p.name])) for p in made.tensors]
+        blocks.append("\n".join(_folded(table(("tensor", "dtype", "SHA-256"), rows))))
+    return "\n\n".join([*blocks, change.render(grafted.outcome, command)])
+
+
+def _folded(lines: Sequence[str]) -> Iterator[str]:
+    yield from ("<details><summary>Tensors</summary>", "", *lines, "", "</details>")
+
+
+# --- for programs -----------------------------------------------------------------------
+
+
+def json(grafted: Grafted) -> str:
+    """A document of schema `mtpfix.graft/1`: that of a repair, and what is brought."""
+    made = grafted.graft
+    where = made.donor
+    document = {
+        **rewrite.document(grafted.outcome),
+        "schema": SCHEMA,
+        "base": {"kind": where.kind, "name": where.name, "revision": where.revision},
+        "lineage": {
+            "verdict": made.lineage.verdict,
+            "compared": {
+                kind: {"count": count, "equal": equal}
+                for kind, (count, equal) in made.lineage.compared.items()
+            },
+        },
+        "shard": made.plan.shard if made.tensors else None,
+        "bytes": {"written": made.plan.layout.size, "fetched": made.plan.layout.fetched}
+        if made.tensors
+        else None,
+        "tensors": [
+            {
+                "name": piece.name,
+                "from": piece.source,
+                "dtype": piece.dtype,
+                "shape": piece.shape,
+                "conversion": piece.conversion,
+                "sha256": made.hashes.get(piece.name),
+            }
+            for piece in made.tensors
+        ],
+        "skipped": made.plan.skipped,
+        "repeated": made.plan.repeated,
+    }
+    return rewrite.written(document)
