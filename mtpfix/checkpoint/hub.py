@@ -25,7 +25,6 @@ from huggingface_hub import (
 from mtpfix.checkpoint import hub_requests
 from mtpfix.checkpoint.header import PREFIX, header_length
 from mtpfix.checkpoint.source import (
-    PIECE,
     READ_LIMIT,
     LocalSource,
     climbs_out,
@@ -128,12 +127,12 @@ class HubSource:
         if here is not None:
             yield from here.stream(path, begin, end)
             return
-        while begin < end:
-            piece = self._get(path, begin, min(PIECE, end - begin)).data
-            if not piece:
-                raise ends_early(path, begin, end)
-            begin += len(piece)
-            yield piece
+        url = hf_hub_url(self._repo, path, revision=self._commit)
+        try:
+            with hub_requests.explained(self._repo, self._commit, path):
+                yield from hub_requests.stream(url, self._headers, begin, end)
+        except hub_requests.ShortFileError as error:
+            raise ends_early(path, error.size, end) from None
 
     def _whole(self, path: str, limit: int) -> bytes:
         here = self._here(path)

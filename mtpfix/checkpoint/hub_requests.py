@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -34,6 +34,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its 
 )
 
 from mtpfix import __version__
+from mtpfix.checkpoint.source import PIECE
 from mtpfix.checkpoint.strict_json import shown
 from mtpfix.errors import TargetError
 
@@ -43,12 +44,15 @@ LONGEST_WAIT = 60.0
 """Seconds that a server may make us wait before the next try."""
 TIMEOUT = 30.0
 """Seconds without a byte after which a request counts as failed."""
+FARTHEST = 1 << 28
+"""Bytes that are received and thrown away where a server knows no ranges, and no more."""
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _NO_SUCH_RANGE, _TOO_MANY = 206, 401, 403, 416, 429
 _DIGITS = 18
 """Digits of the longest number that a header may hold."""
 _SPAN = re.compile(rf"bytes (\d{{1,{_DIGITS}}})-\d{{1,{_DIGITS}}}/(\d{{1,{_DIGITS}}})")
+_UNMET = re.compile(rf"bytes \*/(\d{{1,{_DIGITS}}})")
 _Value = TypeVar("_Value")
 
 
@@ -73,6 +77,14 @@ class _AgainError(Exception):
         super().__init__(what)
         self.what = what
         self.wait = wait
+
+
+class ShortFileError(Exception):
+    """A file ends before the bytes that are wanted; `size` is how many it has."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 def headers(token: str | None) -> dict[str, str]:
@@ -107,21 +119,94 @@ def fetch(url: str, sent: Mapping[str, str], begin: int, count: int, *, ranged: 
     return patiently(lambda: _fetch(url, {**sent, **wanted}, begin, count))
 
 
+def stream(url: str, sent: Mapping[str, str], begin: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of a file from `begin` up to `end`, in pieces as they arrive.
+
+    One request asks for all of them. Where the answer breaks off, another one goes on from the
+    byte where it stopped; patience begins anew with each piece that came.
+
+    Raises:
+        HfHubHTTPError: the Hub refuses; see `explained`.
+        ShortFileError: the file ends before `end`.
+        TargetError: it did not answer, however often it was asked, or answers nonsense.
+    """
+    sizes: list[int] = []
+    pieces = _pieces(url, sent, begin, end, sizes)
+
+    def advance() -> bytes:
+        nonlocal pieces
+        for piece in pieces:
+            return piece
+        # It is used up: broken off, as an exception said before, or shorter than was asked for.
+        pieces = _pieces(url, sent, begin, end, sizes)
+        return next(pieces, b"")
+
+    try:
+        while begin < end:
+            piece = patiently(lambda: _not_empty(advance()))
+            begin += len(piece)
+            yield piece
+    finally:
+        pieces.close()
+
+
+def _not_empty(piece: bytes) -> bytes:
+    if not piece:
+        raise _AgainError("an empty answer")
+    return piece
+
+
+def _pieces(
+    url: str, sent: Mapping[str, str], begin: int, end: int, sizes: list[int]
+) -> Generator[bytes]:
+    """Yield what one request brings, and add the size of the file to those told before."""
+    wanted = {"Range": f"bytes={begin}-{end - 1}"}
+    with _answer(url, {**sent, **wanted}, begin, end - begin) as (chunks, size):
+        if size is not None and size < end:
+            raise ShortFileError(size)
+        if size is not None and size not in (sizes or [size]):
+            raise TargetError(
+                f"its size was {sizes[0]} bytes, and is {size} now", "run the command again"
+            )
+        sizes += [] if size is None else [size]
+        for chunk in chunks:
+            yield from (chunk[at : at + PIECE] for at in range(0, len(chunk), PIECE))
+
+
 def _fetch(url: str, sent: Mapping[str, str], begin: int, count: int) -> Part:
+    with _answer(url, sent, begin, count) as (chunks, size):
+        return Part(b"".join(chunks), size)
+
+
+@contextmanager
+def _answer(
+    url: str, sent: Mapping[str, str], begin: int, count: int
+) -> Iterator[tuple[Iterator[bytes], int | None]]:
+    """Yield `count` bytes from `begin` on as they arrive, and the size of the whole file."""
     with get_session().stream("GET", url, headers=sent, timeout=TIMEOUT) as response:
-        if response.status_code == _NO_SUCH_RANGE:  # the file ends before it
-            return Part(b"", begin)
-        if response.status_code >= 400:  # noqa: PLR2004 - where errors begin
+        status = response.status_code
+        if status >= 400 and status != _NO_SUCH_RANGE:  # noqa: PLR2004 - where errors begin
             response.read()
             hf_raise_for_status(response)
-        partial = response.status_code == _PARTIAL
-        size = _size(response.headers, begin, partial=partial)
-        return Part(_taken(response.iter_raw(), 0 if partial else begin, count), size)
+        size = _size(response.headers, begin, status)
+        if status == _NO_SUCH_RANGE:  # the file ends before it
+            yield iter(()), size
+            return
+        partial = status == _PARTIAL
+        if not partial and begin > FARTHEST:
+            raise TargetError(
+                f"{host()} sends whole files only, and byte {begin} is the first one wanted",
+                "download the repo (hf download), and give the folder",
+            )
+        yield _cut(response.iter_raw(), 0 if partial else begin, count, drain=partial), size
 
 
-def _size(received: Mapping[str, str], begin: int, *, partial: bool) -> int | None:
+def _size(received: Mapping[str, str], begin: int, status: int) -> int | None:
     """Bytes of the whole file, as the answer says."""
-    if not partial:
+    if status == _NO_SUCH_RANGE:
+        unmet = _UNMET.fullmatch(received.get("Content-Range", ""))
+        return int(unmet[1]) if unmet else begin
+    if status != _PARTIAL:
         length = received.get("Content-Length", "")
         return int(length) if length.isdecimal() and len(length) <= _DIGITS else None
     found = _SPAN.fullmatch(received.get("Content-Range", ""))
@@ -130,15 +215,25 @@ def _size(received: Mapping[str, str], begin: int, *, partial: bool) -> int | No
     return int(found[2])
 
 
-def _taken(chunks: Iterator[bytes], skip: int, count: int) -> bytes:
-    """`count` bytes after `skip`; what follows is never received."""
-    taken = bytearray()
+def _cut(chunks: Iterator[bytes], skip: int, count: int, *, drain: bool) -> Iterator[bytes]:
+    """Yield `count` bytes after `skip`; of what follows, little is received.
+
+    Args:
+        chunks: of the answer.
+        skip: bytes to pass over.
+        count: bytes that are wanted.
+        drain: whether to read the end of the answer, too: the connection can be used again then.
+    """
     for chunk in chunks:
-        taken += chunk[skip:]
+        piece = chunk[skip : skip + count]
         skip = max(0, skip - len(chunk))
-        if len(taken) >= count:
-            break
-    return bytes(taken[:count])
+        count -= len(piece)
+        if drain and not count:
+            next(chunks, None)
+        if piece:
+            yield piece
+        if not count:
+            return
 
 
 # --- patience ------------------------------------------------------------------------

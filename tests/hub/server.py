@@ -6,68 +6,20 @@ origin, as from a content network. Faults are planted by path and used up in ord
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-MAIN = "main"
-GOOD_TOKEN = "hf_" + "good" * 8
-READ_TOKEN = "hf_" + "read" * 8
+from tests.hub.repos import MAIN, Repo, Sparse, sparse
+from tests.hub.uploads import GOOD_TOKEN, READ_TOKEN, Uploads
 
-
-@dataclass(frozen=True)
-class Sparse:
-    """A file that begins with some bytes and goes on with zeros."""
-
-    head: bytes
-    size: int
-
-    def cut(self, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes from `begin` up to `end`, in pieces."""
-        yield self.head[begin:end]
-        left = end - max(begin, len(self.head))
-        while left > 0:
-            yield bytes(min(left, 1 << 16))
-            left -= 1 << 16
-
-
-def sparse(data: bytes) -> Sparse:
-    """A file of just these bytes."""
-    return Sparse(data, len(data))
-
-
-@dataclass
-class Repo:
-    """A model repo."""
-
-    commits: dict[str, dict[str, Sparse]] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    private: bool = False
-    gated: bool = False
-    prs: list[dict[str, Any]] = field(default_factory=list)
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    def commit(self, files: dict[str, Sparse], branch: str = MAIN) -> str:
-        """A new commit on a branch."""
-        told = json.dumps([sorted(files), len(self.commits), branch]).encode()
-        sha = hashlib.sha1(told, usedforsecurity=False).hexdigest()
-        self.commits[sha] = files
-        self.branches[branch] = sha
-        return sha
-
-    def resolve(self, revision: str) -> str | None:
-        """The commit of a branch or of a hash."""
-        return revision if revision in self.commits else self.branches.get(revision)
-
+__all__ = ["GOOD_TOKEN", "READ_TOKEN", "Hub", "Repo", "Sparse", "serving", "sparse"]
 
 Fault = Callable[["_Handler"], bool]
 """Answers in the place of the server; False: the server answers all the same."""
@@ -79,7 +31,8 @@ class Hub:
 
     Attributes:
         url: where it listens. requests: method, path and range of each, in order.
-        sent: bytes of bodies that were sent.
+        sent: bytes of bodies that were sent. pieces: of files: path and bytes of each piece.
+        received: bytes of large files that came in.
         latency: seconds before each answer.
         faults: by a part of the path.
     """
@@ -90,6 +43,8 @@ class Hub:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     tokens: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
+    pieces: list[tuple[str, int]] = field(default_factory=list)
+    received: int = 0
     latency: float = 0.0
     faults: dict[str, list[Fault]] = field(default_factory=dict)
 
@@ -100,23 +55,27 @@ class Hub:
                 return waiting.pop(0)
         return None
 
+    def fetched(self, name: str) -> int:
+        """Bytes of the bodies that were sent of all files whose path ends so."""
+        return sum(count for path, count in list(self.pieces) if path.endswith(name))
 
-class _Handler(BaseHTTPRequestHandler):
+
+class _Handler(Uploads):
+    """Answers to GET and HEAD, and what is the same for all.
+
+    Attributes:
+        limit: bytes of a body after which the connection breaks.
+        total: size of the file, as it is told.
+    """
+
     protocol_version = "HTTP/1.1"
     hub: Hub
     is_cdn = False
+    limit: int | None = None
+    total: int | None = None
 
     def log_message(self, *_: object) -> None:
         pass
-
-    def do_GET(self) -> None:
-        self._answer(self._get)
-
-    def do_HEAD(self) -> None:
-        self._answer(self._get)
-
-    def do_POST(self) -> None:
-        self._answer(self._post)
 
     def _answer(self, how: Callable[[str], None]) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -124,6 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         login = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.hub.tokens.append(("cdn" if self.is_cdn else "hub", login))
         self.login = login
+        self.limit = self.total = None
         time.sleep(self.hub.latency)
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.hub.fault(path)
@@ -135,27 +95,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     # --- answers -----------------------------------------------------------------
-
-    def error(self, status: int, code: str = "", said: str = "", **headers: str) -> None:
-        """An error as the Hub sends it."""
-        self.send_response(status)
-        for name, value in {"X-Error-Code": code, "X-Error-Message": said}.items():
-            if value:
-                self.send_header(name, value)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def json(self, value: object, status: int = 200) -> None:
-        """A JSON document."""
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-        self.hub.sent += len(data)
 
     def file(self, found: Sparse, commit: str, *, ranges: bool = True) -> None:
         """A file, or the range of it that was asked for."""
@@ -169,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self.send_response(206 if partial else 200)
         if partial:
-            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{found.size}")
+            total = found.size if self.total is None else self.total
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{total}")
         self.send_header("Content-Length", str(end - begin))
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("X-Repo-Commit", commit)
@@ -177,22 +117,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        for piece in found.cut(begin, end):
+        left = self.limit
+        for whole in found.cut(begin, end):
+            piece = whole if left is None else whole[:left]
+            self.hub.sent += len(piece)  # first: a reader that has it may look at once
+            self.hub.pieces.append((self.path.partition("?")[0], len(piece)))
             self.wfile.write(piece)
-            self.hub.sent += len(piece)
+            if left is not None:
+                left -= len(piece)
+                if not left:
+                    self.close_connection = True
+                    return
 
     # --- what is asked -------------------------------------------------------------
-
-    def _repo(self, name: str) -> Repo | None:
-        """A repo that the login may read; else the refusal is sent."""
-        if self.login and self.login not in (GOOD_TOKEN, READ_TOKEN):
-            self.error(401, said="Invalid credentials in Authorization header")
-            return None
-        repo = self.hub.repos.get(name)
-        if repo is None or (repo.private and not self.login):
-            self.error(404 if self.login else 401, "RepoNotFound", "Repository not found")
-            return None
-        return repo
 
     def _get(self, path: str) -> None:
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
@@ -259,51 +196,6 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.file(repo.commits[commit][path], commit)
 
-    def _post(self, path: str) -> None:
-        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/(.+)", path)
-        repo = self._repo(found[1]) if found else None
-        if found is None or repo is None:
-            if found is None:
-                self.error(404)
-            return
-        create_pr = "create_pr=1" in urlsplit(self.path).query
-        if self.login != GOOD_TOKEN and not (create_pr and self.login):
-            self.error(403, said="You don't have the rights to do that")
-        elif repo.resolve(found[3]) is None:
-            self.error(404, "RevisionNotFound", "Invalid rev id")
-        elif found[2] == "preupload":
-            files = json.loads(self.body)["files"]
-            told = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files
-            ]
-            self.json({"files": told})
-        else:
-            self._commit(found[1], repo, found[3], create_pr=create_pr)
-
-    def _commit(self, name: str, repo: Repo, branch: str, *, create_pr: bool) -> None:
-        lines = [json.loads(line) for line in self.body.decode().splitlines() if line.strip()]
-        header = next(line["value"] for line in lines if line["key"] == "header")
-        parent = header.get("parentCommit")
-        if not create_pr and parent not in (None, repo.resolve(branch)):
-            self.error(412, said="A commit has happened since. Please refresh and try again.")
-            return
-        files = dict(repo.commits[parent or repo.resolve(branch)])
-        for line in lines:
-            if line["key"] == "file":
-                files[line["value"]["path"]] = sparse(base64.b64decode(line["value"]["content"]))
-        repo.messages.append(header)
-        if create_pr:
-            number = len(repo.prs) + 1
-            sha = repo.commit(files, f"refs/pr/{number}")
-            repo.prs.append({"base": branch, **header})
-        else:
-            sha = repo.commit(files, branch)
-        page = f"{self.hub.url}/{name}"
-        told = {"success": True, "commitOid": sha, "commitUrl": f"{page}/commit/{sha}"}
-        if create_pr:
-            told["pullRequestUrl"] = f"{page}/discussions/{number}"
-        self.json(told)
-
 
 # --- faults --------------------------------------------------------------------------
 
@@ -333,6 +225,37 @@ def cut(handler: _Handler) -> bool:
     handler.wfile.write(b"{")
     handler.close_connection = True
     return True
+
+
+def cut_after(count: int) -> Fault:
+    """The connection breaks after so many bytes of the body."""
+
+    def fault(handler: _Handler) -> bool:
+        handler.limit = count
+        return False
+
+    return fault
+
+
+def told_size(size: int) -> Fault:
+    """The file is said to have so many bytes."""
+
+    def fault(handler: _Handler) -> bool:
+        handler.total = size
+        return False
+
+    return fault
+
+
+def other_range(shift: int, count: int) -> Fault:
+    """So many bytes are sent, from so far behind the first one that was asked for."""
+
+    def fault(handler: _Handler) -> bool:
+        begin = int(handler.headers["Range"][6:].partition("-")[0]) + shift
+        handler.headers.replace_header("Range", f"bytes={begin}-{begin + count - 1}")
+        return False
+
+    return fault
 
 
 def slow(handler: _Handler) -> bool:
