@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from logging import ERROR
 from time import sleep, time
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its 
     build_hf_headers,
     get_session,
     hf_raise_for_status,
+    logging,
 )
 
 from mtpfix import __version__
@@ -280,12 +282,12 @@ def _once(send: Callable[[], _Value]) -> _Value:
         if status not in _AGAIN:
             raise
         raise _AgainError(f"HTTP {status}", _wait_of(error.response.headers)) from None
-    except _transport_error() as error:
+    except transport_error() as error:
         raise _AgainError(type(error).__name__) from None
 
 
-def _transport_error() -> type[Exception]:
-    """What the client raises when a connection fails: huggingface_hub 2 has another client."""
+def transport_error() -> type[Exception]:
+    """Return what the client raises when a connection fails: huggingface_hub 2 has another one."""
     library = __import__(type(get_session()).__module__.partition(".")[0])
     error: type[Exception] = library.TransportError
     return error
@@ -325,6 +327,17 @@ def explained(repo: str, revision: str | None = None, path: str = "") -> Iterato
     except (OfflineModeIsEnabled, HFValidationError, EntryNotFoundError, OSError) as error:
         what, remedy = _said(error, repo, revision)
         raise TargetError(f"{name}: {what}", remedy) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep huggingface_hub from warnings: their addresses hold signatures, or passwords."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def host() -> str:

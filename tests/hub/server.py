@@ -85,7 +85,7 @@ class _Handler(Uploads):
         self.login = login
         self.limit = self.total = None
         time.sleep(self.hub.latency)
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.receive()
         fault = self.hub.fault(path)
         if fault is not None and fault(self):
             return
