@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
+    from mtpfix.grafting import Graft, graft
     from mtpfix.model import (
         Edit,
         EngineReport,
@@ -50,6 +51,7 @@ __all__ = [
     "EngineReport",
     "Finding",
     "Fix",
+    "Graft",
     "ModuleReport",
     "MtpfixError",
     "Names",
@@ -71,6 +73,7 @@ __all__ = [
     "WriteError",
     "__version__",
     "check",
+    "graft",
     "inspect",
     "names_of",
     "override",
@@ -103,6 +106,7 @@ _HOMES = {
         "UsageError",
         "WriteError",
     ),
+    "mtpfix.grafting": ("Graft", "graft"),
     "mtpfix.model": (
         "Edit",
         "EngineReport",

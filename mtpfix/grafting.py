@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from mtpfix import __version__, targets
+from mtpfix import targets
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.registry import DEFAULT, engine
-from mtpfix.errors import RefusedError, UsageError, WriteError
-from mtpfix.grafts import transfer
+from mtpfix.errors import RefusedError, UsageError
+from mtpfix.grafts import manifest, staging
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
-from mtpfix.grafts.plan import GraftPlan, Precision, manifest_of
+from mtpfix.grafts.plan import GraftPlan, Precision
 from mtpfix.grafts.plan import plan as make_plan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.model import Platform, Report, Target
 from mtpfix.pushing import Landed, Place, Push, goal_of, place_of
 from mtpfix.repair import write
-from mtpfix.repair.locking import locked
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import config_of
 
 MESSAGE = "Bring back the MTP block"
-_LOCK = ".mtpfix-graft.lock"
-_SPARE = 1 << 26
-"""Bytes that a disk must have left beside the new shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +207,8 @@ def _written(
 ) -> Graft:
     """Fetch the block beside its place, and put it there with all that names it."""
     room = folder if output is None else output.resolve().parent
-    with _explained(room), locked(room, _LOCK):
-        part = transfer.part_of(room, made.plan.layout)
-        _refuse_full(room, made, part)
-        hashes = transfer.fetch(made.plan.donor.source, made.plan.layout, part, watch)
-        beside = {manifest_of(made.plan.shard): (None, manifest(made, hashes))}
+    with staging.fetched(made.plan, room, watch) as (part, hashes):
+        beside = {manifest.name_of(made.plan.shard): (None, manifest.text(made.plan, hashes))}
         files = {**beside, **made.plan.files}
         addition = write.Addition(made.plan.shard, part, made.plan.interim)
         if output is None:
@@ -226,60 +217,7 @@ def _written(
             read = {name: old for name, (old, _) in files.items()}
             new = {name: new for name, (_, new) in files.items()}
             write.overlay(folder, output, new, read=read, addition=addition)
-        transfer.forget(part)
-        transfer.forget_all(room)
     return replace(made, hashes=hashes)
-
-
-def manifest(made: Graft, hashes: Mapping[str, str]) -> bytes:
-    """Return the manifest of a graft: tensor, origin, what was done to it, SHA-256."""
-    where = made.donor
-    document = {
-        "schema": "mtpfix.manifest/1",
-        "tool": {"name": "mtpfix", "version": __version__},
-        "base": {
-            "kind": where.kind,
-            "name": where.name if where.kind == "hub" else Path(where.name).name,
-            "revision": where.revision,
-        },
-        "shard": made.plan.shard,
-        "tensors": {
-            piece.name: {
-                "from": piece.source,
-                "conversion": piece.conversion,
-                "sha256": hashes[piece.name],
-            }
-            for piece in made.tensors
-        },
-    }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _refuse_full(room: Path, made: Graft, part: Path) -> None:
-    """Refuse to begin what the disk has no room for."""
-    there = (
-        part.stat().st_blocks * 512 if part.exists() and hasattr(part.stat(), "st_blocks") else 0
-    )
-    needed = made.plan.layout.size - there + _SPARE
-    free = shutil.disk_usage(room).free
-    if free < needed:
-        raise WriteError(
-            f"{room}: {free:,} bytes are free, and the block needs {needed:,}",
-            "free some space, or use `--output DIR` for a folder elsewhere",
-        )
-
-
-@contextlib.contextmanager
-def _explained(room: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            transfer.forget_all(room)
-        raise WriteError(
-            f"cannot write into {room}: {error.strerror or error}",
-            "free some space, or use `--output DIR` for a folder elsewhere",
-        ) from error
 
 
 # --- to the Hub -------------------------------------------------------------------------
@@ -352,27 +290,38 @@ def _pushed(
     describe: Callable[[Graft], str] | None,
     watch: Watch,
 ) -> tuple[Graft, Landed]:
-    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a push
-
-    from mtpfix.repair import publish  # noqa: PLC0415 - as above
+    """Commit the block: copied by the Hub where that is possible, else fetched and uploaded."""
+    from mtpfix.repair import publish  # noqa: PLC0415 - heavy, and only for a push
 
     wish = replace(wish, message=wish.message or MESSAGE)
     goal = goal_of(place, made.before.target, made.plan.files, wish, "")
     if wish.dry_run:
         return made, Landed(place.repo, goal.branch)
-    room = Path(constants.HF_HOME) / "mtpfix"
-    room.mkdir(parents=True, exist_ok=True)
-    with _explained(room), locked(room, _LOCK):
-        part = transfer.part_of(room, made.plan.layout)
-        _refuse_full(room, made, part)
-        hashes = transfer.fetch(made.plan.donor.source, made.plan.layout, part, watch)
-        made = replace(made, hashes=hashes)
+
+    def commit(made: Graft, **shard: Mapping[str, Any]) -> tuple[Graft, Landed]:
         files = {name: new for name, (_, new) in made.plan.files.items()}
-        files[manifest_of(made.plan.shard)] = manifest(made, hashes)
-        goal = replace(goal, description=describe(made) if describe is not None else "")
-        done = publish.publish(goal, files, uploads={made.plan.shard: part})
-        transfer.forget(part)
-    return made, Landed(place.repo, goal.branch, done.commit, done.url)
+        files[manifest.name_of(made.plan.shard)] = manifest.text(made.plan, made.hashes)
+        told = replace(goal, description=describe(made) if describe is not None else "")
+        done = publish.publish(told, files, **shard)
+        return made, Landed(place.repo, goal.branch, done.commit, done.url)
+
+    name, whole, base = made.plan.shard, made.plan.whole_file, made.donor
+    if whole is not None and base.kind == "hub" and publish.can_copy():
+        source = publish.CopySource(base.name, whole, base.revision or "")
+        with contextlib.suppress(publish.CopyError):
+            return commit(made, copies={name: source})
+    with staging.fetched(made.plan, _cache(), watch) as (part, hashes):
+        return commit(replace(made, hashes=hashes), uploads={name: part})
+
+
+def _cache() -> Path:
+    """Return the folder where a block waits for its upload, and a run that was cut goes on."""
+    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a push
+
+    room = Path(constants.HF_HOME) / "mtpfix"
+    with staging.explained(room):
+        room.mkdir(parents=True, exist_ok=True)
+    return room
 
 
 def offered(target: str | Path, *, revision: str | None = None, token: str | None = None) -> str:
@@ -399,7 +348,7 @@ def offered(target: str | Path, *, revision: str | None = None, token: str | Non
     )
     if trail.donor is None:
         raise UsageError(
-            "the model card names no base with an MTP block" + _seen(trail),
+            f"the model card names no base with an MTP block{_seen(trail)}",
             "name the base: --from org/name",
         )
     return trail.donor

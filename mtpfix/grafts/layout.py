@@ -13,6 +13,8 @@ from mtpfix.grafts.pieces import Piece
 
 NAME = "model-mtp.safetensors"
 """The new file; a number goes before the end of the name where there is one already."""
+MANIFEST = ".manifest.json"
+"""Ends the name of the file beside it that says where its tensors came from."""
 UNIT = 1 << 26
 """Bytes that one request fetches, about; a tensor that is larger has one of its own."""
 _ALIGNED = 8

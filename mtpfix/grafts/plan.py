@@ -25,7 +25,7 @@ from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.grafts import donor as donors
 from mtpfix.grafts import fields, index, pieces, repeats, target_model
 from mtpfix.grafts.donor import Donor
-from mtpfix.grafts.layout import NAME, Layout
+from mtpfix.grafts.layout import MANIFEST, NAME, Layout
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece, Stored, stored
 from mtpfix.model import Checkpoint, Edit, Report, State
@@ -79,6 +79,17 @@ class GraftPlan:
     repeated: tuple[str, ...] = ()
     interim: Mapping[str, bytes] = field(default_factory=dict)
     refused: RefusedError | None = None
+
+    @property
+    def whole_file(self) -> str | None:
+        """The file of the base that is the block and nothing else, byte for byte; or None."""
+        shards = {piece.shard for piece in self.attempt.pieces}
+        as_it_is = all(piece.name == piece.source for piece in self.attempt.pieces)
+        if len(shards) != 1 or not as_it_is or any(p.scale for p in self.attempt.pieces):
+            return None
+        shard = shards.pop()
+        held = self.donor.checkpoint.headers[shard].keys()
+        return shard if held == {piece.name for piece in self.attempt.pieces} else None
 
     @property
     def diff(self) -> str:
@@ -363,8 +374,9 @@ class _Planner:
         """The name of the new shard: one that no file has, nor its manifest."""
         stem, end = NAME.rsplit(".", 1)
         files = set(self._target.listing.files)
-        names = (NAME, *(f"{stem}-{number}.{end}" for number in range(2, 1000)))
-        return next(name for name in names if files.isdisjoint((name, manifest_of(name))))
+        names = (stem, *(f"{stem}-{number}" for number in range(2, 1000)))
+        beside = (f".{end}", MANIFEST)
+        return next(f"{n}.{end}" for n in names if files.isdisjoint(n + each for each in beside))
 
     def _moved(self, subject: Subject, config: bytes) -> RefusedError | None:
         """Return what the edits beside the entries would change for the target model, or None."""
@@ -372,11 +384,6 @@ class _Planner:
             return None
         after = analyze_planned(subject, self._selection)[0].cases
         return target_model.refusal(self._before[0].cases, after)
-
-
-def manifest_of(shard: str) -> str:
-    """Return the name of the file that says where the tensors of a new shard came from."""
-    return f"{shard.removesuffix('.safetensors')}.manifest.json"
 
 
 def _fp8_names(cases: Iterable[EngineCase]) -> tuple[str, ...]:

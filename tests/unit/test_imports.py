@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
     ("mtpfix.grafts",),
-    ("mtpfix.auditing", "mtpfix.grafting"),
+    ("mtpfix.auditing", "mtpfix.grafting", "mtpfix.dropping"),
     ("mtpfix.report",),
     ("mtpfix.serving",),
     ("mtpfix.cli", "mtpfix.__main__"),
