@@ -20,8 +20,8 @@ from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
     from mtpfix.grafting import Graft
-    from mtpfix.grafts.plan import Precision
     from mtpfix.grafts.transfer import Watch
+    from mtpfix.grafts.ways import Precision
     from mtpfix.model import Platform
     from mtpfix.pushing import Landed, Push
     from mtpfix.repair.plan import Options

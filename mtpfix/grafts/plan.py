@@ -6,10 +6,9 @@ The checkpoint as it would be is read by the same code as one on disk (`checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
 
 from mtpfix import __version__
 from mtpfix.analysis import analyze_planned
@@ -28,23 +27,13 @@ from mtpfix.grafts.donor import Donor
 from mtpfix.grafts.layout import MANIFEST, NAME, Layout
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece, Stored, stored
-from mtpfix.model import Checkpoint, Edit, Report, State
-from mtpfix.quant import block_group
+from mtpfix.grafts.ways import Attempt, Precision, Target, ways
+from mtpfix.model import FAILED, Checkpoint, Edit, Report
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, config_of, open_subject
-
-Precision = Literal["auto", "keep", "bf16"]
-"""What becomes of a block in FP8: kept where the target's method can say it, or made BF16."""
-
-
-class Attempt(NamedTuple):
-    """One way to bring the block: its tensors, and what the metadata must say beside entries."""
-
-    pieces: tuple[Piece, ...]
-    edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,24 +207,31 @@ class _Planner:
     # --- ways to bring it ----------------------------------------------------------------
 
     def best(self, precision: Precision) -> GraftPlan:
-        """Return the first way that is right for what decides, or the last with its refusal."""
+        """Return the way that is right for what decides, and else for the most that is planned for.
+
+        Of several the first, which keeps the most bytes; where none is right, the last, refused.
+        """
         brought, there = self._brought()
         self._refuse_strays(there)
         if not brought:
             return self._made(Attempt(()), there)
-        last: GraftPlan | None = None
-        error: RefusedError | None = None
-        for attempt in self._attempts(brought, precision):
+        target = Target(self._subject.files, self._roots, self._seen)
+        made: list[GraftPlan] = []
+        error = RefusedError("there is no way to bring this block")
+        for way in ways(brought, precision, target):
             try:
-                last = self._made(attempt(), there)
-            except RefusedError as refused:
+                made.append(self._made(way(), there))
+            except RefusedError as refused:  # noqa: PERF203 - a way is what the loop is for
                 error = refused
-                continue
-            if last.refused is None:
-                return self._spared(last)
-        if last is None:
-            raise error or RefusedError("there is no way to bring this block")
-        return last
+            else:
+                if made[-1].refused is None and not _failing(made[-1]):
+                    break
+        good = [each for each in made if each.refused is None]
+        if good:
+            return self._spared(min(good, key=_failing))
+        if not made:
+            raise error
+        return made[-1]
 
     def _spared(self, whole: GraftPlan) -> GraftPlan:
         """Return the plan without what the target holds byte for byte and no engine misses.
@@ -264,30 +260,11 @@ class _Planner:
             return whole
         return replace(fewer, repeated=tuple(sorted(twice)))
 
-    def _attempts(
-        self, brought: tuple[Piece, ...], precision: Precision
-    ) -> Iterator[Callable[[], Attempt]]:
-        """Yield the ways to bring the block, those that keep its bytes first."""
-        plain = all(piece.dtype not in pieces.FP8 for piece in brought)
-        if plain or precision != "bf16":
-            yield lambda: Attempt(brought)
-        if not plain and precision != "bf16":
-            yield lambda: self._grouped(brought)
-        if not plain and precision != "keep":
-            yield lambda: Attempt(pieces.dequantized(brought))
-
-    def _grouped(self, brought: tuple[Piece, ...]) -> Attempt:
-        """Return the block as FP8 under a config group of its own."""
-        renamed = pieces.rescaled(brought, "weight_scale")
-        subject = self._opened(self._layout(renamed), self._config)
-        view = subject.openings[self._engine].require().view
-        if view.method != block_group.METHOD:
-            raise RefusedError(
-                f"the metadata of {view.method or 'no method'} cannot say that the block is FP8",
-                "leave --precision out: the block is made BF16",
-            )
-        cases = analyze_planned(subject, self._selection)[0].cases
-        return Attempt(renamed, block_group.with_block_group(view, _fp8_names(cases)))
+    def _seen(self, brought: Sequence[Piece]) -> tuple[EngineCase, ...]:
+        """Return what every release makes of the block without edits beside the entries."""
+        subject = self._opened(self._layout(brought), {CONFIG: self._config})
+        subject.openings[self._engine].require()
+        return analyze_planned(subject, self._selection)[0].cases
 
     # --- judging one ---------------------------------------------------------------------
 
@@ -297,10 +274,10 @@ class _Planner:
         if not layout.pieces:
             repair = planned(self._subject, self._selection, self._options)
             return self._plan(attempt, layout, {}, repair, there)
-        config = patch.apply(self._config, attempt.edits) if attempt.edits else self._config
-        subject = self._opened(layout, config)
+        edited = self._edited(attempt.edits)
+        subject = self._opened(layout, edited)
         repair = planned(subject, self._selection, self._options)
-        changed = {CONFIG: config, **{name: new for name, (_, new) in repair.files.items()}}
+        changed = {**edited, **{name: new for name, (_, new) in repair.files.items()}}
         files: dict[str, tuple[bytes | None, bytes]] = {
             name: (self._source.read(name), new) for name, new in changed.items()
         }
@@ -308,8 +285,16 @@ class _Planner:
         files = {name: (old, new) for name, (old, new) in files.items() if old != new}
         made = self._plan(attempt, layout, files, repair, there)
         interim = {} if self._index_text is not None else {index.INDEX: self._unchanged_index()}
-        wrong = _wrong(repair) or self._moved(subject, config)
+        wrong = _wrong(repair) or self._moved(subject, edited)
         return replace(made, interim=interim, refused=wrong)
+
+    def _edited(self, edits: Sequence[Edit]) -> dict[str, bytes]:
+        """Return the metadata files with the block declared, and with edits beside the entries."""
+        files = {CONFIG: self._config}
+        for name in dict.fromkeys(edit.file for edit in edits):
+            raw = files[name] if name in files else self._source.read(name)
+            files[name] = patch.apply(raw, [edit for edit in edits if edit.file == name])
+        return files
 
     def _plan(
         self,
@@ -331,9 +316,9 @@ class _Planner:
             skipped=there,
         )
 
-    def _opened(self, layout: Layout, config: bytes) -> Subject:
+    def _opened(self, layout: Layout, edited: Mapping[str, bytes]) -> Subject:
         """Return the checkpoint as it would be, read by every engine."""
-        files = {CONFIG: config, index.INDEX: self._indexed(layout)}
+        files = {**edited, index.INDEX: self._indexed(layout)}
         shards = {self._shard: (layout.header, layout.data_size)}
         return open_subject(Proposed(self._source, files, shards), self._selection.engines)
 
@@ -378,22 +363,17 @@ class _Planner:
         beside = (f".{end}", MANIFEST)
         return next(f"{n}.{end}" for n in names if files.isdisjoint(n + each for each in beside))
 
-    def _moved(self, subject: Subject, config: bytes) -> RefusedError | None:
+    def _moved(self, subject: Subject, edited: Mapping[str, bytes]) -> RefusedError | None:
         """Return what the edits beside the entries would change for the target model, or None."""
-        if config == self._source.read(CONFIG):
+        if all(new == self._source.read(name) for name, new in edited.items()):
             return None
         after = analyze_planned(subject, self._selection)[0].cases
         return target_model.refusal(self._before[0].cases, after)
 
 
-def _fp8_names(cases: Iterable[EngineCase]) -> tuple[str, ...]:
-    """Return every name that an engine asks for a module of the block that is FP8."""
-    found: dict[str, None] = {}
-    for case in cases:
-        for report in case.part(case.view, "draft"):
-            if report.disk.state is State.QUANTIZED:
-                found |= dict.fromkeys(case.asked(report.decision.module))
-    return tuple(found)
+def _failing(made: GraftPlan) -> int:
+    """Return how many releases and platforms would fail, of all that are planned for."""
+    return sum(engine.outcome in FAILED for engine in made.repair.after.engines)
 
 
 def _wrong(repair: Repair) -> RefusedError | None:
