@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mtpfix import targets
+from mtpfix.advice import advised
 from mtpfix.analysis import Analysis, analyze, analyze_planned
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import listing
+from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UnknownError, UsageError
@@ -145,9 +147,11 @@ def inspected(
         trunk: as for `inspect`.
         fixes: whether findings are given the edits that fix them: that takes a plan.
     """
-    subject = read(target, draft, selection, revision=revision, token=token, trunk=trunk)
+    source, other = _sources(target, draft, revision, token)
+    subject = open_subject(source, selection.engines, trunk=trunk, draft=other)
     made = analyze(subject, selection, trunk=trunk)
-    return attach_fixes(made.report, made.cases) if fixes else made.report
+    report = advised(made.report, source) if other is None else made.report
+    return attach_fixes(report, made.cases) if fixes else report
 
 
 def read(
@@ -164,11 +168,19 @@ def read(
     Raises:
         MtpfixError: one of the two cannot be read.
     """
+    source, other = _sources(target, draft, revision, token)
+    return open_subject(source, selection.engines, trunk=trunk, draft=other)
+
+
+def _sources(
+    target: str | Path, draft: str | Path | None, revision: str | None, token: str | None
+) -> tuple[Source, Source | None]:
+    """Return where a target is read from, and its draft, if that is another checkpoint."""
     source = targets.source(target, revision, token)
     other = None if draft is None else targets.source(draft, None, token)
     if other is not None and targets.is_same(source.target(), other.target()):
         other = None
-    return open_subject(source, selection.engines, trunk=trunk, draft=other)
+    return source, other
 
 
 def check(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtpfix import targets
+from mtpfix.checkpoint import base_model
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.registry import DEFAULT, engine
@@ -326,7 +327,7 @@ def _cache() -> Path:
 
 
 def offered(target: str | Path, *, revision: str | None = None, token: str | None = None) -> str:
-    """Return the base that the model card names: the first of its line that has an MTP block.
+    """Return the base that the model cards lead to: the first of the line with an MTP block.
 
     Args:
         target: as for `plan`.
@@ -334,22 +335,22 @@ def offered(target: str | Path, *, revision: str | None = None, token: str | Non
         token: as for `plan`.
 
     Raises:
-        UsageError: the card names none, or none that has a block.
+        UsageError: they lead to none.
         MtpfixError: the target cannot be read.
     """
-
-    def has_block(source: Source) -> bool:
-        found = listing(source, need_all=False)
-        return bool(engine(DEFAULT).read(found, config_of(found)).block.tensors)
-
     trail = base_model.follow(
         targets.source(target, revision, token),
         lambda repo: targets.source(f"hf://{repo}", None, token),
-        has_block,
+        _has_block,
     )
     if trail.donor is None:
         raise UsageError(
-            f"the model card names no base with an MTP block{_seen(trail)}",
+            f"the model card leads to no base with an MTP block ({trail.reason})",
             "name the base: --from org/name",
         )
     return trail.donor
+
+
+def _has_block(source: Source) -> bool:
+    found = listing(source, need_all=False)
+    return bool(engine(DEFAULT).read(found, config_of(found)).block.tensors)

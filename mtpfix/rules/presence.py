@@ -8,7 +8,14 @@ from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.model import Finding, ModuleReport, Problem, State, Where
 from mtpfix.rules.evidence import Evidence, Rule, some
 
-_GRAFT = "copy the MTP tensors from the original model, or set the number of MTP layers to 0"
+TARGET, BASE = "TARGET", "BASE"
+"""Stand for the target and the model that it was made from; `grafts/advice.py` fills them in."""
+_GRAFT = (
+    f"`mtpfix graft {TARGET} --from {BASE}` brings them back from the original model; where they "
+    f"are not to be had, `mtpfix graft {TARGET} --drop` takes the declaration out"
+)
+LOST = ("MTP001", "MTP003", "MTP006")
+"""Findings about weights that are not there."""
 
 
 def promised_but_absent(evidence: Evidence) -> Iterator[Finding]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mtpfix.checkpoint.base_model import Trail, follow
 from mtpfix.checkpoint.hub import HubSource
 from mtpfix.checkpoint.source import Source
-from mtpfix.grafts.base_model import Trail, follow
 from tests.hub.conftest import NAME
 from tests.hub.server import Hub, Repo, sparse
 

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
     (
+        "mtpfix.advice",
         "mtpfix.subject",
         "mtpfix.analysis",
         "mtpfix.recipe",

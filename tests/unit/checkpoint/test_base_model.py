@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtpfix.checkpoint.base_model import CARD_LIMIT, Trail, base_models, follow, is_repo
 from mtpfix.checkpoint.source import READ_LIMIT
 from mtpfix.errors import TargetError, UnknownError
-from mtpfix.grafts.base_model import CARD_LIMIT, Trail, base_models, follow, is_repo
 from mtpfix.model import Target
 
 
