@@ -13,6 +13,7 @@ from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
 from mtpfix.pushing import Landed
+from mtpfix.repair.write import BACKUP
 from mtpfix.report import change, rewrite, wording
 from mtpfix.report.inert_text import ASCII, inert
 from mtpfix.report.markdown_text import code, prose, table
@@ -21,7 +22,6 @@ from mtpfix.report.rewrite import Outcome
 
 SCHEMA = "mtpfix.grafts/1"
 _MEANING = {
-    "same weights": "the target was made from it",
     "norms differ": "AWQ and SmoothQuant move them: the draft fits all the same",
     "other weights": "the draft will be worse than with the right base",
     "unknown": "the two have no unquantized tensor in common",
@@ -71,7 +71,7 @@ def _rows(made: Graft) -> Iterator[tuple[str, str]]:
         yield "", f"{wording.count(len(made.plan.skipped), 'tensor')} that are there already stay"
     if made.plan.repeated:
         count = wording.count(len(made.plan.repeated), "tensor")
-        yield "", f"{count} left out: the target has the same bytes, and every engine shares them"
+        yield "", f"{count} left out: the target has the same bytes, and the engines share them"
 
 
 def _named(where: Target) -> str:
@@ -81,11 +81,14 @@ def _named(where: Target) -> str:
 
 def lineage(found: Lineage) -> str:
     """What comparing bytes has shown, in one line."""
-    equal = ", ".join(
-        f"{same} of {wording.count(count, _KINDS[kind])}"
+    if found.verdict == "same weights":
+        equal = [wording.count(n, _KINDS[kind]) for kind, (n, _) in found.compared.items()]
+        return f"{found.verdict} ({', '.join(equal)} compared, all equal)"
+    equal = [
+        f"{same} of {wording.count(count, _KINDS[kind])} equal"
         for kind, (count, same) in found.compared.items()
-    )
-    return f"{found.verdict} ({f'{equal} equal; ' if equal else ''}{_MEANING[found.verdict]})"
+    ]
+    return f"{found.verdict} ({'; '.join([*equal, _MEANING[found.verdict]])})"
 
 
 def _block(made: Graft) -> str:
@@ -150,7 +153,8 @@ def _next(grafted: Grafted) -> str | None:
 
 def _of_folder(outcome: Outcome, shard: str) -> str:
     if outcome.written:
-        return f"Wrote {', '.join((shard, *map(inert, outcome.files)))}."
+        kept = f"; the old files are kept as *{BACKUP}" if outcome.backup else ""
+        return f"Wrote {', '.join((shard, *map(inert, outcome.files)))}{kept}."
     if outcome.output is not None:
         return f"Made {inert(str(outcome.output))}: links to the old files, and the block."
     if outcome.before.target.kind == "hub":

@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from safetensors.torch import load_file, save_file
 
 from mtpfix.cli.settings import tomllib
 from tests.docs.troupe import ACTORS
 from tests.hub.server import GOOD_TOKEN, Hub, Repo, serving, sparse
 from tools.docs.blocks import Block, blocks, commands
+from tools.forge import NONE, forge
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "deepseek-v4-like"
@@ -112,12 +114,16 @@ class Theatre:
 
     hub: Hub
     environment: Mapping[str, str]
+    home: Path
 
     def stage(self, folder: Path) -> Stage:
         """A folder with the sample, as `model` too, and a Hub that has it."""
         shutil.copytree(SAMPLE, folder / "examples" / SAMPLE.name)
         shutil.copy(ROOT / "examples" / "run", folder / "examples" / "run")
         shutil.copytree(SAMPLE, folder / "model")
+        for name in ("base", "lost"):
+            shutil.copytree(self.home / name, folder / name)
+        shutil.copytree(folder / "lost", folder / "gone")
         # `examples/run` and `tests/run` look for programs of the tree that they lie in.
         (folder / ".venv" / "bin").mkdir(parents=True)
         (folder / ".venv" / "bin" / "mtpfix").write_text('exec mtpfix "$@"\n')
@@ -128,6 +134,9 @@ class Theatre:
         self.hub.repos.clear()
         repo = self.hub.repos["your-org/DeepSeek-V4-NVFP4"] = Repo()
         repo.commit({path.name: sparse(path.read_bytes()) for path in SAMPLE.iterdir()})
+        for name in ("base", "lost"):
+            repo = self.hub.repos[f"your-org/{name}"] = Repo()
+            repo.commit({p.name: sparse(p.read_bytes()) for p in (self.home / name).iterdir()})
         return Stage(folder, self.hub.url, self.environment)
 
 
@@ -136,14 +145,27 @@ def theatre(home: Path) -> Iterator[Theatre]:
     """The Hub and the programs, as long as pages are played."""
     with serving() as hub:
         environment = _environment(home, hub)
+        make_pair(home)
         door = home / "door"
         troupe = [sys.executable, str(ROOT / "tests" / "docs" / "troupe.py"), str(door)]
         with subprocess.Popen(troupe, env=environment, cwd=home) as playing:
-            while not door.exists():
-                assert playing.poll() is None
-                time.sleep(0.05)
-            yield Theatre(hub, environment)
-            playing.terminate()
+            try:
+                while not door.exists():
+                    assert playing.poll() is None
+                    time.sleep(0.05)
+                yield Theatre(hub, environment, home)
+            finally:
+                playing.terminate()
+
+
+def make_pair(home: Path) -> None:
+    """Make a base, and a quantization of it that lost the MTP block."""
+    forge("glm4_moe", home / "base", NONE)
+    made = forge("glm4_moe", home / "lost", "ct-w4a16", ignore=["lm_head"])
+    shard = home / "lost" / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(shard).items() if name not in made.mtp}
+    save_file(kept, shard, metadata={"format": "pt"})
+    (home / "lost" / "model.safetensors.index.json").unlink(missing_ok=True)
 
 
 def _environment(home: Path, hub: Hub) -> dict[str, str]:
@@ -169,6 +191,7 @@ def _environment(home: Path, hub: Hub) -> dict[str, str]:
         "HF_TOKEN": GOOD_TOKEN,
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_XET": "1",  # the Hub of this stage does not speak it
     }
 
 
