@@ -235,7 +235,7 @@ def _done(pair: _Pair, way: _Way, chosen: _Chosen, block: _Block, command: str) 
     target, base, revision = pair
 
     if way.push:
-        with _watching(f"fetching the block from {base}") as watch:
+        with _watching(f"the block from {inert(base)}") as watch:
             made, pushed = grafting.push(
                 target,
                 base,
@@ -249,7 +249,7 @@ def _done(pair: _Pair, way: _Way, chosen: _Chosen, block: _Block, command: str) 
         return _grafted(made, way, pushed)
     if way.acts:
         targets.parse(target, revision)
-        with _watching(f"fetching the block from {base}") as watch:
+        with _watching(f"the block from {inert(base)}") as watch:
             made = grafting.graft(
                 target, base, **chosen, **block, output=way.output, backup=way.backup, watch=watch
             )
@@ -329,20 +329,23 @@ def _command(target: str, base: str, chosen: _Chosen, block: _Block) -> str:
 def _watching(what: str) -> Iterator["Watch"]:
     """Say on a terminal how many bytes of the block have arrived."""
     from mtpfix.grafts.transfer import Watch
-    from mtpfix.report.graft import size_of
+    from mtpfix.report.graft import bar
 
-    begun, arrived, lock = time.monotonic(), 0, Lock()
+    total, arrived, begun, lock = 0, 0, time.monotonic(), Lock()
+
+    def expected(count: int) -> None:
+        nonlocal total, begun
+        total, begun = count, time.monotonic()
 
     def moved(count: int) -> None:
         nonlocal arrived
         with lock:
             before, arrived = arrived, arrived + count
             if arrived // _STEP != before // _STEP:
-                speed = arrived / max(time.monotonic() - begun, 1e-6)
-                output.progress(f"{what}: {size_of(arrived)} ({size_of(int(speed))}/s)")
+                output.progress(f"{what}  {bar(arrived, total, time.monotonic() - begun)}")
 
     with output.working(what):
-        yield Watch(moved)
+        yield Watch(expected, moved)
 
 
 _STEP = 1 << 22

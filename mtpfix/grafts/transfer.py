@@ -42,10 +42,12 @@ class Watch:
     """What is told of the bytes as they pass.
 
     Attributes:
+        expected: is called once, with the number of bytes that are to come.
         moved: is called with the number of bytes that arrived.
         scanner: makes what looks at the bytes of one tensor of the new shard; None: nothing does.
     """
 
+    expected: Callable[[int], None] = lambda _: None
     moved: Callable[[int], None] = lambda _: None
     scanner: Callable[[Piece], Scanner] | None = None
 
@@ -112,6 +114,7 @@ class _Transfer:
 
     def run(self) -> None:
         """Fetch what is not there yet."""
+        self.watch.expected(self.layout.fetched)
         self._resume()
         self.file.truncate(self.layout.size)
         self._put(0, self.layout.head)

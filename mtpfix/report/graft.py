@@ -123,6 +123,28 @@ def size_of(count: int) -> str:
     return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
+def bar(arrived: int, total: int, seconds: float) -> str:
+    """`[#####.....] 52 %, 2.7 GB of 5.2 GB, 41.0 MB/s, 61 s left`: how far bytes have come.
+
+    Args:
+        arrived: bytes that are here.
+        total: bytes that are to come in all.
+        seconds: how long it took.
+    """
+    part = min(1.0, arrived / total) if total else 1.0
+    speed = arrived / max(seconds, 1e-6)
+    left = (total - arrived) / max(speed, 1.0)
+    full = round(part * _BAR)
+    return (
+        f"[{'#' * full}{'.' * (_BAR - full)}] {part:.0%}, {size_of(arrived)} of {size_of(total)}, "
+        f"{size_of(int(speed))}/s, {left:.0f} s left"
+    )
+
+
+_BAR = 20
+"""Characters of the bar."""
+
+
 def _tensor(piece: Piece) -> str:
     shape = "x".join(map(str, piece.shape))
     source = "" if piece.source == piece.name else f"  from {inert(piece.source)}"
