@@ -388,6 +388,15 @@ def _without_metadata(files: Files, engine: Engine) -> tuple[str, ...]:
     return (note,) if beside is None else (note, beside)
 
 
+def add_findings(report: Report, found: Sequence[Finding]) -> Report:
+    """Return a report with what was found beside it, and what that makes of its exit code."""
+    return replace(
+        report,
+        findings=tuple(sorted((*report.findings, *found), key=rules.gravity)),
+        exit_code=exit_code(found, ()) or report.exit_code,
+    )
+
+
 def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:
     """Return 0 if clean, 1 if something is wrong, 3 if something could not be judged.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mtpfix import targets
 from mtpfix.advice import advised
-from mtpfix.analysis import Analysis, analyze, analyze_planned
+from mtpfix.analysis import Analysis, add_findings, analyze, analyze_planned
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import Source
@@ -95,12 +95,14 @@ def inspect(
     platforms: Iterable[Platform] | None = None,
     trunk: bool = False,
     draft: str | Path | None = None,
+    values: bool = False,
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
     """Return what is on disk, what the engine builds, and where they part.
 
-    Nothing is written and no weight is read: configuration, index and safetensors headers are.
+    Nothing is written. Configuration, index and safetensors headers are read, and weights only with
+    `values`.
 
     Args:
         target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
@@ -110,6 +112,7 @@ def inspect(
         trunk: whether every module of the target model is reported, or only those that matter.
         draft: what `"model"` in `--speculative-config` names, a target too: the MTP block is
             loaded from there. None: from `target`.
+        values: whether the weights of the MTP block are read, too, and judged (MTP5xx).
         revision: branch, tag, commit or `refs/pr/N` of a repo.
         token: what to log in to the Hub with; None: what the environment or
             `hf auth login` says.
@@ -123,7 +126,9 @@ def inspect(
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
     selection = select(vllm, platforms, engines)
-    return inspected(target, selection, draft, revision=revision, token=token, trunk=trunk)
+    return inspected(
+        target, selection, draft, revision=revision, token=token, trunk=trunk, values=values
+    )
 
 
 def inspected(
@@ -134,6 +139,7 @@ def inspected(
     revision: str | None = None,
     token: str | None = None,
     trunk: bool = False,
+    values: bool = False,
     fixes: bool = True,
 ) -> Report:
     """Return the report on a target for what decides; see `inspect`.
@@ -145,13 +151,19 @@ def inspected(
         revision: as for `inspect`.
         token: as for `inspect`.
         trunk: as for `inspect`.
+        values: as for `inspect`.
         fixes: whether findings are given the edits that fix them: that takes a plan.
     """
     source, other = _sources(target, draft, revision, token)
     subject = open_subject(source, selection.engines, trunk=trunk, draft=other)
     made = analyze(subject, selection, trunk=trunk)
     report = advised(made.report, source) if other is None else made.report
-    return attach_fixes(report, made.cases) if fixes else report
+    report = attach_fixes(report, made.cases) if fixes else report
+    if not values:
+        return report
+    from mtpfix.values.read import read_values  # noqa: PLC0415 - few ask for it
+
+    return add_findings(report, read_values(subject, source, other))
 
 
 def read(
@@ -190,6 +202,7 @@ def check(
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     draft: str | Path | None = None,
+    values: bool = False,
     revision: str | None = None,
     token: str | None = None,
 ) -> Report:
@@ -203,6 +216,7 @@ def check(
         engines: as for `inspect`.
         platforms: the platforms that it must be right for. None: CUDA.
         draft: as for `inspect`.
+        values: as for `inspect`.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -214,7 +228,9 @@ def check(
         MtpfixError: as for `inspect`.
     """
     selection = select(vllm, platforms, engines)
-    return inspected(target, selection, draft, revision=revision, token=token, fixes=False)
+    return inspected(
+        target, selection, draft, revision=revision, token=token, values=values, fixes=False
+    )
 
 
 def plan(

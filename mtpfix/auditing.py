@@ -69,6 +69,7 @@ def audit(
     *,
     token: str | None = None,
     jobs: int = JOBS,
+    values: bool = False,
     fixes: bool = False,
 ) -> Iterator[Audited]:
     """Judge targets as `check` does, each on its own.
@@ -80,6 +81,7 @@ def audit(
         selection: engines, releases and platforms; None: as for `check`.
         token: what to log in to the Hub with; None: what its own tools use.
         jobs: how many are read side by side.
+        values: whether the weights of the MTP blocks are read and judged, too.
         fixes: whether findings are given the edits that fix them.
 
     Yields:
@@ -89,7 +91,7 @@ def audit(
 
     def one(target: str) -> Audited:
         try:
-            report = inspected(target, asked, token=token, fixes=fixes)
+            report = inspected(target, asked, token=token, values=values, fixes=fixes)
         except MtpfixError as error:
             return Audited(target, None, error)
         return Audited(target, report)

@@ -42,12 +42,13 @@ def audited(
     *,
     token: str | None,
     jobs: int,
+    values: bool,
     fixes: bool,
 ) -> list[Audited]:
     """What came of each target; errors are told at once, and the run goes on."""
     from mtpfix import auditing
 
-    found = auditing.audit(targets, selection, token=token, jobs=jobs, fixes=fixes)
+    found = auditing.audit(targets, selection, token=token, jobs=jobs, values=values, fixes=fixes)
     return [_gated(row, wish) for row in _with_progress(found, len(targets))]
 
 

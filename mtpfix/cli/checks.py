@@ -34,6 +34,7 @@ def inspect(
     *,
     trunk: options.Trunk = False,
     draft: options.Draft = None,
+    values: options.Values = False,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -54,7 +55,8 @@ def inspect(
     copies = rendering.copies(also)
     trunk = trunk or output_format is ReportFormat.html
     selection = options.selection(vllm, engine, platform)
-    report = _judged(target, selection, Reached(draft, revision, token), wish, trunk=trunk)
+    reached = Reached(draft, revision, token)
+    report = _judged(target, selection, reached, wish, trunk=trunk, values=values)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
@@ -70,6 +72,7 @@ def check(
     org: options.Owner = None,
     jobs: options.Jobs = 8,
     draft: options.Draft = None,
+    values: options.Values = False,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -94,7 +97,7 @@ def check(
     if not many:
         target = targets[0] if targets else "."
         reached = Reached(draft, revision, token)
-        report = _judged(target, selection, reached, wish, fixes=edits)
+        report = _judged(target, selection, reached, wish, values=values, fixes=edits)
         person = partial(_text, verbose=True) if verbose else _brief
         rendering.emit(
             report, person, form=output_format, file=output_file, color=color, also=copies
@@ -107,7 +110,9 @@ def check(
             "--draft works with one target only", "check each target with its own draft"
         )
     every = audits.gathered(targets, from_file, org, token)
-    rows = audits.audited(every, selection, wish, token=token, jobs=jobs, fixes=edits)
+    rows = audits.audited(
+        every, selection, wish, token=token, jobs=jobs, values=values, fixes=edits
+    )
     audits.emit(rows, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(rendering.exit_code(audits.worst(rows), output_format))
 
@@ -119,6 +124,7 @@ def _judged(
     wish: gate.Wish,
     *,
     trunk: bool = False,
+    values: bool = False,
     fixes: bool = True,
 ) -> "Report":
     """Return the report on a target, with the findings that count."""
@@ -132,6 +138,7 @@ def _judged(
             revision=reached.revision,
             token=reached.token,
             trunk=trunk,
+            values=values,
             fixes=fixes,
         )
     return gate.gated(report, wish)

@@ -280,6 +280,14 @@ Trunk = Annotated[
         "those with a problem.",
     ),
 ]
+Values = Annotated[
+    bool,
+    option(
+        "--values",
+        help="Read the weights of the MTP block, too: values that are not finite, all zero, or far "
+        "from the target model's, and scales without sense. Needs torch.",
+    ),
+]
 EngineNamesOnly = Annotated[
     bool,
     option(
