@@ -1,6 +1,6 @@
 """Makes the data, runs every contender in turn, prints medians, ratios and peak memory.
 
-python -m bench [local] [growth] [start] [remote] [audit] [--rounds N] [--data DIR]
+python -m bench [local] [growth] [start] [remote] [audit] [values] [--rounds N] [--data DIR]
 python -m bench plugin --python VLLM_PYTHON
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import local, plugin, remote
+from bench import local, plugin, remote, values
 
 PARTS: dict[str, Callable[[Path, int], str]] = {
     "local": local.large,
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Path, int], str]] = {
     "start": local.start,
     "remote": remote.headers,
     "audit": remote.audit,
+    "values": values.passes,
 }
 PLUGIN = "plugin"
 """The part that needs a vLLM: run where it is asked for."""

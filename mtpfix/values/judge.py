@@ -61,9 +61,11 @@ def judge(
         *(fault for module, sibling in pairs for fault in _not_finite(module, sibling)),
         *_alike(pairs),
         *(fault for module, _ in pairs for fault in _scales(module)),
-        *_magnitudes(pairs),
-        *_norms(pairs),
     ]
+    # What is wrong with a scale shows in the magnitude, too: it is told once.
+    broken = {fault.module for fault in faults if fault.severity == "error"}
+    rest = [pair for pair in pairs if pair[0].name not in broken]
+    faults += [*_magnitudes(rest), *_norms(rest)]
     return tuple(sorted(_together(faults), key=gravity))
 
 

@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "mtpfix.recipe",
         "mtpfix.targets",
         "mtpfix.selection",
+        "mtpfix.values",
     ),
     ("mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
     ("mtpfix.grafts",),

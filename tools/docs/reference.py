@@ -21,6 +21,7 @@ _LEVELS = {
     "MTP2": "What vLLM builds",
     "MTP3": "What no metadata can fix",
     "MTP4": "How the files are packed",
+    "MTP5": "What the values are",
     "MTP9": "What could not be judged",
 }
 """Beginning of a code -> what such findings are about."""
