@@ -26,6 +26,12 @@ MOST = 0.5
 """The part of a tensor's scales that makes it useless."""
 SOME = 0.05
 """The part of scales of packed codes that may be zero: of groups that hold only zeros."""
+PLAIN = 0.2
+"""The least mean of a norm whose weights are factors."""
+FEW, MANY = 0.02, 0.1
+"""The parts of a norm that are below zero: of factors at most, of factors minus one at least."""
+APART = 0.4
+"""How far the difference of two norms that are off by one may be from one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ def _not_finite(module: ScannedModule, sibling: ScannedModule | None) -> Iterato
 
 def _alike(pairs: list[Pair]) -> Iterator[_Fault]:
     """Yield weights that are all the same, unless the target's are so too."""
-    plain = any(sibling and module.is_norm and _is_plain(sibling) for module, sibling in pairs)
+    plain = any(module.is_norm and _is_plain(_summary(sibling)) for module, sibling in pairs)
     alive = {
         without_expert(module.name)
         for module, _ in pairs
@@ -274,55 +280,47 @@ _FP8_CODES = (8.0, 448.0)
 
 
 def _norms(pairs: list[Pair]) -> Iterator[_Fault]:
-    """Yield norms whose weights stand for another formula than the target model's."""
-    norms = [(module, sibling) for module, sibling in pairs if module.is_norm and sibling]
-    shifted = [module for module, sibling in norms if sibling and _is_shifted(module, sibling)]
-    grave = len(shifted) == len(norms)
-    for module in shifted:
-        weight = module.weight
-        added = weight is not None and (weight.summary.mean or 0) > MOST
-        yield _Fault(
-            "MTP506",
-            "error" if grave else "warning",
-            "assumed",
-            "about one greater than the target model's, which are stored minus one"
-            if added
-            else "about one less than the target model's, as if one had been subtracted",
-            module.name,
-            module.name,
-            "MTP norm",
-        )
+    """Yield norms whose weights stand for another formula than the target model's.
+
+    A single one that seems to have lost its one may have been trained there: first layers are.
+    """
+    norms = [(_summary(ours), _summary(theirs), ours) for ours, theirs in pairs if ours.is_norm]
+    known = [(ours, theirs, norm) for ours, theirs, norm in norms if ours and theirs]
+    gained = [norm for ours, theirs, norm in known if _is_plus_one(ours, theirs)]
+    lost = [norm for ours, theirs, norm in known if _is_plus_one(theirs, ours)]
+    for found, least, what in ((gained, 1, _GAINED), (lost, min(2, len(known)), _LOST)):
+        if len(found) >= least:
+            severity: Severity = "error" if len(found) == len(known) else "warning"
+            for norm in found:
+                yield _Fault("MTP506", severity, "assumed", what, norm.name, norm.name, "MTP norm")
 
 
-def _is_shifted(module: ScannedModule, sibling: ScannedModule) -> bool:
-    ours, theirs = _mean(module), _mean(sibling)
-    apart = ours is not None and theirs is not None and 0.6 <= abs(ours - theirs) <= 1.4  # noqa: PLR2004
-    one_way = _is_plain(module) and _is_centred(sibling)
-    return apart and (one_way or (_is_centred(module) and _is_plain(sibling)))
+_GAINED = "about one greater than the target model's, which are stored minus one"
+_LOST = "about one less than the target model's, as if one had been subtracted"
 
 
-def _mean(module: ScannedModule) -> float | None:
-    return None if module.weight is None else module.weight.summary.mean
+def _summary(module: ScannedModule | None) -> Summary | None:
+    return None if module is None or module.weight is None else module.weight.summary
 
 
-def _summary(module: ScannedModule) -> Summary | None:
-    return None if module.weight is None else module.weight.summary
+def _is_plus_one(ours: Summary, theirs: Summary) -> bool:
+    """Whether the one are factors, the others factors minus one, and these two of one size."""
+    if ours.mean is None or theirs.mean is None:
+        return False
+    return _is_plain(ours) and _is_centred(theirs) and abs(ours.mean - theirs.mean - 1) <= APART
 
 
-def _is_plain(module: ScannedModule) -> bool:
-    """Whether the weights of a norm are factors: around one, and hardly any below zero."""
-    found = _summary(module)
+def _is_plain(norm: Summary | None) -> bool:
+    """Whether the weights of a norm are factors: above zero, but for very few."""
     return (
-        found is not None
-        and found.mean is not None
-        and found.mean > MOST
-        and found.share(found.negatives) <= 0.02  # noqa: PLR2004
+        norm is not None
+        and norm.mean is not None
+        and norm.mean > PLAIN
+        and norm.share(norm.negatives) <= FEW
     )
 
 
-def _is_centred(module: ScannedModule) -> bool:
-    """Whether the weights of a norm are stored minus one: around zero, on both sides."""
-    found = _summary(module)
-    if found is None or found.mean is None or abs(found.mean) > MOST:
-        return False
-    return found.is_zero or found.share(found.negatives) >= 0.1  # noqa: PLR2004
+def _is_centred(norm: Summary) -> bool:
+    """Whether the weights of a norm are stored minus one: many of them are below zero."""
+    mean = norm.mean
+    return mean is not None and mean < MOST and (norm.is_zero or norm.share(norm.negatives) >= MANY)

@@ -142,6 +142,48 @@ def test_numbers_at_the_ends(size: float) -> None:
         assert finding.code == "MTP505"
 
 
+# --- norms -------------------------------------------------------------------------
+
+
+def norm(mean: float, below: float) -> Scanned:
+    return tensor("BF16", 1000, mean=mean, negatives=int(below * 1000), mean_square=mean**2 + 0.01)
+
+
+NORMS = ("input_layernorm", "post_attention_layernorm", "self_attn.q_norm")
+FACTORS, CENTRED = norm(1.1, 0.0), norm(0.1, 0.3)
+
+
+def judged_norms(ours: list[Scanned], theirs: Scanned) -> list[tuple[str, str, int]]:
+    names = NORMS[: len(ours)]
+    found = judge(
+        {f"mtp.layers.0.{name}.weight": one for name, one in zip(names, ours, strict=True)},
+        {f"model.layers.4.{name}.weight": theirs for name in names},
+        {f"mtp.layers.0.{name}": f"model.layers.4.{name}" for name in names},
+    )
+    return [(finding.code, finding.severity, len(finding.modules)) for finding in found]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ([CENTRED, CENTRED], CENTRED, None),
+        ([FACTORS, FACTORS], FACTORS, None),
+        ([FACTORS, FACTORS], CENTRED, ("error", 2)),
+        ([CENTRED, CENTRED], FACTORS, ("error", 2)),
+        ([FACTORS, CENTRED], CENTRED, ("warning", 1)),
+        ([CENTRED, CENTRED, FACTORS], FACTORS, ("warning", 2)),
+        # The first norm of SmolLM2 is around zero, those of its other layers are not.
+        ([norm(0.001, 0.47), FACTORS], FACTORS, None),
+        ([norm(0.001, 0.47), norm(0.2, 0)], norm(0.4, 0.003), None),
+        # Norms of a target model whose weights are small, and those less one.
+        ([norm(-0.6, 0.99), norm(-0.7, 1.0)], norm(0.35, 0.0), ("error", 2)),
+        ([norm(2.4, 0.0), norm(3.0, 0.0)], CENTRED, None),
+    ],
+)
+def test_norms(ours: list[Scanned], theirs: Scanned, expected: tuple[str, int] | None) -> None:
+    assert judged_norms(ours, theirs) == ([("MTP506", *expected)] if expected else [])
+
+
 # --- siblings ----------------------------------------------------------------------
 
 

@@ -174,7 +174,7 @@ def test_a_fault_of_an_unquantized_block_is_found(fault: str, tmp_path: Path) ->
     assert all(module.startswith("mtp.") for module in found.modules)
 
 
-def test_a_norm_without_its_one_is_found(tmp_path: Path) -> None:
+def test_norms_without_their_one_are_found(tmp_path: Path) -> None:
     """The target model multiplies by weights around one; the block's are stored minus one."""
     forge("qwen3_5", tmp_path, "ct-fp8-channel", mtp="bf16")
 
