@@ -21,7 +21,7 @@ from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.plan import plan as make_plan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.grafts.ways import Precision
-from mtpfix.model import Platform, Report, Target
+from mtpfix.model import Finding, Platform, Report, Target
 from mtpfix.pushing import Landed, Place, Push, goal_of, place_of
 from mtpfix.repair import write
 from mtpfix.repair.plan import Options
@@ -39,12 +39,14 @@ class Graft:
         plan: what is brought, and the metadata for it, with the proof.
         selection: for which releases and platforms it is planned, and which decide.
         hashes: tensor -> SHA-256 of its bytes in the new shard; empty: nothing was fetched.
+        values: what is doubtful about the values of the tensors (MTP5xx), where they passed.
         notes: what could not be made sure of when it was written.
     """
 
     plan: GraftPlan
     selection: Selection
     hashes: Mapping[str, str]
+    values: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -174,7 +176,8 @@ def graft(
         What was written; without tensors, where the target has its block already.
 
     Raises:
-        RefusedError: no way to bring the block is clean for what decides.
+        RefusedError: no way to bring the block is clean for what decides, or its values make it
+            useless.
         ConflictError: a file changed since it was read, or another graft is at work.
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
@@ -209,7 +212,7 @@ def _written(
 ) -> Graft:
     """Fetch the block beside its place, and put it there with all that names it."""
     room = folder if output is None else output.resolve().parent
-    with staging.fetched(made.plan, room, watch) as (part, hashes):
+    with staging.fetched(made.plan, room, watch) as (part, hashes, findings):
         beside = {manifest.name_of(made.plan.shard): (None, manifest.text(made.plan, hashes))}
         files = {**beside, **made.plan.files}
         addition = write.Addition(made.plan.shard, part, made.plan.interim)
@@ -219,7 +222,7 @@ def _written(
             read = {name: old for name, (old, _) in files.items()}
             new = {name: new for name, (_, new) in files.items()}
             write.overlay(folder, output, new, read=read, addition=addition)
-    return replace(made, hashes=hashes)
+    return replace(made, hashes=hashes, values=findings)
 
 
 # --- to the Hub -------------------------------------------------------------------------
@@ -312,8 +315,9 @@ def _pushed(
         source = publish.CopySource(base.name, whole, base.revision or "")
         with contextlib.suppress(publish.CopyError):
             return commit(made, copies={name: source})
-    with staging.fetched(made.plan, _cache(), watch) as (part, hashes):
-        return commit(replace(made, hashes=hashes), uploads={name: part})
+    with staging.fetched(made.plan, _cache(), watch) as (part, hashes, findings):
+        made = replace(made, hashes=hashes, values=findings)
+        return commit(made, uploads={name: part})
 
 
 def _cache() -> Path:

@@ -41,6 +41,8 @@ class GraftPlan:
     """What a graft would write, and the proof.
 
     Attributes:
+        source: the files of the target.
+        held: the target as it is.
         donor: the base.
         attempt: how the block is brought.
         layout: the new shard.
@@ -56,6 +58,8 @@ class GraftPlan:
         refused: why it is not written, or None.
     """
 
+    source: Remembered
+    held: Target
     donor: Donor
     attempt: Attempt
     layout: Layout
@@ -114,6 +118,10 @@ class _Planner:
         self._roots = self._checked_roots()
         self._before = analyze_planned(self._subject, selection)
         self._lineage = donors.compare(source, self._target, self._roots, self._donor)
+
+    @cached_property
+    def _held(self) -> Target:
+        return Target(self._subject.files, self._roots, self._seen)
 
     @property
     def _target(self) -> Checkpoint:
@@ -215,10 +223,9 @@ class _Planner:
         self._refuse_strays(there)
         if not brought:
             return self._made(Attempt(()), there)
-        target = Target(self._subject.files, self._roots, self._seen)
         made: list[GraftPlan] = []
         error = RefusedError("there is no way to bring this block")
-        for way in ways(brought, precision, target):
+        for way in ways(brought, precision, self._held):
             try:
                 made.append(self._made(way(), there))
             except RefusedError as refused:  # noqa: PERF203 - a way is what the loop is for
@@ -305,6 +312,8 @@ class _Planner:
         there: tuple[str, ...],
     ) -> GraftPlan:
         return GraftPlan(
+            source=self._source,
+            held=self._held,
             donor=self._donor,
             attempt=attempt,
             layout=layout,

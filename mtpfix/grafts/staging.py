@@ -6,12 +6,16 @@ import contextlib
 import errno
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from mtpfix.errors import WriteError
+from mtpfix.errors import RefusedError, WriteError
 from mtpfix.grafts import transfer
 from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.transfer import Watch
+from mtpfix.grafts.values import Values, refuse_broken
+from mtpfix.model import Finding
 from mtpfix.repair.locking import locked
 
 _LOCK = ".mtpfix-graft.lock"
@@ -19,16 +23,45 @@ _SPARE = 1 << 26
 """Bytes that a disk must have left beside the new shard."""
 
 
+class Fetched(NamedTuple):
+    """A new shard that is whole, and in nobody's way.
+
+    Attributes:
+        part: the file.
+        hashes: tensor -> SHA-256 of its bytes.
+        findings: what is doubtful about its values.
+    """
+
+    part: Path
+    hashes: Mapping[str, str]
+    findings: tuple[Finding, ...]
+
+
 @contextlib.contextmanager
-def fetched(plan: GraftPlan, room: Path, watch: Watch) -> Iterator[tuple[Path, Mapping[str, str]]]:
-    """Fetch the new shard into a folder; yield the file, and the hashes of its tensors.
+def fetched(plan: GraftPlan, room: Path, watch: Watch) -> Iterator[Fetched]:
+    """Fetch the new shard into a folder, and look at its values as they pass.
 
     Afterwards nothing of it is left there; after an error, what has arrived.
+
+    Raises:
+        RefusedError: the values of the block make it useless.
+        ConflictError: another graft is at work there.
+        WriteError: there is no room, or the system refused.
+        MtpfixError: the base cannot be read.
     """
+    values = Values()
     with explained(room), locked(room, _LOCK):
         part = transfer.part_of(room, plan.layout)
         _refuse_full(room, plan, part)
-        yield part, transfer.fetch(plan.donor.source, plan.layout, part, watch)
+        seen = replace(watch, scanner=values.scanner)
+        hashes = transfer.fetch(plan.donor.source, plan.layout, part, seen)
+        findings = values.findings(plan)
+        try:
+            refuse_broken(findings)
+        except RefusedError:
+            transfer.forget(part)
+            raise
+        yield Fetched(part, hashes, findings)
         transfer.forget(part)
         transfer.forget_all(room)
 

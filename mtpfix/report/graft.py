@@ -14,7 +14,7 @@ from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
 from mtpfix.pushing import Landed
 from mtpfix.repair.write import BACKUP
-from mtpfix.report import change, rewrite, wording
+from mtpfix.report import change, findings, rewrite, wording
 from mtpfix.report.inert_text import ASCII, inert
 from mtpfix.report.markdown_text import code, prose, table
 from mtpfix.report.page import Page, mooded
@@ -52,6 +52,8 @@ def text(grafted: Grafted, width: int, *, color: bool, verbose: bool, ascii: boo
     page = Page(width, color=color)
     for label, body in _rows(grafted.graft):
         page.item(mooded(f"{label:<8}", "quiet"), Text(body))
+    for finding in grafted.graft.values:
+        findings.put(page, finding, grafted.graft.checked, 0)
     if verbose:
         for piece in grafted.graft.tensors:
             page.line(mooded(f"        {_tensor(piece)}", "quiet"))
@@ -67,6 +69,8 @@ def text(grafted: Grafted, width: int, *, color: bool, verbose: bool, ascii: boo
 def _rows(made: Graft) -> Iterator[tuple[str, str]]:
     yield "base", f"{_named(made.donor)}: {lineage(made.lineage)}"
     yield "block", _block(made)
+    if made.hashes and not made.values:
+        yield "values", "nothing is wrong with them (mtpfix check --values)"
     if made.plan.skipped and made.tensors:
         yield "", f"{wording.count(len(made.plan.skipped), 'tensor')} that are there already stay"
     if made.plan.repeated:

@@ -1,0 +1,64 @@
+"""The values of a block, judged as its bytes pass: a base may be broken, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mtpfix.errors import RefusedError
+from mtpfix.grafts.pieces import Piece
+from mtpfix.grafts.plan import GraftPlan
+from mtpfix.model import Finding, Tensor
+from mtpfix.values.judge import judge
+from mtpfix.values.read import scan_tensors
+from mtpfix.values.scan import Scan, torch_module
+from mtpfix.values.scanned import Scanned
+from mtpfix.values.siblings import choose_siblings, tensors_of
+
+
+class Values:
+    """What is seen of the tensors of a block.
+
+    Raises:
+        UnknownError: torch is not installed.
+    """
+
+    def __init__(self) -> None:
+        torch_module()
+        self._scans: dict[str, tuple[Tensor, Scan]] = {}
+
+    def scanner(self, piece: Piece) -> Scan:
+        """Return what looks at the bytes of one tensor of the new shard."""
+        tensor = Tensor(piece.dtype, piece.shape, 0, piece.size)
+        scan = Scan(tensor)
+        self._scans[piece.name] = tensor, scan
+        return scan
+
+    def findings(self, plan: GraftPlan) -> tuple[Finding, ...]:
+        """Return what is wrong with them (MTP5xx).
+
+        They are compared with the target model where that is a folder; of a repo, the slices
+        would have to be fetched.
+        """
+        block = {name: Scanned(t, scan.summary()) for name, (t, scan) in self._scans.items()}
+        if plan.source.target().kind == "hub":
+            return judge(block, {}, {})
+        files = plan.held.files
+        siblings = choose_siblings(block, files.inventory, plan.held.roots)
+        names = tensors_of(siblings, files.inventory)
+        shards = files.listing.shards
+        trunk = scan_tensors(plan.source, {name: shards[name] for name in names}, parts=True)
+        return judge(block, trunk, siblings)
+
+
+def refuse_broken(findings: Sequence[Finding]) -> None:
+    """Refuse a block that no draft can use; what rests on assumed thresholds is told only.
+
+    Raises:
+        RefusedError: a value makes it useless.
+    """
+    for finding in findings:
+        if finding.severity == "error" and finding.confidence != "assumed":
+            raise RefusedError(
+                f"the block of the base is broken ({finding.code}): {finding.message}",
+                f"give another revision of the base; see `mtpfix explain {finding.code}`",
+            )
