@@ -253,5 +253,8 @@ def json(grafted: Grafted) -> str:
         ],
         "skipped": made.plan.skipped,
         "repeated": made.plan.repeated,
+        "values": [
+            {"code": f.code, "severity": f.severity, "message": f.message} for f in made.values
+        ],
     }
     return rewrite.written(document)

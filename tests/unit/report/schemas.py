@@ -16,6 +16,7 @@ NAMES = tuple(
         "report",
         "audit",
         "rewrite",
+        "graft",
         "names",
         "verify",
         "families",
