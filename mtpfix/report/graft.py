@@ -60,7 +60,8 @@ def text(grafted: Grafted, width: int, *, color: bool, verbose: bool, ascii: boo
     page.line()
     if grafted.outcome.diff:
         page.line(rewrite.seen(grafted.outcome.diff, color=color).rstrip("\n"))
-        page.line()
+        if grafted.outcome.plan.added or grafted.outcome.plan.removed:
+            page.line()
     rewrite.put(page, grafted.outcome, verbose=verbose)
     _put_next(page, grafted)
     return page.text().translate(ASCII) if ascii else page.text()
@@ -69,13 +70,16 @@ def text(grafted: Grafted, width: int, *, color: bool, verbose: bool, ascii: boo
 def _rows(made: Graft) -> Iterator[tuple[str, str]]:
     yield "base", f"{_named(made.donor)}: {lineage(made.lineage)}"
     yield "block", _block(made)
-    if made.hashes and not made.values:
-        yield "values", "nothing is wrong with them (mtpfix check --values)"
-    if made.plan.skipped and made.tensors:
-        yield "", f"{wording.count(len(made.plan.skipped), 'tensor')} that are there already stay"
+    if not made.tensors:
+        return
+    yield "", _conversions(made.tensors)
     if made.plan.repeated:
         count = wording.count(len(made.plan.repeated), "tensor")
         yield "", f"{count} left out: the target has the same bytes, and the engines share them"
+    if made.plan.skipped:
+        yield "", f"{wording.count(len(made.plan.skipped), 'tensor')} that are there already stay"
+    if made.hashes and not made.values:
+        yield "values", "nothing is wrong with them (mtpfix check --values)"
 
 
 def _named(where: Target) -> str:
@@ -98,12 +102,10 @@ def lineage(found: Lineage) -> str:
 def _block(made: Graft) -> str:
     if not made.tensors:
         return f"{wording.count(len(made.plan.skipped), 'tensor')}: nothing is lacking"
-    shards = {piece.shard for piece in made.tensors}
-    size = size_of(made.plan.layout.size)
+    files = wording.count(len({piece.shard for piece in made.tensors}), "file")
     return (
-        f"{wording.count(len(made.tensors), 'tensor')}, {size} -> {inert(made.plan.shard)}; "
-        f"{size_of(made.plan.layout.fetched)} from {wording.count(len(shards), 'file')} of the "
-        f"base, {_conversions(made.tensors)}"
+        f"{wording.count(len(made.tensors), 'tensor')}, {size_of(made.plan.layout.size)}, in "
+        f"{inert(made.plan.shard)}, from {size_of(made.plan.layout.fetched)} in {files} of the base"
     )
 
 
@@ -205,7 +207,8 @@ def markdown(grafted: Grafted, command: str = "") -> str:
     at = f" at {code(where.revision)}" if where.revision else ""
     head = (
         "The MTP block was lost when this checkpoint was quantized. "
-        f"{code(made.plan.shard)} brings it back from {named}{at}: {prose(_block(made))}."
+        f"{code(made.plan.shard)} brings it back from {named}{at}: {prose(_block(made))}, "
+        f"{_conversions(made.tensors)}."
     )
     blocks = [head, prose(f"The base: {lineage(made.lineage)}.")]
     if made.hashes:
