@@ -14,7 +14,7 @@ from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import RefusedError, UsageError
-from mtpfix.grafts import manifest, staging
+from mtpfix.grafts import leftovers, manifest, staging
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
 from mtpfix.grafts.plan import GraftPlan
@@ -190,6 +190,7 @@ def graft(
         )
     if output is None:
         write.tidy(folder)
+        leftovers.put_right(folder)
     made = plan(
         target,
         donor,
@@ -203,6 +204,8 @@ def graft(
     if made.refused is not None:
         raise made.refused
     if not made.tensors:
+        if output is None:
+            leftovers.clear(folder)
         return made
     return _written(made, folder, output, watch, backup=backup)
 
@@ -211,15 +214,21 @@ def _written(
     made: Graft, folder: Path, output: Path | None, watch: Watch, *, backup: bool
 ) -> Graft:
     """Fetch the block beside its place, and put it there with all that names it."""
+    shard, beside = made.plan.shard, manifest.name_of(made.plan.shard)
+    read = {beside: None, **{name: old for name, (old, _) in made.plan.files.items()}}
+    write.check_place(folder, read, output)  # before the bytes come, not after
     room = folder if output is None else output.resolve().parent
-    with staging.fetched(made.plan, room, watch) as (part, hashes, findings):
-        beside = {manifest.name_of(made.plan.shard): (None, manifest.text(made.plan, hashes))}
-        files = {**beside, **made.plan.files}
-        addition = write.Addition(made.plan.shard, part, made.plan.interim)
+
+    def unmoved() -> None:
+        write.check_unmoved(folder, {**read, shard: None})
+
+    with staging.fetched(made.plan, room, watch, unmoved) as (part, hashes, findings):
+        files = {beside: (None, manifest.text(made.plan, hashes)), **made.plan.files}
+        addition = write.Addition(shard, part, made.plan.interim)
         if output is None:
             write.write(folder, files, backup=backup, addition=addition)
+            leftovers.forget(folder)
         else:
-            read = {name: old for name, (old, _) in files.items()}
             new = {name: new for name, (_, new) in files.items()}
             write.overlay(folder, output, new, read=read, addition=addition)
     return replace(made, hashes=hashes, values=findings)

@@ -96,6 +96,7 @@ class LocalSource:
             raise _refused(self._name, error, "folder") from None
         if not stat.S_ISDIR(mode):
             raise TargetError(f"{shown(self._name)}: not a folder", "Give the folder it is in.")
+        self._states: dict[str, tuple[int, int]] = {}  # of files whose headers were read
 
     def target(self) -> Target:
         """The folder, as the user wrote it."""
@@ -124,22 +125,25 @@ class LocalSource:
 
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """All bytes of one file; see `Source.read`."""
-        with self._opened(path) as (file, size):
+        with self._opened(path) as (file, (size, _)):
             if size > limit:
                 raise too_long(path, size, limit)
             return file.read(size)
 
     def read_header(self, path: str) -> tuple[bytes, int]:
         """Header bytes and data size of one safetensors file; see `Source.read_header`."""
-        with self._opened(path) as (file, size):
+        with self._opened(path) as (file, state):
+            self._states[path], size = state, state[0]
             length = header_length(file.read(PREFIX), size, file=path)
             return file.read(length), size - PREFIX - length
 
     def stream(self, path: str, begin: int, end: int) -> Iterator[bytes]:
         """Bytes of one file, in pieces; see `Source.stream`."""
-        with self._opened(path) as (file, size):
-            if end > size:
-                raise ends_early(path, size, end)
+        with self._opened(path) as (file, state):
+            if self._states.get(path, state) != state:  # since somebody read where tensors lie
+                raise _changed(path)
+            if end > state[0]:
+                raise ends_early(path, state[0], end)
             file.seek(begin)
             while begin < end:
                 piece = file.read(min(PIECE, end - begin))
@@ -154,8 +158,8 @@ class LocalSource:
             raise _refused(self._name, error, "folder") from None
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[tuple[BinaryIO, int]]:
-        """Opens a regular file of the folder; yields it with its size in bytes."""
+    def _opened(self, path: str) -> Iterator[tuple[BinaryIO, tuple[int, int]]]:
+        """Opens a regular file of the folder; yields it with its size in bytes, and its time."""
         if climbs_out(path):
             raise TargetError(
                 f"{shown(path)}: leads out of the folder", "Only files inside it are read."
@@ -167,14 +171,12 @@ class LocalSource:
                 before = os.fstat(file.fileno())
                 if not stat.S_ISREG(before.st_mode):
                     raise _irregular(path)
-                yield file, before.st_size
+                yield file, _state(before)
                 after = os.fstat(file.fileno())
         except OSError as error:
             raise _refused(path, error, "file") from None
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise ConflictError(
-                f"{shown(path)}: changed while it was read", "Run again when nothing writes to it."
-            )
+        if _state(before) != _state(after):
+            raise _changed(path)
 
 
 def too_long(path: str, size: int, limit: int) -> BrokenFileError:
@@ -202,6 +204,17 @@ def climbs_out(path: str) -> bool:
         or posix.is_absolute()
         or bool(windows.anchor)
         or ".." in windows.parts
+    )
+
+
+def _state(file: os.stat_result) -> tuple[int, int]:
+    """Return what changes when a file is written: its size, and its time."""
+    return file.st_size, file.st_mtime_ns
+
+
+def _changed(path: str) -> ConflictError:
+    return ConflictError(
+        f"{shown(path)}: changed while it was read", "Run again when nothing writes to it."
     )
 
 

@@ -83,7 +83,7 @@ def taken_over(ours: Section, theirs: Section) -> Iterator[Edit]:
             continue
         yield Edit("config.json", f"{ours.pointer}/{escape(key)}", "add", value)
     for key, mine in ours.fields.items():
-        if _ABOUT.search(key) and mine == 0 and key not in theirs.fields:
+        if _ABOUT.search(key) and mine == 0 and mine is not False and key not in theirs.fields:
             yield Edit("config.json", f"{ours.pointer}/{escape(key)}", "remove")
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mtpfix.errors import RefusedError, WriteError
 from mtpfix.grafts import transfer
+from mtpfix.grafts.leftovers import LOCK
 from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.grafts.values import Values, refuse_broken
 from mtpfix.model import Finding
+from mtpfix.repair import write
 from mtpfix.repair.locking import locked
 
-_LOCK = ".mtpfix-graft.lock"
 _SPARE = 1 << 26
 """Bytes that a disk must have left beside the new shard."""
 
@@ -38,10 +39,18 @@ class Fetched(NamedTuple):
 
 
 @contextlib.contextmanager
-def fetched(plan: GraftPlan, room: Path, watch: Watch) -> Iterator[Fetched]:
+def fetched(
+    plan: GraftPlan, room: Path, watch: Watch, check: Callable[[], None] = lambda: None
+) -> Iterator[Fetched]:
     """Fetch the new shard into a folder, and look at its values as they pass.
 
     Afterwards nothing of it is left there; after an error, what has arrived.
+
+    Args:
+        plan: what is fetched.
+        room: the folder.
+        watch: what is told of the bytes as they pass.
+        check: is called when no other graft can be at work there, before anything is fetched.
 
     Raises:
         RefusedError: the values of the block make it useless.
@@ -50,20 +59,24 @@ def fetched(plan: GraftPlan, room: Path, watch: Watch) -> Iterator[Fetched]:
         MtpfixError: the base cannot be read.
     """
     values = Values()
-    with explained(room), locked(room, _LOCK):
-        part = transfer.part_of(room, plan.layout)
+    seen = replace(watch, scanner=values.scanner)
+    with explained(room), locked(room, LOCK):
+        check()
+        part = transfer.part_of(room, plan.shard, plan.layout, plan.donor.target)
         _refuse_full(room, plan, part)
-        seen = replace(watch, scanner=values.scanner)
-        hashes = transfer.fetch(plan.donor.source, plan.layout, part, seen)
-        findings = values.findings(plan)
         try:
+            hashes = transfer.fetch(plan.donor.source, plan.layout, part, seen)
+            findings = values.findings(plan)
             refuse_broken(findings)
         except RefusedError:
             transfer.forget(part)
             raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others need the space, too
+                transfer.forget(part)
+            raise
         yield Fetched(part, hashes, findings)
         transfer.forget(part)
-        transfer.forget_all(room)
 
 
 def _refuse_full(room: Path, plan: GraftPlan, part: Path) -> None:
@@ -82,13 +95,6 @@ def _refuse_full(room: Path, plan: GraftPlan, part: Path) -> None:
 
 @contextlib.contextmanager
 def explained(room: Path) -> Iterator[None]:
-    """Turn what the system refuses into one line; a full disk is not left fuller."""
-    try:
+    """Turn what the system refuses into one line."""
+    with write.explained(f"cannot write into {room}"):
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            transfer.forget_all(room)
-        raise WriteError(
-            f"cannot write into {room}: {error.strerror or error}",
-            "free some space, or use `--output DIR` for a folder elsewhere",
-        ) from error

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -19,15 +20,18 @@ from threading import Event, Lock
 from typing import BinaryIO, Protocol
 
 from mtpfix.checkpoint.source import PIECE, Source
+from mtpfix.errors import MtpfixError, WriteError
 from mtpfix.grafts.dequantize import dequantize
 from mtpfix.grafts.layout import Layout, Unit
 from mtpfix.grafts.pieces import Piece, Stored
+from mtpfix.model import Target
 
 AT_ONCE = 4
 """Ranges that are fetched side by side."""
 PART = ".mtpfix-part"
 """Ends the name of a file that is not whole yet; it begins with a dot."""
-_JOURNAL = ".mtpfix-part.json"
+JOURNAL = f"{PART}.json"
+"""Ends the name of its journal."""
 
 
 class Scanner(Protocol):
@@ -45,6 +49,7 @@ class Watch:
         expected: is called once, with the number of bytes that are to come.
         moved: is called with the number of bytes that arrived.
         scanner: makes what looks at the bytes of one tensor of the new shard; None: nothing does.
+            Only the last one that it made for a tensor has seen what is written.
     """
 
     expected: Callable[[int], None] = lambda _: None
@@ -52,10 +57,29 @@ class Watch:
     scanner: Callable[[Piece], Scanner] | None = None
 
 
-def part_of(folder: Path, layout: Layout) -> Path:
-    """Return the file that a block is fetched into: of the same block always the same one."""
-    digest = hashlib.sha256(layout.header).hexdigest()[:16]
-    return folder / f".model-mtp-{digest}{PART}"
+def part_of(folder: Path, shard: str, layout: Layout, base: Target) -> Path:
+    """Return the file that a block is fetched into: of the same bytes always the same one.
+
+    Args:
+        folder: where it is.
+        shard: what it will be called.
+        layout: what it will hold.
+        base: where that comes from.
+    """
+    origin: list[object] = [base.kind, base.name, base.revision]
+    if base.kind != "hub":  # a commit stays what it is, a folder need not
+        files = sorted({piece.shard for piece in layout.pieces})
+        origin = [os.path.realpath(base.name), [_state(Path(base.name, name)) for name in files]]
+    known = layout.header + json.dumps(origin).encode()
+    return folder / f".{shard}-{hashlib.sha256(known).hexdigest()[:16]}{PART}"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written; of one that is not there, whatever."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
+    return 0, 0
 
 
 def fetch(source: Source, layout: Layout, part: Path, watch: Watch) -> Mapping[str, str]:
@@ -78,20 +102,15 @@ def fetch(source: Source, layout: Layout, part: Path, watch: Watch) -> Mapping[s
 
 
 def forget(part: Path) -> None:
-    """Remove a file and its journal, whole or not."""
-    for path in (part, _journal(part)):
-        with contextlib.suppress(FileNotFoundError):
+    """Remove a file and its journal, whole or not; what stays is in nobody's way."""
+    for path in (part, journal_of(part)):
+        with contextlib.suppress(OSError):
             path.unlink()
 
 
-def forget_all(folder: Path) -> None:
-    """Remove what earlier runs have left unfinished in a folder."""
-    for part in folder.glob(f".model-mtp-*{PART}"):
-        forget(part)
-
-
-def _journal(part: Path) -> Path:
-    return part.with_name(part.name.removesuffix(PART) + _JOURNAL)
+def journal_of(part: Path) -> Path:
+    """Return the file that says which tensors of another are whole."""
+    return part.with_name(part.name.removesuffix(PART) + JOURNAL)
 
 
 @dataclass
@@ -109,7 +128,7 @@ class _Transfer:
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Hold the file and its journal open."""
-        with _open(self.part) as self.file, _open(_journal(self.part)) as self.journal:
+        with _open(self.part) as self.file, _open(journal_of(self.part)) as self.journal:
             yield
 
     def run(self) -> None:
@@ -127,9 +146,10 @@ class _Transfer:
                 self.stop.set()  # nothing is left to do, or somebody wants it to end
                 for job in jobs:
                     job.cancel()
-        for job in jobs:
-            if not job.cancelled():
-                job.result()
+        errors = [job.exception() for job in jobs if not job.cancelled()]
+        for error in errors:
+            if error is not None and not isinstance(error, _StoppedError):
+                raise error
         os.fsync(self.file.fileno())
 
     # --- what an earlier run has fetched -----------------------------------------------
@@ -138,9 +158,11 @@ class _Transfer:
         """Take over the tensors that are whole: those whose bytes have the hash of the journal."""
         self.journal.seek(0)
         noted: dict[str, str] = {}
-        for line in self.journal.read().split(b"\n")[:-1]:
-            with contextlib.suppress(ValueError, TypeError):  # cut, or not ours
+        *lines, cut = self.journal.read().split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # not ours
                 noted |= json.loads(line)
+        self.journal.truncate(self.journal.tell() - len(cut))
         for unit in self.layout.units():
             for piece, begin in unit.places():
                 if piece.name in noted:
@@ -178,6 +200,8 @@ class _Transfer:
             while passing.left:
                 data = passing.take(data or memoryview(next(stream)))
             passing.finish()
+        for _ in stream:  # at its end a source says whether the file changed meanwhile
+            pass
 
     def _convert(self, piece: Piece, scale: Stored, begin: int) -> None:
         codes, scales = bytearray(), bytearray()
@@ -189,11 +213,14 @@ class _Transfer:
         passing.finish()
 
     def _stream(self, shard: str, begin: int, end: int) -> Iterator[bytes]:
-        for data in self.source.stream(shard, begin, end):
-            if self.stop.is_set():
-                raise _StoppedError
-            self.watch.moved(len(data))
-            yield data
+        try:
+            for data in self.source.stream(shard, begin, end):
+                if self.stop.is_set():
+                    raise _StoppedError
+                self.watch.moved(len(data))
+                yield data
+        except MtpfixError as error:  # whose file it is, its name does not tell
+            raise type(error)(f"base: {error.message}", error.remedy) from None
 
     def _put(self, place: int, data: bytes | memoryview) -> None:
         """Write bytes at a place of the file."""
@@ -241,5 +268,10 @@ class _Passing:
 
 def _open(path: Path) -> BinaryIO:
     """Open a file for reading and writing, made where it is missing, and never through a link."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+    more = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | sum(more), 0o666), "r+b", buffering=0)
+    state = os.fstat(file.fileno())
+    if not stat.S_ISREG(state.st_mode) or state.st_nlink > 1:
+        file.close()
+        raise WriteError(f"{path} is not a plain file, or has a second name", "remove it")
+    return file

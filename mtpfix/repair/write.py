@@ -28,9 +28,10 @@ from mtpfix.errors import ConflictError, UsageError, WriteError
 from mtpfix.repair.locking import LOCK, locked, released, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 BACKUP = ".bak-mtpfix"
+CONFIG = "config.json"
 TEMPORARY = ".mtpfix-tmp"  # ends the names of what is being made; they begin with a dot
 _ELSEWHERE = "use `--output DIR` for a folder elsewhere"
 _REMEDIES = {
@@ -115,7 +116,7 @@ def write(
     if not changed:
         tidy(folder)
         return Written((), {})
-    with _explained(f"cannot write into {folder}"):
+    with explained(f"cannot write into {folder}"):
         for name in changed:  # before locking: nothing of ours enters a Hub cache
             _refuse_link(folder / name)
         with locked(folder):
@@ -171,13 +172,12 @@ def overlay(
         ConflictError: a file is no longer what was read, or another mtpfix keeps
             writing beside `output`.
     """
-    source, output = source.resolve(), Path(os.path.abspath(output))  # noqa: PTH100 - for `..`
-    output = output.parent.resolve() / output.name  # a link at this place is refused below
+    source, output = _places(source, output)
     for path in files:
         if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise UsageError(f"{path!r} is not a path inside the folder")
     tidy(output.parent)  # also where nothing is made: a killed run may have got that far
-    with _explained(f"cannot make {output}"):
+    with explained(f"cannot make {output}"):
         _check_places(source, output)
         with locked(output.parent):
             _sweep(output.parent)
@@ -185,6 +185,31 @@ def overlay(
                 _refuse_moved(source / path, old)
             links = _build(source, output, files, addition)
             return Overlay(output, tuple(sorted(files)), links)
+
+
+def check_place(folder: Path, names: Iterable[str], output: Path | None) -> None:
+    """Refuse at once what `write`, or `overlay`, would refuse later: there is work to do before.
+
+    Args:
+        folder: where the files are.
+        names: those that will be written.
+        output: the new folder; None: in place.
+
+    Raises:
+        MtpfixError: as for `write` and `overlay`.
+    """
+    with explained(f"cannot write into {folder if output is None else output}"):
+        if output is not None:
+            _check_places(*_places(folder, output))
+        for name in names if output is None else ():
+            _refuse_link(folder / name)
+
+
+def check_unmoved(folder: Path, files: Mapping[str, bytes | None]) -> None:
+    """Refuse files that are no longer what was read; None: there was none."""
+    with explained(f"cannot write into {folder}"):
+        for name, old in files.items():
+            _refuse_moved(folder / name, old)
 
 
 # --- in place ----------------------------------------------------------------
@@ -243,6 +268,7 @@ class _Transaction:
         place = self._folder / self._addition.name
         _refuse_moved(place, None)
         _sync(self._folder)
+        _give(self._addition.part, self._like(CONFIG).stat())
         os.replace(self._addition.part, place)  # noqa: PTH105
         _sync(self._folder)
         return self._addition.interim
@@ -251,11 +277,15 @@ class _Transaction:
         return self._folder / f".{name}.{what}{TEMPORARY}"
 
     def _stage(self, name: str, what: str, data: bytes) -> None:
-        near = self._folder / name
-        like = (near if near.exists() else next(self._folder.glob("*.json"))).stat()
+        like = self._like(name).stat()
         _create(self._temporary(name, what), data, like)
         if what in ("old", "bak"):  # a copy of the old file is as old as that
             os.utime(self._temporary(name, what), ns=(like.st_atime_ns, like.st_mtime_ns))
+
+    def _like(self, name: str) -> Path:
+        """Return the file whose owner and mode a new one gets."""
+        near = (self._folder / each for each in (name, CONFIG))
+        return next((path for path in near if path.exists()), self._folder)
 
     def _backup(self, name: str, old: bytes) -> str:
         """Makes sure that some backup holds `old`; returns its name."""
@@ -278,8 +308,8 @@ class _Transaction:
                 # The new bytes are staged first: only a rename leaves the old ones alone.
                 if old.exists() and not new.exists():
                     os.replace(old, self._folder / name)  # noqa: PTH105
-            if self._addition is not None and not self._addition.part.exists():
-                os.replace(self._folder / self._addition.name, self._addition.part)  # noqa: PTH105
+            if self._addition is not None:
+                _take_back(self._addition, self._folder)
             for path in (*self._made, *self._backups):
                 path.unlink(missing_ok=True)
             _sweep(self._folder)
@@ -288,6 +318,13 @@ class _Transaction:
                 f"{self._folder}: the write failed, and so did taking it back: {error}",
                 f"old files may be found as `.NAME.old{TEMPORARY}` or `NAME{BACKUP}`",
             ) from error
+
+
+def _take_back(addition: Addition, folder: Path) -> None:
+    """Bring a weight file back to where it was before it was renamed into a folder."""
+    place = folder / addition.name
+    if not addition.part.exists() and place.exists():
+        os.replace(place, addition.part)  # noqa: PTH105
 
 
 def _refuse_link(path: Path) -> None:
@@ -312,6 +349,12 @@ def _refuse_moved(path: Path, old: bytes | None) -> None:
 
 
 # --- a new folder ------------------------------------------------------------
+
+
+def _places(source: Path, output: Path) -> tuple[Path, Path]:
+    """Return both without links on the way; a link at the place of `output` stays one."""
+    output = Path(os.path.abspath(output))  # noqa: PTH100 - for `..`
+    return source.resolve(), output.parent.resolve() / output.name
 
 
 def _check_places(source: Path, output: Path) -> None:
@@ -352,7 +395,11 @@ def _build(
         os.replace(made, output)  # noqa: PTH105
         _sync(output.parent)
     except BaseException:
-        shutil.rmtree(made if made.exists() else output, ignore_errors=True)
+        there = made if made.exists() else output
+        if addition is not None:
+            with contextlib.suppress(OSError):  # then it is fetched again
+                _take_back(addition, there)
+        shutil.rmtree(there, ignore_errors=True)
         raise
     return links
 
@@ -419,7 +466,7 @@ def _bring(target: Path, link: Path) -> str:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turns what the system refuses into one line and a remedy."""
     try:
         yield
