@@ -50,10 +50,14 @@ def _tensor(raw: bytearray, stored: Stored) -> torch.Tensor:
         "F16": torch.float16,
         "F32": torch.float32,
     }
-    if stored.dtype not in kinds:
-        raise RefusedError(f"{stored.name!r:.120}: scales of dtype {stored.dtype} are not known")
+    kind = kinds.get(stored.dtype)
+    if kind is None:
+        raise RefusedError(
+            f"{stored.name!r:.120} is of dtype {stored.dtype}, which cannot be made BF16",
+            "give a base whose MTP block is BF16",
+        )
     flat = torch.frombuffer(raw, dtype=torch.uint8) if raw else torch.empty(0, dtype=torch.uint8)
-    return flat.view(kinds[stored.dtype]).view(stored.shape)
+    return flat.view(kind).view(stored.shape)
 
 
 def _spread(factors: torch.Tensor, weight: torch.Tensor, stored: Stored) -> torch.Tensor:
@@ -85,5 +89,6 @@ def _block(rows: int, blocks: int, stored: Stored) -> int:
 
 def _unfit(stored: Stored) -> RefusedError:
     return RefusedError(
-        f"the scales of {stored.name!r:.120} do not fit its shape", "give another base"
+        f"the scales of {stored.name!r:.120} in the base do not fit its shape",
+        "give a base whose MTP block is BF16",
     )

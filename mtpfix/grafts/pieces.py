@@ -15,8 +15,8 @@ from mtpfix.model import Checkpoint, Tensor
 Conversion = Literal["copy", "rename", "dequantize"]
 """What is done to a tensor: its bytes are copied, also under another name, or made BF16."""
 
-SCALES = ("weight_scale_inv", "weight_scale", "scale")
-"""Suffixes of the scales of FP8 codes."""
+SCALES = ("weight_scale_inv", "weight_scale", "scale", "_scale_inv", "_scale")
+"""Suffixes of the scales of FP8 codes; the last two stand beside stacked experts."""
 FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 """Dtypes of FP8 codes that can be made BF16."""
 
@@ -134,7 +134,8 @@ def rescaled(pieces: Iterable[Piece], suffix: str) -> tuple[Piece, ...]:
 
     def named(piece: Piece) -> str:
         module, last = split_name(piece.name)
-        return joined_name(module, suffix) if last in SCALES else piece.name
+        mine = suffix.removeprefix("weight") if last.startswith("_") else suffix
+        return joined_name(module, mine) if last in SCALES else piece.name
 
     return tuple(Piece(named(piece), piece.stored) for piece in pieces)
 

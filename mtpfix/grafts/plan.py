@@ -178,22 +178,26 @@ class _Planner:
         """
         theirs, ours = self._donor.roots, self._roots
         named = [(pieces.moved(s.name, theirs, ours), s) for s in self._donor.block()]
-        suffixes: dict[str, set[str]] = {}
-        for name, _ in named:
+        dtypes: dict[str, dict[str, str]] = {}
+        for name, each in named:
             module, suffix = split_name(name)
-            suffixes.setdefault(module, set()).add(suffix)
-        held = self._subject.files.inventory
+            dtypes.setdefault(module, {})[suffix] = each.dtype
         lacking: list[tuple[str, Stored]] = []
         there: list[str] = []
         for name, each in named:
             module, suffix = split_name(name)
-            mine = {known for known, _ in held.tensor_names(module)}
-            has = suffix in mine or not mine <= suffixes[module]
-            if has:
+            mine = self._dtypes(module)
+            if suffix in mine or not mine.items() <= dtypes[module].items():
                 there.append(name)
             else:
                 lacking.append((name, each))
         return pieces.as_it_is(lacking), tuple(sorted(there))
+
+    def _dtypes(self, module: str) -> dict[str, str | None]:
+        """Return suffix -> dtype of the tensors that the target has of a module."""
+        held = self._subject.files.inventory.tensor_names(module)
+        found = {suffix: self._target.tensor(name) for suffix, name in held}
+        return {suffix: tensor and tensor.dtype for suffix, tensor in found.items()}
 
     def _refuse_strays(self, there: Iterable[str]) -> None:
         """Refuse a target that holds MTP tensors in a shard without naming them in its index.
@@ -203,12 +207,12 @@ class _Planner:
         if self._index_text is None:
             return
         named = strict_json.loads(self._index_text, index.INDEX)["weight_map"]
-        stray = [name for name in there if name not in named]
+        held = self._target.listing.shards
+        stray = [name for name in there if name in held and name not in named]
         if stray:
-            held = self._target.listing.shards.get(stray[0], "")
             raise RefusedError(
-                f"{held!r:.120} holds {stray[0]!r:.120}, and the index does not name it: vLLM "
-                "would load both this tensor and that of the base",
+                f"{held[stray[0]]!r:.120} holds {stray[0]!r:.120}, and the index does not name it: "
+                "vLLM would load both this tensor and that of the base",
                 "take the old MTP tensors out of that file, or name them in the index",
             )
 

@@ -1,0 +1,95 @@
+"""mtpfix.dropping: where the block is not to be had, nothing declares it any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtpfix.dropping import drop
+from mtpfix.errors import MtpfixError, RefusedError
+from tests.unit.grafts.pairs import content, edit, pair
+
+CHOSEN: dict[str, Any] = {"vllm": ["0.32.0"], "platforms": ["cuda"]}
+COUNTS = {
+    "deepseek_v3": "num_nextn_predict_layers",
+    "qwen3_5": "mtp_num_hidden_layers",
+    "mimo": "num_nextn_predict_layers",
+}
+
+
+def counts(config: dict[str, Any], field: str) -> list[Any]:
+    parts = (config, config.get("text_config", {}))
+    return [part[field] for part in parts if field in part]
+
+
+@pytest.mark.parametrize("family", COUNTS)
+def test_the_count_says_0_and_all_else_stays(tmp_path: Path, family: str) -> None:
+    made = pair(tmp_path, family)
+    old, before = content(made.target), made.config()
+    done, pushed = drop(made.target, **CHOSEN, do=True)
+    assert pushed is None
+    assert done.exit_code == 0
+    after = made.config()
+    assert [after["quantization_config"], *counts(after, COUNTS[family])] == [
+        before["quantization_config"],
+        *[0 for _ in counts(before, COUNTS[family])],
+    ]
+    new = content(made.target)
+    assert new.pop("config.json.bak-mtpfix") == old["config.json"]
+    assert new.keys() == old.keys()
+    assert new["model.safetensors"] == old["model.safetensors"]
+    assert done.plan.after[1].model.mtp_layers == 0
+    assert [e.outcome for e in done.plan.after[1].engines] == ["no_mtp"]
+
+
+@pytest.mark.parametrize("family", ["deepseek_v3", "qwen3_5"])
+def test_a_second_run_changes_nothing(tmp_path: Path, family: str) -> None:
+    made = pair(tmp_path, family)
+    drop(made.target, **CHOSEN, do=True)
+    old = content(made.target)
+    done, _ = drop(made.target, **CHOSEN, do=True)
+    assert done.plan.files == {}
+    assert content(made.target) == old
+
+
+def test_a_count_that_nobody_wrote_is_written_as_0_where_the_family_needs_it(
+    tmp_path: Path,
+) -> None:
+    made = pair(tmp_path, "deepseek_v3")
+    made.config(num_nextn_predict_layers=None)
+    done, _ = drop(made.target, **CHOSEN, do=True)
+    assert made.config().get("num_nextn_predict_layers") in (0, None)
+    assert done.plan.after[1].model.mtp_layers == 0
+
+
+def test_a_plan_writes_nothing(tmp_path: Path) -> None:
+    made = pair(tmp_path)
+    old = content(made.target)
+    done, _ = drop(made.target, **CHOSEN)
+    assert '-  "num_nextn_predict_layers": 1' in done.plan.diff
+    assert content(made.target) == old
+
+
+def test_a_new_folder_instead(tmp_path: Path) -> None:
+    made = pair(tmp_path)
+    old = content(made.target)
+    drop(made.target, **CHOSEN, output=tmp_path / "new")
+    assert content(made.target) == old
+    assert edit(tmp_path / "new" / "config.json")["num_nextn_predict_layers"] == 0
+    assert (tmp_path / "new" / "model.safetensors").read_bytes() == old["model.safetensors"]
+
+
+def test_a_family_that_has_the_block_always_is_refused(tmp_path: Path) -> None:
+    made = pair(tmp_path, "mimo_v2")
+    old = content(made.target)
+    with pytest.raises(RefusedError, match="this family has it always") as caught:
+        drop(made.target, **CHOSEN, do=True)
+    assert "mtpfix graft" in caught.value.remedy
+    assert content(made.target) == old
+
+
+def test_a_repo_is_no_folder() -> None:
+    with pytest.raises(MtpfixError):
+        drop("hf://org/nowhere", **CHOSEN, do=True)
