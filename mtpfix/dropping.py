@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +48,7 @@ def drop(
     output: Path | None = None,
     backup: bool = True,
     wish: Push | None = None,
+    describe: Callable[[Drop], str] | None = None,
 ) -> tuple[Drop, Landed | None]:
     """Take the declaration of the MTP block out of `config.json`, where the block is not to be had.
 
@@ -62,6 +63,7 @@ def drop(
         output: make a new folder of links instead.
         backup: keep the old file beside the new one.
         wish: push it to the Hub instead; None: no.
+        describe: writes the text below the title of the commit, in Markdown.
 
     Raises:
         RefusedError: no edit does it, or it would change the target model.
@@ -73,7 +75,7 @@ def drop(
     files = made.plan.files
     if wish is not None:
         place = place_of(target, wish, revision, token)
-        return made, _pushed(made, place, wish, source.target())
+        return made, _pushed(made, place, wish, source.target(), describe)
     folder = targets.parse(target, revision).path
     if folder is None and (do or output is not None):
         raise UsageError(
@@ -87,13 +89,27 @@ def drop(
     return made, None
 
 
-def _pushed(made: Drop, place: Place, wish: Push, judged: Target) -> Landed:
+def _pushed(
+    made: Drop,
+    place: Place,
+    wish: Push,
+    judged: Target,
+    describe: Callable[[Drop], str] | None,
+) -> Landed:
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy, and only for a push
 
     if not made.plan.files:
         return Landed(place.repo)
     wish = replace(wish, message=wish.message or MESSAGE)
-    goal = goal_of(place, judged, made.plan.files, wish, "")
+    description = describe(made) if describe is not None else ""
+    goal = goal_of(
+        place,
+        judged,
+        made.plan.files,
+        wish,
+        description=description,
+        command="graft --drop",
+    )
     if wish.dry_run:
         return Landed(place.repo, goal.branch)
     done = publish.publish(goal, {name: new for name, (_, new) in made.plan.files.items()})

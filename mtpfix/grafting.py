@@ -308,7 +308,7 @@ def _pushed(
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy, and only for a push
 
     wish = replace(wish, message=wish.message or MESSAGE)
-    goal = goal_of(place, made.before.target, made.plan.files, wish, "")
+    goal = goal_of(place, made.before.target, made.plan.files, wish, command="graft")
     if wish.dry_run:
         return made, Landed(place.repo, goal.branch)
 

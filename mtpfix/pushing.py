@@ -118,7 +118,7 @@ def push(
         own = read(target, None, selection, revision=of_target, token=token)
         _refuse_spoilt(own, made, selection)
     description = wish.describe(made) if wish.describe is not None else ""
-    goal = goal_of(place, subject.files.listing.target, made.files, wish, description)
+    goal = goal_of(place, subject.files.listing.target, made.files, wish, description=description)
     if wish.dry_run:
         return Pushed(place.repo, goal.branch, repair=made)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
@@ -164,9 +164,19 @@ def goal_of(
     judged: Target,
     files: Mapping[str, tuple[bytes | None, bytes]],
     wish: Push,
-    description: str,
+    *,
+    description: str = "",
+    command: str = "rewrite",
 ) -> Goal:
     """Return the commit that is to be made, on top of what was judged.
+
+    Args:
+        place: where it goes.
+        judged: what it rests on.
+        files: path -> bytes as read (None: a new file), and the new bytes.
+        wish: how it is pushed.
+        description: the text below the title.
+        command: what a user types after `mtpfix` to push to the repo.
 
     Raises:
         ConflictError: the repo holds other files than the folder that was judged.
@@ -177,7 +187,7 @@ def goal_of(
     there = place.target
     if there.path is not None:
         source = targets.source(f"hf://{place.repo}", place.revision, place.token)
-        _refuse_other(source, files)
+        _refuse_other(source, files, command)
         judged = source.target()
     commit = judged.revision or ""
     branch = (there.revision if there.path is None else place.revision) or publish.MAIN
@@ -224,7 +234,9 @@ def _refuse_spoilt(own: Subject, made: Repair, selection: Selection) -> None:
         )
 
 
-def _refuse_other(source: Source, files: Mapping[str, tuple[bytes | None, bytes]]) -> None:
+def _refuse_other(
+    source: Source, files: Mapping[str, tuple[bytes | None, bytes]], command: str
+) -> None:
     """Refuse to overwrite files of a repo that are not those of the folder."""
     there = set(source.list())
     for name, (old, _) in files.items():
@@ -232,5 +244,5 @@ def _refuse_other(source: Source, files: Mapping[str, tuple[bytes | None, bytes]
             target = source.target()
             raise ConflictError(
                 f"{target.name}: its {name} differs from that of the folder; nothing was pushed",
-                f"repair the repo itself: mtpfix rewrite {target.name} --push-to-hub",
+                f"repair the repo itself: mtpfix {command} {target.name} --push-to-hub",
             )

@@ -19,6 +19,7 @@ from mtpfix.errors import UsageError
 from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
+    from mtpfix.dropping import Drop
     from mtpfix.grafting import Graft
     from mtpfix.grafts.transfer import Watch
     from mtpfix.grafts.ways import Precision
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mtpfix.pushing import Landed, Push
     from mtpfix.repair.plan import Options
     from mtpfix.report.graft import Grafted
+    from mtpfix.report.rewrite import Outcome
 
 
 class PrecisionChoice(str, Enum):
@@ -192,7 +194,7 @@ def graft(
         raise typer.Exit(_drop(target, way, chosen, show, revision))
     base = base or _offered(target, revision, token, acts=way.acts)
     block = _Block(precision=precision.value, options=Options(engine_names_only))
-    command = _command(target, base, chosen, block)
+    command = _command(way.repo_id or target, base, chosen, block)  # nobody else has the folder
     done = _done(_Pair(target, base, revision), way, chosen, block, command)
     _emit(done, command, show)
     if done.outcome.refused is not None:
@@ -266,8 +268,10 @@ def _wish(way: _Way) -> "Push":
 
 
 def _described(made: "Graft", way: _Way, command: str) -> str:
+    """Return the text of the commit; it is asked for when the block is there and leaves."""
     from mtpfix.report import graft as renderer
 
+    output.progress("sending the commit to the Hub ...")
     return renderer.markdown(_grafted(made, way), command)
 
 
@@ -358,20 +362,32 @@ _STEP = 1 << 22
 def _drop(target: str, way: _Way, chosen: _Chosen, show: _Show, revision: str | None) -> int:
     """Take the declaration out where that is wanted; return the exit code."""
     from mtpfix import dropping
+    from mtpfix.report import change
+
+    words = ["mtpfix", "graft", way.repo_id or target, "--drop"]
+    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
+    command = shlex.join(words)
+    with output.working("trying on every release what takes the declaration out"):
+        made, pushed = dropping.drop(
+            target,
+            **chosen,
+            revision=revision,
+            do=way.write,
+            output=way.output,
+            backup=way.backup,
+            wish=_wish(way) if way.push else None,
+            describe=lambda made: change.render(_dropped(made, way), command),
+        )
+    outcome = _dropped(made, way, pushed)
+    _emit_drop(outcome, command, show)
+    return outcome.exit_code
+
+
+def _dropped(made: "Drop", way: _Way, pushed: "Landed | None" = None) -> "Outcome":
     from mtpfix.repair.plan import nothing
-    from mtpfix.report import rewrite
     from mtpfix.report.rewrite import Outcome
 
-    made, pushed = dropping.drop(
-        target,
-        **chosen,
-        revision=revision,
-        do=way.write,
-        output=way.output,
-        backup=way.backup,
-        wish=_wish(way) if way.push else None,
-    )
-    outcome = Outcome(
+    return Outcome(
         before=made.plan.before[0],
         after=made.plan.after[0],
         checked_before=made.plan.before[1],
@@ -385,12 +401,15 @@ def _drop(target: str, way: _Way, chosen: _Chosen, show: _Show, revision: str | 
         backup=way.backup,
         pushed=pushed,
     )
+
+
+def _emit_drop(outcome: "Outcome", command: str, show: _Show) -> None:
+    from mtpfix.report import change, rewrite
+
     if show.form is RepairFormat.json:
         output.emit(rewrite.json(outcome), show.file)
     elif show.form is RepairFormat.markdown:
-        from mtpfix.report import change
-
-        output.emit(change.render(outcome, f"mtpfix graft {target} --drop"), show.file)
+        output.emit(change.render(outcome, command), show.file)
     else:
         screen = output.result_screen(show.color.value, show.file)
         output.emit(rewrite.seen(outcome.diff, color=screen.color), show.file)
@@ -403,4 +422,3 @@ def _drop(target: str, way: _Way, chosen: _Chosen, show: _Show, revision: str | 
                 ascii=screen.ascii,
             )
         )
-    return outcome.exit_code

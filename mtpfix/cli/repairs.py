@@ -121,7 +121,7 @@ def rewrite(
         token=token,
     )
     wish = gate.wish(select, ignore, fail_on.value)
-    command = _command(target, chosen)
+    command = _command(repo_id or target, chosen)  # nobody else has the folder
 
     def describe(made: "Repair") -> str:
         return change.render(_outcome(made, way, wish), command)

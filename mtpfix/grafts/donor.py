@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mtpfix.checkpoint.load import listing, open_shards
@@ -15,7 +16,7 @@ from mtpfix.errors import MtpfixError, RefusedError
 from mtpfix.grafts import lineage
 from mtpfix.grafts.fields import Section, text_section
 from mtpfix.grafts.pieces import Stored, stored
-from mtpfix.model import Checkpoint, Json, Target, Tensor
+from mtpfix.model import Checkpoint, Json, Target
 from mtpfix.subject import config_of
 
 
@@ -98,6 +99,8 @@ def read(source: Source, engine: Engine) -> Donor:
 # --- lineage ----------------------------------------------------------------------------
 
 _FLOATS = frozenset({"BF16", "F16", "F32"})
+AT_ONCE = 8
+"""Pairs that are compared side by side."""
 
 
 def compare(
@@ -122,18 +125,22 @@ def compare(
         near,
     )
     opened = open_shards(base.source, base.checkpoint.listing, {pair.theirs for pair in pairs})
-    return lineage.judged(_compared(ours, target, base.source, opened, pairs))
+    found = list(_comparable(target, opened, pairs))
+
+    def equal(pair: lineage.Pair) -> bool:
+        mine = _slice(ours, target, pair.ours)
+        return mine == _slice(base.source, opened, pair.theirs)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # over a network nearly all of it is waiting
+        return lineage.judged(zip(found, pool.map(equal, found), strict=True))
 
 
-def _compared(
-    ours: Remembered,
-    target: Checkpoint,
-    theirs: Remembered,
-    opened: Checkpoint,
-    pairs: Iterable[lineage.Pair],
-) -> Iterator[tuple[lineage.Pair, bool]]:
+def _comparable(
+    target: Checkpoint, base: Checkpoint, pairs: Iterable[lineage.Pair]
+) -> Iterator[lineage.Pair]:
+    """Yield the pairs whose bytes can be equal; refuse a base of other shapes."""
     for pair in pairs:
-        one, other = target.tensor(pair.ours), opened.tensor(pair.theirs)
+        one, other = target.tensor(pair.ours), base.tensor(pair.theirs)
         if one is None or other is None or one.dtype not in _FLOATS or one.dtype != other.dtype:
             continue
         if one.shape != other.shape:
@@ -144,12 +151,13 @@ def _compared(
                 "the base",
                 "give the model that this checkpoint was made from",
             )
-        mine = _slice(ours, target.listing.shards[pair.ours], one)
-        yield pair, mine == _slice(theirs, opened.listing.shards[pair.theirs], other)
+        yield pair
 
 
-def _slice(source: Remembered, shard: str, tensor: Tensor) -> bytes:
+def _slice(source: Remembered, checkpoint: Checkpoint, name: str) -> bytes:
     """Return some bytes from the middle of a tensor."""
+    shard = checkpoint.listing.shards[name]
+    tensor = checkpoint.headers[shard][name]
     begin = source.data_start(shard) + tensor.begin
     middle = begin + max(0, (tensor.end - tensor.begin - lineage.SLICE) // 2)
     return b"".join(

@@ -19,19 +19,20 @@ _LINE = 500
 _LEFT = 30
 
 
-def render(outcome: Outcome, command: str = "") -> str:
+def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights") -> str:
     """What a repair changes, what comes of it on each release, and what it leaves.
 
     Args:
         outcome: the repair.
         command: the command line that made it; empty: it is not told.
+        untouched: what it does not change.
     """
-    blocks = [_head(outcome), _table(outcome), _entries(outcome), _left(outcome)]
+    blocks = [_head(outcome, untouched), _table(outcome), _entries(outcome), _left(outcome)]
     blocks += [_diff(outcome), _foot(outcome, command)]
     return "\n\n".join("\n".join(lines) for block in blocks if (lines := list(block))) + "\n"
 
 
-def _head(outcome: Outcome) -> Iterator[str]:
+def _head(outcome: Outcome, untouched: str) -> Iterator[str]:
     if outcome.refused is not None:
         yield prose(f"No repair: {outcome.refused.message}.")
     elif outcome.files:
@@ -39,7 +40,7 @@ def _head(outcome: Outcome) -> Iterator[str]:
         yield (
             f"{wording.engines(outcome.before.engines)} builds the MTP draft according to the "
             "quantization metadata of the whole model. This change makes the metadata match "
-            f"{_stored(outcome.before)}. It edits {files} and changes no weights."
+            f"{_stored(outcome.before)}. It edits {files} and changes {untouched}."
         )
     else:
         said = wording.sentence(outcome.checked)

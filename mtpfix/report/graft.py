@@ -214,7 +214,8 @@ def markdown(grafted: Grafted, command: str = "") -> str:
     if made.hashes:
         rows = [(code(p.name), code(p.dtype), code(made.hashes[p.name])) for p in made.tensors]
         blocks.append("\n".join(_folded(table(("tensor", "dtype", "SHA-256"), rows))))
-    return "\n\n".join([*blocks, change.render(grafted.outcome, command)])
+    rest = change.render(grafted.outcome, command, untouched="none of the weights that were there")
+    return "\n\n".join([*blocks, rest])
 
 
 def _folded(lines: Sequence[str]) -> Iterator[str]:

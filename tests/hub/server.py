@@ -69,6 +69,7 @@ class _Handler(Uploads):
     """
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # small answers would wait for 40 ms
     hub: Hub
     is_cdn = False
     limit: int | None = None
