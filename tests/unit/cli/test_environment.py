@@ -19,6 +19,7 @@ ACTING = {
     "--create-pr",
     "--repair-trunk",
     "--allow-partial",
+    "--drop",
 }
 
 
