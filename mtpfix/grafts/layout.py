@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 from mtpfix.checkpoint.header import PREFIX
-from mtpfix.grafts.pieces import Piece
+from mtpfix.grafts.pieces import Piece, Stored
 
 NAME = "model-mtp.safetensors"
 """The new file; a number goes before the end of the name where there is one already."""
@@ -17,6 +18,8 @@ MANIFEST = ".manifest.json"
 """Ends the name of the file beside it that says where its tensors came from."""
 UNIT = 1 << 26
 """Bytes that one request fetches, about; a tensor that is larger has one of its own."""
+WASTE = 100
+"""One byte in so many may lie between those that are wanted: that saves requests."""
 _ALIGNED = 8
 """The header ends at a multiple of this, so that the data begin at one."""
 
@@ -70,52 +73,78 @@ class Layout:
     def _ends(self) -> list[int]:
         return list(accumulate(piece.size for piece in self.pieces))
 
-    def units(self) -> Iterator[Unit]:
-        """Yield what is fetched at once: neighbours in the base, up to `UNIT` bytes of them."""
-        start, begin = len(self.head), 0
-        run: list[Piece] = []
+    def units(self, there: Mapping[str, int] | None = None) -> Iterator[Unit]:
+        """Yield what is fetched at once.
+
+        Args:
+            there: tensor -> how many bytes of it an earlier run has fetched; None: nothing is.
+        """
+        parts: dict[str, Part] = {}
         for piece, end in zip(self.pieces, self._ends, strict=True):
-            if run and not _goes_on(run, piece):
-                yield Unit(tuple(run), start + begin)
-                run, begin = [], end - piece.size
-            run.append(piece)
-        if run:
-            yield Unit(tuple(run), start + begin)
+            had = (there or {}).get(piece.name)
+            if had != piece.size:
+                rest = piece.stored._replace(begin=piece.stored.begin + (had or 0))
+                parts[rest.name] = Part(piece, len(self.head) + end - piece.size, rest)
+        for run in runs(part.rest for part in parts.values()):
+            yield Unit(tuple(parts[each.name] for each in run))
+
+
+class Part(NamedTuple):
+    """A tensor on its way.
+
+    Attributes:
+        piece: the tensor.
+        begin: the byte of the new file at which it begins.
+        rest: what is fetched of it: all, or its end.
+    """
+
+    piece: Piece
+    begin: int
+    rest: Stored
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Tensors that lie side by side in the base, and in the new file.
+    """Tensors that one request fetches, in the order of the base."""
 
-    Attributes:
-        pieces: the tensors; a converted one is alone.
-        begin: the byte of the new file at which the first goes.
-    """
+    parts: Sequence[Part]
 
-    pieces: Sequence[Piece]
-    begin: int
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The tensors."""
+        return tuple(part.piece for part in self.parts)
+
+    @property
+    def shard(self) -> str:
+        """The file of the base that they lie in."""
+        return self.parts[0].rest.shard
 
     @property
     def begin_in_base(self) -> int:
         """The byte of the base's file at which the first begins."""
-        return self.pieces[0].stored.begin
+        return self.parts[0].rest.begin
 
     @property
     def end_in_base(self) -> int:
         """The byte of the base's file at which the last ends."""
-        return self.pieces[-1].stored.end
-
-    def places(self) -> Iterator[tuple[Piece, int]]:
-        """Yield each tensor with the byte of the new file at which it begins."""
-        begin = self.begin
-        for piece in self.pieces:
-            yield piece, begin
-            begin += piece.size
+        return self.parts[-1].rest.end
 
 
-def _goes_on(run: Sequence[Piece], piece: Piece) -> bool:
-    """Return whether a tensor is fetched by the request that fetches those before it."""
-    first, last = run[0].stored, run[-1].stored
-    whole = run[-1].scale is None and piece.scale is None
-    near = last.shard == piece.stored.shard and last.end == piece.stored.begin
-    return whole and near and piece.stored.end - first.begin <= UNIT
+def runs(tensors: Iterable[Stored]) -> Iterator[list[Stored]]:
+    """Yield what one request each fetches: tensors near each other, up to `UNIT` bytes of them."""
+    run: list[Stored] = []
+    held = 0
+    for each in sorted(tensors, key=lambda stored: (stored.shard, stored.begin, stored.end)):
+        if run and not _goes_on(run[0], held, each):
+            yield run
+            run, held = [], 0
+        run.append(each)
+        held += each.end - each.begin
+    if run:
+        yield run
+
+
+def _goes_on(first: Stored, held: int, each: Stored) -> bool:
+    """Return whether a tensor is fetched by the request that fetches `held` bytes before it."""
+    span, held = each.end - first.begin, held + each.end - each.begin
+    return first.shard == each.shard and span <= UNIT and (span - held) * WASTE <= held

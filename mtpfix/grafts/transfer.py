@@ -1,8 +1,8 @@
 """The bytes of a block, from the base into a file: a few ranges at a time, and resumable.
 
-Each range is written where it belongs and hashed as it passes; a journal beside the file says which
-tensors are whole and what their hashes are. After a cut, what the journal names is read and hashed
-again, and only the rest is fetched.
+Each range is written where it belongs and hashed as it passes; a journal beside the file says how
+much of each tensor has come, and what the hash of that is. After a cut, what the journal names is
+read and hashed again, and only the rest is fetched.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from threading import Event, Lock
 from typing import BinaryIO, Protocol
 
 from mtpfix.checkpoint.source import PIECE, Source
-from mtpfix.errors import MtpfixError, WriteError
+from mtpfix.errors import ConflictError, MtpfixError, WriteError
 from mtpfix.grafts.dequantize import dequantize
-from mtpfix.grafts.layout import Layout, Unit
-from mtpfix.grafts.pieces import Piece, Stored
+from mtpfix.grafts.layout import Layout, Part, Unit, runs
+from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
 
 AT_ONCE = 4
@@ -122,6 +122,7 @@ class _Transfer:
     part: Path
     watch: Watch
     hashes: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, _Passing] = field(default_factory=dict)
     stop: Event = field(default_factory=Event)
     lock: Lock = field(default_factory=Lock)
 
@@ -137,7 +138,7 @@ class _Transfer:
         self._resume()
         self.file.truncate(self.layout.size)
         self._put(0, self.layout.head)
-        units = [u for u in self.layout.units() if any(p.name not in self.hashes for p in u.pieces)]
+        units = self.layout.units({name: each.count for name, each in self.begun.items()})
         with ThreadPoolExecutor(AT_ONCE) as pool:
             jobs = [pool.submit(self._fetch, unit) for unit in units]
             try:
@@ -155,62 +156,82 @@ class _Transfer:
     # --- what an earlier run has fetched -----------------------------------------------
 
     def _resume(self) -> None:
-        """Take over the tensors that are whole: those whose bytes have the hash of the journal."""
+        """Take over what is there: tensors whose bytes have the hash of the journal."""
         self.journal.seek(0)
-        noted: dict[str, str] = {}
+        noted: dict[str, object] = {}
         *lines, cut = self.journal.read().split(b"\n")
         for line in lines:
             with contextlib.suppress(ValueError, TypeError, RecursionError):  # not ours
                 noted |= json.loads(line)
         self.journal.truncate(self.journal.tell() - len(cut))
         for unit in self.layout.units():
-            for piece, begin in unit.places():
-                if piece.name in noted:
-                    self._take_over(piece, begin, noted[piece.name])
+            for part in unit.parts:
+                match noted.get(part.piece.name):
+                    case [int(count), str(known)]:
+                        self._take_over(part, count, known)
 
-    def _take_over(self, piece: Piece, begin: int, known: str) -> None:
-        passing = _Passing(self, piece, begin)
-        self.file.seek(begin)
-        while passing.left and (data := self.file.read(min(PIECE, passing.left))):
+    def _take_over(self, part: Part, count: int, known: str) -> None:
+        passing = _Passing(self, part)
+        self.file.seek(part.begin)
+        while left := min(count - passing.count, passing.left):
+            data = self.file.read(min(PIECE, left)) if left > 0 else b""
+            if not data:
+                return
             passing.take(memoryview(data), write=False)
-        if passing.digest() == known:
+        if passing.digest() != known:
+            return
+        self.begun[part.piece.name] = passing
+        if passing.left:
+            self.watch.moved(passing.count)
+        else:
             passing.finish()
-            self.watch.moved(piece.fetched)
+            self.watch.moved(part.piece.fetched)
 
     # --- one range -----------------------------------------------------------------------
 
     def _fetch(self, unit: Unit) -> None:
-        """Fetch some tensors, and note in the journal that they are whole."""
-        first = unit.pieces[0]
-        if first.scale is None:
-            self._copy(unit)
-        else:
-            self._convert(first, first.scale, unit.begin)
-        lines = (json.dumps({piece.name: self.hashes[piece.name]}) for piece in unit.pieces)
-        with self.lock:
-            os.fsync(self.file.fileno())
-            self.journal.seek(0, os.SEEK_END)
-            self.journal.write("".join(f"{line}\n" for line in lines).encode())
+        """Fetch some tensors, and note in the journal what has come of them."""
+        passed: list[_Passing] = []
+        try:
+            self._receive(unit, passed)
+        except ConflictError:  # the file changed meanwhile: nothing of it counts
+            passed.clear()
+            raise
+        finally:
+            notes = (json.dumps({each.name: [each.count, each.digest()]}) for each in passed)
+            with self.lock:
+                self.journal.seek(0, os.SEEK_END)
+                self.journal.write("".join(f"{note}\n" for note in notes).encode())
 
-    def _copy(self, unit: Unit) -> None:
-        stream = self._stream(unit.pieces[0].shard, unit.begin_in_base, unit.end_in_base)
-        data = memoryview(b"")
-        for piece, begin in unit.places():
-            passing = _Passing(self, piece, begin)
-            while passing.left:
-                data = passing.take(data or memoryview(next(stream)))
+    def _receive(self, unit: Unit, passed: list[_Passing]) -> None:
+        scales = self._scales(unit)
+        stream = self._ahead(unit.shard, unit.begin_in_base, unit.end_in_base)
+        for part in unit.parts:
+            passing = self.begun.get(part.piece.name) or _Passing(self, part)
+            passed.append(passing)
+            arrived = stream.between(part.rest.begin, part.rest.end)
+            scale = part.piece.scale
+            if scale is None:
+                for data in arrived:
+                    passing.take(data)
+            else:
+                codes = _joined(arrived)
+                made = dequantize(codes, part.piece.stored, scales[scale.name], scale)
+                passing.take(memoryview(made))
             passing.finish()
-        for _ in stream:  # at its end a source says whether the file changed meanwhile
-            pass
+        stream.end()
 
-    def _convert(self, piece: Piece, scale: Stored, begin: int) -> None:
-        codes, scales = bytearray(), bytearray()
-        for each, held in ((piece.stored, codes), (scale, scales)):
-            for data in self._stream(each.shard, each.begin, each.end):
-                held.extend(data)
-        passing = _Passing(self, piece, begin)
-        passing.take(memoryview(dequantize(codes, piece.stored, scales, scale)))
-        passing.finish()
+    def _scales(self, unit: Unit) -> Mapping[str, bytearray]:
+        """Return the scales of what is converted: they are small beside it."""
+        found: dict[str, bytearray] = {}
+        for run in runs({piece.scale for piece in unit.pieces if piece.scale is not None}):
+            stream = self._ahead(run[0].shard, run[0].begin, run[-1].end)
+            found |= {each.name: _joined(stream.between(each.begin, each.end)) for each in run}
+            stream.end()
+        return found
+
+    def _ahead(self, shard: str, begin: int, end: int) -> _Ahead:
+        return _Ahead(self._stream(shard, begin, end), begin)
 
     def _stream(self, shard: str, begin: int, end: int) -> Iterator[bytes]:
         try:
@@ -235,27 +256,57 @@ class _StoppedError(Exception):
     """Another range failed: this one need not go on."""
 
 
+class _Ahead:
+    """The bytes of a range as they arrive, handed out by their places."""
+
+    def __init__(self, stream: Iterator[bytes], begin: int) -> None:
+        self._stream, self._place = stream, begin
+        self._rest = memoryview(b"")
+
+    def between(self, begin: int, end: int) -> Iterator[memoryview]:
+        """Yield the bytes from `begin` up to `end`; those before are passed over."""
+        while self._place < end:
+            self._rest = self._rest or memoryview(next(self._stream))
+            wanted = self._place >= begin
+            count = (end if wanted else begin) - self._place
+            data, self._rest = self._rest[:count], self._rest[count:]
+            self._place += len(data)
+            if wanted:
+                yield data
+
+    def end(self) -> None:
+        """Read on to the end, where a source says whether the file changed meanwhile."""
+        for _ in self._stream:
+            pass
+
+
+def _joined(pieces: Iterator[memoryview]) -> bytearray:
+    whole = bytearray()
+    for piece in pieces:
+        whole += piece
+    return whole
+
+
 class _Passing:
     """One tensor as its bytes pass: written, hashed, and looked at."""
 
-    def __init__(self, transfer: _Transfer, piece: Piece, begin: int) -> None:
-        self._transfer, self._piece, self._place = transfer, piece, begin
-        self.left = piece.size
+    def __init__(self, transfer: _Transfer, part: Part) -> None:
+        self._transfer, self._begin = transfer, part.begin
+        self.name, self.left = part.piece.name, part.piece.size
+        self.count = 0
         self._hash = hashlib.sha256()
         make = transfer.watch.scanner
-        self._scanner = None if make is None else make(piece)
+        self._scanner = None if make is None else make(part.piece)
 
-    def take(self, data: memoryview, *, write: bool = True) -> memoryview:
-        """Take what belongs to this tensor, and return the rest."""
-        mine, rest = data[: self.left], data[self.left :]
+    def take(self, data: memoryview, *, write: bool = True) -> None:
+        """Take the next bytes."""
         if write:
-            self._transfer._put(self._place, mine)
-        self._hash.update(mine)
+            self._transfer._put(self._begin + self.count, data)
+        self._hash.update(data)
         if self._scanner is not None:
-            self._scanner.feed(mine)
-        self._place += len(mine)
-        self.left -= len(mine)
-        return rest
+            self._scanner.feed(data)
+        self.count += len(data)
+        self.left -= len(data)
 
     def digest(self) -> str:
         """Return the hash of what has passed."""
@@ -263,7 +314,7 @@ class _Passing:
 
     def finish(self) -> None:
         """Note that the tensor is whole."""
-        self._transfer.hashes[self._piece.name] = self.digest()
+        self._transfer.hashes[self.name] = self.digest()
 
 
 def _open(path: Path) -> BinaryIO:
