@@ -25,6 +25,8 @@ from tools.sample import BYTES, Entry, Tensors
 BASE, TARGET = "org/base", "org/quantized"
 INDEX = "model.safetensors.index.json"
 ALONE = "mtp.safetensors"
+SHARD, MANIFEST = "model-mtp.safetensors", "model-mtp.manifest.json"
+"""What a graft adds."""
 FIRST = 8
 """Bytes in front of a header."""
 

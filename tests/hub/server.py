@@ -190,8 +190,9 @@ class _Handler(Uploads):
             self.send_response(302)
             self.send_header("Location", f"{self.hub.cdn}/cdn/{name}/{commit}/{path}?sig=secret")
             self.send_header("X-Repo-Commit", commit)
-            self.send_header("X-Linked-Size", str(repo.commits[commit][path].size))
-            self.send_header("X-Linked-ETag", f'"{"0" * 64}"')
+            found = repo.commits[commit][path]
+            self.send_header("X-Linked-Size", str(found.size))
+            self.send_header("X-Linked-ETag", f'"{hashlib.sha256(found.head).hexdigest()}"')
             self.send_header("Content-Length", "0")
             self.end_headers()
         else:

@@ -4,55 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 import mtpfix
 from mtpfix import grafting
-from mtpfix.cli import main
 from mtpfix.pushing import Push
 from mtpfix.repair.publish import can_copy
 from tests.cases.materialise import CASES, materialise
 from tests.hub import pairs, server
-from tests.hub.pairs import ALONE, BASE, INDEX, TARGET, Pair, Shape
+from tests.hub.conftest import Graft
+from tests.hub.pairs import ALONE, BASE, INDEX, MANIFEST, SHARD, TARGET, Pair, Shape
 from tests.hub.repos import Repo, sparse
 from tests.hub.server import GOOD_TOKEN, READ_TOKEN, Hub
 from tests.hub.traffic import base_regions, traffic
 
-SHARD, MANIFEST = "model-mtp.safetensors", "model-mtp.manifest.json"
-ONE = ("--vllm", "0.32.0", "--platform", "cuda")
 PUSH = ("--push-to-hub", "--token", GOOD_TOKEN)
 copying = pytest.mark.skipif(not can_copy(), reason="huggingface_hub before 1.17")
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-Said = tuple[int, str, str]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the server speaks LFS only
-    monkeypatch.setattr(time, "sleep", lambda _: None)  # huggingface_hub waits by itself
-
-
-@pytest.fixture(name="both")
-def _both(hub: Hub) -> Pair:
-    return pairs.pair(hub)
-
-
-@pytest.fixture(name="graft")
-def _graft(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Runs the command; returns its exit code, and what it said."""
-
-    def graft(*arguments: str, target: str = TARGET, base: str = BASE) -> Said:
-        code = main(["graft", target, "--from", base, *ONE, *arguments])
-        out, err = capsys.readouterr()
-        assert GOOD_TOKEN not in out + err
-        return code, out, err
-
-    return graft
+pytestmark = [
+    pytest.mark.usefixtures("uploads"),
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+]
 
 
 def head(repo: Repo) -> str:
@@ -72,7 +45,7 @@ def changed(made: Pair, before: str, after: str = "main") -> dict[str, bytes]:
 
 @pytest.mark.parametrize("extra", [(), PUSH])
 def test_of_a_large_base_only_the_block_travels(
-    hub: Hub, graft: Callable[..., Said], extra: tuple[str, ...]
+    hub: Hub, graft: Graft, extra: tuple[str, ...]
 ) -> None:
     made = pairs.pair(hub, Shape(width=512, layers=43, shards=128, spread=28))
     regions = base_regions(made.base)
@@ -90,18 +63,14 @@ def test_of_a_large_base_only_the_block_travels(
     assert hub.received == (0 if not extra else made.files()[SHARD].size)
 
 
-def test_of_the_target_no_weights_are_read(
-    hub: Hub, both: Pair, graft: Callable[..., Said]
-) -> None:
+def test_of_the_target_no_weights_are_read(hub: Hub, both: Pair, graft: Graft) -> None:
     regions = base_regions(both.target)
     graft(*PUSH)
     seen = traffic(hub, TARGET, regions)
     assert (seen["header"].requests, seen["slice"].requests, seen["block"].requests) == (4, 13, 0)
 
 
-def test_a_dry_run_moves_no_byte_of_the_block(
-    hub: Hub, both: Pair, graft: Callable[..., Said]
-) -> None:
+def test_a_dry_run_moves_no_byte_of_the_block(hub: Hub, both: Pair, graft: Graft) -> None:
     before = head(both.target)
     code, _, _ = graft(*PUSH, "--dry-run")
     assert code == 1
@@ -113,9 +82,7 @@ def test_a_dry_run_moves_no_byte_of_the_block(
 # --- a commit ------------------------------------------------------------------------------
 
 
-def test_a_push_is_one_commit_with_all_that_belongs_together(
-    both: Pair, graft: Callable[..., Said]
-) -> None:
+def test_a_push_is_one_commit_with_all_that_belongs_together(both: Pair, graft: Graft) -> None:
     before = head(both.target)
     code, out, _ = graft(*PUSH)
     assert code == 0
@@ -136,7 +103,7 @@ def test_a_push_is_one_commit_with_all_that_belongs_together(
     assert mtpfix.check(TARGET, vllm=["0.32.0"]).exit_code == 0
 
 
-def test_the_description_says_what_came_from_where(both: Pair, graft: Callable[..., Said]) -> None:
+def test_the_description_says_what_came_from_where(both: Pair, graft: Graft) -> None:
     graft(*PUSH, "--commit-message", "Bring it back")
     message = both.target.messages[0]
     assert message["summary"] == "Bring it back"
@@ -148,7 +115,7 @@ def test_the_description_says_what_came_from_where(both: Pair, graft: Callable[.
     assert GOOD_TOKEN not in text
 
 
-def test_a_second_run_changes_nothing(hub: Hub, both: Pair, graft: Callable[..., Said]) -> None:
+def test_a_second_run_changes_nothing(hub: Hub, both: Pair, graft: Graft) -> None:
     graft(*PUSH)
     after = head(both.target)
     code, out, _ = graft(*PUSH)
@@ -156,7 +123,7 @@ def test_a_second_run_changes_nothing(hub: Hub, both: Pair, graft: Callable[...,
     assert "Nothing is to be written: the block is there." in out
 
 
-def test_a_pull_request_holds_the_same(both: Pair, graft: Callable[..., Said]) -> None:
+def test_a_pull_request_holds_the_same(both: Pair, graft: Graft) -> None:
     before = head(both.target)
     code, out, _ = graft("--push-to-hub", "--create-pr", "--token", READ_TOKEN)
     assert code == 0
@@ -167,7 +134,7 @@ def test_a_pull_request_holds_the_same(both: Pair, graft: Callable[..., Said]) -
     assert READ_TOKEN not in out
 
 
-def test_the_document_says_where_it_went(both: Pair, graft: Callable[..., Said]) -> None:
+def test_the_document_says_where_it_went(both: Pair, graft: Graft) -> None:
     told = json.loads(graft(*PUSH, "--format", "json")[1])
     assert told["pushed"]["commit"] == head(both.target)
     assert {entry["name"] for entry in told["tensors"]} == set(both.block)
@@ -176,7 +143,7 @@ def test_the_document_says_where_it_went(both: Pair, graft: Callable[..., Said])
 
 @pytest.mark.parametrize("create_pr", [False, True])
 def test_a_branch_that_moves_during_the_upload(
-    hub: Hub, both: Pair, graft: Callable[..., Said], create_pr: bool
+    hub: Hub, both: Pair, graft: Graft, create_pr: bool
 ) -> None:
     extra = ("--create-pr",) if create_pr else ()
     hub.faults["/lfs/org"] = [
@@ -191,9 +158,7 @@ def test_a_branch_that_moves_during_the_upload(
     assert traffic(hub, BASE, base_regions(both.base))["block"].requests == 0
 
 
-def test_without_permission_the_remedy_is_a_pull_request(
-    both: Pair, graft: Callable[..., Said]
-) -> None:
+def test_without_permission_the_remedy_is_a_pull_request(both: Pair, graft: Graft) -> None:
     code, out, err = graft("--push-to-hub", "--token", READ_TOKEN)
     assert (code, out) == (2, "")
     assert "this login may not write to it; nothing was pushed" in err
@@ -202,9 +167,7 @@ def test_without_permission_the_remedy_is_a_pull_request(
     assert both.target.messages == []
 
 
-def test_a_folder_is_pushed_to_its_repo(
-    both: Pair, graft: Callable[..., Said], tmp_path: Path
-) -> None:
+def test_a_folder_is_pushed_to_its_repo(both: Pair, graft: Graft, tmp_path: Path) -> None:
     before = head(both.target)
     folder = pairs.write(tmp_path / "quantized", both.files())
     old = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -215,9 +178,7 @@ def test_a_folder_is_pushed_to_its_repo(
     assert str(tmp_path) not in both.target.messages[0]["description"]
 
 
-def test_a_repo_with_other_files_than_the_folder(
-    both: Pair, graft: Callable[..., Said], tmp_path: Path
-) -> None:
+def test_a_repo_with_other_files_than_the_folder(both: Pair, graft: Graft, tmp_path: Path) -> None:
     folder = pairs.write(tmp_path / "quantized", both.files())
     config = both.files()["config.json"].head + b"\n"
     both.target.commit(both.files() | {"config.json": sparse(config)})
@@ -228,7 +189,7 @@ def test_a_repo_with_other_files_than_the_folder(
 
 
 def test_a_base_in_a_folder_tells_nobody_where_it_is(
-    both: Pair, graft: Callable[..., Said], tmp_path: Path
+    both: Pair, graft: Graft, tmp_path: Path
 ) -> None:
     files = both.base.commits[head(both.base)]
     folder = pairs.write(tmp_path / "base", files)
@@ -251,7 +212,7 @@ def test_the_library_does_the_same(both: Pair) -> None:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_no_other_bar_of_progress_is_drawn(
     both: Pair,
-    graft: Callable[..., Said],
+    graft: Graft,
     monkeypatch: pytest.MonkeyPatch,
     terminal: bool,
 ) -> None:
@@ -269,9 +230,7 @@ def test_no_other_bar_of_progress_is_drawn(
 
 
 @copying
-def test_a_file_that_is_the_block_is_copied_by_the_hub(
-    hub: Hub, graft: Callable[..., Said]
-) -> None:
+def test_a_file_that_is_the_block_is_copied_by_the_hub(hub: Hub, graft: Graft) -> None:
     made = pairs.pair(hub, Shape(spread=0))
     before = head(made.target)
     code, _, _ = graft(*PUSH)
@@ -285,9 +244,7 @@ def test_a_file_that_is_the_block_is_copied_by_the_hub(
 
 @copying
 @pytest.mark.parametrize("xet", [False, True])
-def test_where_the_hub_refuses_the_copy_it_is_uploaded(
-    hub: Hub, graft: Callable[..., Said], xet: bool
-) -> None:
+def test_where_the_hub_refuses_the_copy_it_is_uploaded(hub: Hub, graft: Graft, xet: bool) -> None:
     made = pairs.pair(hub, Shape(spread=0))
     made.base.xet = xet
     hub.faults["/duplicate"] = [server.status(403)]
@@ -316,7 +273,7 @@ def _modelopt(hub: Hub, tmp_path: Path) -> Pair:
     return Pair(base, target, block)
 
 
-def test_both_metadata_files_and_a_new_index(modelopt: Pair, graft: Callable[..., Said]) -> None:
+def test_both_metadata_files_and_a_new_index(modelopt: Pair, graft: Graft) -> None:
     before = head(modelopt.target)
     assert graft(*PUSH)[0] == 0
     new = changed(modelopt, before)

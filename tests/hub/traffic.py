@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tests.hub.pairs import header_of
 from tests.hub.repos import Repo, Sparse
-from tests.hub.server import Fault, Hub, reset
+from tests.hub.server import Hub, reset
 
 Use = Literal["header", "slice", "block"]
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
@@ -75,14 +75,26 @@ def traffic(hub: Hub, repo: str, regions: Regions) -> dict[Use, Count]:
 
 @dataclass
 class Outage:
-    """A base whose server falls silent after so many bytes of some use, until it is put right."""
+    """A server that falls silent when a byte is its turn, until it is put right.
+
+    Attributes:
+        hub: the server.
+        repo: whose files it no longer sends.
+        use: what they are asked for.
+        byte: the first byte that does not come.
+        name: the file it is in; empty: whichever is asked for first.
+        sent: bytes that were asked for that use and have come.
+        down: whether it is silent.
+    """
 
     hub: Hub
     repo: str
     regions: Regions
     use: Use
-    left: int
+    byte: int
+    name: str = ""
     sent: int = 0
+    down: bool = False
 
     def begin(self) -> None:
         """From now on."""
@@ -90,27 +102,21 @@ class Outage:
 
     def end(self) -> None:
         """It is put right; bytes are counted on."""
-        self.left = 1 << 60
+        self.byte, self.down = -1, False
 
-    @property
-    def fault(self) -> Fault:
-        """Sends what is left, and no byte more."""
-
-        def fault(handler: object) -> bool:
-            path = handler.path.partition("?")[0]  # type: ignore[attr-defined]
-            asked = handler.headers["Range"]  # type: ignore[attr-defined]
-            if self.regions.use(path, asked) != self.use:
-                return False
-            if self.left <= 0:
-                return reset(handler)  # type: ignore[arg-type]
-            begin, end = span(asked)
-            count = min(self.left, end - begin)
-            self.left -= count
-            self.sent += count
-            handler.limit = count  # type: ignore[attr-defined]
+    def fault(self, handler: Any) -> bool:
+        """Send what comes before the byte."""
+        path, asked = handler.path.partition("?")[0], handler.headers["Range"]
+        if self.regions.use(path, asked) != self.use:
             return False
-
-        return fault
+        if self.down:
+            return reset(handler)
+        begin, end = span(asked)
+        if path.endswith(self.name) and begin <= self.byte < end:
+            self.down, end = True, self.byte
+            handler.limit = end - begin
+        self.sent += end - begin
+        return False
 
 
 def base_regions(repo: Repo, *roots: str) -> Regions:
