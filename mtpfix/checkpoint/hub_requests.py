@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from logging import ERROR
 from time import sleep, time
 from typing import TypeVar
 
@@ -29,13 +28,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
-    are_progress_bars_disabled,
     build_hf_headers,
-    disable_progress_bars,
-    enable_progress_bars,
     get_session,
     hf_raise_for_status,
-    logging,
 )
 
 from mtpfix import __version__
@@ -330,25 +325,6 @@ def explained(repo: str, revision: str | None = None, path: str = "") -> Iterato
     except (OfflineModeIsEnabled, HFValidationError, EntryNotFoundError, OSError) as error:
         what, remedy = _said(error, repo, revision)
         raise TargetError(f"{name}: {what}", remedy) from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep huggingface_hub from warnings and bars: who draws a line of progress is the caller.
-
-    Addresses in its warnings hold signatures, or passwords.
-    """
-    before, drawn = logging.get_verbosity(), not are_progress_bars_disabled()
-    theirs = drawn and constants.HF_HUB_DISABLE_PROGRESS_BARS is None  # it is the user's to say
-    logging.set_verbosity(ERROR)
-    if theirs:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if theirs:
-            enable_progress_bars()
 
 
 def host() -> str:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import typer
 
-from mtpfix.cli import options, output
+from mtpfix.cli import drops, options, output
 from mtpfix.cli.options import Color, RepairFormat
 from mtpfix.errors import UsageError
 from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
-    from mtpfix.dropping import Drop
     from mtpfix.grafting import Graft
     from mtpfix.grafts.transfer import Watch
     from mtpfix.grafts.ways import Precision
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from mtpfix.pushing import Landed, Push
     from mtpfix.repair.plan import Options
     from mtpfix.report.graft import Grafted
-    from mtpfix.report.rewrite import Outcome
 
 
 class PrecisionChoice(str, Enum):
@@ -38,7 +36,7 @@ class PrecisionChoice(str, Enum):
     bf16 = "bf16"
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """Where a graft goes; by default nowhere: it is shown."""
 
     write: bool
@@ -55,6 +53,12 @@ class _Way(NamedTuple):
         """Whether anything is to be written."""
         return self.write or self.output is not None or self.push
 
+    def wish(self) -> "Push":
+        """Return how it is pushed."""
+        from mtpfix.pushing import Push
+
+        return Push(self.repo_id, self.create_pr, self.message, dry_run=self.dry_run)
+
 
 class _Pair(NamedTuple):
     """What a block is brought into, and from where."""
@@ -64,7 +68,7 @@ class _Pair(NamedTuple):
     revision: str | None
 
 
-class _Chosen(TypedDict):
+class Chosen(TypedDict):
     """What all calls of the library take."""
 
     vllm: tuple[str, ...] | None
@@ -80,7 +84,7 @@ class _Block(TypedDict):
     options: "Options"
 
 
-class _Show(NamedTuple):
+class Show(NamedTuple):
     """How the result is shown."""
 
     form: RepairFormat
@@ -179,19 +183,19 @@ def graft(
     """
     from mtpfix.repair.plan import Options
 
-    way = _Way(
+    way = Way(
         write, output_dir, not no_backup, push_to_hub, create_pr, repo_id, commit_message, dry_run
     )
     _refuse_contradictions(way, drop=drop, base=base)
-    chosen = _Chosen(
+    chosen = Chosen(
         vllm=options.releases(vllm),
         engines=options.engines(engine),
         platforms=options.platforms(platform),
         token=token,
     )
-    show = _Show(output_format, output_file, color, verbose)
+    show = Show(output_format, output_file, color, verbose)
     if drop:
-        raise typer.Exit(_drop(target, way, chosen, show, revision))
+        raise typer.Exit(drops.drop(target, way, chosen, show, revision))
     base = base or _offered(target, revision, token, acts=way.acts)
     block = _Block(precision=precision.value, options=Options(engine_names_only))
     command = _command(way.repo_id or target, base, chosen, block)  # nobody else has the folder
@@ -202,7 +206,7 @@ def graft(
     raise typer.Exit(done.outcome.exit_code)
 
 
-def _refuse_contradictions(way: _Way, *, drop: bool, base: str | None) -> None:
+def _refuse_contradictions(way: Way, *, drop: bool, base: str | None) -> None:
     if (way.write, way.output is not None, way.push).count(True) > 1:
         raise UsageError(
             "--write, --output and --push-to-hub exclude each other", "choose one of them"
@@ -230,7 +234,7 @@ def _offered(target: str, revision: str | None, token: str | None, *, acts: bool
     return found
 
 
-def _done(pair: _Pair, way: _Way, chosen: _Chosen, block: _Block, command: str) -> "Grafted":
+def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) -> "Grafted":
     """Make the graft where it is wanted."""
     from mtpfix import grafting, targets
 
@@ -244,7 +248,7 @@ def _done(pair: _Pair, way: _Way, chosen: _Chosen, block: _Block, command: str) 
                 **chosen,
                 **block,
                 revision=revision,
-                wish=_wish(way),
+                wish=way.wish(),
                 describe=lambda made: _described(made, way, command),
                 watch=watch,
             )
@@ -261,13 +265,7 @@ def _done(pair: _Pair, way: _Way, chosen: _Chosen, block: _Block, command: str) 
     return _grafted(made, way)
 
 
-def _wish(way: _Way) -> "Push":
-    from mtpfix.pushing import Push
-
-    return Push(way.repo_id, way.create_pr, way.message, dry_run=way.dry_run)
-
-
-def _described(made: "Graft", way: _Way, command: str) -> str:
+def _described(made: "Graft", way: Way, command: str) -> str:
     """Return the text of the commit; it is asked for when the block is there and leaves."""
     from mtpfix.report import graft as renderer
 
@@ -275,7 +273,7 @@ def _described(made: "Graft", way: _Way, command: str) -> str:
     return renderer.markdown(_grafted(made, way), command)
 
 
-def _grafted(made: "Graft", way: _Way, pushed: "Landed | None" = None) -> "Grafted":
+def _grafted(made: "Graft", way: Way, pushed: "Landed | None" = None) -> "Grafted":
     from mtpfix.report.graft import Grafted
     from mtpfix.report.rewrite import Outcome
 
@@ -299,7 +297,7 @@ def _grafted(made: "Graft", way: _Way, pushed: "Landed | None" = None) -> "Graft
     return Grafted(made, outcome)
 
 
-def _emit(done: "Grafted", command: str, show: _Show) -> None:
+def _emit(done: "Grafted", command: str, show: Show) -> None:
     from mtpfix.report import graft as renderer
 
     for said in done.graft.notes:
@@ -317,7 +315,7 @@ def _emit(done: "Grafted", command: str, show: _Show) -> None:
     output.emit(shown, show.file)
 
 
-def _command(target: str, base: str, chosen: _Chosen, block: _Block) -> str:
+def _command(target: str, base: str, chosen: Chosen, block: _Block) -> str:
     """The command line that makes the same graft."""
     words = ["mtpfix", "graft", target, "--from", options.shared(base)]
     words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
@@ -354,71 +352,3 @@ def _watching(what: str) -> Iterator["Watch"]:
 
 _STEP = 1 << 22
 """Bytes after which the line of progress is drawn anew."""
-
-
-# --- the other end -----------------------------------------------------------------------
-
-
-def _drop(target: str, way: _Way, chosen: _Chosen, show: _Show, revision: str | None) -> int:
-    """Take the declaration out where that is wanted; return the exit code."""
-    from mtpfix import dropping
-    from mtpfix.report import change
-
-    words = ["mtpfix", "graft", way.repo_id or target, "--drop"]
-    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
-    command = shlex.join(words)
-    with output.working("trying on every release what takes the declaration out"):
-        made, pushed = dropping.drop(
-            target,
-            **chosen,
-            revision=revision,
-            do=way.write,
-            output=way.output,
-            backup=way.backup,
-            wish=_wish(way) if way.push else None,
-            describe=lambda made: change.render(_dropped(made, way), command),
-        )
-    outcome = _dropped(made, way, pushed)
-    _emit_drop(outcome, command, show)
-    return outcome.exit_code
-
-
-def _dropped(made: "Drop", way: _Way, pushed: "Landed | None" = None) -> "Outcome":
-    from mtpfix.repair.plan import nothing
-    from mtpfix.report.rewrite import Outcome
-
-    return Outcome(
-        before=made.plan.before[0],
-        after=made.plan.after[0],
-        checked_before=made.plan.before[1],
-        checked=made.plan.after[1],
-        selection=made.selection,
-        plan=nothing(),
-        diff=made.plan.diff,
-        files=tuple(made.plan.files),
-        written=way.write and bool(made.plan.files),
-        output=way.output,
-        backup=way.backup,
-        pushed=pushed,
-    )
-
-
-def _emit_drop(outcome: "Outcome", command: str, show: _Show) -> None:
-    from mtpfix.report import change, rewrite
-
-    if show.form is RepairFormat.json:
-        output.emit(rewrite.json(outcome), show.file)
-    elif show.form is RepairFormat.markdown:
-        output.emit(change.render(outcome, command), show.file)
-    else:
-        screen = output.result_screen(show.color.value, show.file)
-        output.emit(rewrite.seen(outcome.diff, color=screen.color), show.file)
-        output.note(
-            rewrite.text(
-                outcome,
-                screen.width,
-                color=screen.color,
-                verbose=show.verbose,
-                ascii=screen.ascii,
-            )
-        )

@@ -6,17 +6,31 @@ copied by the Hub from another repo.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from logging import ERROR
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, HfApi, errors
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    HfApi,
+    constants,
+    errors,
+)
 from huggingface_hub.errors import (
     BadRequestError,
     HfHubHTTPError,
     HFValidationError,
     OfflineModeIsEnabled,
+)
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    logging,
 )
 
 from mtpfix.checkpoint import hub_requests
@@ -114,11 +128,30 @@ def publish(
     copied = [_copy(api, path, source) for path, source in (copies or {}).items()]
     added = [CommitOperationAdd(path, data) for path, data in files.items()]
     added += [_addition(path, file) for path, file in (uploads or {}).items()]
-    with hub_requests.explained(goal.repo, goal.branch), hub_requests.quiet():
+    with hub_requests.explained(goal.repo, goal.branch), quiet():
         if uploads:
             _upload(api, goal, added)
             _check_head(api, goal)  # an upload takes hours
         return _commit(api, goal, [*added, *copied])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep huggingface_hub from warnings and bars: who draws a line of progress is the caller.
+
+    Addresses in its warnings hold signatures, or passwords.
+    """
+    before, drawn = logging.get_verbosity(), not are_progress_bars_disabled()
+    theirs = drawn and constants.HF_HUB_DISABLE_PROGRESS_BARS is None  # it is the user's to say
+    logging.set_verbosity(ERROR)
+    if theirs:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if theirs:
+            enable_progress_bars()
 
 
 def _commit(

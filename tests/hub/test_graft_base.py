@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import constants, snapshot_download
 
 from mtpfix import grafting
-from mtpfix.checkpoint import hub_requests
 from mtpfix.cli import main
 from mtpfix.errors import UsageError
+from mtpfix.repair import publish
 from tests.cases.materialise import CASES, materialise
 from tests.hub import pairs, server
 from tests.hub.conftest import Graft
@@ -249,7 +249,7 @@ def test_a_base_of_another_size(both: Pair, graft: Graft) -> None:
 def test_offline_the_cache_gives_the_block(
     hub: Hub, both: Pair, graft: Graft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hub_requests.quiet():
+    with publish.quiet():
         snapshot_download(BASE)
     folder = pairs.write(tmp_path / "quantized", both.files())
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -273,7 +273,7 @@ def test_offline_without_a_cache(
 def test_offline_nothing_is_pushed(
     hub: Hub, both: Pair, graft: Graft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hub_requests.quiet():
+    with publish.quiet():
         for name in (BASE, TARGET):
             snapshot_download(name)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
