@@ -1,6 +1,6 @@
 """Makes the data, runs every contender in turn, prints medians, ratios and peak memory.
 
-python -m bench [local] [growth] [start] [remote] [audit] [values] [--rounds N] [--data DIR]
+python -m bench [local] [growth] [start] [remote] [audit] [graft] [values] [--rounds N] [--data DIR]
 python -m bench plugin --python VLLM_PYTHON
 """
 
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Path, int], str]] = {
     "start": local.start,
     "remote": remote.headers,
     "audit": remote.audit,
+    "graft": remote.graft,
     "values": values.passes,
 }
 PLUGIN = "plugin"

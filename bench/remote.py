@@ -9,7 +9,9 @@ from pathlib import Path
 from statistics import median
 
 from bench import data, runs
-from tests.hub.server import Hub, Repo, Sparse, serving, sparse
+from tests.hub import pairs
+from tests.hub.server import GOOD_TOKEN, Hub, Repo, Sparse, serving, sparse
+from tests.hub.traffic import base_regions, traffic
 
 TENSORS, SHARDS, MTP_SHARDS = 90_000, 128, 2
 DELAYS = (0.0, 0.08, 0.25)
@@ -65,6 +67,37 @@ def _asked(
     hops = sum("/cdn/" in path for _, path, _ in hub.requests)
     asked = [path for _, path, _ in hub.requests if "/cdn/" not in path and "agent" not in path]
     return len(asked), hops, hub.sent / 1e6, median(walls)
+
+
+def graft(where: Path, _rounds: int) -> str:
+    """What a graft asks of a base of 128 shards with the block in 28 of them."""
+    del where
+    shape = pairs.Shape(width=2048, layers=43, shards=128, spread=28)
+    with _hub() as (hub, env):
+        made = pairs.pair(hub, shape)
+        regions = base_regions(made.base)
+        lines = [
+            f"### A block of {made.size / 1e6:.1f} MB in 28 of 128 shards",
+            "",
+            "| | headers | kB | slices | kB | ranges of the block | MB | x block | wall s |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for name, extra in (
+            ("plan", ()),
+            ("push", ("--push-to-hub", "--token", GOOD_TOKEN)),
+        ):
+            hub.requests.clear()
+            command = ("graft", pairs.TARGET, "--from", pairs.BASE, "--vllm", "newest", *extra)
+            with tempfile.TemporaryDirectory() as cold:
+                here = {**env, "HF_HOME": cold, "HF_HUB_DISABLE_XET": "1"}
+                wall = runs.once(runs.mtpfix(name, *command), here).wall
+            seen = traffic(hub, pairs.BASE, regions)
+            cells = [name]
+            for count, unit in zip(seen.values(), (1e3, 1e3, 1e6), strict=True):
+                cells += [str(count.requests), f"{count.size / unit:.1f}"]
+            cells += [f"{seen['block'].size / made.size:.4f}", f"{wall:.1f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def audit(where: Path, _rounds: int) -> str:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from mtpfix.checkpoint.header import BITS, parse_header
 from mtpfix.grafts import layout as module
-from mtpfix.grafts.layout import Layout
+from mtpfix.grafts.layout import Layout, runs
 from mtpfix.grafts.pieces import Piece, Stored, ordered
 
 DTYPES = ("BF16", "F32", "F8_E4M3", "F16", "I64", "U8")
@@ -49,24 +49,55 @@ def test_our_own_reader_takes_the_header(block: tuple[Piece, ...]) -> None:
 
 
 @given(block=blocks())
-def test_ranges_are_contiguous_in_both_files(block: tuple[Piece, ...]) -> None:
+def test_ranges_bring_every_tensor_once_and_little_else(block: tuple[Piece, ...]) -> None:
     made = Layout(block, {})
     read = parse_header(made.header, data_size=made.data_size, file="new")
-    seen, end = [], len(made.head)
+    seen = []
     for unit in made.units():
-        assert unit.begin == end
-        place = unit.begin_in_base
-        for piece, begin in unit.places():
-            assert begin == end == len(made.head) + read[piece.name].begin
-            assert piece.shard == unit.pieces[0].shard
-            assert piece.stored.begin == place
-            place = piece.stored.end
-            end += piece.size
-            seen.append(piece)
+        place, held = unit.begin_in_base, 0
+        for part in unit.parts:
+            assert part.begin == len(made.head) + read[part.piece.name].begin
+            assert part.piece.shard == unit.shard
+            assert part.rest == part.piece.stored
+            assert part.rest.begin >= place
+            place = part.rest.end
+            held += part.rest.end - part.rest.begin
+            seen.append(part.piece)
         assert place == unit.end_in_base
-        assert len(unit.pieces) == 1 or all(p.scale is None for p in unit.pieces)
-    assert tuple(seen) == block
-    assert end == made.size
+        assert (place - unit.begin_in_base - held) * module.WASTE <= held
+    assert sorted(seen, key=lambda p: p.name) == sorted(block, key=lambda p: p.name)
+
+
+@given(blocks(), st.data())
+def test_what_is_there_is_not_fetched(block: tuple[Piece, ...], data: st.DataObject) -> None:
+    plain = [piece for piece in block if piece.scale is None]
+    there = {p.name: data.draw(st.integers(0, p.size)) for p in plain if data.draw(st.booleans())}
+    rest = {
+        part.piece.name: part.rest.end - part.rest.begin
+        for unit in Layout(block, {}).units(there)
+        for part in unit.parts
+    }
+    assert rest == {
+        piece.name: piece.stored.end - piece.stored.begin - there.get(piece.name, 0)
+        for piece in block
+        if there.get(piece.name) != piece.size
+    }
+
+
+def test_dtypes_and_conversions_do_not_part_neighbours() -> None:
+    def at(name: str, dtype: str, begin: int, size: int) -> Stored:
+        return Stored(name, "a", dtype, (size * 8 // BITS[dtype],), begin, begin + size)
+
+    scales = [at(f"s{n}", "F32", 8 + n * 4, 4) for n in range(3)]
+    codes = [at(f"c{n}", "F8_E4M3", 100 + n * 500, 500) for n in range(3)]
+    plain = at("w", "BF16", 1600, 100)  # and the end of the range is 10 bytes further on
+    norm = at("n", "F32", 1710, 800)
+    block = [Piece(n, c, s) for n, c, s in zip("ABC", codes, scales, strict=True)]
+    made = Layout(ordered([*block, Piece("w", plain), Piece("n", norm)]), {})
+    assert [[p.name for p in unit.pieces] for unit in made.units()] == [
+        ["c0", "c1", "c2", "w", "n"]
+    ]
+    assert [[each.name for each in run] for run in runs(scales)] == [["s0", "s1", "s2"]]
 
 
 def test_the_safetensors_library_takes_the_file(tmp_path: Path) -> None:
