@@ -18,6 +18,7 @@ from tests.hub.conftest import Graft
 from tests.hub.pairs import BASE, MANIFEST, TARGET, Pair, Shape
 from tests.hub.repos import Repo, sparse
 from tests.hub.server import GOOD_TOKEN, Hub
+from tests.hub.test_secrets import echo
 from tests.hub.traffic import base_regions, traffic
 
 pytestmark = [
@@ -285,3 +286,16 @@ def test_offline_nothing_is_pushed(
 def test_a_hub_that_is_down(hub: Hub, both: Pair, graft: Graft) -> None:
     hub.faults["/api/models/"] = [server.status(503)] * 50
     assert_refused(graft(), 2, f"{TARGET}: ", "gave no answer", "try again later")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 500])
+@pytest.mark.parametrize("part", ["/api/", "/cdn/", "/lfs/", "/batch", "/preupload/", "/commit/"])
+def test_no_error_of_the_hub_brings_the_token_back(
+    hub: Hub, both: Pair, graft: Graft, part: str, status: int
+) -> None:
+    hub.faults[part] = [echo(status)] * 50
+    code, _, err = graft(*PUSH)  # which looks for the token
+    assert code in (2, 4)
+    assert err.count("\n") == 2
+    assert "internal error" not in err
+    assert both.target.messages == []
