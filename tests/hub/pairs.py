@@ -64,12 +64,14 @@ class Shape:
         layers: of the trunk.
         shards: files of the base.
         spread: how many of them hold the block; 0: it has a file of its own, `ALONE`.
+        fp8: whether the block is FP8 with a scale a tile.
     """
 
     width: int = sample.WIDTH
     layers: int = 4
     shards: int = 4
     spread: int = 2
+    fp8: bool = False
 
 
 def pair(hub: Hub, shape: Shape = Shape()) -> Pair:
@@ -83,13 +85,24 @@ def pair(hub: Hub, shape: Shape = Shape()) -> Pair:
 
 def block_of(shape: Shape) -> dict[str, bytes]:
     """The bytes of each tensor of the block."""
-    return {name: data_of(name, *entry) for name, entry in sized(sample.mtp(), shape.width).items()}
+    return {name: data_of(name, *entry) for name, entry in mtp_of(shape).items()}
+
+
+def mtp_of(shape: Shape) -> Tensors:
+    """The tensors of the block."""
+    found: Tensors = {}
+    for name, (dtype, sides) in sized(sample.mtp(), shape.width).items():
+        linear = any(part in name for part in (".attn.w", ".ffn.experts.", ".ffn.shared"))
+        found[name] = ("F8_E4M3" if shape.fp8 and linear else dtype, sides)
+        if shape.fp8 and linear:
+            found[f"{name}_scale_inv"] = ("F32", (2, 2))
+    return found
 
 
 def base_files(shape: Shape, block: Mapping[str, bytes]) -> dict[str, Sparse]:
     """The files of the base."""
     parts = cut(sized(trunk(shape.layers, quantized=False), shape.width), shape.shards)
-    mtp = sized(sample.mtp(), shape.width)
+    mtp = mtp_of(shape)
     for number, some in enumerate(cut(mtp, shape.spread) if shape.spread else ()):
         parts[(number + 1) * (shape.shards // shape.spread) - 1].update(some)
     every = named(parts) if shape.spread else named(parts) | {ALONE: mtp}
@@ -137,7 +150,8 @@ def data_of(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
     data = bytearray(count * size)
     drawn = random.Random(name).randbytes(count)  # noqa: S311 - no secret
     data[size - 1 :: size] = drawn.translate(bytes(0x3C | byte & 0x80 for byte in range(256)))
-    data[size - 2 :: size] = drawn
+    if size > 1:
+        data[size - 2 :: size] = drawn
     return bytes(data)
 
 

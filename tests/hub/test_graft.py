@@ -63,6 +63,21 @@ def test_of_a_large_base_only_the_block_travels(
     assert hub.received == (0 if not extra else made.files()[SHARD].size)
 
 
+def test_what_is_converted_travels_by_few_requests_too(hub: Hub, graft: Graft) -> None:
+    made = pairs.pair(hub, Shape(width=256, spread=2, fp8=True))
+    assert graft(*PUSH, "--precision", "bf16")[0] == 0
+    block = traffic(hub, BASE, base_regions(made.base))["block"]
+    assert block.size <= 1.02 * made.size
+    assert block.requests <= 11  # what is converted, and its scales, would be 28 alone
+    brought = pairs.tensors_of(made.files()[SHARD])
+    scaled = {name for name in made.block if f"{name}_scale_inv" in made.block}
+    assert scaled
+    assert brought.keys() == {name for name in made.block if not name.endswith("_scale_inv")}
+    for name, data in brought.items():
+        assert len(data) == len(made.block[name]) * (1 + (name in scaled))
+        assert name in scaled or data == made.block[name]
+
+
 def test_of_the_target_no_weights_are_read(hub: Hub, both: Pair, graft: Graft) -> None:
     regions = base_regions(both.target)
     graft(*PUSH)
@@ -269,7 +284,11 @@ def _modelopt(hub: Hub, tmp_path: Path) -> Pair:
         repos.append(hub.repos.setdefault(name, Repo()))
         repos[-1].commit({path.name: sparse(path.read_bytes()) for path in folder.iterdir()})
     base, target = repos
-    block = pairs.tensors_of(base.commits[head(base)][ALONE])
+    files = base.commits[head(base)]
+    _, header = pairs.header_of(files[ALONE])
+    mtp = {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
+    block = {name: pairs.data_of(name, *entry) for name, entry in mtp.items()}
+    base.commit(files | {ALONE: pairs.shard(mtp, block)})
     return Pair(base, target, block)
 
 
