@@ -282,7 +282,7 @@ def test_a_base_that_changes_while_it_is_read_is_a_conflict(part: Path, tmp_path
         os.utime(tmp_path / "base" / "a", ns=(1, 1))
 
     with pytest.raises(ConflictError, match="base: 'a': changed while it was read"):
-        fetch(source, layout, part, Watch(touched))
+        fetch(source, layout, part, Watch(moved=touched))
     assert json.loads(journal_of(part).read_bytes() or b"{}") == {}
 
 
