@@ -20,7 +20,7 @@ from mtpfix.report.markdown_text import code, prose, table
 from mtpfix.report.page import Page, mooded
 from mtpfix.report.rewrite import Outcome
 
-SCHEMA = "mtpfix.grafts/1"
+SCHEMA = "mtpfix.graft/1"
 _MEANING = {
     "norms differ": "AWQ and SmoothQuant move them: the draft fits all the same",
     "other weights": "the draft will be worse than with the right base",
@@ -226,7 +226,7 @@ def _folded(lines: Sequence[str]) -> Iterator[str]:
 
 
 def json(grafted: Grafted) -> str:
-    """A document of schema `mtpfix.grafts/1`: that of a repair, and what is brought."""
+    """A document of schema `mtpfix.graft/1`: that of a repair, and what is brought."""
     made = grafted.graft
     where = made.donor
     document = {

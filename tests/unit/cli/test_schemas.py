@@ -11,9 +11,10 @@ import jsonschema
 import pytest
 
 from mtpfix.model import Precision, State
-from mtpfix.report import verify
+from mtpfix.report import graft, verify
 from mtpfix.report.json import schema
 from mtpfix.verification import Verification, Verified
+from tests.unit.grafts.pairs import pair
 from tests.unit.report.schemas import NAMES, validator
 
 from .conftest import Folder, Run
@@ -48,6 +49,21 @@ def test_a_document_is_what_its_schema_says(run: Run, folder: Folder, case: str)
     assert stated.get("schema", "mtpfix.override/1") == name
 
 
+@pytest.mark.parametrize("options", [[], ["--write"], ["--precision", "bf16"]])
+def test_a_graft_is_what_its_schema_says(run: Run, tmp_path: Path, options: list[str]) -> None:
+    made = pair(tmp_path)
+    words = ["graft", made.target, "--from", made.base, *options, "--format", "json"]
+    document = run(*words).json
+    validator(graft.SCHEMA).validate(document)
+    assert document["schema"] == graft.SCHEMA
+    assert all(bool(each["sha256"]) == ("--write" in options) for each in document["tensors"])
+
+
+def test_a_drop_is_a_rewrite(run: Run, tmp_path: Path) -> None:
+    document = run("graft", pair(tmp_path).target, "--drop", "--format", "json").json
+    validator("mtpfix.rewrite/1").validate(document)
+
+
 def test_the_answer_of_a_vllm_too() -> None:
     disk = Precision(State.UNQUANTIZED, "bf16")
     row = Verified("model.x", "draft", disk, "quantized", "Fp8", None, None, False, None)
@@ -62,7 +78,7 @@ def test_every_schema_is_named_and_is_one() -> None:
     assert files == {f"{n.removeprefix('mtpfix.').replace('/', '-')}.schema.json" for n in NAMES}
     for name in NAMES:
         jsonschema.Draft202012Validator.check_schema(schema(name))
-    assert {name for name, _ in COMMANDS.values()} | {verify.SCHEMA} == set(NAMES)
+    assert {name for name, _ in COMMANDS.values()} | {verify.SCHEMA, graft.SCHEMA} == set(NAMES)
 
 
 def test_the_schemas_are_open_for_fields_to_come(run: Run, folder: Folder) -> None:
