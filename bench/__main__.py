@@ -1,6 +1,7 @@
 """Makes the data, runs every contender in turn, prints medians, ratios and peak memory.
 
-python -m bench [local] [growth] [start] [remote] [audit] [graft] [values] [--rounds N] [--data DIR]
+python -m bench [local] [growth] [start] [remote] [audit] [graft] [block] [values]
+                [--rounds N] [--data DIR]
 python -m bench plugin --python VLLM_PYTHON
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench import local, plugin, remote, values
+from bench import block, local, plugin, remote, values
 
 PARTS: dict[str, Callable[[Path, int], str]] = {
     "local": local.large,
@@ -22,6 +23,7 @@ PARTS: dict[str, Callable[[Path, int], str]] = {
     "remote": remote.headers,
     "audit": remote.audit,
     "graft": remote.graft,
+    "block": block.large,
     "values": values.passes,
 }
 PLUGIN = "plugin"

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 from mtpfix.errors import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from mtpfix.grafts.pieces import Stored
+
+AT_ONCE = 1 << 22
+"""Values that are held in FP32, about."""
 
 
 def dequantize(codes: bytearray, stored: Stored, scales: bytearray, scale: Stored) -> bytearray:
@@ -30,12 +35,17 @@ def dequantize(codes: bytearray, stored: Stored, scales: bytearray, scale: Store
     """
     import torch  # noqa: PLC0415 - heavy, and only where something is converted
 
-    weight = _tensor(codes, stored).float()
-    factors = _tensor(scales, scale).float()
-    weight *= _spread(factors, weight, stored)
+    weight = _tensor(codes, stored)
+    factors, blocks = _fitted(_tensor(scales, scale).float(), weight.shape, stored)
     made = bytearray(2 * weight.numel())
-    if made:
-        torch.frombuffer(made, dtype=torch.bfloat16).copy_(weight.reshape(-1))
+    if not made:
+        return made
+    into = torch.frombuffer(made, dtype=torch.bfloat16).view(weight.shape)
+    step = max(1, AT_ONCE * len(weight) // weight.numel())
+    for begin in range(0, len(weight), step):
+        part = weight[begin : begin + step].float()
+        part *= _spread(factors, blocks, begin, part.shape)
+        into[begin : begin + step] = part
     return made
 
 
@@ -60,21 +70,31 @@ def _tensor(raw: bytearray, stored: Stored) -> torch.Tensor:
     return flat.view(kind).view(stored.shape)
 
 
-def _spread(factors: torch.Tensor, weight: torch.Tensor, stored: Stored) -> torch.Tensor:
-    """Return one factor for each element, or what broadcasts to that."""
+def _fitted(
+    factors: torch.Tensor, shape: Sequence[int], stored: Stored
+) -> tuple[torch.Tensor, list[int]]:
+    """Return the scales with the dimensions of the codes, and the elements of a block in each."""
     if factors.numel() == 1:
-        return factors.reshape(())
-    if factors.dim() == weight.dim() - 1:  # one a row
+        factors = factors.reshape([1] * len(shape))
+    elif factors.dim() == len(shape) - 1:  # one a row
         factors = factors.unsqueeze(-1)
-    if factors.dim() != weight.dim():
+    if factors.dim() != len(shape) or not shape:
         raise _unfit(stored)
-    for dimension in range(weight.dim()):
-        rows, blocks = weight.shape[dimension], factors.shape[dimension]
-        if blocks in (1, rows):
-            continue
-        block = _block(rows, blocks, stored)
-        factors = factors.repeat_interleave(block, dimension).narrow(dimension, 0, rows)
-    return factors
+    return factors, [_block(*pair, stored) for pair in zip(shape, factors.shape, strict=True)]
+
+
+def _spread(
+    factors: torch.Tensor, blocks: Sequence[int], begin: int, shape: Sequence[int]
+) -> torch.Tensor:
+    """Return one factor for each element of some rows, or what broadcasts to that."""
+    import torch  # noqa: PLC0415 - as above
+
+    found = factors[torch.arange(begin, begin + shape[0]) // blocks[0]]
+    for dimension in range(1, len(shape)):
+        if found.shape[dimension] > 1:
+            found = found.repeat_interleave(blocks[dimension], dimension)
+            found = found.narrow(dimension, 0, shape[dimension])
+    return found
 
 
 def _block(rows: int, blocks: int, stored: Stored) -> int:
@@ -82,7 +102,7 @@ def _block(rows: int, blocks: int, stored: Stored) -> int:
     size = 1
     while blocks and ceil(rows / size) > blocks:
         size *= 2
-    if not blocks or ceil(rows / size) != blocks:
+    if rows and ceil(rows / size) != blocks:
         raise _unfit(stored)
     return size
 

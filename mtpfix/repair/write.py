@@ -35,6 +35,12 @@ CONFIG = "config.json"
 TEMPORARY = ".mtpfix-tmp"  # ends the names of what is being made; they begin with a dot
 _ELSEWHERE = "use `--output DIR` for a folder elsewhere"
 _REMEDIES = {
+    errno.ENOENT: f"check that the folder is there, or {_ELSEWHERE}",
+    errno.EFBIG: f"raise the limit on file sizes (ulimit -f), or {_ELSEWHERE}",
+    errno.ELOOP: "remove the link that somebody put in the place of a file of mtpfix (.*mtpfix-*)",
+    errno.EISDIR: "remove the folder that stands in the place of a file of mtpfix (.*mtpfix*)",
+    errno.EIO: f"check the disk, or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
     errno.ENOSPC: f"free some space, or {_ELSEWHERE}",
     errno.EDQUOT: f"free some space, or {_ELSEWHERE}",
     errno.EACCES: f"get write permission on the folder, or {_ELSEWHERE}",

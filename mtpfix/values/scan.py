@@ -11,6 +11,7 @@ threads wait for each other and take ten times as long.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -266,3 +267,7 @@ def _words(name: str, raw: Any) -> Moments:
     if least < 0:
         moments.negatives = int((numbers < 0).sum())
     return moments
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)

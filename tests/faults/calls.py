@@ -73,7 +73,7 @@ class Way:
         if self.output is not None:
             for path in [*self.subject.folder.parent.iterdir()]:
                 if path != self.subject.folder:
-                    _remove(path)
+                    remove(path)
 
     def check(self, code: int) -> None:
         """Whether the files are as the exit code says.
@@ -110,10 +110,11 @@ class Way:
             raise BrokenPromiseError("the new folder is not whole")
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
     if path.is_dir():
         for inner in path.iterdir():
-            _remove(inner)
+            remove(inner)
         path.rmdir()
     else:
         path.unlink()
@@ -134,18 +135,27 @@ def calls(way: Way, log: Path) -> list[Call]:
         raise BrokenPromiseError(f"a run without faults fails: {done.stderr}")
     way.check_done()
     way.restore()
-    found, seen = [], Counter[str]()
-    for line in log.read_text().splitlines():
-        named = _CALL.fullmatch(line)
-        if named is not None:
-            seen[named[1]] += 1
-            found.append(Call(named[1], seen[named[1]], line.split(maxsplit=1)[1]))
-    return found
+    seen = Counter[str]()
+    return [call for line in log.read_text().splitlines() if (call := call_of(line, seen))]
+
+
+def call_of(line: str, seen: Counter[str]) -> Call | None:
+    """The call that a line of strace is about; `seen` counts those of each name."""
+    named = _CALL.fullmatch(line)
+    if named is None:
+        return None
+    seen[named[1]] += 1
+    return Call(named[1], seen[named[1]], line.split(maxsplit=1)[1])
+
+
+def is_reading(call: Call) -> bool:
+    """Whether a call only looks."""
+    return _READERS.fullmatch(call.name) is not None
 
 
 def faults(call: Call) -> Iterator[str]:
     """What is done to one call, as strace wants it said."""
-    for error in READING if _READERS.fullmatch(call.name) else WRITING:
+    for error in READING if is_reading(call) else WRITING:
         yield f"error={error}"
     yield "signal=KILL"
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mtpfix.errors import RefusedError
+from mtpfix.grafts import dequantize as module
 from mtpfix.grafts.dequantize import dequantize
 from mtpfix.grafts.pieces import Stored
 
@@ -122,6 +123,14 @@ def test_all_powers_of_two_of_e8m0() -> None:
     codes = torch.ones(50, 2).to(CODES["F8_E4M3"])
     made = run(codes, scale, "F8_E4M3", "F8_E8M0")
     assert made[:, 0].tolist() == [2.0 ** (n - 127) for n in range(100, 150)]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 24, 10_000])
+def test_a_few_rows_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    codes, scale = random((10, 6, 5), "F8_E4M3"), torch.rand(5, 2, 2)
+    made = run(codes, scale, "F8_E4M3", "F32")
+    assert made.reshape(-1).tolist() == expected(codes, scale, (2, 4, 4))
 
 
 def test_a_tensor_of_no_elements() -> None:

@@ -46,7 +46,7 @@ def broken_off(source: Memory, layout: Layout, part: Path, cut: int) -> None:
 def test_the_file_and_the_hashes_of_its_tensors(part: Path) -> None:
     source, layout = block()
     arrived: list[int] = []
-    hashes = fetch(source, layout, part, Watch(arrived.append))
+    hashes = fetch(source, layout, part, Watch(moved=arrived.append))
     assert part.read_bytes() == whole(source, layout)
     assert list(hashes) == [piece.name for piece in layout.pieces]
     for piece in layout.pieces:
@@ -95,7 +95,7 @@ def test_a_run_goes_on_at_the_byte_where_it_broke_off(part: Path, cut: int, left
     source, layout = block()
     broken_off(source, layout, part, cut)
     arrived: list[int] = []
-    fetch(source, layout, part, Watch(arrived.append))
+    fetch(source, layout, part, Watch(moved=arrived.append))
     assert part.read_bytes() == whole(source, layout)
     assert sum(end - begin for _, begin, end in source.asked) == left
     assert sum(arrived) == layout.fetched  # what was there counts as arrived
@@ -232,7 +232,7 @@ def test_a_stop_by_hand_ends_all(part: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(source, layout, part, Watch(moved))
+        fetch(source, layout, part, Watch(moved=moved))
 
 
 # --- where it is written -----------------------------------------------------
