@@ -188,9 +188,9 @@ def graft(
             f"{str(target)!r:.120}: this is a Hub repo, not a folder",
             "use --push-to-hub, or download it with `hf download` and name that folder",
         )
-    if output is None:
-        write.tidy(folder)
-        leftovers.put_right(folder)
+    room = folder if output is None else output.resolve().parent
+    write.tidy(room)
+    leftovers.put_right(room)
     made = plan(
         target,
         donor,

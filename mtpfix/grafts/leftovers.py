@@ -64,14 +64,14 @@ def _journals(folder: Path) -> list[Path]:
 def _put_back(folder: Path, journal: Path) -> None:
     part = journal.with_name(journal.name.removesuffix(".json"))
     named = _JOURNAL.fullmatch(journal.name)
-    if named is None or part.exists() or _is_read(folder, named[1]):
+    if named is None or part.exists():
         return
     shard = folder / named[1]
-    (folder / manifest.name_of(shard.name)).unlink(missing_ok=True)
-    if shard.is_file() and not shard.is_symlink():
+    if not os.path.lexists(shard):
+        journal.unlink()  # of bytes that are in another folder, or nowhere
+    elif shard.is_file() and not shard.is_symlink() and not _is_read(folder, shard.name):
+        (folder / manifest.name_of(shard.name)).unlink(missing_ok=True)
         os.replace(shard, part)  # noqa: PTH105
-    else:
-        journal.unlink()
 
 
 def _is_read(folder: Path, shard: str) -> bool:

@@ -101,3 +101,9 @@ def test_a_folder_without_traces_is_not_touched(tmp_path: Path) -> None:
     assert tmp_path.stat().st_mtime_ns == before
     put_right(tmp_path / "nowhere")
     clear(tmp_path / "nowhere")
+
+
+def test_a_journal_of_bytes_that_are_nowhere_is_removed(folder: Path) -> None:
+    (folder / SHARD).unlink()
+    put_right(folder)
+    assert f"{PART}.json" not in content(folder)
