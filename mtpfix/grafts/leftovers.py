@@ -40,8 +40,8 @@ def clear(folder: Path) -> None:
 
 def forget(folder: Path) -> None:
     """Remove the parts in a folder, where that is possible; the caller holds the lock."""
-    for path in folder.glob(f".model-mtp*{transfer.PART}*"):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f".model-mtp*{transfer.PART}*"):
             path.unlink()
 
 

@@ -76,7 +76,7 @@ class GraftWay:
         self.subject.restore()
         if self.output is not None:
             for path in [*self.output.parent.iterdir()]:
-                if path not in (self.subject.folder, self.subject.base):
+                if path.name not in ("target", "base", "said"):
                     remove(path)
 
     def check(self, code: int) -> None:
@@ -104,7 +104,7 @@ class GraftWay:
         if self.subject.state() != "old":
             raise BrokenPromiseError("the source was touched")
         beside = {path.name for path in self.output.parent.iterdir()}
-        if beside != {"target", "base", "out"}:
+        if beside != {"target", "base", "out", "said"}:
             raise BrokenPromiseError(f"there is {sorted(beside)}")
 
 

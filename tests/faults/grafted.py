@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ class Grafted:
 
     def __init__(self, place: Path, shards: int = 1) -> None:
         made = pair(place, shards=shards)
-        self.folder, self.base = made.target, made.base
+        self.folder, self.base, self._said = made.target, made.base, place / "said"
         self.old = content(self.folder)
         self.old_tensors = loaded(self.folder)
         self._before = seen(self.folder)
@@ -49,8 +48,17 @@ class Grafted:
 
     def run(self, output: Path | None = None) -> int:
         """Bring the block back in this process, by the command line; return the exit code."""
-        with quiet():
-            return graft(str(self.folder), str(self.base), *([str(output)] if output else []))
+        words = [str(self.folder), str(self.base), *([str(output)] if output else [])]
+        said = io.StringIO()
+        with redirect_stdout(io.StringIO()), redirect_stderr(said):
+            code = graft(*words)
+        with suppress(OSError):  # where no file may grow
+            self._said.write_text(said.getvalue(), encoding="utf-8")
+        return code
+
+    def said(self) -> str:
+        """Return what the last run has said on stderr."""
+        return self._said.read_text(encoding="utf-8")
 
     def restore(self) -> None:
         """Make the folder what it was in the beginning."""
@@ -139,10 +147,3 @@ def seen(folder: Path) -> tuple[object, ...]:
     }
     assert trunk
     return engine.outcome, trunk
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Let nothing be printed."""
-    with Path(os.devnull).open("w") as null, redirect_stdout(null), redirect_stderr(null):
-        yield

@@ -75,7 +75,7 @@ def duration(subject: Grafted, phase: str) -> float:
     begin = time.perf_counter()
     code = ended(child)
     if code != 0:
-        raise BrokenPromiseError(f"a run that nobody disturbs fails: {code}")
+        raise BrokenPromiseError(f"a run that nobody disturbs fails: {subject.said()}")
     took = time.perf_counter() - begin
     os.close(read)
     os.close(write)
@@ -97,7 +97,7 @@ def kill_one(subject: Grafted, dice: random.Random, spans: dict[str, float]) -> 
     code = ended(child)
     os.close(read)
     if code not in (0, -signal.SIGKILL):
-        raise BrokenPromiseError(f"exit code {code}")
+        raise BrokenPromiseError(f"exit code {code}: {subject.said()}")
     state = subject.state()
     return "late" if code == 0 else state
 
@@ -113,7 +113,7 @@ def kills(subject: Grafted, number: int, seed: int) -> Counter[str]:
     while left.total() - left["late"] < number:
         left[kill_one(subject, dice, spans)] += 1
         if ended(forked(subject.run)) != 0:
-            raise BrokenPromiseError("the next run fails")
+            raise BrokenPromiseError(f"the next run fails: {subject.said()}")
         subject.check_done()
         subject.restore()
     return left
@@ -175,7 +175,7 @@ def full_disks(subject: Grafted, output: Path | None = None) -> Counter[str]:
             raise BrokenPromiseError(f"a full disk leaves {sorted(others)}")
         found["resumable" if len(left) != len(others) else "old" if code else "new"] += 1
         if (code or output is None) and ended(forked(lambda: subject.run(output))) != 0:
-            raise BrokenPromiseError("the next run fails")
+            raise BrokenPromiseError(f"the next run fails: {subject.said()}")
         subject.check_done(output)
         subject.restore()
         if output is not None:
