@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 from mtpfix import grafting
-from mtpfix.grafts import layout, transfer
+from mtpfix.grafts import donor, layout, transfer
 from mtpfix.grafts.leftovers import LOCK as GRAFT_LOCK
 from mtpfix.repair.locking import LOCK
 from mtpfix.repair.write import TEMPORARY
@@ -134,10 +134,12 @@ def _in_order() -> Iterator[None]:
     """Fetch in this thread, in a few ranges: strace counts the calls of each thread apart."""
     kept = transfer.ThreadPoolExecutor, layout.UNIT
     transfer.ThreadPoolExecutor, layout.UNIT = Inline, 1 << 19  # type: ignore[misc,assignment]
+    donor.ThreadPoolExecutor = Inline  # type: ignore[misc,assignment]
     try:
         yield
     finally:
         transfer.ThreadPoolExecutor, layout.UNIT = kept  # type: ignore[misc]
+        donor.ThreadPoolExecutor = kept[0]  # type: ignore[misc]
 
 
 def calls(way: GraftWay, log: Path) -> list[Call]:

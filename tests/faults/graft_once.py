@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -28,6 +28,10 @@ class Inline:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def map(self, work: Callable[..., Any], *given: Iterable[Any]) -> Iterator[Any]:
+        """Do it for each."""
+        return map(work, *given)
 
     def submit(self, work: Callable[..., Any], *given: Any) -> Future[Any]:
         """Do it; what is raised is kept."""
