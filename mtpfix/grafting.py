@@ -206,8 +206,20 @@ def graft(
     if not made.tensors:
         if output is None:
             leftovers.clear(folder)
+        if made.plan.files or output is not None:
+            _declare(made, folder, output, backup=backup)
         return made
     return _written(made, folder, output, watch, backup=backup)
+
+
+def _declare(made: Graft, folder: Path, output: Path | None, *, backup: bool) -> None:
+    """Write the declaration of a block that is there."""
+    files = made.plan.files
+    if output is None:
+        write.write(folder, files, backup=backup)
+    else:
+        read = {name: old for name, (old, _) in files.items()}
+        write.overlay(folder, output, {name: new for name, (_, new) in files.items()}, read=read)
 
 
 def _written(
@@ -292,7 +304,7 @@ def push(
     )
     if made.refused is not None:
         raise made.refused
-    if not made.tensors:
+    if not made.plan.files:
         return made, Landed(place.repo)
     return _pushed(made, place, wish, describe, watch)
 
@@ -314,11 +326,14 @@ def _pushed(
 
     def commit(made: Graft, **shard: Mapping[str, Any]) -> tuple[Graft, Landed]:
         files = {name: new for name, (_, new) in made.plan.files.items()}
-        files[manifest.name_of(made.plan.shard)] = manifest.text(made.plan, made.hashes)
+        if made.tensors:
+            files[manifest.name_of(made.plan.shard)] = manifest.text(made.plan, made.hashes)
         told = replace(goal, description=describe(made) if describe is not None else "")
         done = publish.publish(told, files, **shard)
         return made, Landed(place.repo, goal.branch, done.commit, done.url)
 
+    if not made.tensors:
+        return commit(made)
     name, whole, base = made.plan.shard, made.plan.whole_file, made.donor
     if whole is not None and base.kind == "hub" and publish.can_copy():
         source = publish.CopySource(base.name, whole, base.revision or "")

@@ -228,7 +228,7 @@ class _Planner:
         if not brought:
             return self._made(Attempt(()), there)
         made: list[GraftPlan] = []
-        error = RefusedError("there is no way to bring this block")
+        error: RefusedError | None = None
         for way in ways(brought, precision, self._held):
             try:
                 made.append(self._made(way(), there))
@@ -240,8 +240,8 @@ class _Planner:
         good = [each for each in made if each.refused is None]
         if good:
             return self._spared(min(good, key=_failing))
-        if not made:
-            raise error
+        if not made or (error is not None and precision == "keep"):
+            raise error or RefusedError("there is no way to bring this block")
         return made[-1]
 
     def _spared(self, whole: GraftPlan) -> GraftPlan:
@@ -282,17 +282,18 @@ class _Planner:
     def _made(self, attempt: Attempt, there: tuple[str, ...]) -> GraftPlan:
         """Return the plan for one way, with what is wrong with it."""
         layout = self._layout(attempt.pieces)
-        if not layout.pieces:
+        edited = self._edited(attempt.edits)
+        if not layout.pieces and edited[CONFIG] == self._source.read(CONFIG):
             repair = planned(self._subject, self._selection, self._options)
             return self._plan(attempt, layout, {}, repair, there)
-        edited = self._edited(attempt.edits)
         subject = self._opened(layout, edited)
         repair = planned(subject, self._selection, self._options)
         changed = {**edited, **{name: new for name, (_, new) in repair.files.items()}}
         files: dict[str, tuple[bytes | None, bytes]] = {
             name: (self._source.read(name), new) for name, new in changed.items()
         }
-        files[index.INDEX] = self._index_text, self._indexed(layout)
+        if layout.pieces:
+            files[index.INDEX] = self._index_text, self._indexed(layout)
         files = {name: (old, new) for name, (old, new) in files.items() if old != new}
         made = self._plan(attempt, layout, files, repair, there)
         interim = {} if self._index_text is not None else {index.INDEX: self._unchanged_index()}
@@ -331,6 +332,8 @@ class _Planner:
 
     def _opened(self, layout: Layout, edited: Mapping[str, bytes]) -> Subject:
         """Return the checkpoint as it would be, read by every engine."""
+        if not layout.pieces:  # the block is there, and only not declared
+            return open_subject(Proposed(self._source, edited), self._selection.engines)
         files = {**edited, index.INDEX: self._indexed(layout)}
         shards = {self._shard: (layout.header, layout.data_size)}
         return open_subject(Proposed(self._source, files, shards), self._selection.engines)

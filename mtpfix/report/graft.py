@@ -168,32 +168,31 @@ def _next(grafted: Grafted) -> str | None:
     outcome, made = grafted.outcome, grafted.graft
     if outcome.refused is not None:
         return None
-    if not made.tensors:
+    if not made.tensors and not outcome.files and outcome.output is None:
         wrong = "; `mtpfix rewrite` repairs the metadata" if outcome.exit_code else ""
         return f"Nothing is to be written: the block is there{wrong}."
-    shard = inert(made.plan.shard)
-    return (
-        _of_push(outcome.pushed, shard)
-        if outcome.pushed is not None
-        else _of_folder(outcome, shard)
-    )
+    files = [made.plan.shard] if made.tensors else []
+    shown = ", ".join(map(inert, (*files, *outcome.files)))
+    return _of_push(outcome.pushed, shown) if outcome.pushed else _of_folder(outcome, shown)
 
 
-def _of_folder(outcome: Outcome, shard: str) -> str:
+def _of_folder(outcome: Outcome, files: str) -> str:
     if outcome.written:
         kept = f"; the old files are kept as *{BACKUP}" if outcome.backup else ""
-        return f"Wrote {', '.join((shard, *map(inert, outcome.files)))}{kept}."
+        return f"Wrote {files}{kept}."
     if outcome.output is not None:
-        return f"Made {inert(str(outcome.output))}: links to the old files, and the block."
+        new = f", and {files}" if files else ""
+        return f"Made {inert(str(outcome.output))}: links to the old files{new}."
     if outcome.before.target.kind == "hub":
         return "Nothing was pushed. --push-to-hub commits the block, --create-pr proposes it."
     return "Nothing was written. --write brings the block, --output DIR makes a copy with it."
 
 
-def _of_push(pushed: Landed, shard: str) -> str:
+def _of_push(pushed: Landed, files: str) -> str:
+    repo = inert(pushed.repo)
     if pushed.commit:
-        return f"Pushed {shard} to {inert(pushed.repo)}: {inert(pushed.url)}"
-    return f"This was a dry run: {shard} would go to {inert(pushed.repo)} ({inert(pushed.branch)})."
+        return f"Pushed {files} to {repo}: {inert(pushed.url)}"
+    return f"This was a dry run: {files} would go to {repo} ({inert(pushed.branch)})."
 
 
 # --- a pull request -------------------------------------------------------------------

@@ -517,3 +517,21 @@ def test_hostile_names_are_told_inertly(tmp_path: Path) -> None:
     done = grafting.plan(made.target, made.base, **CHOSEN)
     said = str(done.refused) if done.refused is not None else ""
     assert said.isprintable()
+
+
+def test_a_block_that_is_there_and_not_declared_is_declared(tmp_path: Path) -> None:
+    made = pair(tmp_path)
+    grafting.graft(made.target, made.base)
+    shard = (made.target / "model-mtp.safetensors").read_bytes()
+    made.config(num_nextn_predict_layers=0)
+    again = grafting.graft(made.target, made.base)
+    assert (again.tensors, again.files, again.exit_code) == ((), ("config.json",), 0)
+    assert made.config()["num_nextn_predict_layers"] == 1
+    assert (made.target / "model-mtp.safetensors").read_bytes() == shard
+
+
+def test_an_output_is_made_where_nothing_is_lacking_too(tmp_path: Path) -> None:
+    made = pair(tmp_path)
+    grafting.graft(made.target, made.base)
+    grafting.graft(made.target, made.base, output=tmp_path / "copy")
+    assert mtpfix.check(tmp_path / "copy").exit_code == 0
