@@ -160,8 +160,8 @@ def graft(
         options.option(
             "--precision",
             metavar="auto|keep|bf16",
-            help="What becomes of a block in FP8: keep it where the target's method can say it, "
-            "make it BF16, or the first of these that is clean.",
+            help="What becomes of a block in FP8: it is kept where the target's method can say it, "
+            "or made BF16; auto keeps it if that serves as many releases as BF16.",
         ),
     ] = PrecisionChoice.auto,
     engine_names_only: options.EngineNamesOnly = False,
