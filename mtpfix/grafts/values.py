@@ -10,7 +10,7 @@ from mtpfix.grafts.plan import GraftPlan
 from mtpfix.model import Finding, Tensor
 from mtpfix.values.judge import judge
 from mtpfix.values.read import scan_tensors
-from mtpfix.values.scan import Scan, torch_module
+from mtpfix.values.scan import Scan, settle
 from mtpfix.values.scanned import Scanned
 from mtpfix.values.siblings import choose_siblings, tensors_of
 
@@ -23,7 +23,7 @@ class Values:
     """
 
     def __init__(self) -> None:
-        torch_module()
+        settle()
         self._scans: dict[str, tuple[Tensor, Scan]] = {}
 
     def scanner(self, piece: Piece) -> Scan:

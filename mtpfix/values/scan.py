@@ -135,9 +135,19 @@ def torch_module() -> Any:
     return torch
 
 
+def settle() -> None:
+    """Let torch set up its threads here and now; to be called before several threads use it.
+
+    In a forked process the first use of torch replaces the pool that the fork broke. Two threads
+    that do so at once end in an internal error of torch 2.13.
+    """
+    torch_module().get_num_threads()
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     """Return our two threads, in which torch takes none of its own."""
+    settle()
     return ThreadPoolExecutor(2, "values", torch_module().set_num_threads, (1,))
 
 
