@@ -26,7 +26,7 @@ from tools.tiny import Stored, tensors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Mtp = Literal["bf16", "quantized", "mixed"]
+Mtp = Literal["bf16", "quantized", "mixed", "lost"]
 """How the MTP block is stored; mixed: its experts quantized (or its MLP), the rest not."""
 
 NONE = "none"
@@ -64,7 +64,7 @@ class Forged:
 
     folder: Path
     mtp: tuple[str, ...]
-    """Names of the tensors of the MTP block."""
+    """Names of the tensors of the MTP block, written or lost."""
     mtp_modules: tuple[str, ...]
     """Modules of the MTP block that hold a matrix, whether quantized or not."""
     quantized: tuple[str, ...]
@@ -119,7 +119,10 @@ def forge(
     owned = {s.name.rpartition(".")[0] for s in draft}
     block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
-    save(out, weights, block, shards)
+    if mtp == "lost":
+        save(out, {name: t for name, t in weights.items() if name not in set(block)}, (), shards)
+    else:
+        save(out, weights, block, shards)
     absent = ignore is None and (not kept or scheme in SCANNED)
     listed = None if absent else [*(ignore or ()), *kept]
     stated = None if scheme == NONE else quantization(scheme, quantized)
@@ -190,12 +193,13 @@ def random(stored: Stored, generator: torch.Generator) -> torch.Tensor:
 
 
 def save(out: Path, weights: dict[str, torch.Tensor], block: Sequence[str], shards: int) -> None:
-    """Writes one file, or several and an index."""
+    """Writes one file, or several and an index: the block in the last, if there is one."""
     if shards == 1:
         write(out / "model.safetensors", weights, weights)
         return
     trunk = [name for name in weights if name not in set(block)]
-    parts = [trunk[i :: shards - 1] for i in range(shards - 1)] + [list(block)]
+    some = shards - bool(block)
+    parts = [trunk[i::some] for i in range(some)] + ([list(block)] if block else [])
     where = {}
     for number, names in enumerate(parts, 1):
         file = f"model-{number:05}-of-{shards:05}.safetensors"
