@@ -1,0 +1,46 @@
+"""A second graft of the same block changes nothing, whatever the first one made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mtpfix import grafting
+from mtpfix.grafts.ways import Precision
+from tools import grafted, pairs
+from tools.forge import NONE
+from tools.pairs import FP8
+
+
+@pytest.mark.parametrize(
+    ("scheme", "donor", "precision"),
+    [
+        ("ct-w4a16", NONE, "auto"),
+        ("ct-w4a16", FP8, "auto"),
+        ("ct-w4a16", FP8, "bf16"),
+        ("awq", FP8, "auto"),
+        ("fp8-block", FP8, "auto"),
+        ("modelopt-nvfp4", FP8, "auto"),
+    ],
+)
+def test_it_changes_no_file(scheme: str, donor: str, precision: Precision, tmp_path: Path) -> None:
+    pair = pairs.pair("mimo", tmp_path, scheme, donor=donor)
+    for again in (False, True):
+        files = grafted.contents(pair.target)
+        made = grafting.graft(
+            pair.target, pair.base, vllm=["0.32.0"], precision=precision, backup=False
+        )
+        assert bool(made.tensors) is not again
+        assert (grafted.contents(pair.target) == files) is again
+    assert grafted.block_faults(pair, made.plan.repeated) == []
+
+
+def test_scales_are_brought_to_fp8_codes_that_were_copied_without(tmp_path: Path) -> None:
+    pair = pairs.pair("mimo", tmp_path, "fp8-block", donor=FP8)
+    held = pairs.tensors(pair.target)
+    codes = {n: t for n, t in pairs.expected(pair).items() if not n.endswith("scale_inv")}
+    pairs.save(pair.target, held | codes)
+    made = grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False)
+    assert {piece.name.rpartition(".")[2] for piece in made.tensors} == {"weight_scale_inv"}
+    assert grafted.block_faults(pair) == []
