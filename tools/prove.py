@@ -87,12 +87,12 @@ def prove(
     limits = [m.limit for m in repair.after.engines[0].modules if m.limit is not None]
     limited = any(limit.phase != "forward" for limit in limits)
     faults = [
-        *_prediction_faults(report, before),
+        *prediction_faults(report, before),
         *([] if limited else loading_faults(after, family, forged.mtp)),
-        *_trunk_faults(before, after),
+        *trunk_faults(before, after),
     ]
     if limited:
-        faults += _prediction_faults(repair.after.engines[0], after)
+        faults += prediction_faults(repair.after.engines[0], after)
     elif repair.after.engines[0].outcome != "clean" and not limits:
         faults.append("mtpfix does not call the repaired checkpoint clean")
     return Proof(
@@ -137,7 +137,7 @@ def _short(text: str) -> str:
     return text.splitlines()[0][:150]
 
 
-def _prediction_faults(report: EngineReport, answer: Answer) -> list[str]:
+def prediction_faults(report: EngineReport, answer: Answer) -> list[str]:
     """Where the prediction missed: the outcome, the exception's type, or its message."""
     failure = answer.failures[0] if answer.failures else answer.load and answer.load.failure
     real = "load_error" if failure else answer.load.verdict if answer.load else "none"
@@ -177,7 +177,7 @@ def loading_faults(answer: Answer, family: str, tensors: Sequence[str]) -> list[
     return faults
 
 
-def _trunk_faults(before: Answer, after: Answer) -> list[str]:
+def trunk_faults(before: Answer, after: Answer) -> list[str]:
     """Trunk decisions that the repair changed."""
     old, new = before.of("trunk"), after.of("trunk")
     return [] if old == new else ["the repair changed decisions about the trunk"]
@@ -190,13 +190,13 @@ def table(proofs: Sequence[Proof]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for p in proofs:
-        entries = _named(p.added)
+        entries = named(p.added)
         cells = (p.family, p.scheme, p.mtp, p.before, p.predicted, entries, p.after)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _named(entries: Sequence[str]) -> str:
+def named(entries: Sequence[str]) -> str:
     """Entries for one cell: exact names are many, so that the first stand for the others."""
     more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
     return " ".join(f"`{entry}`" for entry in entries[:SHOWN]) + more or "none"
