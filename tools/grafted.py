@@ -63,7 +63,9 @@ def _block_faults(due: Contents, held: Contents, modules: set[str]) -> Iterator[
         elif last == "weight":
             found = [f"{module}.{s}" for s in SCALES if f"{module}.{s}" in held]
             known |= {name, *found}
-            if not _holds(held, name, tensor) or not any(_holds(held, s, scale) for s in found):
+            forms = (scale, scale[:, None, :, None])  # ModelOpt has one for each side of a block
+            scaled = any(_holds(held, s, form) for s in found for form in forms)
+            if not _holds(held, name, tensor) or not scaled:
                 yield f"{name} and its scale are not bit-equal to the base's"
     extra = {name for name in held if name.rpartition(".")[0] in modules} - known
     yield from (f"{name} is not the base's" for name in sorted(extra))

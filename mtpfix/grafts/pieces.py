@@ -41,11 +41,13 @@ class Piece:
         name: in the target.
         stored: what it is made of.
         scale: the scales of FP8 codes that become BF16; None: the bytes are copied.
+        form: the shape that the same bytes have in the new shard; None: that of the base.
     """
 
     name: str
     stored: Stored
     scale: Stored | None = None
+    form: tuple[int, ...] | None = None
 
     @property
     def source(self) -> str:
@@ -65,7 +67,7 @@ class Piece:
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
-        return self.stored.shape
+        return self.stored.shape if self.form is None else self.form
 
     @property
     def size(self) -> int:
@@ -124,20 +126,26 @@ def as_it_is(block: Iterable[tuple[str, Stored]]) -> tuple[Piece, ...]:
     return tuple(Piece(name, each) for name, each in block)
 
 
-def rescaled(pieces: Iterable[Piece], suffix: str) -> tuple[Piece, ...]:
+def rescaled(pieces: Iterable[Piece], suffix: str, *, spread: bool = False) -> tuple[Piece, ...]:
     """Return the block with its FP8 scales under the name that the target's method loads.
 
     Args:
         pieces: the block as it is.
         suffix: for example `weight_scale`.
+        spread: scales of blocks have a dimension for each side of a block, as ModelOpt has them.
     """
 
-    def named(piece: Piece) -> str:
+    def changed(piece: Piece) -> Piece:
         module, last = split_name(piece.name)
+        if last not in SCALES:
+            return piece
         mine = suffix.removeprefix("weight") if last.startswith("_") else suffix
-        return joined_name(module, mine) if last in SCALES else piece.name
+        form: tuple[int, ...] | None = None
+        if spread:
+            form = tuple(side for size in piece.stored.shape for side in (size, 1))
+        return Piece(joined_name(module, mine), piece.stored, form=form)
 
-    return tuple(Piece(named(piece), piece.stored) for piece in pieces)
+    return tuple(map(changed, pieces))
 
 
 def dequantized(pieces: Iterable[Piece]) -> tuple[Piece, ...]:

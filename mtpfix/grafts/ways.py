@@ -79,8 +79,8 @@ def _grouped(brought: tuple[Piece, ...], target: Target) -> Attempt:
 def _mixed(brought: tuple[Piece, ...], target: Target, alone: Kind | None = None) -> Attempt:
     """Return the block as FP8 where each layer has an algorithm of its own.
 
-    The engine calls the scales of routed experts otherwise than those of linear layers, and
-    takes fewer shapes of the latter.
+    The engine calls the scales of routed experts otherwise than those of linear layers, wants
+    the latter with four dimensions, and takes fewer shapes of such layers.
 
     Args:
         brought: the block as it is.
@@ -92,7 +92,10 @@ def _mixed(brought: tuple[Piece, ...], target: Target, alone: Kind | None = None
     experts = _members(cases, "experts")
     linear = tuple(piece for piece in brought if split_name(piece.name)[0] not in experts)
     routed = tuple(piece for piece in brought if split_name(piece.name)[0] in experts)
-    others = pieces.dequantized(linear) if alone else pieces.rescaled(linear, "weight_scale")
+    if alone:
+        others = pieces.dequantized(linear)
+    else:
+        others = pieces.rescaled(linear, "weight_scale", spread=True)
     configs = target.files.listing.configs
     names = _fp8_names(cases, alone)
     edits = mixed_layers.with_mixed_layers(view, configs, target.quantized(), names)

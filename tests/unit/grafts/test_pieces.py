@@ -85,6 +85,21 @@ def test_stacked_experts_have_their_scales_renamed_too() -> None:
     ]
 
 
+def test_scales_of_blocks_are_spread_over_four_dimensions_with_the_same_bytes() -> None:
+    made = rescaled(
+        pieces(
+            held("m.q.weight", "F8_E4M3", (256, 384)), held("m.q.weight_scale_inv", "F32", (2, 3))
+        ),
+        "weight_scale",
+        spread=True,
+    )
+    assert [(p.name, p.shape) for p in made] == [
+        ("m.q.weight", (256, 384)),
+        ("m.q.weight_scale", (2, 1, 3, 1)),
+    ]
+    assert [p.size for p in made] == [256 * 384, 24]
+
+
 # --- made BF16 -----------------------------------------------------------------
 
 
