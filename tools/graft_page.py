@@ -35,8 +35,9 @@ block lies bit-equal in the draft. Besides, every row was checked for this:
 - mtpfix called the target unusable before, and calls it clean after
   {foreseen};
 - a second graft changes no file;
-- where mtpfix refuses, no file has changed, and vLLM cannot load the same checkpoint either where
-  nothing was lost and `mtpfix rewrite` was run.
+- where mtpfix refuses, no file has changed, and the same checkpoint is no better where nothing was
+  lost and `mtpfix rewrite` was run: vLLM cannot load its draft, or the metadata build its target
+  model otherwise than it is on disk (MTP206).
 
 *Helper* is `save_mtp_tensors_to_checkpoint` of compressed-tensors {helper} on a copy of the same
 target, given the beginnings of the names of the block's tensors, and judged by the same vLLM.
@@ -53,7 +54,8 @@ TITLES = {
         "Trunk and MTP block of the base are in FP8 with a scale for each block of 128 by 128 "
         "(`weight_scale_inv`). With `--precision auto` the block stays FP8 where the target's "
         "metadata can say so (*copied*, *renamed*: the bytes as they are, the scale under the name "
-        "that the target's method reads); else it becomes BF16 (*made BF16*).",
+        "that the target's method reads, for ModelOpt with a dimension for each side of a block); "
+        "else it becomes BF16 (*made BF16*).",
     ),
     "kinds": (
         "Targets and bases with something special",
@@ -103,7 +105,10 @@ def _foreseen(found: Mapping[str, Sequence[Proof]]) -> str:
     """Return how often what was foreseen of the target before was not what vLLM did."""
     rows = [row for part in found.values() for row in part if row.after]
     other = sum(not row.foreseen for row in rows)
-    return f"(in {other} of {len(rows)} rows vLLM failed before in another way than foreseen)"
+    return (
+        f"(in {other} of {len(rows)} rows vLLM failed before in another way than foreseen, mostly "
+        "where no\n  MTP layer is declared)"
+    )
 
 
 def _summary(found: Mapping[str, Sequence[Proof]]) -> Iterator[str]:

@@ -68,7 +68,8 @@ def start(python: str, scheme: str, donor: str, way: Way, folder: Path) -> Serve
     plugged.servable(base, donor, "bf16" if donor == NONE else "quantized")
     plugged.servable(target, scheme, "lost")
     if way == "graft":
-        grafting.graft(target, base, platforms=["cpu"], backup=False)
+        # A CPU runs no block in FP8.
+        grafting.graft(target, base, platforms=["cpu"], precision="bf16", backup=False)
     elif way == "helper":
         graft_helper.run(base, target)
     code = "import vllm; print(vllm.__version__)"
@@ -96,6 +97,13 @@ def served() -> list[Served]:
     if not DATA.exists():
         return []
     return [Served(**row) for row in json.loads(DATA.read_text(encoding="utf-8"))]
+
+
+def keep(new: Served) -> None:
+    """Keep a start, in the place of an older one of the same kind."""
+    found = {(one.scheme, one.donor, one.way): one for one in (*served(), new)}
+    rows = [asdict(found[each]) for each in STARTS if each in found]
+    DATA.write_text(f"{json.dumps(rows, indent=1)}\n", encoding="utf-8")
 
 
 HEAD = """
@@ -130,15 +138,15 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--python", required=True, help="interpreter of an environment with vLLM")
+    parser.add_argument("--base", choices=(NONE, FP8), action="append", default=[])
     args = parser.parse_args()
-    found: list[Served] = []
     for scheme, donor, way in STARTS:
-        with tempfile.TemporaryDirectory() as scratch:
-            found.append(start(args.python, scheme, donor, way, Path(scratch)))
-        print(found[-1], flush=True)
-    text = json.dumps([asdict(one) for one in found], indent=1)
-    DATA.write_text(f"{text}\n", encoding="utf-8")
-    return int(any(one.wrong for one in found))
+        if donor in (args.base or [donor]):
+            with tempfile.TemporaryDirectory() as scratch:
+                one = start(args.python, scheme, donor, way, Path(scratch))
+            print(one, flush=True)
+            keep(one)
+    return int(any(one.wrong for one in served()))
 
 
 if __name__ == "__main__":
