@@ -199,7 +199,7 @@ class _Planner:
         found = {suffix: self._target.tensor(name) for suffix, name in held}
         return {suffix: tensor and tensor.dtype for suffix, tensor in found.items()}
 
-    def _refuse_strays(self, there: Iterable[str]) -> None:
+    def _refuse_strays(self) -> None:
         """Refuse a target that holds MTP tensors in a shard without naming them in its index.
 
         vLLM loads every tensor of a file that the index names, whatever it says of the tensor.
@@ -208,7 +208,7 @@ class _Planner:
             return
         named = strict_json.loads(self._index_text, index.INDEX)["weight_map"]
         held = self._target.listing.shards
-        stray = [name for name in there if name in held and name not in named]
+        stray = [name for name in held if name.startswith(self._roots) and name not in named]
         if stray:
             raise RefusedError(
                 f"{held[stray[0]]!r:.120} holds {stray[0]!r:.120}, and the index does not name it: "
@@ -224,7 +224,7 @@ class _Planner:
         Of several the first, which keeps the most bytes; where none is right, the last, refused.
         """
         brought, there = self._brought()
-        self._refuse_strays(there)
+        self._refuse_strays()
         if not brought:
             return self._made(Attempt(()), there)
         made: list[GraftPlan] = []

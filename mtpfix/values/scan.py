@@ -141,7 +141,8 @@ def settle() -> None:
     In a forked process the first use of torch replaces the pool that the fork broke. Two threads
     that do so at once end in an internal error of torch 2.13.
     """
-    torch_module().get_num_threads()
+    torch = torch_module()
+    torch.set_num_threads(torch.get_num_threads())
 
 
 @cache
