@@ -209,6 +209,7 @@ def graft(
         if made.plan.files or output is not None:
             _declare(made, folder, output, backup=backup)
         return made
+    watch.compared(made.lineage)
     return _written(made, folder, output, watch, backup=backup)
 
 
@@ -334,6 +335,7 @@ def _pushed(
 
     if not made.tensors:
         return commit(made)
+    watch.compared(made.lineage)
     name, whole, base = made.plan.shard, made.plan.whole_file, made.donor
     if whole is not None and base.kind == "hub" and publish.can_copy():
         source = publish.CopySource(base.name, whole, base.revision or "")

@@ -20,6 +20,7 @@ from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
     from mtpfix.grafting import Graft
+    from mtpfix.grafts.lineage import Lineage
     from mtpfix.grafts.transfer import Watch
     from mtpfix.grafts.ways import Precision
     from mtpfix.model import Platform
@@ -331,7 +332,11 @@ def _command(target: str, base: str, chosen: Chosen, block: _Block) -> str:
 def _watching(what: str) -> Iterator["Watch"]:
     """Say on a terminal how many bytes of the block have arrived."""
     from mtpfix.grafts.transfer import Watch
-    from mtpfix.report.graft import bar
+    from mtpfix.report.graft import bar, lineage
+
+    def compared(found: "Lineage") -> None:
+        if found.verdict != "same weights":
+            output.note(f"base: {lineage(found)}")
 
     total, arrived, begun, lock = 0, 0, time.monotonic(), Lock()
 
@@ -347,7 +352,7 @@ def _watching(what: str) -> Iterator["Watch"]:
                 output.progress(f"{what}  {bar(arrived, total, time.monotonic() - begun)}")
 
     with output.working(what):
-        yield Watch(expected, moved)
+        yield Watch(expected, moved, compared)
 
 
 _STEP = 1 << 22

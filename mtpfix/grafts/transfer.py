@@ -23,6 +23,7 @@ from mtpfix.checkpoint.source import PIECE, Source
 from mtpfix.errors import ConflictError, MtpfixError, WriteError
 from mtpfix.grafts.dequantize import dequantize
 from mtpfix.grafts.layout import Layout, Part, Unit, runs
+from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
 
@@ -48,12 +49,14 @@ class Watch:
     Attributes:
         expected: is called once, with the number of bytes that are to come.
         moved: is called with the number of bytes that arrived.
+        compared: is called with what the base is to the target, before anything is fetched.
         scanner: makes what looks at the bytes of one tensor of the new shard; None: nothing does.
             Only the last one that it made for a tensor has seen what is written.
     """
 
     expected: Callable[[int], None] = lambda _: None
     moved: Callable[[int], None] = lambda _: None
+    compared: Callable[[Lineage], None] = lambda _: None
     scanner: Callable[[Piece], Scanner] | None = None
 
 

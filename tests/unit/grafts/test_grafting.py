@@ -535,3 +535,13 @@ def test_an_output_is_made_where_nothing_is_lacking_too(tmp_path: Path) -> None:
     grafting.graft(made.target, made.base)
     grafting.graft(made.target, made.base, output=tmp_path / "copy")
     assert mtpfix.check(tmp_path / "copy").exit_code == 0
+
+
+def test_what_the_base_is_is_told_before_a_byte_is_fetched(tmp_path: Path) -> None:
+    made = pair(tmp_path)
+    told: list[object] = []
+    watch = Watch(
+        expected=lambda _: told.append("bytes"), compared=lambda found: told.append(found.verdict)
+    )
+    graft(made, watch=watch)
+    assert told == ["same weights", "bytes"]
