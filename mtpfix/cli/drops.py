@@ -9,7 +9,8 @@ from mtpfix.cli import options, output
 from mtpfix.cli.options import RepairFormat
 
 if TYPE_CHECKING:
-    from mtpfix.cli.grafts import Chosen, Show, Way
+    from mtpfix.cli.grafts import Chosen, Show
+    from mtpfix.cli.ways import Way
     from mtpfix.dropping import Drop
     from mtpfix.pushing import Landed
     from mtpfix.report.rewrite import Outcome
@@ -20,7 +21,7 @@ def drop(target: str, way: "Way", chosen: "Chosen", show: "Show", revision: str 
     from mtpfix import dropping
     from mtpfix.report import change
 
-    words = ["mtpfix", "graft", way.repo_id or target, "--drop"]
+    words = ["mtpfix", "graft", way.wish.repo_id or target, "--drop"]
     words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
     command = shlex.join(words)
     with output.working("trying on every release what takes the declaration out"):
@@ -31,7 +32,7 @@ def drop(target: str, way: "Way", chosen: "Chosen", show: "Show", revision: str 
             do=way.write,
             output=way.output,
             backup=way.backup,
-            wish=way.wish() if way.push else None,
+            wish=way.wish if way.push else None,
             describe=lambda made: change.render(_dropped(made, way), command),
         )
     outcome = _dropped(made, way, pushed)

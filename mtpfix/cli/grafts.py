@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import typer
 
-from mtpfix.cli import drops, options, output
+from mtpfix.cli import drops, options, output, ways
 from mtpfix.cli.options import Color, RepairFormat
+from mtpfix.cli.ways import Way
 from mtpfix.errors import UsageError
 from mtpfix.report.inert_text import inert
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mtpfix.grafts.transfer import Watch
     from mtpfix.grafts.ways import Precision
     from mtpfix.model import Platform
-    from mtpfix.pushing import Landed, Push
+    from mtpfix.pushing import Landed
     from mtpfix.repair.plan import Options
     from mtpfix.report.graft import Grafted
 
@@ -35,30 +36,6 @@ class PrecisionChoice(str, Enum):
     auto = "auto"
     keep = "keep"
     bf16 = "bf16"
-
-
-class Way(NamedTuple):
-    """Where a graft goes; by default nowhere: it is shown."""
-
-    write: bool
-    output: Path | None
-    backup: bool
-    push: bool
-    create_pr: bool
-    repo_id: str
-    message: str
-    dry_run: bool
-
-    @property
-    def acts(self) -> bool:
-        """Whether anything is to be written."""
-        return self.write or self.output is not None or self.push
-
-    def wish(self) -> "Push":
-        """Return how it is pushed."""
-        from mtpfix.pushing import Push
-
-        return Push(self.repo_id, self.create_pr, self.message, dry_run=self.dry_run)
 
 
 class _Pair(NamedTuple):
@@ -120,34 +97,15 @@ def graft(
             help="Make a new folder: links to the weights, the block, and the new JSON files.",
         ),
     ] = None,
-    no_backup: Annotated[
-        bool, options.acting("--no-backup", help="With --write: keep no backup of the old files.")
-    ] = False,
+    no_backup: options.NoBackup = False,
     push_to_hub: Annotated[
         bool,
         options.acting("--push-to-hub", help="Commit the block and the JSON files to the Hub."),
     ] = False,
-    create_pr: Annotated[
-        bool, options.acting("--create-pr", help="With --push-to-hub: open a pull request instead.")
-    ] = False,
-    repo_id: Annotated[
-        str,
-        options.option(
-            "--repo-id",
-            metavar="REPO",
-            help="With --push-to-hub: the repo that a folder is pushed to.",
-        ),
-    ] = "",
-    commit_message: Annotated[
-        str,
-        options.option(
-            "--commit-message", metavar="TEXT", help="With --push-to-hub: the title of the commit."
-        ),
-    ] = "",
-    dry_run: Annotated[
-        bool,
-        options.option("--dry-run", help="With --push-to-hub: do everything except the commit."),
-    ] = False,
+    create_pr: options.CreatePr = False,
+    repo_id: options.RepoId = "",
+    commit_message: options.CommitMessage = "",
+    dry_run: options.DryRun = False,
     drop: Annotated[
         bool,
         options.acting(
@@ -182,11 +140,11 @@ def graft(
     --vllm, --engine and --platform select. It is 1 if something is yet to be written, or if no way
     to bring the block is clean.
     """
+    from mtpfix.pushing import Push
     from mtpfix.repair.plan import Options
 
-    way = Way(
-        write, output_dir, not no_backup, push_to_hub, create_pr, repo_id, commit_message, dry_run
-    )
+    wish = Push(repo_id, create_pr, commit_message, dry_run=dry_run)
+    way = Way(write, output_dir, not no_backup, push_to_hub, wish)
     _refuse_contradictions(way, drop=drop, base=base)
     chosen = Chosen(
         vllm=options.releases(vllm),
@@ -199,7 +157,7 @@ def graft(
         raise typer.Exit(drops.drop(target, way, chosen, show, revision))
     base = base or _offered(target, revision, token, acts=way.acts)
     block = _Block(precision=precision.value, options=Options(engine_names_only))
-    command = _command(way.repo_id or target, base, chosen, block)  # nobody else has the folder
+    command = _command(repo_id or target, base, chosen, block)  # nobody else has the folder
     done = _done(_Pair(target, base, revision), way, chosen, block, command)
     _emit(done, command, show)
     if done.outcome.refused is not None:
@@ -208,15 +166,7 @@ def graft(
 
 
 def _refuse_contradictions(way: Way, *, drop: bool, base: str | None) -> None:
-    if (way.write, way.output is not None, way.push).count(True) > 1:
-        raise UsageError(
-            "--write, --output and --push-to-hub exclude each other", "choose one of them"
-        )
-    if not way.push and (way.create_pr or way.dry_run or way.repo_id or way.message):
-        raise UsageError(
-            "--create-pr, --repo-id, --commit-message and --dry-run need --push-to-hub",
-            "add --push-to-hub",
-        )
+    ways.refuse_contradictions(way)
     if drop and base is not None:
         raise UsageError("--drop brings nothing, so it needs no --from", "leave one of them out")
 
@@ -249,7 +199,7 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
                 **chosen,
                 **block,
                 revision=revision,
-                wish=way.wish(),
+                wish=way.wish,
                 describe=lambda made: _described(made, way, command),
                 watch=watch,
             )

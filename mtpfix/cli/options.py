@@ -295,6 +295,27 @@ EngineNamesOnly = Annotated[
         help="Write only entries with the engine's names, none in the checkpoint's own spelling.",
     ),
 ]
+NoBackup = Annotated[
+    bool, acting("--no-backup", help="With --write: keep no backup of the old files.")
+]
+CreatePr = Annotated[
+    bool, acting("--create-pr", help="With --push-to-hub: open a pull request instead.")
+]
+RepoId = Annotated[
+    str,
+    option(
+        "--repo-id",
+        metavar="REPO",
+        help="With --push-to-hub: the repo that a folder is pushed to.",
+    ),
+]
+CommitMessage = Annotated[
+    str,
+    option("--commit-message", metavar="TEXT", help="With --push-to-hub: the title of the commit."),
+]
+DryRun = Annotated[
+    bool, option("--dry-run", help="With --push-to-hub: do everything except the commit.")
+]
 RepairTrunk = Annotated[
     bool,
     acting(

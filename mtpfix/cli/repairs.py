@@ -5,33 +5,22 @@
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import typer
 
-from mtpfix.cli import gate, options, output
+from mtpfix.cli import gate, options, output, ways
 from mtpfix.cli.options import Color, FailOn, Format, RepairFormat
+from mtpfix.cli.ways import Way
 from mtpfix.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from mtpfix.api import Override, Repair
     from mtpfix.model import Platform
-    from mtpfix.pushing import Push, Pushed
+    from mtpfix.pushing import Pushed
     from mtpfix.repair.plan import Options
     from mtpfix.report.rewrite import Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Where a repair goes; by default nowhere: it is shown."""
-
-    write: bool
-    output: Path | None
-    backup: bool
-    push: bool
-    wish: "Push"
 
 
 def rewrite(
@@ -49,29 +38,13 @@ def rewrite(
             help="Make a new folder: links to the weights, and the repaired JSON files.",
         ),
     ] = None,
-    no_backup: Annotated[
-        bool, options.acting("--no-backup", help="With --write: keep no backup of the old files.")
-    ] = False,
+    no_backup: options.NoBackup = False,
     push_to_hub: Annotated[
         bool, options.acting("--push-to-hub", help="Commit the repaired JSON files to the Hub.")
     ] = False,
-    create_pr: Annotated[
-        bool, options.acting("--create-pr", help="With --push-to-hub: open a pull request instead.")
-    ] = False,
-    repo_id: Annotated[
-        str,
-        options.option(
-            "--repo-id",
-            metavar="REPO",
-            help="With --push-to-hub: the repo that a folder is pushed to.",
-        ),
-    ] = "",
-    commit_message: Annotated[
-        str,
-        options.option(
-            "--commit-message", metavar="TEXT", help="With --push-to-hub: the title of the commit."
-        ),
-    ] = "",
+    create_pr: options.CreatePr = False,
+    repo_id: options.RepoId = "",
+    commit_message: options.CommitMessage = "",
     allow_partial: Annotated[
         bool,
         options.acting(
@@ -80,10 +53,7 @@ def rewrite(
             "partly right. mtpfix never makes anything worse.",
         ),
     ] = False,
-    dry_run: Annotated[
-        bool,
-        options.option("--dry-run", help="With --push-to-hub: do everything except the commit."),
-    ] = False,
+    dry_run: options.DryRun = False,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
     draft: options.Draft = None,
@@ -127,7 +97,7 @@ def rewrite(
         return change.render(_outcome(made, way, wish), command)
 
     how = Push(repo_id, create_pr, commit_message, describe, allow_partial, dry_run)
-    way = _Way(write, output_dir, not no_backup, push_to_hub, how)
+    way = Way(write, output_dir, not no_backup, push_to_hub, how)
     _refuse_contradictions(way)
     with output.working("trying repairs on every release"):
         done = _done(target, way, chosen)
@@ -145,7 +115,7 @@ def rewrite(
     raise typer.Exit(outcome.exit_code)
 
 
-def _outcome(made: "Repair", way: _Way, wish: gate.Wish, done: "_Done | None" = None) -> "Outcome":
+def _outcome(made: "Repair", way: Way, wish: gate.Wish, done: "_Done | None" = None) -> "Outcome":
     """What is told of a repair, with the findings that count."""
     from mtpfix.report import rewrite as renderer
 
@@ -182,18 +152,9 @@ class _Chosen(TypedDict):
     token: str | None
 
 
-def _refuse_contradictions(way: _Way) -> None:
-    if (way.write, way.output is not None, way.push).count(True) > 1:
-        raise UsageError(
-            "--write, --output and --push-to-hub exclude each other", "choose one of them"
-        )
-    asked = way.wish.create_pr or way.wish.dry_run
-    if not way.push and (asked or way.wish.repo_id or way.wish.message):
-        raise UsageError(
-            "--create-pr, --repo-id, --commit-message and --dry-run need --push-to-hub",
-            "add --push-to-hub",
-        )
-    if way.wish.allow_partial and not (way.write or way.output is not None or way.push):
+def _refuse_contradictions(way: Way) -> None:
+    ways.refuse_contradictions(way)
+    if way.wish.allow_partial and not way.acts:
         raise UsageError(
             "--allow-partial needs a place to write to", "add --write, --output or --push-to-hub"
         )
@@ -212,7 +173,7 @@ class _Done(NamedTuple):
     refused: RefusedError | None = None
 
 
-def _done(target: str, way: _Way, chosen: _Chosen) -> _Done:
+def _done(target: str, way: Way, chosen: _Chosen) -> _Done:
     """Make the repair where it is wanted; a refusal with a repair behind it is told, not raised."""
     try:
         return _made(target, way, chosen)
@@ -222,14 +183,14 @@ def _done(target: str, way: _Way, chosen: _Chosen) -> _Done:
         return _Done(error.repair, refused=error)
 
 
-def _made(target: str, way: _Way, chosen: _Chosen) -> _Done:
+def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
     """The repair, made where it was wanted."""
     from mtpfix import api, pushing, targets
 
     if way.push:
         pushed = pushing.push(target, wish=way.wish, **chosen)
         return _Done(pushed.repair, pushed)
-    if not way.write and way.output is None:
+    if not way.acts:
         made = api.plan(target, **chosen)
         refused = None
         if made.refused is not None:
