@@ -15,12 +15,12 @@ from mtpfix.checkpoint.source import Source
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import RefusedError, UsageError
 from mtpfix.grafts import leftovers, manifest, staging
+from mtpfix.grafts.attempts import Precision
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
 from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.plan import plan as make_plan
 from mtpfix.grafts.transfer import Watch
-from mtpfix.grafts.ways import Precision
 from mtpfix.model import Finding, Platform, Report, Target
 from mtpfix.pushing import Landed, Place, Push, goal_of, place_of
 from mtpfix.repair import write

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtpfix.grafts.ways import Precision
+from mtpfix.grafts.attempts import Precision
 from tools import pairs, tiny
 from tools.forge import NONE
 from tools.pairs import FP8, Kind, Pair

@@ -26,8 +26,8 @@ from mtpfix import api, grafting
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.errors import RefusedError
 from mtpfix.grafting import Graft
+from mtpfix.grafts.attempts import Precision
 from mtpfix.grafts.lineage import Verdict
-from mtpfix.grafts.ways import Precision
 from tools import graft_cases, graft_helper, graft_record, grafted, pairs, tiny
 from tools.environments import HOME, Home
 from tools.forge import COPIES, forge

@@ -21,9 +21,9 @@ from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
     from mtpfix.grafting import Graft
+    from mtpfix.grafts.attempts import Precision
     from mtpfix.grafts.lineage import Lineage
     from mtpfix.grafts.transfer import Watch
-    from mtpfix.grafts.ways import Precision
     from mtpfix.model import Platform
     from mtpfix.pushing import Landed
     from mtpfix.repair.plan import Options

@@ -23,17 +23,17 @@ from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.grafts import donor as donors
 from mtpfix.grafts import fields, index, pieces, repeats, target_model
+from mtpfix.grafts.attempts import Attempt, Precision, Target, attempts
 from mtpfix.grafts.donor import Donor
 from mtpfix.grafts.layout import MANIFEST, NAME, Layout
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece, Stored, stored
-from mtpfix.grafts.ways import Attempt, Precision, Target, ways
-from mtpfix.model import FAILED, Checkpoint, Edit, Report
+from mtpfix.model import FAILED, Checkpoint, Edit, Json, Report
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection
-from mtpfix.subject import Subject, config_of, open_subject
+from mtpfix.subject import Subject, open_subject, patched
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,8 @@ class _Planner:
 
     def _checked_roots(self) -> tuple[str, ...]:
         """Return the beginnings of the names of the block in the target."""
-        found = self._subject.files.listing
-        files = {CONFIG: replace(found.configs[CONFIG], raw=self._config)}
-        files[CONFIG] = replace(files[CONFIG], value=strict_json.loads(self._config, CONFIG))
-        found = replace(found, configs={**found.configs, **files})
-        roots = self._engine.read(found, config_of(found)).block.roots
+        declared = patched(self._subject, {CONFIG: (self._source.read(CONFIG), self._config)}).files
+        roots = self._engine.read(declared.listing, declared.config).block.roots
         if not roots:
             raise RefusedError(
                 "config.json does not say where the MTP block belongs",
@@ -206,7 +203,7 @@ class _Planner:
         """
         if self._index_text is None:
             return
-        named = strict_json.loads(self._index_text, index.INDEX)["weight_map"]
+        named = self._index["weight_map"]
         held = self._target.listing.shards
         stray = [name for name in held if name.startswith(self._roots) and name not in named]
         if stray:
@@ -229,7 +226,7 @@ class _Planner:
             return self._made(Attempt(()), there)
         made: list[GraftPlan] = []
         error: RefusedError | None = None
-        for way in ways(brought, precision, self._held):
+        for way in attempts(brought, precision, self._held):
             try:
                 made.append(self._made(way(), there))
             except RefusedError as refused:  # noqa: PERF203 - a way is what the loop is for
@@ -273,7 +270,8 @@ class _Planner:
 
     def _seen(self, brought: Sequence[Piece]) -> tuple[EngineCase, ...]:
         """Return what every release makes of the block without edits beside the entries."""
-        subject = self._opened(self._layout(brought), {CONFIG: self._config})
+        layout = self._layout(brought)
+        subject = self._opened(layout, {CONFIG: self._config, **self._beside(layout)})
         subject.openings[self._engine].require()
         return analyze_planned(subject, self._selection)[0].cases
 
@@ -283,17 +281,17 @@ class _Planner:
         """Return the plan for one way, with what is wrong with it."""
         layout = self._layout(attempt.pieces)
         edited = self._edited(attempt.edits)
+        beside = self._beside(layout)
         if not layout.pieces and edited[CONFIG] == self._source.read(CONFIG):
             repair = planned(self._subject, self._selection, self._options)
             return self._plan(attempt, layout, {}, repair, there)
-        subject = self._opened(layout, edited)
+        subject = self._opened(layout, {**edited, **beside})
         repair = planned(subject, self._selection, self._options)
         changed = {**edited, **{name: new for name, (_, new) in repair.files.items()}}
         files: dict[str, tuple[bytes | None, bytes]] = {
             name: (self._source.read(name), new) for name, new in changed.items()
         }
-        if layout.pieces:
-            files[index.INDEX] = self._index_text, self._indexed(layout)
+        files |= {name: (self._index_text, new) for name, new in beside.items()}
         files = {name: (old, new) for name, (old, new) in files.items() if old != new}
         made = self._plan(attempt, layout, files, repair, there)
         interim = {} if self._index_text is not None else {index.INDEX: self._unchanged_index()}
@@ -330,12 +328,9 @@ class _Planner:
             skipped=there,
         )
 
-    def _opened(self, layout: Layout, edited: Mapping[str, bytes]) -> Subject:
+    def _opened(self, layout: Layout, files: Mapping[str, bytes]) -> Subject:
         """Return the checkpoint as it would be, read by every engine."""
-        if not layout.pieces:  # the block is there, and only not declared
-            return open_subject(Proposed(self._source, edited), self._selection.engines)
-        files = {**edited, index.INDEX: self._indexed(layout)}
-        shards = {self._shard: (layout.header, layout.data_size)}
+        shards = {self._shard: (layout.header, layout.data_size)} if layout.pieces else {}
         return open_subject(Proposed(self._source, files, shards), self._selection.engines)
 
     def _layout(self, brought: Iterable[Piece]) -> Layout:
@@ -356,19 +351,31 @@ class _Planner:
             "rename them to model*.safetensors, with an index of that name",
         )
 
-    def _indexed(self, layout: Layout) -> bytes:
-        """Return the index with the new shard."""
+    def _beside(self, layout: Layout) -> dict[str, bytes]:
+        """Return the index with the new shard; nothing, where the block is there."""
+        if not layout.pieces:
+            return {}
         names = [piece.name for piece in layout.pieces]
-        size = index.sizes(self._target) + layout.data_size
+        size = self._size + layout.data_size
         if self._index_text is None:
             shards = {**self._target.listing.shards, **dict.fromkeys(names, self._shard)}
-            return index.made(shards, size)
-        value = strict_json.loads(self._index_text, index.INDEX)
-        return index.extended(self._index_text, value, self._shard, names, size)
+            return {index.INDEX: index.made(shards, size)}
+        new = index.extended(self._index_text, self._index, self._shard, names, size)
+        return {index.INDEX: new}
+
+    @cached_property
+    def _index(self) -> Json:
+        """What the index says, as it is."""
+        return strict_json.loads(self._index_text or b"{}", index.INDEX)
+
+    @cached_property
+    def _size(self) -> int:
+        """Bytes of all tensors that are there."""
+        return index.sizes(self._target)
 
     def _unchanged_index(self) -> bytes:
         """Return an index of the files as they are."""
-        return index.made(self._target.listing.shards, index.sizes(self._target))
+        return index.made(self._target.listing.shards, self._size)
 
     @cached_property
     def _shard(self) -> str:

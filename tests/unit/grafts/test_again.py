@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtpfix import grafting
-from mtpfix.grafts.ways import Precision
+from mtpfix.grafts.attempts import Precision
 from tools import grafted, pairs
 from tools.forge import NONE
 from tools.pairs import FP8

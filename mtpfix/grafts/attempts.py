@@ -50,12 +50,12 @@ class Target:
         ]
 
 
-def ways(
+def attempts(
     brought: tuple[Piece, ...], precision: Precision, target: Target
 ) -> Iterator[Callable[[], Attempt]]:
     """Yield the ways to bring a block, those that keep its bytes first.
 
-    A way raises RefusedError where it is none for this target.
+    One raises RefusedError where it is none for this target.
     """
     plain = all(piece.dtype not in pieces.FP8 for piece in brought)
     if plain or precision != "bf16":
