@@ -392,23 +392,16 @@ def rewrite(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
-    if targets.parse(target).path is None:
-        raise UsageError(
-            f"{str(target)!r:.120}: this is a Hub repo, not a folder",
-            "use --push-to-hub, or download it with `hf download` and name that folder",
-        )
+    folder = targets.folder_of(target)
     if output is None:
-        write.tidy(Path(target))
+        write.tidy(folder)
     made = plan(
         target, vllm=vllm, engines=engines, platforms=platforms, options=options, draft=draft
     )
     if made.files or made.refused is not None or output is not None:
         made = granted(made, allow_partial=allow_partial)
-    if output is not None:
-        old, new = ({name: pair[i] for name, pair in made.files.items()} for i in (0, 1))
-        write.overlay(Path(target), output, new, read=old)
-    elif made.files:
-        write.write(Path(target), made.files, backup=backup)
+    if made.files or output is not None:
+        write.put(folder, made.files, output, backup=backup)
     return made
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtpfix import targets
-from mtpfix.errors import UsageError
 from mtpfix.grafts.drop import Drop as DropPlan
 from mtpfix.grafts.drop import plan as plan_drop
 from mtpfix.model import Platform, Target
@@ -76,16 +75,8 @@ def drop(
     if wish is not None:
         place = place_of(target, wish, revision, token)
         return made, _pushed(made, place, wish, source.target(), describe)
-    folder = targets.parse(target, revision).path
-    if folder is None and (do or output is not None):
-        raise UsageError(
-            f"{str(target)!r:.120}: this is a Hub repo, not a folder", "use --push-to-hub"
-        )
-    if folder is not None and output is not None:
-        old, new = ({name: pair[i] for name, pair in files.items()} for i in (0, 1))
-        write.overlay(folder, output, new, read=old)
-    elif folder is not None and do:
-        write.write(folder, files, backup=backup)
+    if do or output is not None:
+        write.put(targets.folder_of(target, revision), files, output, backup=backup)
     return made, None
 
 

@@ -182,12 +182,7 @@ def graft(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
-    folder = targets.parse(target).path
-    if folder is None:
-        raise UsageError(
-            f"{str(target)!r:.120}: this is a Hub repo, not a folder",
-            "use --push-to-hub, or download it with `hf download` and name that folder",
-        )
+    folder = targets.folder_of(target)
     room = folder if output is None else output.resolve().parent
     write.tidy(room)
     leftovers.put_right(room)
@@ -207,20 +202,10 @@ def graft(
         if output is None:
             leftovers.clear(folder)
         if made.plan.files or output is not None:
-            _declare(made, folder, output, backup=backup)
+            write.put(folder, made.plan.files, output, backup=backup)
         return made
     watch.compared(made.lineage)
     return _written(made, folder, output, watch, backup=backup)
-
-
-def _declare(made: Graft, folder: Path, output: Path | None, *, backup: bool) -> None:
-    """Write the declaration of a block that is there."""
-    files = made.plan.files
-    if output is None:
-        write.write(folder, files, backup=backup)
-    else:
-        read = {name: old for name, (old, _) in files.items()}
-        write.overlay(folder, output, {name: new for name, (_, new) in files.items()}, read=read)
 
 
 def _written(
@@ -238,12 +223,9 @@ def _written(
     with staging.fetched(made.plan, room, watch, unmoved) as (part, hashes, findings):
         files = {beside: (None, manifest.text(made.plan, hashes)), **made.plan.files}
         addition = write.Addition(shard, part, made.plan.interim)
+        write.put(folder, files, output, backup=backup, addition=addition)
         if output is None:
-            write.write(folder, files, backup=backup, addition=addition)
             leftovers.forget(folder)
-        else:
-            new = {name: new for name, (_, new) in files.items()}
-            write.overlay(folder, output, new, read=read, addition=addition)
     return replace(made, hashes=hashes, values=findings)
 
 

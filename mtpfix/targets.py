@@ -60,6 +60,21 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
     return Address(None, repo, inside or revision)
 
 
+def folder_of(target: str | Path, revision: str | None = None) -> Path:
+    """Return the folder that a target is.
+
+    Raises:
+        UsageError: it is a repo, or as for `parse`.
+    """
+    path = parse(target, revision).path
+    if path is None:
+        raise UsageError(
+            f"{str(target)!r:.120}: this is a Hub repo, not a folder",
+            "use --push-to-hub, or download it with `hf download` and name that folder",
+        )
+    return path
+
+
 def source(target: str | Path, revision: str | None = None, token: str | None = None) -> Source:
     """Return the files of a target.
 

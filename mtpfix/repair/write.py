@@ -193,6 +193,31 @@ def overlay(
             return Overlay(output, tuple(sorted(files)), links)
 
 
+def put(
+    folder: Path,
+    files: Mapping[str, tuple[bytes | None, bytes]],
+    output: Path | None,
+    *,
+    backup: bool = True,
+    addition: Addition | None = None,
+) -> None:
+    """Edits a folder (`write`), or makes another one like it (`overlay`).
+
+    Args:
+        folder: the folder that was read.
+        files: as for `write`.
+        output: the new folder; None: the folder itself is edited.
+        backup: as for `write`; a new folder needs none.
+        addition: as for both.
+    """
+    if output is None:
+        write(folder, files, backup=backup, addition=addition)
+        return
+    read = {name: old for name, (old, _) in files.items()}
+    new = {name: new for name, (_, new) in files.items()}
+    overlay(folder, output, new, read=read, addition=addition)
+
+
 def check_place(folder: Path, names: Iterable[str], output: Path | None) -> None:
     """Refuse at once what `write`, or `overlay`, would refuse later: there is work to do before.
 
