@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from mtpfix.checkpoint.source import READ_LIMIT, Source
+from mtpfix.checkpoint.wrapped import Wrapped
 from mtpfix.errors import TargetError
-from mtpfix.model import Target
 
 
-class Proposed:
+class Proposed(Wrapped):
     """A source with other files than it has.
 
     Args:
@@ -27,13 +27,9 @@ class Proposed:
         files: Mapping[str, bytes],
         shards: Mapping[str, tuple[bytes, int]] | None = None,
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._files = files
         self._shards = shards or {}
-
-    def target(self) -> Target:
-        """What the user pointed at."""
-        return self._source.target()
 
     def list(self) -> tuple[str, ...]:
         """Paths of all files, those that would be new included."""

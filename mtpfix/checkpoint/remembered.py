@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from mtpfix.checkpoint.header import PREFIX
 from mtpfix.checkpoint.source import READ_LIMIT, Source
-from mtpfix.model import Target
+from mtpfix.checkpoint.wrapped import Wrapped
 
 
-class Remembered:
+class Remembered(Wrapped):
     """The files of a source; none of them is fetched a second time.
 
     A graft looks at one checkpoint several times, as it is and as it would be, and needs to know
@@ -20,17 +20,9 @@ class Remembered:
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        super().__init__(source)
         self._files: dict[str, bytes] = {}
         self._headers: dict[str, tuple[bytes, int]] = {}
-
-    def target(self) -> Target:
-        """What the user pointed at."""
-        return self._source.target()
-
-    def list(self) -> tuple[str, ...]:
-        """Paths of all files; see `Source.list`."""
-        return self._source.list()
 
     def expect(self, files: Iterable[str], headers: Mapping[str, int] | None = None) -> None:
         """Says what will be read next; see `Source.expect`."""
@@ -52,7 +44,3 @@ class Remembered:
     def data_start(self, path: str) -> int:
         """Return the byte of a safetensors file at which its data begin."""
         return PREFIX + len(self.read_header(path)[0])
-
-    def stream(self, path: str, begin: int, end: int) -> Iterator[bytes]:
-        """The bytes of a file from `begin` up to `end`; see `Source.stream`."""
-        return self._source.stream(path, begin, end)

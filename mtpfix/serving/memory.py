@@ -18,6 +18,7 @@ from mtpfix.analysis import analyze
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
+from mtpfix.checkpoint.wrapped import Wrapped
 from mtpfix.engines.opening import Opening, Unsupported
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
@@ -322,15 +323,12 @@ def _source(served: Served) -> Source:
     return HubSource(served.name, served.revision, served.token, served.cache)
 
 
-class _Amended:
+class _Amended(Wrapped):
     """A source whose `config.json` says what is in memory; all else is as it is."""
 
     def __init__(self, source: Source, served: Served) -> None:
-        self._source = source
+        super().__init__(source)
         self._served = served
-        self.target, self.list = source.target, source.list
-        self.expect, self.read_header = source.expect, source.read_header
-        self.stream = source.stream
 
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """All bytes of one file; see `Source.read`."""
