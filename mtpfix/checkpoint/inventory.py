@@ -37,7 +37,7 @@ class Stored:
     """Suffixes of the tensors of each member; of many members that are alike, once."""
 
 
-_FLOATS = frozenset({"BF16", "F16", "F32"})
+FLOATS = frozenset({"BF16", "F16", "F32"})
 """Dtypes of tensors that are not quantized."""
 _OTHER_EXPERT = re.compile(r"\.experts\.(?!0\.)\d+\.")
 _INTEGERS = frozenset({"qweight", "qzeros", "g_idx"})
@@ -112,7 +112,7 @@ class Inventory:
                 continue
             before = found.get(parent or name, Parent(plain=True, matrix=False))
             tensor = self._checkpoint.tensor(name)
-            plain = last not in _INTEGERS if tensor is None else tensor.dtype in _FLOATS
+            plain = last not in _INTEGERS if tensor is None else tensor.dtype in FLOATS
             matrix = last == "weight" if tensor is None else len(tensor.shape) > 1
             found[parent or name] = Parent(before.plain and plain, before.matrix or matrix)
         return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from mtpfix.checkpoint.inventory import FLOATS
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.remembered import Remembered
 from mtpfix.checkpoint.source import Source
@@ -98,7 +99,6 @@ def read(source: Source, engine: Engine) -> Donor:
 
 # --- lineage ----------------------------------------------------------------------------
 
-_FLOATS = frozenset({"BF16", "F16", "F32"})
 AT_ONCE = 8
 """Pairs that are compared side by side."""
 
@@ -141,7 +141,7 @@ def _comparable(
     """Yield the pairs whose bytes can be equal; refuse a base of other shapes."""
     for pair in pairs:
         one, other = target.tensor(pair.ours), base.tensor(pair.theirs)
-        if one is None or other is None or one.dtype not in _FLOATS or one.dtype != other.dtype:
+        if one is None or other is None or one.dtype not in FLOATS or one.dtype != other.dtype:
             continue
         if one.shape != other.shape:
             if pair.kind == "embedding":  # a vocabulary that was extended

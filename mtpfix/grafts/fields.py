@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from mtpfix.checkpoint.load import CONFIG
 from mtpfix.errors import RefusedError
 from mtpfix.model import Edit, Json
 from mtpfix.quant.location import escape
@@ -81,10 +82,10 @@ def taken_over(ours: Section, theirs: Section) -> Iterator[Edit]:
         mine = ours.fields.get(key, _ABSENT)
         if mine == value or not (_ABOUT.search(key) or _was_cut(mine, value, ours)):
             continue
-        yield Edit("config.json", f"{ours.pointer}/{escape(key)}", "add", value)
+        yield Edit(CONFIG, f"{ours.pointer}/{escape(key)}", "add", value)
     for key, mine in ours.fields.items():
         if _ABOUT.search(key) and mine == 0 and mine is not False and key not in theirs.fields:
-            yield Edit("config.json", f"{ours.pointer}/{escape(key)}", "remove")
+            yield Edit(CONFIG, f"{ours.pointer}/{escape(key)}", "remove")
 
 
 def _was_cut(mine: Json, value: Json, ours: Section) -> bool:

@@ -8,6 +8,7 @@ from math import prod
 from typing import Literal, NamedTuple
 
 from mtpfix.checkpoint.header import BITS
+from mtpfix.checkpoint.inventory import FLOATS
 from mtpfix.checkpoint.precision import joined_name, split_name
 from mtpfix.errors import RefusedError
 from mtpfix.model import Checkpoint, Tensor
@@ -175,7 +176,7 @@ def _plain(parts: Mapping[str, Piece]) -> Iterator[Piece]:
     for suffix, piece in parts.items():
         if codes is not None and (piece is codes or suffix in (*SCALES, *_ACTIVATIONS)):
             continue
-        if piece.dtype not in _PLAIN:
+        if piece.dtype not in FLOATS:
             raise RefusedError(
                 f"the base holds {piece.source!r:.120} as {piece.dtype}: only FP8 can be made BF16",
                 "give a base whose MTP block is BF16 or FP8",
@@ -186,7 +187,6 @@ def _plain(parts: Mapping[str, Piece]) -> Iterator[Piece]:
 _WEIGHTS = ("weight", "")
 _ACTIVATIONS = ("input_scale", "k_scale", "v_scale")
 """Suffixes of scales that say nothing about the weight."""
-_PLAIN = frozenset({"BF16", "F16", "F32"})
 
 
 # --- the new shard --------------------------------------------------------------------
