@@ -465,10 +465,16 @@ def _releases(engines: Iterable[EngineReport]) -> str:
     return ", ".join(dict.fromkeys(engine.version for engine in engines))
 
 
-def prove(repair: Repair) -> tuple[str, ...]:
+def prove(
+    repair: Repair, files: Mapping[str, tuple[bytes, bytes]] | None = None
+) -> tuple[str, ...]:
     """Have compressed-tensors itself read the repaired metadata, if it could read the old.
 
     Imports torch, which takes a second: nothing but a write calls this.
+
+    Args:
+        repair: what is written.
+        files: path -> old and new bytes, where more than the repair changes; None: that alone.
 
     Returns:
         What a person should know: that it was not asked, since it is not installed.
@@ -476,7 +482,7 @@ def prove(repair: Repair) -> tuple[str, ...]:
     Raises:
         RefusedError: it reads the old metadata and not the new.
     """
-    for name, (old, new) in repair.files.items():
+    for name, (old, new) in (repair.files if files is None else files).items():
         try:
             refuses = accepts(old, name) and not accepts(new, name)
         except ImportError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mtpfix import targets
+from mtpfix import api, targets
 from mtpfix.checkpoint import base_model
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import Source
@@ -119,11 +119,11 @@ def plan(
     Args:
         target: the checkpoint that lost its block: a folder or a repo, as for `inspect`.
         donor: the model that it was made from, a folder or a repo with `@revision`.
-        vllm: as for `plan`.
-        engines: as for `plan`.
-        platforms: as for `plan`.
+        vllm: as for `mtpfix.plan`.
+        engines: as for `mtpfix.plan`.
+        platforms: as for `mtpfix.plan`.
         precision: what becomes of a block in FP8: `keep` it where the target's method can say it,
-            make it `bf16`, or `auto`: the first of these that is clean.
+            make it `bf16`, or `auto`: keep it if that serves as many releases.
         options: what may be changed in the metadata.
         revision: branch, tag, commit or `refs/pr/N` of the target.
         token: as for `inspect`.
@@ -196,8 +196,7 @@ def graft(
         options=options,
         token=token,
     )
-    if made.refused is not None:
-        raise made.refused
+    made = _granted(made)
     if not made.tensors:
         if output is None:
             leftovers.clear(folder)
@@ -206,6 +205,17 @@ def graft(
         return made
     watch.compared(made.lineage)
     return _written(made, folder, output, watch, backup=backup)
+
+
+def _granted(made: Graft) -> Graft:
+    """Refuse a graft that is not clean, or whose metadata other readers cannot read.
+
+    Returns:
+        The graft, with notes on what could not be made sure of.
+    """
+    if made.refused is not None:
+        raise made.refused
+    return replace(made, notes=api.prove(made.plan.repair, made.plan.metadata))
 
 
 def _written(
@@ -285,8 +295,7 @@ def push(
         revision=revision if place.target.path is None else None,
         token=token,
     )
-    if made.refused is not None:
-        raise made.refused
+    made = _granted(made)
     if not made.plan.files:
         return made, Landed(place.repo)
     return _pushed(made, place, wish, describe, watch)

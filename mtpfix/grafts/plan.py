@@ -85,10 +85,15 @@ class GraftPlan:
         return shard if held == {piece.name for piece in self.attempt.pieces} else None
 
     @property
+    def metadata(self) -> dict[str, tuple[bytes, bytes]]:
+        """`config.json`, and what repeats it: path -> bytes as read, and the new bytes."""
+        changed = ((n, old, new) for n, (old, new) in self.files.items() if n != index.INDEX)
+        return {name: (old or b"", new) for name, old, new in changed}
+
+    @property
     def diff(self) -> str:
-        """The change of `config.json`, and of what repeats it, as a unified diff."""
-        named = ((n, old, new) for n, (old, new) in self.files.items() if n != index.INDEX)
-        return "".join(unified(old or b"", new, name) for name, old, new in named)
+        """The change of the metadata as a unified diff."""
+        return "".join(unified(old, new, name) for name, (old, new) in self.metadata.items())
 
 
 def plan(

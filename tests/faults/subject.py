@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from mtpfix import api
@@ -22,14 +23,18 @@ class BrokenPromiseError(AssertionError):
 
 
 def rewrite(folder: str, output: str | None = None) -> int:
-    """Repairs a folder by the command line, in place or as a new one; returns the exit code.
-
-    Whether compressed-tensors reads the result, which takes seconds, is tested elsewhere.
-    """
-    proof, api.prove = api.prove, lambda _: ()
-    try:
-        way = ["--write"] if output is None else ["--output", output]
+    """Repairs a folder by the command line, in place or as a new one; returns the exit code."""
+    way = ["--write"] if output is None else ["--output", output]
+    with unproved():
         return main(["rewrite", folder, *way, *JUDGED])
+
+
+@contextmanager
+def unproved() -> Iterator[None]:
+    """Leaves out whether compressed-tensors reads a result: that takes seconds, and has tests."""
+    proof, api.prove = api.prove, lambda *_: ()
+    try:
+        yield
     finally:
         api.prove = proof
 

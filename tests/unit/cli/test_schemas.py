@@ -37,7 +37,7 @@ COMMANDS = {
 
 @pytest.fixture(autouse=True)
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtpfix.api.prove", lambda _: ())
+    monkeypatch.setattr("mtpfix.api.prove", lambda *_: ())
 
 
 @pytest.mark.parametrize("case", COMMANDS)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mtpfix
-from mtpfix import grafting
+from mtpfix import api, grafting
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import LocalSource
 from mtpfix.errors import ConflictError, MtpfixError, RefusedError, UsageError, WriteError
@@ -545,3 +545,21 @@ def test_what_the_base_is_is_told_before_a_byte_is_fetched(tmp_path: Path) -> No
     )
     graft(made, watch=watch)
     assert told == ["same weights", "bytes"]
+
+
+def test_what_compressed_tensors_cannot_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pair(tmp_path, "glm4_moe", "ct-w4a16", donor="fp8-block")
+    before = content(made.target)
+    seen: list[bytes] = []
+
+    def reads(raw: bytes, name: str) -> bool:
+        seen.append(raw)
+        return name == "config.json" and raw == before["config.json"]
+
+    monkeypatch.setattr(api, "accepts", reads)
+    with pytest.raises(RefusedError, match="compressed-tensors would not read"):
+        graft(made)
+    assert content(made.target) == before
+    assert b"mixed-precision" in seen[-1]
