@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -189,22 +189,35 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="on the file system to be tried")
     parser.add_argument("--way", choices=("write", "output"), default="write")
     given = parser.parse_args()
-    broken, codes = 0, Counter[tuple[str, int]]()
     with TemporaryDirectory(dir=given.folder) as place, TemporaryDirectory() as beside:
         way, log = Way(Path(place).resolve(), output=given.way == "output"), Path(beside, "log")
         found = calls(way, log)
-        for call in found:
-            for fault in faults(call):
-                try:
-                    codes[fault, plant(way, call, fault, log)] += 1
-                except BrokenPromiseError as error:  # noqa: PERF203 - all are wanted
-                    broken += 1
-                    print(
-                        f"BROKEN {fault} at {call.at}. {call.line[:150]}\n       {error}",
-                        flush=True,
-                    )
-                    way.restore()
-    print(f"{len(found)} calls, {codes.total() + broken} faults, {broken} broken promises")
+        planted = [(call, fault) for call in found for fault in faults(call)]
+        print(f"{len(found)} calls")
+        return tried(planted, lambda *which: plant(way, *which, log), way.restore)
+
+
+def tried(
+    planted: Iterable[tuple[Call, str]],
+    plant: Callable[[Call, str], int],
+    restore: Callable[[], None],
+) -> int:
+    """Plants faults and prints the figures; returns 1 if a promise was broken.
+
+    Args:
+        planted: which fault at which call.
+        plant: does it, and returns the exit code of the run.
+        restore: is called after a broken promise.
+    """
+    broken, codes = 0, Counter[tuple[str, int]]()
+    for call, fault in planted:
+        try:
+            codes[fault, plant(call, fault)] += 1
+        except BrokenPromiseError as error:  # noqa: PERF203 - all are wanted
+            broken += 1
+            print(f"BROKEN {fault} at {call.at}. {call.line[:150]}\n       {error}", flush=True)
+            restore()
+    print(f"{codes.total() + broken} faults, {broken} broken promises")
     for (fault, code), count in sorted(codes.items()):
         print(f"  {fault}: exit code {code} {count} times")
     return min(broken, 1)

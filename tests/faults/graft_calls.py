@@ -26,7 +26,7 @@ from mtpfix.grafts import donor, layout, transfer
 from mtpfix.grafts.leftovers import LOCK as GRAFT_LOCK
 from mtpfix.repair.locking import LOCK
 from mtpfix.repair.write import TEMPORARY
-from tests.faults.calls import Call, call_of, faults, is_reading, remove
+from tests.faults.calls import Call, call_of, faults, is_reading, remove, tried
 from tests.faults.graft_once import Inline, graft
 from tests.faults.grafted import CHOSEN, MANIFEST, SHARD, Grafted
 from tests.faults.kills import ended
@@ -206,27 +206,20 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="try every Nth reading call only")
     parser.add_argument("--faults", default="", help="some of EIO,ENOSPC,EACCES,EROFS,KILL")
     given = parser.parse_args()
-    broken, codes = 0, Counter[tuple[str, int]]()
     with TemporaryDirectory(dir=given.folder) as place, TemporaryDirectory() as beside:
         where, log = Path(place).resolve(), Path(beside, "log")
         way = GraftWay(where, output=given.way == "output", shards=given.shards)
         found = calls(way, log)
         reading = [call for call in found if is_reading(call)][:: given.every]
-        for call in [*(call for call in found if not is_reading(call)), *reading]:
-            for fault in faults(call):
-                if fault.partition("=")[2] not in (given.faults or fault):
-                    continue
-                try:
-                    codes[fault, plant(way, call, fault, log)] += 1
-                except BrokenPromiseError as error:
-                    broken += 1
-                    print(f"BROKEN {fault} at {call.at}. {call.line[:150]}\n       {error}")
-                    sys.stdout.flush()
-                    way.restore()
-    print(f"{len(found)} calls, {codes.total() + broken} faults, {broken} broken promises")
-    for (fault, code), count in sorted(codes.items()):
-        print(f"  {fault}: exit code {code} {count} times")
-    return min(broken, 1)
+        chosen = [*(call for call in found if not is_reading(call)), *reading]
+        planted = [
+            (call, fault)
+            for call in chosen
+            for fault in faults(call)
+            if fault.partition("=")[2] in (given.faults or fault)
+        ]
+        print(f"{len(found)} calls")
+        return tried(planted, lambda *which: plant(way, *which, log), way.restore)
 
 
 if __name__ == "__main__":

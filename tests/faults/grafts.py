@@ -26,7 +26,7 @@ from mtpfix.grafts import staging
 from mtpfix.grafts.transfer import PART
 from mtpfix.repair import write as edge
 from tests.faults.grafted import Grafted
-from tests.faults.kills import LATER, ended
+from tests.faults.kills import LATER, both, ended, killed
 from tests.faults.subject import BrokenPromiseError
 from tests.unit.grafts.pairs import content
 
@@ -85,17 +85,9 @@ def duration(subject: Grafted, phase: str) -> float:
 
 def kill_one(subject: Grafted, dice: random.Random, spans: dict[str, float]) -> str:
     """Kill one graft; return what it left, or `late` where it had ended."""
-    read, write = os.pipe()
     phase = dice.choice(PHASES)
-    child = forked(subject.run, lambda: os.write(write, b"x"), phase)
-    os.close(write)
-    os.read(read, 1)  # returns, too, when the child ends
-    end = time.perf_counter() + dice.random() * LATER * spans[phase]
-    while time.perf_counter() < end:  # sleep() is too coarse
-        pass
-    os.kill(child, signal.SIGKILL)
-    code = ended(child)
-    os.close(read)
+    seconds = dice.random() * LATER * spans[phase]
+    code = killed(lambda tell: forked(subject.run, tell, phase), seconds)
     if code not in (0, -signal.SIGKILL):
         raise BrokenPromiseError(f"exit code {code}: {subject.said()}")
     state = subject.state()
@@ -127,20 +119,7 @@ def pairs(subject: Grafted, number: int) -> Counter[tuple[int, ...]]:
     """
     found = Counter[tuple[int, ...]]()
     for _ in range(number):
-        read, write = os.pipe()
-        ready, tell = os.pipe()
-
-        def wait(read: int = read, tell: int = tell) -> None:
-            os.write(tell, b"x")
-            os.read(read, 1)
-
-        children = [forked(subject.run, wait, "fetch") for _ in "ab"]
-        for _ in children:
-            os.read(ready, 1)
-        os.write(write, b"go")
-        found[tuple(sorted(ended(child) for child in children))] += 1
-        for handle in (read, write, ready, tell):
-            os.close(handle)
+        found[both(lambda wait: forked(subject.run, wait, "fetch"))] += 1
         subject.check_done()
         subject.restore()
     if set(found) - {(0, 4), (0, 0)}:

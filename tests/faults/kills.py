@@ -24,6 +24,8 @@ from tempfile import TemporaryDirectory
 from mtpfix.repair import write as edge
 from tests.faults.subject import BrokenPromiseError, Subject
 
+Start = Callable[[Callable[[], object]], int]
+"""Starts a run in a child, and returns its process id."""
 LATER = 1.3
 """How much later than its usual end a run may be killed: then it was not killed at all."""
 
@@ -57,6 +59,51 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def killed(start: Start, seconds: float, *, wait: bool = True) -> int:
+    """Starts a run and kills it; returns its exit code.
+
+    Args:
+        start: starts it; what it is given is called when the time to be tried begins.
+        seconds: how much later it is killed.
+        wait: whether the time counts from then on, or from the start.
+    """
+    read, write = os.pipe()
+    child = start(lambda: os.write(write, b"x"))
+    os.close(write)
+    if wait:
+        os.read(read, 1)  # returns, too, when the child ends
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:  # sleep() is too coarse
+        pass
+    os.kill(child, signal.SIGKILL)
+    code = ended(child)
+    os.close(read)
+    return code
+
+
+def both(start: Start) -> tuple[int, ...]:
+    """Starts two runs that go on together from a certain moment; returns their exit codes.
+
+    Args:
+        start: starts one; what it is given is called at that moment, and waits for the other.
+    """
+    read, write = os.pipe()
+    ready, tell = os.pipe()
+
+    def wait() -> None:
+        os.write(tell, b"x")
+        os.read(read, 1)
+
+    children = [start(wait) for _ in "ab"]
+    for _ in children:
+        os.read(ready, 1)
+    os.write(write, b"go")
+    codes = tuple(sorted(ended(child) for child in children))
+    for handle in (read, write, ready, tell):
+        os.close(handle)
+    return codes
+
+
 def durations(subject: Subject) -> tuple[float, float]:
     """Seconds of a whole run, and of the part that writes."""
     read, write = os.pipe()
@@ -75,19 +122,9 @@ def durations(subject: Subject) -> tuple[float, float]:
 
 def kill_one(subject: Subject, dice: random.Random, spans: tuple[float, float]) -> str:
     """One rewrite, killed; returns what it left, or `late` where it had ended."""
-    read, write = os.pipe()
     late_phase = dice.random() < 0.5
-    child = forked(subject.rewrite, before=lambda: os.write(write, b"x"))
-    os.close(write)
-    if late_phase:
-        os.read(read, 1)  # returns, too, when the child ends
-    wait = dice.random() * LATER * spans[late_phase]
-    end = time.perf_counter() + wait
-    while time.perf_counter() < end:  # sleep() is too coarse
-        pass
-    os.kill(child, signal.SIGKILL)
-    code = ended(child)
-    os.close(read)
+    seconds = dice.random() * LATER * spans[late_phase]
+    code = killed(lambda tell: forked(subject.rewrite, tell), seconds, wait=late_phase)
     if code not in (0, -signal.SIGKILL):
         raise BrokenPromiseError(f"exit code {code}")
     state = subject.state()
@@ -120,20 +157,7 @@ def pairs(subject: Subject, number: int) -> Counter[tuple[int, ...]]:
     """
     found = Counter[tuple[int, ...]]()
     for _ in range(number):
-        read, write = os.pipe()
-        ready, tell = os.pipe()
-
-        def wait(read: int = read, tell: int = tell) -> None:
-            os.write(tell, b"x")
-            os.read(read, 1)
-
-        children = [forked(subject.rewrite, before=wait) for _ in "ab"]
-        for _ in children:
-            os.read(ready, 1)
-        os.write(write, b"go")
-        found[tuple(sorted(ended(child) for child in children))] += 1
-        for handle in (read, write, ready, tell):
-            os.close(handle)
+        found[both(lambda wait: forked(subject.rewrite, wait))] += 1
         subject.check_done()
         subject.restore()
     if set(found) != {(0, 4)}:
