@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtpfix.api import Override, Repair, check, inspect, names_of, override, plan, rewrite
+    from mtpfix.api import Override, check, inspect, names_of, override, plan, rewrite
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Platform,
         Report,
     )
+    from mtpfix.planning import Repair
     from mtpfix.pushing import Push, Pushed, push
     from mtpfix.recipe import Names
     from mtpfix.repair.plan import Options, Plan, Unresolved
@@ -87,7 +88,6 @@ _HOMES = {
     "mtpfix.recipe": ("Names",),
     "mtpfix.api": (
         "Override",
-        "Repair",
         "check",
         "inspect",
         "names_of",
@@ -116,6 +116,7 @@ _HOMES = {
         "Platform",
         "Report",
     ),
+    "mtpfix.planning": ("Repair",),
     "mtpfix.pushing": ("Push", "Pushed", "push"),
     "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),
     "mtpfix.verification": ("Verification", "verify"),

@@ -14,62 +14,21 @@ from typing import NamedTuple
 
 from mtpfix import targets
 from mtpfix.advice import advised
-from mtpfix.analysis import Analysis, add_findings, analyze, analyze_planned
+from mtpfix.analysis import add_findings, analyze
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
-from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UnknownError, UsageError
-from mtpfix.model import EngineReport, JsonFile, Platform, QuantView, Report
-from mtpfix.patterns import budget
+from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UsageError
+from mtpfix.model import EngineReport, JsonFile, Platform, Report
+from mtpfix.planning import Repair, informed, planned, planned_with_cases
 from mtpfix.recipe import Names, advise
-from mtpfix.repair import patch, progress, write
-from mtpfix.repair.diff import diff as unified
+from mtpfix.repair import progress, write
 from mtpfix.repair.fixes import attach_fixes
-from mtpfix.repair.plan import Options, Plan, nothing
-from mtpfix.repair.plan import plan as make_plan
+from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, config_of, open_subject, patched
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """A planned repair of one target.
-
-    Attributes:
-        before: the report on the files as they are, for all releases that it is planned for.
-        after: the report on the files as they would be; proof of the plan.
-        plan: what changes, and what is left.
-        files: path -> (bytes as read, bytes after the edits), only files that change.
-        diff: the change as a unified diff; empty when nothing changes.
-        selection: for which releases and platforms it is planned, and which decide.
-        checked_before: what `check` says of the files as they are, for what decides.
-        checked: what `check` says of the files as they would be, for what decides.
-        repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
-        notes: what could not be made sure of when it was written.
-    """
-
-    before: Report
-    after: Report
-    plan: Plan
-    files: Mapping[str, tuple[bytes, bytes]]
-    diff: str
-    selection: Selection
-    checked_before: Report
-    checked: Report
-    repair_trunk_helps: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> int:
-        """That of `check` for the releases and platforms that decide, after the edits."""
-        return self.checked.exit_code
-
-    @property
-    def refused(self) -> str | None:
-        """Why no edit is offered although a release that decides is wrong, or None."""
-        return self.plan.refused if self.exit_code else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,91 +229,6 @@ def plan(
     selection = select(vllm, platforms, engines)
     subject = read(target, draft, selection, revision=revision, token=token)
     return planned(subject, selection, options)
-
-
-def planned(subject: Subject, selection: Selection, options: Options) -> Repair:
-    """Return the repair of a target that has been read; see `plan`."""
-    return _planned(subject, selection, options)[0]
-
-
-@budget.shared()
-def _planned(
-    subject: Subject, selection: Selection, options: Options
-) -> tuple[Repair, tuple[EngineCase, ...]]:
-    """Return the repair, and the cases that it was planned for, as they are before it."""
-    if selection.planned.unknown is not None:
-        raise selection.planned.unknown
-    whole, checked = analyze_planned(subject, selection)
-    if not whole.has_metadata:
-        if whole.error is not None:
-            raise whole.error
-        whole_report, report = whole.report, checked.report
-        none = Repair(whole_report, whole_report, nothing(), {}, "", selection, report, report)
-        return none, whole.cases
-    old = _Judged(whole, checked)
-    options = _informed(options, selection)
-    made = make_plan(whole.cases, _common_view(whole.cases), options)
-    files = _files(subject, made)
-    new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
-    repair = Repair(
-        before=old.whole.report,
-        after=new.whole.report,
-        plan=made,
-        files=files,
-        diff="".join(unified(was, becomes, name) for name, (was, becomes) in files.items()),
-        selection=selection,
-        checked_before=old.checked.report,
-        checked=new.checked.report,
-        repair_trunk_helps=new.checked.report.exit_code == 1
-        and not options.repair_trunk
-        and _trunk_repair_helps(subject, old, new, selection, options),
-    )
-    return repair, whole.cases
-
-
-class _Judged(NamedTuple):
-    """What is said of one state of the files: by all that is planned for, by what decides."""
-
-    whole: Analysis
-    checked: Analysis
-
-
-def _common_view(cases: Sequence[EngineCase]) -> QuantView:
-    """Return the metadata as the first engine reads it, whose list all others read too.
-
-    Raises:
-        UnknownError: they read different lists, which no single plan can change.
-    """
-    view = cases[0].view
-    one = (view.file, view.ignore_pointer, view.ignore)
-    views = {case.engine: case.view for case in cases}.values()
-    if any((v.file, v.ignore_pointer, v.ignore) != one for v in views):
-        raise UnknownError(
-            "the engines read different lists",
-            "plan for one engine at a time with --engine",
-        )
-    return view
-
-
-def _trunk_repair_helps(
-    subject: Subject, old: _Judged, new: _Judged, selection: Selection, options: Options
-) -> bool:
-    """Return whether a plan that may also correct modules of the target model leaves less wrong."""
-    cases = old.whole.cases
-    wide = make_plan(cases, _common_view(cases), replace(options, repair_trunk=True))
-    if wide.refused is not None or not wide.edits:
-        return False
-    corrected = analyze_planned(patched(subject, _files(subject, wide)), selection)[1]
-    return progress.improved(new.checked.report, corrected.report)
-
-
-def _files(subject: Subject, made: Plan) -> dict[str, tuple[bytes, bytes]]:
-    """Path -> old and new bytes of every file that the plan edits."""
-    files: dict[str, tuple[bytes, bytes]] = {}
-    for name in dict.fromkeys(edit.file for edit in made.edits):
-        old = subject.files.listing.configs[name].raw
-        files[name] = (old, patch.apply(old, [e for e in made.edits if e.file == name]))
-    return files
 
 
 def rewrite(
@@ -559,13 +433,8 @@ def names_of(
     folder = path.parent if path.is_file() else target
     source = targets.source(folder, revision, token)
     found = listing(source, need_weights=False, need_all=False)
-    wishes = _informed(options, selection)
+    wishes = informed(options, selection)
     return advise(config_of(found), selection, options=wishes, method=method)
-
-
-def _informed(options: Options, selection: Selection) -> Options:
-    """Return the options, with whether the user named the releases."""
-    return replace(options, chosen_releases=selection.explicit)
 
 
 def override(
@@ -603,7 +472,7 @@ def override(
     """
     selection = select(vllm, platforms, engines)
     subject = read(target, draft, selection, revision=revision, token=token)
-    made, cases = _planned(subject, selection, options)
+    made, cases = planned_with_cases(subject, selection, options)
     if made.refused is not None:
         raise RefusedError(made.refused, hint(made), repair=made)
     if not made.files:

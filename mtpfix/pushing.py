@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mtpfix import targets
 from mtpfix.analysis import analyze
-from mtpfix.api import Repair, granted, hint, planned, read
+from mtpfix.api import granted, hint, read
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import Platform, Target
+from mtpfix.planning import Repair, planned
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, patched

@@ -16,8 +16,9 @@ from mtpfix.cli.ways import Way
 from mtpfix.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from mtpfix.api import Override, Repair
+    from mtpfix.api import Override
     from mtpfix.model import Platform
+    from mtpfix.planning import Repair
     from mtpfix.pushing import Pushed
     from mtpfix.repair.plan import Options
     from mtpfix.report.rewrite import Outcome

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from mtpfix import __version__
 from mtpfix.analysis import analyze_planned
-from mtpfix.api import Repair, hint, planned
+from mtpfix.api import hint
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG
 from mtpfix.checkpoint.precision import split_name
@@ -29,6 +29,7 @@ from mtpfix.grafts.layout import MANIFEST, NAME, Layout
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece, Stored, stored
 from mtpfix.model import FAILED, Checkpoint, Edit, Json, Report
+from mtpfix.planning import Repair, planned
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options

@@ -23,6 +23,7 @@ from mtpfix.engines.opening import Opening, Unsupported
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
+from mtpfix.planning import Repair, planned
 from mtpfix.repair.plan import Options
 from mtpfix.report import wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
@@ -152,7 +153,7 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
     seen = _seen(target, draft, running)
     subject, served = seen.subject, seen.served
     _same_method(subject, served)
-    made = api.planned(subject, running.selection, Options())
+    made = planned(subject, running.selection, Options())
     if not made.files or made.plan.refused is not None:
         return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
@@ -248,7 +249,7 @@ def _stated(view: QuantView) -> Metadata:
 # --- one line --------------------------------------------------------------------
 
 
-def _unchanged(made: api.Repair) -> str:
+def _unchanged(made: Repair) -> str:
     """Why nothing changes."""
     if made.plan.refused is not None:
         return f"refused: {inert(made.plan.refused, PROSE_LIMIT)}"
@@ -265,7 +266,7 @@ def _unchanged(made: api.Repair) -> str:
     return f"nothing to change: {wording.sentence(made.before)}"
 
 
-def _fixed_modules(made: api.Repair) -> str:
+def _fixed_modules(made: Repair) -> str:
     """How many modules are fixed, and by which entries."""
     better = _wrong(made.before.engines[0].modules) - _wrong(made.after.engines[0].modules)
     changes = [
@@ -282,7 +283,7 @@ def _wrong(modules: Iterable[ModuleReport]) -> set[str]:
     return {m.decision.module.param for m in draft if m.agrees is False}
 
 
-def _left(made: api.Repair) -> str:
+def _left(made: Repair) -> str:
     """What stays wrong, and why."""
     left = made.plan.unresolved
     if not left:

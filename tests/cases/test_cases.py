@@ -22,6 +22,7 @@ from mtpfix.analysis import exit_code
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import RefusedError
 from mtpfix.model import FAILED, EngineReport, Report
+from mtpfix.planning import Repair
 from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise, spelled_out
 from tools.cases import PAGE, codes, draft, page
@@ -154,7 +155,7 @@ def spelled(stated: Mapping[str, str]) -> dict[str, str]:
     return {name: text for pattern, text in stated.items() for name in spelled_out(pattern)}
 
 
-def unresolved(repair: api.Repair) -> dict[str, list[str]]:
+def unresolved(repair: Repair) -> dict[str, list[str]]:
     """Why modules stay wrong -> their names, of any release."""
     found: dict[str, set[str]] = {}
     for item in repair.plan.unresolved:

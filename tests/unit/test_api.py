@@ -22,6 +22,7 @@ from mtpfix.errors import (
     UsageError,
 )
 from mtpfix.model import FAILED
+from mtpfix.planning import Repair
 from mtpfix.repair.plan import Options
 from mtpfix.report.json import view as as_json
 from tests.unit.engines.small import (
@@ -648,7 +649,7 @@ def test_a_file_that_changed_meanwhile_is_not_made_into_a_new_folder(
     model = folder(tmp_path, with_list(GLM))
     prove = api.prove
 
-    def meanwhile(repair: api.Repair) -> None:
+    def meanwhile(repair: Repair) -> None:
         prove(repair)
         (model / "config.json").write_bytes((model / "config.json").read_bytes() + b"\n")
 
