@@ -14,7 +14,7 @@ from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options, Plan, nothing
-from mtpfix.repair.plan import plan as make_plan
+from mtpfix.repair.planner import plan as make_plan
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, patched
 
@@ -79,7 +79,9 @@ def planned_with_cases(
         return none, whole.cases
     old = _Judged(whole, checked)
     options = informed(options, selection)
-    made = make_plan(whole.cases, _common_view(whole.cases), options)
+    configs = subject.files.listing.configs
+    deciding = selection.deciding(whole.cases)
+    made = make_plan(whole.cases, _common_view(whole.cases), options, configs, deciding)
     files = _files(subject, made)
     new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
     repair = Repair(

@@ -13,7 +13,8 @@ from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, Module, Platform
 from mtpfix.patterns import budget
-from mtpfix.repair.plan import Options, Plan, plan
+from mtpfix.repair.plan import Options, Plan
+from mtpfix.repair.planner import plan
 from mtpfix.selection import Selection
 
 DEFAULT = "compressed-tensors"

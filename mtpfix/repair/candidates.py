@@ -14,7 +14,14 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module, ModuleReport, State
-from mtpfix.repair.exact import MtpNames, beginnings, fits_empty_name, is_exact, mtp_names
+from mtpfix.repair.exact import (
+    MtpNames,
+    beginnings,
+    fits_empty_name,
+    is_exact,
+    mtp_names,
+    shortest_root,
+)
 
 _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
 
@@ -151,7 +158,7 @@ class Candidates:
         for name in wanted:
             if roots and name.startswith(tuple(roots)):
                 continue
-            root = _shortest_root(name, self.names, spoilt, anywhere=self._form.anywhere)
+            root = shortest_root(name, self.names, spoilt, anywhere=self._form.anywhere)
             if root is not None and sum(other.startswith(root) for other in wanted) > 1:
                 roots[root] = None
         return list(roots)
@@ -171,26 +178,6 @@ class Candidates:
         """Modules on disk outside the MTP block, expert numbers left out."""
         roots = self._cases[0].disk_roots
         return {name for name in self._trunk.states if not f"{name}.".startswith(roots)}
-
-
-def _shortest_root(name: str, names: MtpNames, spoilt: set[str], *, anywhere: bool) -> str | None:
-    """The shortest prefix of MTP modules alone that begins `name` and hits no spoilt one.
-
-    Args:
-        name: an MTP module.
-        names: what tells the MTP block from the target model.
-        spoilt: names that may not be below the prefix, or hold it.
-        anywhere: whether to hold it is enough.
-    """
-    marked = names.prefix_of(name)
-    for beginning in list(beginnings(name))[:-1]:
-        if marked is None or len(beginning) < len(marked):
-            continue
-        root = f"{beginning}."
-        hits = (root in f"{o}." if anywhere else f"{o}.".startswith(root) for o in spoilt)
-        if not any(hits):
-            return root
-    return None
 
 
 def _shorter(root: str) -> Iterator[str]:

@@ -102,6 +102,28 @@ def _tails(name: str) -> Iterator[str]:
     yield from (name[at + 1 :] for at, letter in enumerate(name) if letter == ".")
 
 
+def shortest_root(
+    name: str, names: MtpNames, spoilt: Iterable[str], *, anywhere: bool
+) -> str | None:
+    """The shortest prefix of MTP modules alone that begins `name` and hits no spoilt one.
+
+    Args:
+        name: an MTP module.
+        names: what tells the MTP block from the target model.
+        spoilt: names that may not be below the prefix, or hold it.
+        anywhere: whether to hold it is enough.
+    """
+    marked = names.prefix_of(name)
+    for beginning in list(beginnings(name))[:-1]:
+        if marked is None or len(beginning) < len(marked):
+            continue
+        root = f"{beginning}."
+        hits = (root in f"{o}." if anywhere else f"{o}.".startswith(root) for o in spoilt)
+        if not any(hits):
+            return root
+    return None
+
+
 def is_exact(entry: str, spelling: Spelling, names: MtpNames) -> bool:
     """Whether an entry names the MTP block and nothing wider."""
     wanted = demand(entry, spelling)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from mtpfix.engines.base import EngineCase
 from mtpfix.findings import kind
 from mtpfix.model import Applicability, Finding, Fix, Report
-from mtpfix.repair.plan import Options, Plan, plan
+from mtpfix.repair.plan import Options, Plan
+from mtpfix.repair.planner import plan
 
 
 def attach_fixes(report: Report, cases: Sequence[EngineCase]) -> Report:

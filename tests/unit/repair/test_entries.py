@@ -20,7 +20,8 @@ from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.construction import disk_roots
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
-from mtpfix.repair.plan import Options, Plan, plan
+from mtpfix.repair.plan import Options, Plan
+from mtpfix.repair.planner import plan
 from mtpfix.repair.readers import Readings
 from mtpfix.repair.target_model import TargetModel
 from tools import tiny

@@ -10,7 +10,8 @@ import pytest
 from mtpfix.model import ModelInfo, QuantView, Report, Target
 from mtpfix.repair.candidates import narrowed
 from mtpfix.repair.fixes import attach_fixes, title
-from mtpfix.repair.plan import Options, Plan, nothing, plan
+from mtpfix.repair.plan import Options, Plan, nothing
+from mtpfix.repair.planner import plan
 from tests.unit.engines.small import (
     ALL,
     DEEPSEEK,

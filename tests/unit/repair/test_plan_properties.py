@@ -17,7 +17,8 @@ from mtpfix.engines.vllm.case import Case
 from mtpfix.model import QuantView
 from mtpfix.quant import Change
 from mtpfix.repair import patch
-from mtpfix.repair.plan import Options, plan
+from mtpfix.repair.plan import Options
+from mtpfix.repair.planner import plan
 from tests.unit.engines.small import (
     DEEPSEEK,
     DEEPSEEK_V4,
@@ -242,7 +243,7 @@ def test_the_order_of_the_tensors_on_disk_says_nothing(
 
 ONE_PLAN = """
 from tests.unit.engines.small import MIMO, cases, tensors, view_of, with_list
-from mtpfix.repair.plan import plan
+from mtpfix.repair.planner import plan
 config = with_list(MIMO, ("re:.*o_proj", r"re:model\\.layers\\..*", "re:.*gate_up_proj$"))
 stored = tensors(config, ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"))
 print(plan(cases(config, stored, ("0.22.1", "0.33.0")), view_of(config)).edits)

@@ -14,7 +14,7 @@ from mtpfix.engines.vllm.case import Case, report
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Decision, EngineReport, Entry, QuantView
-from mtpfix.repair.plan import plan
+from mtpfix.repair.planner import plan
 from tests.unit.engines.small import ALL, GLM, NEWEST, Tensors, case, known, tensors, view_of
 from tools import tiny
 from tools.forge import forge

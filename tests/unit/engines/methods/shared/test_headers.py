@@ -10,7 +10,8 @@ import pytest
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.vllm.case import Case, report
 from mtpfix.model import HEADERS, ModuleReport
-from mtpfix.repair.plan import Options, Plan, plan
+from mtpfix.repair.plan import Options, Plan
+from mtpfix.repair.planner import plan
 from tests.unit.engines.small import (
     ALL,
     GLM,

@@ -12,7 +12,7 @@ from mtpfix.engines.vllm.case import Case, report
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, EngineReport, Finding, QuantView
-from mtpfix.repair.plan import plan
+from mtpfix.repair.planner import plan
 from mtpfix.rules.evidence import Evidence
 from tests.unit.engines.small import (
     ALL,

@@ -1,0 +1,89 @@
+"""How the weights of a module are quantized, in numbers: told from its tensors alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from mtpfix.checkpoint.packing import Packing, packings
+from mtpfix.checkpoint.precision import Tensors, precision
+from mtpfix.model import State, Tensor
+
+_ABOUT_INPUTS = frozenset({"input_scale", "input_global_scale", "input_zero_point"})
+_PAIR = 2
+
+
+class Scheme(NamedTuple):
+    """How the weights of a module are quantized.
+
+    Attributes:
+        format: a name from `data/formats.json`.
+        packing: bits and group size of packed integers; None: the format has none, or they cannot
+            be told.
+        block: rows and columns that share a scale; None: no block has one.
+        symmetric: whether there are no zero points.
+        ordered: whether the columns are in another order than those of the layer.
+        inputs: suffixes of the tensors that say how activations are quantized.
+    """
+
+    format: str
+    packing: Packing | None = None
+    block: tuple[int, int] | None = None
+    symmetric: bool = True
+    ordered: bool = False
+    inputs: frozenset[str] = frozenset()
+
+
+def scheme(tensors: Tensors, widths: Collection[int] = ()) -> Scheme | None:
+    """Return how a module is quantized; None: it is not, or its tensors do not tell.
+
+    Args:
+        tensors: suffix -> header entry of the module.
+        widths: inputs that layers of this model are known to have: of two ways to read packed
+            integers, that of a known width counts.
+    """
+    found = precision(tensors)
+    if found.state is not State.QUANTIZED or found.format is None:
+        return None
+    ways = packings(tensors)
+    known = [way for way in ways if way.width in widths]
+    chosen = known if len(known) == 1 else list(ways)
+    return Scheme(
+        format=found.format,
+        packing=chosen[0] if len(chosen) == 1 else None,
+        block=_block(tensors) if found.format == "fp8-block" else None,
+        symmetric=tensors.keys().isdisjoint({"weight_zero_point", "qzeros"}),
+        ordered=not tensors.keys().isdisjoint({"weight_g_idx", "g_idx"}),
+        inputs=_ABOUT_INPUTS.intersection(tensors),
+    )
+
+
+def _block(tensors: Tensors) -> tuple[int, int] | None:
+    """Return rows and columns that share a scale: the powers of two that fit the shapes.
+
+    A matrix that is no multiple of its blocks has a last one that is cut.
+    """
+    weight = tensors.get("weight")
+    scale = tensors.get("weight_scale_inv") or tensors.get("weight_scale") or tensors.get("scale")
+    if weight is None or scale is None:
+        return None
+    sides, parts = _sides(weight), _sides(scale)
+    if sides is None or parts is None:
+        return None
+    return _side(sides[0], parts[0]), _side(sides[1], parts[1])
+
+
+def _sides(tensor: Tensor) -> tuple[int, int] | None:
+    """Return rows and columns; of four dimensions, as some scales have, every second counts."""
+    shape = tensor.shape[::2] if len(tensor.shape) == 2 * _PAIR else tensor.shape[-_PAIR:]
+    return (shape[0], shape[1]) if len(shape) == _PAIR else None
+
+
+_BLOCK = 128
+"""Rows and columns of the blocks that published checkpoints have."""
+
+
+def _side(whole: int, parts: int) -> int:
+    """Return how many rows, or columns, a block has: 128 wherever the shapes allow it."""
+    sizes = (_BLOCK, 64, 32, 16, 256, 512)
+    return next((size for size in sizes if -(-whole // size) == parts), _BLOCK)

@@ -1,0 +1,25 @@
+"""What the metadata of a method can say of how an MTP block is quantized.
+
+One module a method, and in each one function: from a block, as it is stored, to proposals of
+edits. Which of them is right is not judged here but by trial (`repair/planner.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from mtpfix.quant.schemes import compressed_tensors
+from mtpfix.quant.schemes.share import Block, Proposal, Share
+
+__all__ = ["Block", "Proposal", "Share", "proposals"]
+
+_METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
+    "compressed-tensors": compressed_tensors.proposals,
+}
+
+
+def proposals(block: Block) -> Iterator[Proposal]:
+    """Yield what the metadata could say of a block, the fewest edits first."""
+    of = _METHODS.get(block.view.method)
+    if of is not None:
+        yield from of(block)

@@ -1,0 +1,204 @@
+"""compressed-tensors: config groups, each with a scheme and the targets that have it. Pure.
+
+The first target that fits a name decides, by the order of the groups, before targets that are
+names of classes. So a group of an MTP block goes behind the others, and where one of those fits
+first, before them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+
+from mtpfix.checkpoint.scheme import Scheme
+from mtpfix.model import Edit, Json, QuantView
+from mtpfix.quant.location import escape
+from mtpfix.quant.schemes.share import Block, Proposal, Share
+
+_NAME = "mtp"
+"""What a new group is called."""
+_MIXED = "mixed-precision"
+_CHANNEL = -1
+
+
+def proposals(block: Block) -> Iterator[Proposal]:
+    """Yield what config groups can say of the block, the fewest edits first."""
+    shares = [share for share in block.quantized if share.scheme and _row(share.scheme)]
+    if not shares:
+        return
+    for number in range(len(shares[0].reaches)):
+        targets = [share.reaches[number] for share in shares]
+        for known in (True, False):
+            made = _made(block.view, shares, targets, known=known)
+            yield Proposal(tuple(_edits(block.view, made)), made.gives, made.entries)
+        yield Proposal(tuple(_edits(block.view, made, first=True)), made.gives, made.entries)
+
+
+class _Groups:
+    """The groups as they would be, and what is new in them.
+
+    Attributes:
+        extended: name of a group -> the targets that it gets.
+        new: name of a new group -> what it says.
+        gives: what the block is given, in words.
+    """
+
+    def __init__(self) -> None:
+        self.extended: dict[str, list[str]] = {}
+        self.new: dict[str, dict[str, Json]] = {}
+        self.gives: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> int:
+        """How many targets are new."""
+        new = (group["targets"] for group in self.new.values())
+        return sum(map(len, (*self.extended.values(), *new)))
+
+
+def _made(
+    view: QuantView, shares: Sequence[Share], targets: Sequence[Sequence[str]], *, known: bool
+) -> _Groups:
+    """Return the groups that give each share its scheme.
+
+    Args:
+        view: the metadata.
+        shares: what is stored alike.
+        targets: the names of each share, those that end in a dot for all below them.
+        known: whether a group that has the scheme already gets the targets.
+    """
+    groups: Mapping[str, Json] = view.raw.get("config_groups") or {}
+    made = _Groups()
+    for share, names in zip(shares, targets, strict=True):
+        if share.scheme is None or not names:
+            continue
+        spelled = [spell(name) for name in names]
+        group = _group(share.scheme)
+        same = (name for name, has in groups.items() if known and _says(has, view, group))
+        name = next(same, None)
+        if name is not None:
+            have = groups[name].get("targets") or ()
+            made.extended[name] = [target for target in spelled if target not in have]
+        else:
+            name = next(n for n in _free(_NAME) if n not in groups and n not in made.new)
+            made.new[name] = {"format": group["format"], "targets": spelled, **group}
+        listed = ", ".join(f"`{target}`" for target in spelled)
+        made.gives += (f"{share.scheme.format}: config group `{name}` for {listed}",)
+    return made
+
+
+def spell(name: str) -> str:
+    """Return the target for a name, or for all below a prefix; no name mapper touches it."""
+    escaped = re.escape(name).replace(r"\-", "-")
+    return f"re:^{escaped}.*" if name.endswith(".") else f"re:^{escaped}$"
+
+
+def _edits(view: QuantView, made: _Groups, *, first: bool = False) -> Iterator[Edit]:
+    """Yield the edits that make the groups.
+
+    A group of another format than the rest takes effect only where the whole is of mixed precision
+    and each group says its own format.
+    """
+    groups: Mapping[str, Json] = view.raw.get("config_groups") or {}
+    place = f"{view.pointer}/config_groups"
+    formats = {group["format"] for group in made.new.values()}
+    mixed = bool(made.new) and formats != {view.format}
+    if mixed and view.format != _MIXED:
+        yield Edit(view.file, f"{view.pointer}/format", "add", _MIXED)
+    if first:
+        old = {n: _with_format(g, view.format if mixed else None) for n, g in groups.items()}
+        yield Edit(view.file, place, "add", {**made.new, **old})
+        return
+    for name, group in groups.items():
+        if mixed and _with_format(group, view.format) != group:
+            yield Edit(view.file, f"{place}/{escape(name)}/format", "add", view.format)
+        for target in made.extended.get(name, ()):
+            yield Edit(view.file, f"{place}/{escape(name)}/targets/-", "add", target)
+    for name, group in made.new.items():
+        yield Edit(view.file, f"{place}/{name}", "add", group)
+
+
+def _with_format(group: Json, stated: str | None) -> Json:
+    """Return a group that says its own format, if there is one for all that it relied on."""
+    if stated in (None, _MIXED) or not isinstance(group, Mapping) or "format" in group:
+        return group
+    return {**group, "format": stated}
+
+
+def _free(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{number}" for number in range(1, 1000))
+
+
+# --- what a group says --------------------------------------------------------------
+
+
+def _group(found: Scheme) -> dict[str, Json]:
+    """Return the format, the weights and the activations of a group for a scheme."""
+    row = _row(found)
+    if row is None:
+        raise ValueError(found.format)
+    weights: dict[str, Json] = {**row["weights"], "symmetric": True, "dynamic": False}
+    if found.block is not None:
+        weights["block_structure"] = list(found.block)
+    if found.packing is not None:
+        whole = found.packing.group_size == _CHANNEL
+        weights |= {"num_bits": found.packing.bits, "symmetric": found.symmetric}
+        weights |= {"strategy": "channel"} if whole else {"strategy": "group"}
+        weights |= {} if whole else {"group_size": found.packing.group_size}
+        weights |= {"actorder": "group"} if found.ordered else {}
+    inputs = row["input_activations"]
+    inputs = inputs if inputs is None else {"symmetric": True, **inputs}
+    return {
+        "format": row["format"],
+        "weights": weights,
+        "input_activations": inputs,
+        "output_activations": None,
+    }
+
+
+def _row(found: Scheme) -> Mapping[str, Json] | None:
+    """Return what is known of a scheme; None: no group of compressed-tensors can say it."""
+    if found.format == "int-pack" and found.packing is None:
+        return None
+    rows = (row for row in _rows() if row["of"] == found.format)
+    return next((row for row in rows if set(row["inputs"]) == found.inputs), None)
+
+
+@cache
+def _rows() -> tuple[Mapping[str, Json], ...]:
+    data = files("mtpfix.quant.schemes") / "compressed_tensors.json"
+    return tuple(json.loads(data.read_text("utf-8"))["rows"])
+
+
+_SAID = ("num_bits", "type", "strategy", "group_size", "symmetric", "block_structure", "actorder")
+
+
+def _says(group: Json, view: QuantView, wanted: Mapping[str, Json]) -> bool:
+    """Return whether a group of the file gives modules the wanted scheme."""
+    if not isinstance(group, Mapping) or not isinstance(group.get("weights"), Mapping):
+        return False
+    if not isinstance(group.get("targets"), list):
+        return False
+    if (group.get("format") or view.format) != wanted["format"]:
+        return False
+    inputs, ours = group.get("input_activations"), wanted["input_activations"]
+    if (inputs is None) != (ours is None):
+        return False
+    static = isinstance(inputs, Mapping) and inputs.get("dynamic", False) is False
+    if ours is not None and static != (ours.get("dynamic", False) is False):
+        return False
+    return _numbers(group["weights"]) == _numbers(wanted["weights"])
+
+
+def _numbers(weights: Mapping[str, Json]) -> dict[str, Json]:
+    found = {key: weights[key] for key in _SAID if weights.get(key) is not None}
+    found.setdefault("symmetric", True)
+    size = found.get("group_size")
+    if size == _CHANNEL:
+        del found["group_size"]
+    whole = "channel" if size == _CHANNEL else "tensor" if size is None else "group"
+    found.setdefault("strategy", whole)
+    return found

@@ -1,0 +1,69 @@
+"""What a proposal is made of, and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mtpfix.checkpoint.scheme import Scheme
+from mtpfix.model import Edit, JsonFile, Kind, QuantView
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Modules of the MTP block that are stored alike.
+
+    Names that end in a dot stand for all that is below them.
+
+    Attributes:
+        scheme: how they are stored; None: unquantized.
+        names: all that engines ask about, release by release.
+        modules: kind and construction-time name of each.
+        reaches: ways to name them, the narrowest first: those alone that are built otherwise than
+            they are stored, and all of them; each by the fewest names that stand for no other
+            module, and by fewer, which stand for others of the block too.
+        on_disk: names of the modules on disk.
+    """
+
+    scheme: Scheme | None
+    names: tuple[str, ...]
+    modules: tuple[tuple[Kind, str], ...]
+    reaches: tuple[tuple[str, ...], ...]
+    on_disk: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """An MTP block, and the metadata that do not fit it.
+
+    Attributes:
+        view: the metadata.
+        configs: the files that state them, by name.
+        shares: what is stored in it, share by share.
+        trunk: modules of the target model that are quantized, as on disk.
+    """
+
+    view: QuantView
+    configs: Mapping[str, JsonFile]
+    shares: tuple[Share, ...]
+    trunk: tuple[str, ...]
+
+    @property
+    def quantized(self) -> tuple[Share, ...]:
+        """The shares that are quantized."""
+        return tuple(share for share in self.shares if share.scheme is not None)
+
+
+class Proposal(NamedTuple):
+    """Edits that say how modules of an MTP block are quantized.
+
+    Attributes:
+        edits: of the metadata, all in terms of the files as they are.
+        gives: what they give the block, in a few words: one for each share.
+        entries: how many names and patterns they add.
+    """
+
+    edits: tuple[Edit, ...]
+    gives: tuple[str, ...]
+    entries: int = 0

@@ -1,0 +1,510 @@
+"""From a judged checkpoint to the fewest entries of its list that make it right. Pure.
+
+Every candidate is predicted again, for every selected release and platform,
+before it counts: a plan that moves a trunk module, or leaves a module wrong that
+an entry could reach, is never handed out. Nor is one with an entry that names more
+than the MTP block (`exact.py`), or that changes what another reader of the file does
+to the target model (`readers.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
+
+from mtpfix import quant
+from mtpfix.engines.base import Engine, EngineCase
+from mtpfix.model import Entry, ModuleReport, QuantView, State
+from mtpfix.patterns import Listed, PatternError, budget
+from mtpfix.quant import Change
+from mtpfix.repair import reasons
+from mtpfix.repair.candidates import Candidates, narrowed
+from mtpfix.repair.exact import fits_empty_name
+from mtpfix.repair.headers import stand_ins
+from mtpfix.repair.plan import Options, Plan, Unresolved
+from mtpfix.repair.readers import Readings
+from mtpfix.repair.target_model import TargetModel
+
+
+@budget.shared()
+def list_plan(cases: Sequence[EngineCase], view: QuantView, options: Options) -> Plan:
+    """The fewest entries of `view` that are right for all `cases` (releases and platforms).
+
+    Args:
+        cases: one checkpoint under several releases; all of one family.
+        view: the metadata as it is.
+        options: what may be changed.
+    """
+    distinct = {case.fingerprint(view): case for case in reversed(cases)}
+    different = tuple(reversed(distinct.values()))
+    read = cases[0].engine.header_list(view)
+    if read is not None and read.lists == "unquantized":
+        return _instead_of_headers(different, view, options)
+    return _with_list(different, view, options)
+
+
+def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
+    """The plan where a first entry stops the engine from reading headers: the list says it all."""
+    planner, none = _Planner(cases, view, options), Change()
+    hidden = planner.hidden()
+    if not planner.wrong(none) and not hidden:
+        return Plan(view, unresolved=planner.unresolved(none))
+    refused = None
+    for base in stand_ins(cases[0], view, hidden):
+        made = _with_list(cases, quant.changed(view, Change(add=base)), options)
+        whole = Change(add=tuple(entry.text for entry in made.view.ignore))
+        planner.state(base)
+        refused = made.refused or _refusal(planner, whole)
+        if refused is None and planner.helps(whole):
+            return Plan(
+                view=quant.changed(view, whole),
+                edits=quant.edit(view, whole),
+                added=whole.add,
+                unresolved=made.unresolved,
+                headers=base,
+                by_disk=planner.by_disk(whole),
+            )
+    return Plan(view, unresolved=planner.unresolved(none), refused=refused)
+
+
+def _with_list(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
+    """The plan where nothing but the entries of the metadata counts."""
+    planner, none = _Planner(cases, view, options), Change()
+    starts = planner.starts()
+    if starts == [none] and not planner.wrong(none):
+        return Plan(view, unresolved=planner.unresolved(none))
+    changes = [
+        planner.without_pointless_rules(planner.reduced(planner.extended(start)))
+        for start in starts
+    ]
+    refusals = [_refusal(planner, change) for change in changes]
+    if all(refusals):
+        return Plan(view, unresolved=planner.unresolved(none), refused=refusals[-1])
+    change = next(c for c, refused in zip(changes, refusals, strict=True) if refused is None)
+    if not planner.helps(change):
+        return Plan(view, unresolved=planner.unresolved(none))
+    return Plan(
+        view=quant.changed(view, change),
+        edits=quant.edit(view, change),
+        added=change.add,
+        removed=tuple(view.ignore[index].text for index in change.remove),
+        unresolved=planner.unresolved(change),
+        defaults=tuple(text for text in change.add if text in planner.defaults),
+        by_disk=planner.by_disk(change),
+        nameless=frozenset(e for e in change.add if fits_empty_name(e, cases[0].spelling)),
+    )
+
+
+def _refusal(planner: _Planner, change: Change) -> str | None:
+    """Why `change` must not be made, or None."""
+    if moved := planner.moved(change):
+        return f"every list that fixes the MTP block would change {moved[0]}"
+    if wide := planner.wide(change):
+        return f"a needed entry would match more than the MTP block: {wide[0]}"
+    if harmed := planner.broken(change) - planner.broken(Change()):
+        releases = ", ".join(sorted({release for _, release, _, _ in harmed}))
+        engine = planner.engine
+        return f"no list fixes the MTP block without breaking other modules on {engine} {releases}"
+    return None
+
+
+_Key = tuple[str, str, str, str]
+"""Engine, release, platform and parameter path of a module."""
+
+
+def _key(case: EngineCase, report: ModuleReport) -> _Key:
+    module = report.decision.module
+    return case.engine.name, case.release, case.platform, module.param
+
+
+def _paired(
+    case: EngineCase, view: QuantView, before: Sequence[ModuleReport]
+) -> Iterator[tuple[ModuleReport, ModuleReport]]:
+    """Each report of the trunk with what `view` makes of the same module.
+
+    Where a module hangs on the decisions about others, another may take its weights.
+    """
+    modules = [report.decision.module for report in before]
+    bound = any(module.if_quantized or module.unless_quantized for module in modules)
+    after = case.judged(view, case.trunk if bound else modules)
+    same = {report.decision.module: report for report in after}
+    holder = {name: report for report in after for name in report.decision.module.members}
+    for old, module in zip(before, modules, strict=True):
+        yield old, same.get(module) or holder[module.members[0]]
+
+
+class _Moves(NamedTuple):
+    """Names of trunk modules whose decision a change alters."""
+
+    away: list[str]
+    """From what is on disk, or from one fault to another."""
+    healed: list[str]
+    """To what is on disk."""
+
+
+class _Planner:
+    """Tries changes of one ignore list against all cases."""
+
+    def __init__(self, cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> None:
+        self._cases = cases
+        self._view = view
+        self._options = options
+        self._views: dict[tuple[Engine, Change], QuantView] = {}
+        self._trunk = [case.part(self._changed(case, Change()), "trunk") for case in cases]
+        self._asked = [
+            [case.asked(report.decision.module) for report in reports]
+            for case, reports in zip(cases, self._trunk, strict=True)
+        ]
+        self._judged = {
+            Change(): [case.part(self._changed(case, Change()), "draft") for case in cases]
+        }
+        self._moves: dict[Change, _Moves] = {}
+        self._elsewhere: dict[Change, list[str]] = {}
+        self._shared: dict[_Key, str] = {}
+        self._candidates = Candidates(cases, self._draft(Change()))
+        self._target = TargetModel(cases)
+        self._readings = Readings(view.method, self._target.modules(), self._target.heads)
+        self._stated: set[str] = set()
+        self.defaults = self._readings.kept_heads if quant.listed(view) is None else ()
+        """What is said of the target model with the first entry of a list: it was so before."""
+
+    @property
+    def engine(self) -> str:
+        """The engines that are planned for, as people spell them."""
+        return " and ".join(dict.fromkeys(case.engine.title for case in self._cases))
+
+    def _reads_headers(self, view: QuantView) -> bool:
+        return any(case.engine.header_list(view) is not None for case in self._cases)
+
+    # --- judging a change ----------------------------------------------------
+
+    def _draft(self, change: Change) -> list[tuple[ModuleReport, ...]]:
+        if change not in self._judged:
+            self._judged[change] = [
+                case.judged(self._changed(case, change), case.draft) for case in self._cases
+            ]
+        return self._judged[change]
+
+    def _changed(self, case: EngineCase, change: Change) -> QuantView:
+        """Return the metadata after `change`, as the engine of a case reads it."""
+        key = case.engine, change
+        if key not in self._views:
+            ours = case.engine is self._cases[0].engine
+            self._views[key] = quant.changed(self._view if ours else case.view, change)
+        return self._views[key]
+
+    def wrong(self, change: Change) -> set[_Key]:
+        """What a list could fix in the draft and `change` leaves wrong.
+
+        A head that is built wrong and then replaced is no fault; where the block needs an entry
+        anyway, it gets its own.
+        """
+        found = {key for key, report in self._amiss(change) if _mendable(report)}
+        return found | self._replaced(change) if self._faulty else found
+
+    @cached_property
+    def _faulty(self) -> bool:
+        """Whether the metadata as they are leave anything in the draft wrong."""
+        return any(_mendable(report) for _, report in self._amiss(Change()))
+
+    def _replaced(self, change: Change) -> set[_Key]:
+        """What `change` leaves to be replaced by the target model's own."""
+        return {
+            _key(case, report)
+            for case, reports in zip(self._cases, self._draft(change), strict=True)
+            for report in reports
+            if report.replaced
+        }
+
+    def broken(self, change: Change) -> set[_Key]:
+        """Everything in the draft that `change` leaves wrong."""
+        return {key for key, _ in self._amiss(change)}
+
+    def _amiss(self, change: Change) -> Iterator[tuple[_Key, ModuleReport]]:
+        for case, reports in zip(self._cases, self._draft(change), strict=True):
+            for report in reports:
+                if report.agrees is False and report.limit is None:
+                    yield _key(case, report), report
+
+    def moved(self, change: Change) -> list[str]:
+        """Trunk modules whose decision `change` alters, unless the user lets it fix them.
+
+        Of those that another reader of the file treats otherwise it is said who it is.
+        """
+        moves = self._moved(change)
+        away = moves.away if self._options.repair_trunk else moves.away + moves.healed
+        return [f"`{name}` of the target model" for name in away] or self._moved_elsewhere(change)
+
+    def _moved_elsewhere(self, change: Change) -> list[str]:
+        """Modules of the target model that another reader of the file treats otherwise."""
+        if change not in self._elsewhere:
+            new = quant.listed(quant.changed(self._view, change))
+            # What vLLM read in headers, or may be corrected, becomes right for others as well.
+            may_correct = self._options.repair_trunk or self._reads_headers(self._view)
+            self._elsewhere[change] = [
+                f"`{treated.module}` of the target model, as {treated.reader} reads the file"
+                for treated in self._readings.changed(quant.listed(self._view), new)
+                if self._target.is_quantizable(treated.module)
+                and not (may_correct and treated.excluded == self._target.is_plain(treated.module))
+            ]
+        return self._elsewhere[change]
+
+    def state(self, entries: Iterable[str]) -> None:
+        """Take entries for what the metadata says already, in another place or way."""
+        self._stated.update(entries)
+
+    def wide(self, change: Change) -> list[str]:
+        """New entries that name more than the MTP block.
+
+        A pattern that is narrowed takes the place of a wider one, and what was read elsewhere, or
+        done without a list, is said of the target model: such entries change nothing for it.
+        """
+        known = self._stated.union(self.defaults)
+        return [text for text in change.add if text not in known and not self._allowed([text])]
+
+    def _moved(self, change: Change) -> _Moves:
+        """Trunk modules that `change` moves, to what is on disk or elsewhere."""
+        if change in self._moves:
+            return self._moves[change]
+        away: dict[str, None] = {}
+        healed: dict[str, None] = {}
+        # Then vLLM builds no layer at all, or all of them as if there were no entries.
+        unreadable, unread = self._view.null, self._view.unread is not None
+        for number, case in enumerate(self._cases):
+            for old, new in _paired(
+                case, self._changed(case, change), self._touched(number, change)
+            ):
+                right = old.agrees is False and new.agrees is True
+                revived = right and (unread or (unreadable and old.decision.built == "error"))
+                if not _same(old, new) and not revived:
+                    (healed if right else away)[old.decision.module.name] = None
+        self._moves[change] = _Moves(list(away), list(healed))
+        return self._moves[change]
+
+    def _touched(self, number: int, change: Change) -> list[ModuleReport]:
+        """Reports of the modules that an entry which comes or goes matches; others stay put."""
+        case = self._cases[number]
+        old, changed = self._changed(case, Change()), self._changed(case, change)
+        if case.engine.header_list(old) != case.engine.header_list(changed):
+            return list(self._trunk[number])
+        gone = [self._view.ignore[index] for index in change.remove]
+        if self._view.unread is not None and change != Change():
+            gone = list(self._view.ignore)
+        new = [Entry(text, "", "") for text in change.add]
+        view = replace(old, ignore=(*gone, *new), groups=(), unread=None)
+        entries = case.valid(view, case.in_force(view, "trunk").ignore)
+        broken = view.null or any(e.text.startswith("re:") for e in gone)
+        return [
+            report
+            for report, asked in zip(self._trunk[number], self._asked[number], strict=True)
+            if (broken and report.decision.built in ("error", "unknown")) or _hit(entries, asked)
+        ]
+
+    def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
+        """What stays wrong after `change`, with the releases and the reason."""
+        releases: dict[tuple[str, str, str | None], dict[str, None]] = {}
+        for case, reports in zip(self._cases, self._draft(change), strict=True):
+            for report in reports:
+                if report.agrees is False:
+                    reason, remedy = self._reason(case, report)
+                    key = (report.decision.module.name, reason, remedy)
+                    releases.setdefault(key, {})[case.release] = None
+        return tuple(
+            Unresolved(name, tuple(found), reason, remedy)
+            for (name, reason, remedy), found in releases.items()
+        )
+
+    def _reason(self, case: EngineCase, report: ModuleReport) -> tuple[str, str | None]:
+        """Why a module stays wrong, and what the user can do about it."""
+        module = report.decision.module
+        servable = self._candidates.empty_entry is not None
+        written = servable and self._options.chosen_releases
+        nameless = not module.name and report.disk.state is State.UNQUANTIZED
+        if nameless and not written and report.limit is None:
+            return reasons.nameless(case, module, servable=servable)
+        shared = self._shared.get(_key(case, report))
+        return reasons.reason(report, case.engine.title, shared), None
+
+    # --- taking away ---------------------------------------------------------
+
+    def starts(self) -> list[Change]:
+        """Ways to deal with entries that took the scheme from quantized modules.
+
+        Without the entry altogether, which is right where it was meant for the MTP block
+        alone; else narrowed, so that it spares those modules and still hits all others.
+        Entries may overlap: what one no longer exempts, the next one may.
+        """
+        gone = Change()
+        victims: dict[Entry, set[str]] = {}
+        while found := self._blamed_entries(gone):
+            for entry, names in found.items():
+                victims.setdefault(entry, set()).update(names)
+            gone = Change(tuple(sorted(self._view.ignore.index(entry) for entry in victims)))
+        if not victims:
+            return [gone]
+        everything = set().union(*victims.values())
+        mark = self._cases[0].spelling.mark
+        patterns = [] if mark is None else [e.text for e in victims if e.text.startswith(mark)]
+        narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
+        self.state(narrow)
+        return [gone, Change(gone.remove, narrow)] if narrow else [gone]
+
+    def _blamed_entries(self, change: Change) -> dict[Entry, set[str]]:
+        """Entries that still take the scheme from modules under `change`, and the names hit."""
+        victims: dict[Entry, set[str]] = {}
+        for case, report in self._victims(change):
+            entry, module = report.decision.because, report.decision.module
+            if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
+                asked = case.asked(module)
+                probed = module.kind == "experts" and module.name not in asked
+                hit = {f"{module.name}."} if probed else asked
+                victims.setdefault(self._written(entry, change), set()).update(hit)
+        return victims
+
+    def hidden(self) -> frozenset[str]:
+        """Names in headers that take the scheme from quantized trunk modules, if they may not."""
+        if not self._options.repair_trunk:
+            return frozenset()
+        victims = (
+            r.decision.because for reports in self._trunk for r in reports if _lost_scheme(r)
+        )
+        return frozenset(e.spelling for e in victims if e is not None and e.derived)
+
+    def helps(self, change: Change) -> bool:
+        """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""
+        if self.wrong(change) < self.wrong(Change()):
+            return True
+        return self._options.repair_trunk and bool(self._moved(change).healed)
+
+    def _victims(self, change: Change) -> Iterator[tuple[EngineCase, ModuleReport]]:
+        groups = [self._draft(change)]
+        if self._options.repair_trunk:
+            groups.append([c.part(self._changed(c, change), "trunk") for c in self._cases])
+        for reports in groups:
+            for case, group in zip(self._cases, reports, strict=True):
+                yield from ((case, report) for report in group if _lost_scheme(report))
+
+    def _written(self, entry: Entry, change: Change) -> Entry:
+        """The entry of the file that an entry of the changed list was."""
+        if self._view.keyed:
+            return next(e for e in self._view.ignore if e.pointer == entry.pointer)
+        index = int(entry.pointer.rpartition("/")[2])
+        kept = [e for i, e in enumerate(self._view.ignore) if i not in change.remove]
+        return kept[index]
+
+    # --- adding --------------------------------------------------------------
+
+    def extended(self, change: Change) -> Change:
+        """Adds entries until every unquantized MTP module is exempt, as far as entries reach."""
+        for entries in self._offers():
+            texts = dict.fromkeys((*self.defaults, *change.add, *entries))
+            trial = Change(change.remove, tuple(texts))
+            helps = self.wrong(trial) < self.wrong(change) or self._wanted(entries, change)
+            if not helps or not self.broken(trial) <= self.broken(change):
+                continue
+            if moved := self.moved(trial):
+                fixed = self.wrong(change) - self.wrong(trial)
+                self._shared.update(dict.fromkeys(fixed, moved[0]))
+            elif self._allowed(entries):
+                change = trial
+        return change
+
+    def _offers(self) -> Iterator[tuple[str, ...]]:
+        by_disk = not self._options.engine_names_only
+        offers = [self._candidates.blocks()]
+        if by_disk:
+            offers.append(self._candidates.disk_blocks())
+        offers.append(self._candidates.modules(by_disk=by_disk))
+        # Entries that are too wide are tried too: what they hit says why nothing else is left.
+        yield from (entries for found in offers for entries in found if all(entries))
+
+    def _allowed(self, entries: Iterable[str]) -> bool:
+        """Whether all of them name the MTP block and nothing wider."""
+        empty = self._options.chosen_releases
+        return all(self._candidates.allowed(entry, empty=empty) for entry in entries)
+
+    def _wanted(self, entries: Iterable[str], change: Change) -> bool:
+        """Whether other readers of the file need `entries`: names on disk not yet exempt."""
+        if self._options.engine_names_only:
+            return False
+        case = self._cases[-1]
+        view = self._changed(case, Change())
+        have = case.valid(view, self._changed(case, change).ignore)
+        new = case.valid(view, (Entry(text, "", "") for text in entries))
+        on_disk = self._candidates.names_on_disk()
+        try:
+            return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
+        except PatternError:  # MTP404 says which entry is too slow
+            return False
+
+    def by_disk(self, change: Change) -> frozenset[str]:
+        """Return the new entries that fit names of the MTP block on disk."""
+        case = self._cases[-1]
+        members = {name for reports in self._draft(change) for r in reports for name in r.members}
+
+        def fits(text: str) -> bool:
+            listed = case.valid(self._changed(case, Change()), [Entry(text, "", "")])
+            return any(listed.first(name) is not None for name in members)
+
+        return frozenset(filter(fits, change.add))
+
+    # --- fewest --------------------------------------------------------------
+
+    def reduced(self, change: Change) -> Change:
+        """Drops entries, last first, that nothing depends on."""
+        for text in reversed(change.add):
+            rest = tuple(other for other in change.add if other != text)
+            smaller = Change(change.remove, rest)
+            if (
+                self.broken(smaller) == self.broken(change)
+                and not self._wanted([text], smaller)
+                and not self.moved(smaller)
+            ):
+                change = smaller
+        return change
+
+    # --- rules that would win ------------------------------------------------
+
+    def without_pointless_rules(self, change: Change) -> Change:
+        """Drops rules that only quantize what is unquantized: order alone would hold them off."""
+        if not self._view.foremost or not change.add:
+            return change
+        pointless: dict[Entry, bool] = {}
+        for reports in (*self._draft(Change()), *self._trunk):
+            for report in reports:
+                entry = report.decision.because
+                if entry is not None and report.decision.built != "unquantized":
+                    mtp = report.decision.module.part == "draft"
+                    plain = mtp and report.disk.state is State.UNQUANTIZED
+                    pointless[entry] = pointless.get(entry, True) and plain
+        gone = {i for i, entry in enumerate(self._view.ignore) if pointless.get(entry)}
+        trial = Change(tuple(sorted({*change.remove, *gone})), change.add)
+        harmless = self.broken(trial) <= self.broken(change) and not self.moved(trial)
+        return trial if harmless else change
+
+
+def _hit(entries: Listed, names: Iterable[str]) -> bool:
+    """Whether an entry may fit a name: also where a faulty pattern hides whether it does."""
+    try:
+        return any(map(entries.first, names))
+    except PatternError:
+        return True
+
+
+def _mendable(report: ModuleReport) -> bool:
+    """Whether an ignore list could make the module right at all."""
+    return report.disk.state is State.UNQUANTIZED or _lost_scheme(report)
+
+
+def _lost_scheme(report: ModuleReport) -> bool:
+    """Whether an entry exempts a module that is quantized on disk, or only its shards."""
+    decision = report.decision
+    exempt = decision.built == "unquantized" and decision.module.asks
+    hit = (exempt or decision.halved) and decision.because is not None
+    return hit and report.disk.state is State.QUANTIZED
+
+
+def _same(old: ModuleReport, new: ModuleReport) -> bool:
+    return (old.decision.built, old.decision.scheme) == (new.decision.built, new.decision.scheme)

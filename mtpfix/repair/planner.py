@@ -1,0 +1,154 @@
+"""The plan of a repair: entries of the list, and where none of them help, a scheme. Pure.
+
+Proposals (`quant/schemes/`) say how the metadata could give the block the scheme that is on disk.
+Each is tried: the metadata are read again as they would be, entries are planned on top, every
+release is predicted, and what moves a module of the target model is thrown away. Of those that
+are left the one counts that leaves the fewest releases wrong, and of equals the one with the
+fewest edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mtpfix.checkpoint import strict_json
+from mtpfix.engines.base import EngineCase
+from mtpfix.errors import MtpfixError
+from mtpfix.model import JsonFile, ModuleReport, QuantView, State
+from mtpfix.patterns import budget
+from mtpfix.quant import schemes
+from mtpfix.quant.schemes import Proposal
+from mtpfix.repair import patch
+from mtpfix.repair.lists import list_plan
+from mtpfix.repair.plan import Options, Plan
+from mtpfix.repair.shares import block
+
+
+@budget.shared()
+def plan(
+    cases: Sequence[EngineCase],
+    view: QuantView,
+    options: Options = Options(),  # noqa: B008 - a frozen value
+    configs: Mapping[str, JsonFile] | None = None,
+    deciding: Collection[EngineCase] = (),
+) -> Plan:
+    """Return the fewest edits of `view` that are right for all `cases`.
+
+    Args:
+        cases: one checkpoint under several releases and platforms; all of one family.
+        view: the metadata as it is.
+        options: what may be changed.
+        configs: the files that state it, by name; None: nothing but the list is changed.
+        deciding: the cases that must be right before all others.
+    """
+    made = list_plan(cases, view, options)
+    if configs is None or not _failing(cases, made.view):
+        return made
+    return _Trials(tuple(cases), view, options, configs, tuple(deciding)).better_than(made)
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Tries proposals of schemes against all cases."""
+
+    cases: tuple[EngineCase, ...]
+    view: QuantView
+    options: Options
+    configs: Mapping[str, JsonFile]
+    deciding: tuple[EngineCase, ...]
+
+    def better_than(self, made: Plan) -> Plan:
+        """Return the best plan with a scheme, if it is better than the one without.
+
+        The fewest edits are tried first, so the first that leaves nothing wrong is the best.
+        """
+        best, least = made, self._cost(made)
+        before = _failing(self.cases, self.view)
+        found = schemes.proposals(block(self.cases, self.view, self.configs))
+        different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
+        for proposal in sorted(different.values(), key=_size):
+            tried = self._tried(proposal)
+            if tried is None or not _failing(self.cases, tried.view) <= before:
+                continue
+            cost = self._cost(tried)
+            if cost < least:
+                best, least = tried, cost
+            if not any(cost):
+                break
+        return best
+
+    def _cost(self, made: Plan) -> tuple[int, int]:
+        """Return how many cases stay wrong: of those that decide, and of all."""
+        failing = _failing(self.cases, made.view)
+        decisive = sum(index in failing for index in map(self.cases.index, self.deciding))
+        return decisive, len(failing)
+
+    def _tried(self, proposal: Proposal) -> Plan | None:
+        """Return the plan on top of a proposal; None: it helps nothing, or moves the trunk."""
+        files = dict(edited(self.configs, proposal))
+        try:
+            new = self.cases[0].engine.metadata({**self.configs, **files})
+        except MtpfixError:
+            return None
+        if new is None or not self._wrong(new) < self._wrong(self.view) or any(self._moved(new)):
+            return None
+        made = list_plan(self.cases, new, self.options)
+        return replace(made, edits=(*proposal.edits, *made.edits), gives=proposal.gives)
+
+    def _wrong(self, view: QuantView) -> int:
+        """Return how many modules are wrong that are quantized on disk, or that no entry reaches.
+
+        What is unquantized gets its entries afterwards.
+        """
+        seen: dict[object, int] = {}
+        for case in self.cases:
+            key = case.fingerprint(view)
+            if key not in seen:
+                reports = case.judged(view, case.draft)
+                seen[key] = sum(r.agrees is False and _needs_scheme(r) for r in reports)
+        return sum(seen[case.fingerprint(view)] for case in self.cases)
+
+    def _moved(self, new: QuantView) -> Iterator[str]:
+        """Yield the modules of the target model that other metadata build otherwise."""
+        seen = set()
+        for case in self.cases:
+            both = case.fingerprint(self.view), case.fingerprint(new)
+            if both in seen:
+                continue
+            seen.add(both)
+            old = case.part(self.view, "trunk")
+            for was, becomes in zip(old, case.judged(new, case.trunk), strict=True):
+                if _built(was) != _built(becomes):
+                    yield was.decision.module.name
+
+
+def edited(configs: Mapping[str, JsonFile], proposal: Proposal) -> Iterator[tuple[str, JsonFile]]:
+    """Yield each file that a proposal edits, as it would be."""
+    for name in dict.fromkeys(edit.file for edit in proposal.edits):
+        raw = patch.apply(configs[name].raw, [e for e in proposal.edits if e.file == name])
+        yield name, JsonFile(name, raw, strict_json.loads(raw, name))
+
+
+def _size(proposal: Proposal) -> tuple[int, int]:
+    return proposal.entries, len(proposal.edits)
+
+
+def _needs_scheme(report: ModuleReport) -> bool:
+    """Return whether no entry of a list can make a module right."""
+    return report.disk.state is not State.UNQUANTIZED or report.limit is not None
+
+
+def _built(report: ModuleReport) -> tuple[str, str | None, str | None]:
+    decision = report.decision
+    return decision.built, decision.scheme, decision.expects
+
+
+def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:
+    """Return which cases build a module of the draft otherwise than it is stored."""
+    wrong: dict[object, bool] = {}
+    for case in cases:
+        key = case.fingerprint(view)
+        if key not in wrong:
+            wrong[key] = any(r.agrees is False for r in case.judged(view, case.draft))
+    return {i for i, case in enumerate(cases) if wrong[case.fingerprint(view)]}

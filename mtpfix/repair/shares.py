@@ -1,0 +1,134 @@
+"""How an MTP block is stored, share by share, by the names that engines ask about. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.checkpoint.scheme import Scheme, scheme
+from mtpfix.engines.base import EngineCase
+from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
+from mtpfix.quant.schemes.share import Block, Share
+from mtpfix.repair.exact import MtpNames, mtp_names, shortest_root
+
+
+@dataclass
+class _Found:
+    """One module of the block, by what some releases call it."""
+
+    kind: Kind
+    name: str
+    ways: frozenset[Scheme | None]
+    """How its members are stored, each way once; none where their tensors do not tell."""
+    wrong: bool = False
+    """Whether a release builds it otherwise than it is stored."""
+    asked: dict[str, None] = field(default_factory=dict)
+    members: dict[str, None] = field(default_factory=dict)
+
+
+def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, JsonFile]) -> Block:
+    """Return the block as it is stored, without modules that no metadata can be right for.
+
+    Args:
+        cases: the releases.
+        view: the metadata.
+        configs: the files that state it, by name.
+    """
+    found = _modules(cases, view)
+    roots = tuple(dict.fromkeys(root for case in cases for root in case.disk_roots))
+    disk = cases[0].disk("trunk")
+    on_disk = [name for name in disk.modules() if not f"{name}.".startswith(roots)]
+    names = mtp_names(cases, on_disk)
+    ways = dict.fromkeys(way for each in found if len(each.ways) == 1 for way in each.ways)
+    return Block(
+        view=view,
+        configs=configs,
+        shares=tuple(_share(way, found, names) for way in ways),
+        trunk=tuple(name for name in on_disk if disk.one(name).state is State.QUANTIZED),
+    )
+
+
+def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
+    """Return the modules that are on disk, those of one name and one way together."""
+    widths = _widths(cases[0])
+    found: dict[tuple[str, tuple[str, ...]], _Found] = {}
+    for case in cases:
+        for report in case.part(view, "draft"):
+            module = report.decision.module
+            if report.disk.state is State.MISSING or not module.asks:
+                continue
+            key = module.name, report.members
+            if key not in found:
+                ways = _ways(case.disk("draft"), report, widths)
+                found[key] = _Found(module.kind, module.name, ways)
+            asked = (name for name in case.asked(module) if name)
+            found[key].wrong |= report.agrees is False
+            found[key].asked.update(dict.fromkeys(asked))
+            found[key].members.update(dict.fromkeys(report.members))
+    return list(found.values())
+
+
+def _ways(
+    disk: Inventory, report: ModuleReport, widths: frozenset[int]
+) -> frozenset[Scheme | None]:
+    """Return how the members of a module are stored; none where one of them does not tell."""
+    if report.disk.state is State.UNQUANTIZED:
+        return frozenset({None})
+    ways = frozenset(scheme(disk.tensors(member), widths) for member in report.members)
+    return frozenset() if None in ways else ways
+
+
+def _widths(case: EngineCase) -> frozenset[int]:
+    """Return the sizes of what is stored as a row in the block: norms have the model's width."""
+    disk = case.disk("draft")
+    rows = (
+        tensor.shape[0]
+        for group in disk.below(case.disk_roots)
+        for name in group[:1]
+        for tensor in disk.tensors(name).values()
+        if tensor is not None and len(tensor.shape) == 1
+    )
+    return frozenset(rows)
+
+
+def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Share:
+    ours: list[_Found] = []
+    others: list[_Found] = []
+    for module in found:
+        (ours if module.ways == {way} else others).append(module)
+    asked, wrong = _asked(ours), _asked(module for module in ours if module.wrong)
+    theirs = {*names.target, *_asked(others)}.difference(asked)
+    return Share(
+        scheme=way,
+        names=tuple(asked),
+        modules=tuple(dict.fromkeys((module.kind, module.name) for module in ours)),
+        reaches=tuple(
+            tuple(_fewest(wanted, names, spared))
+            for wanted in (wrong, asked)
+            for spared in (theirs, names.target)
+        ),
+        on_disk=tuple(dict.fromkeys(name for module in ours for name in module.members)),
+    )
+
+
+def _asked(found: Iterable[_Found]) -> dict[str, None]:
+    return dict.fromkeys(name for module in found for name in module.asked)
+
+
+def _fewest(asked: Iterable[str], names: MtpNames, spared: Iterable[str]) -> Iterator[str]:
+    """Yield the shortest prefixes of MTP modules alone that hold `asked`, and none of `spared`.
+
+    A name that shares no prefix with another stands for itself.
+    """
+    wanted, others = list(asked), tuple(spared)
+    taken: tuple[str, ...] = ()
+    for name in wanted:
+        if taken and name.startswith(taken):
+            continue
+        root = shortest_root(name, names, others, anywhere=False)
+        if root is not None and sum(other.startswith(root) for other in wanted) > 1:
+            taken = (*taken, root)
+            yield root
+        else:
+            yield name
