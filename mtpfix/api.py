@@ -117,7 +117,8 @@ def inspected(
     subject = open_subject(source, selection.engines, trunk=trunk, draft=other)
     made = analyze(subject, selection, trunk=trunk)
     report = advised(made.report, source) if other is None else made.report
-    report = attach_fixes(report, made.cases) if fixes else report
+    configs = subject.files.listing.configs
+    report = attach_fixes(report, made.cases, configs) if fixes else report
     if not values:
         return report
     from mtpfix.values.read import read_values  # noqa: PLC0415 - few ask for it

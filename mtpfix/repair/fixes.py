@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mtpfix.engines.base import EngineCase
 from mtpfix.findings import kind
-from mtpfix.model import Applicability, Finding, Fix, Report
+from mtpfix.model import Applicability, Finding, Fix, JsonFile, Report
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
 
 
-def attach_fixes(report: Report, cases: Sequence[EngineCase]) -> Report:
+def attach_fixes(
+    report: Report, cases: Sequence[EngineCase], configs: Mapping[str, JsonFile]
+) -> Report:
     """Return a report whose findings have the edits that fix them, where there are any.
 
     Args:
         report: what was found.
         cases: what it was found in: the releases that the edits must be right for.
+        configs: the files that state the metadata, by name.
     """
     if not cases:
         return report
@@ -25,18 +28,18 @@ def attach_fixes(report: Report, cases: Sequence[EngineCase]) -> Report:
     by = {kind(finding).fixed_by for finding in report.findings} if view.method else set()
     # A report is on the newest release, which needs no entry for the empty name, or on chosen ones.
     chosen = Options(chosen_releases=True)
-    safe = plan(cases, view, chosen) if "list" in by else None
+    safe = plan(cases, view, chosen, configs) if "metadata" in by else None
     trunk = plan(cases, view, replace(chosen, repair_trunk=True)) if "target list" in by else None
     return replace(report, findings=tuple(_fixed(f, safe, trunk) for f in report.findings))
 
 
 def _fixed(finding: Finding, safe: Plan | None, trunk: Plan | None) -> Finding:
     fix, known = finding.repair, kind(finding)
-    if known.fixed_by == "list" and safe is not None:
+    if known.fixed_by == "metadata" and safe is not None:
         fix = _fix(safe, finding.modules, "safe") or fix
     elif known.fixed_by == "target list" and trunk is not None and _touches(trunk, finding):
         fix = _fix(trunk, finding.modules, "unsafe") or fix
-    elif known.by_hand is not None and finding.remedy is None:
+    if fix is None and known.by_hand is not None and finding.remedy is None:
         fix = Fix(known.by_hand, "display")
     return finding if fix is None else replace(finding, repair=fix)
 
@@ -58,9 +61,14 @@ def _fix(made: Plan, modules: Iterable[str], applicability: Applicability) -> Fi
 
 
 def title(made: Plan) -> str:
-    """What a plan does to the ignore list, in a few words."""
+    """What a plan does, in a few words."""
     removed = ", ".join(f"`{text}`" for text in made.removed)
     added = ", ".join(f"`{text}`" for text in made.added)
+    parts = [f"give the MTP block its scheme ({given})" for given in made.gives]
     if removed and added:
-        return f"in the ignore list, replace {removed} by {added}"
-    return f"add {added} to the ignore list" if added else f"remove {removed} from the ignore list"
+        parts.append(f"in the ignore list, replace {removed} by {added}")
+    elif added:
+        parts.append(f"add {added} to the ignore list")
+    elif removed:
+        parts.append(f"remove {removed} from the ignore list")
+    return ", and ".join(parts)

@@ -19,9 +19,9 @@ from mtpfix.model import JsonFile, ModuleReport, QuantView, State
 from mtpfix.patterns import budget
 from mtpfix.quant import schemes
 from mtpfix.quant.schemes import Proposal
-from mtpfix.repair import patch
+from mtpfix.repair import patch, reasons
 from mtpfix.repair.lists import list_plan
-from mtpfix.repair.plan import Options, Plan
+from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
 
 
@@ -76,7 +76,20 @@ class _Trials:
                 best, least = tried, cost
             if not any(cost):
                 break
-        return best
+        return best if best is made else replace(best, unresolved=self._remedied(best))
+
+    def _remedied(self, made: Plan) -> tuple[Unresolved, ...]:
+        """Return what stays wrong, with the first release from which on the scheme is right."""
+        wrong: dict[str, set[str]] = {}
+        for stays in made.unresolved:
+            wrong.setdefault(stays.module, set()).update(stays.releases)
+        releases = tuple(dict.fromkeys(case.release for case in self.cases))
+        return tuple(
+            stays
+            if (good := _good_from(releases, wrong[stays.module])) is None or stays.remedy
+            else replace(stays, remedy=reasons.later(self.cases[0].engine.title, good))
+            for stays in made.unresolved
+        )
 
     def _cost(self, made: Plan) -> tuple[int, int]:
         """Return how many cases stay wrong: of those that decide, and of all."""
@@ -128,6 +141,12 @@ def edited(configs: Mapping[str, JsonFile], proposal: Proposal) -> Iterator[tupl
     for name in dict.fromkeys(edit.file for edit in proposal.edits):
         raw = patch.apply(configs[name].raw, [e for e in proposal.edits if e.file == name])
         yield name, JsonFile(name, raw, strict_json.loads(raw, name))
+
+
+def _good_from(releases: Sequence[str], wrong: Collection[str]) -> str | None:
+    """Return the first release after all wrong ones; None: the last is wrong."""
+    last = max(index for index, release in enumerate(releases) if release in wrong)
+    return releases[last + 1] if last + 1 < len(releases) else None
 
 
 def _size(proposal: Proposal) -> tuple[int, int]:

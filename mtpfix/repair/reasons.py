@@ -27,7 +27,12 @@ def reason(report: ModuleReport, engine: str, shared: str | None = None) -> str:
             f"every entry that matches it also matches {shared}; quantize that too, or store the "
             "checkpoint with a method whose entries can be anchored"
         )
-    return "no entry of an ignore list gives it the scheme that is on disk"
+    return "nothing that the metadata can say gives it the scheme that is on disk"
+
+
+def later(engine: str, release: str) -> str:
+    """Return the remedy for a module that is right from a later release on."""
+    return f"serve with {engine} {release} or newer"
 
 
 def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, str]:
@@ -39,7 +44,7 @@ def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, 
         servable: whether the method has an entry that fits the empty name and no other.
     """
     newer, engine = case.named_from(module), case.engine.title
-    remedies = [] if newer is None else [f"serve with {engine} {newer} or newer"]
+    remedies = [] if newer is None else [later(engine, newer)]
     if servable:
         why = "mtpfix writes an entry for the empty name only if you choose the release"
         remedies.append(f"choose the release with `--{case.engine.name}`")

@@ -129,6 +129,8 @@ def put(page: Page, outcome: Outcome, *, verbose: bool) -> None:
 def _put_entries(page: Page, outcome: Outcome) -> None:
     added = [inert(entry) for entry in outcome.plan.added]
     width = min(max(map(len, added), default=0), page.width // 2)
+    for given in outcome.plan.gives:
+        page.item(mooded("+ ", "good"), Text(inert(given, PROSE_LIMIT)))
     for entry in outcome.plan.removed:
         page.item(mooded("- ", "bad"), Text(inert(entry)))
     for shown, entry in zip(added, outcome.plan.added, strict=True):
@@ -376,6 +378,7 @@ def document(outcome: Outcome) -> dict[str, object]:
         "after": _brief(outcome.after, outcome.plan),
         "checked_before": _brief(outcome.checked_before, outcome.plan),
         "checked": _brief(outcome.checked, outcome.plan),
+        "gives": outcome.plan.gives,
         "added": outcome.plan.added,
         "removed": outcome.plan.removed,
         "unresolved": [
