@@ -104,22 +104,26 @@ class _Trials:
             new = self.cases[0].engine.metadata({**self.configs, **files})
         except MtpfixError:
             return None
-        if new is None or not self._wrong(new) < self._wrong(self.view) or any(self._moved(new)):
+        if new is None or not self._helps(new) or any(self._moved(new)):
             return None
         made = list_plan(self.cases, new, self.options)
         return replace(made, edits=(*proposal.edits, *made.edits), gives=proposal.gives)
 
-    def _wrong(self, view: QuantView) -> int:
-        """Return how many modules are wrong that are quantized on disk, or that no entry reaches.
+    def _helps(self, new: QuantView) -> bool:
+        """Return whether fewer modules are wrong that no entry makes right.
 
-        What is unquantized gets its entries afterwards.
+        What is unquantized gets its entries afterwards, and what an entry exempts loses it.
         """
+        return self._count(new, exempt=False) < self._count(self.view, exempt=True)
+
+    def _count(self, view: QuantView, *, exempt: bool) -> int:
+        """Return how many modules are wrong in all cases, with or without those exempt."""
         seen: dict[object, int] = {}
         for case in self.cases:
             key = case.fingerprint(view)
             if key not in seen:
-                reports = case.judged(view, case.draft)
-                seen[key] = sum(r.agrees is False and _needs_scheme(r) for r in reports)
+                reports = [r for r in case.judged(view, case.draft) if r.agrees is False]
+                seen[key] = sum(_needs_scheme(r) and (exempt or not _exempt(r)) for r in reports)
         return sum(seen[case.fingerprint(view)] for case in self.cases)
 
     def _moved(self, new: QuantView) -> Iterator[str]:
@@ -156,6 +160,11 @@ def _size(proposal: Proposal) -> tuple[int, int]:
 def _needs_scheme(report: ModuleReport) -> bool:
     """Return whether no entry of a list can make a module right."""
     return report.disk.state is not State.UNQUANTIZED or report.limit is not None
+
+
+def _exempt(report: ModuleReport) -> bool:
+    """Return whether an entry keeps a module from its scheme."""
+    return report.decision.built == "unquantized" and report.decision.because is not None
 
 
 def _built(report: ModuleReport) -> tuple[str, str | None, str | None]:
