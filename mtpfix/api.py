@@ -407,6 +407,7 @@ def names_of(
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     method: str = "compressed-tensors",
+    stored: str | None = None,
     revision: str | None = None,
     token: str | None = None,
 ) -> Names:
@@ -419,6 +420,7 @@ def names_of(
         platforms: the platforms that they must be right for; None: as for `plan`.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
         method: the quantization method that the recipe is for.
+        stored: how the recipe is to store the MTP block, such as `fp8-block`; None: unquantized.
         revision: as for `inspect`.
         token: as for `inspect`.
 
@@ -435,7 +437,7 @@ def names_of(
     source = targets.source(folder, revision, token)
     found = listing(source, need_weights=False, need_all=False)
     wishes = informed(options, selection)
-    return advise(config_of(found), selection, options=wishes, method=method)
+    return advise(config_of(found), selection, options=wishes, method=method, stored=stored)
 
 
 def override(

@@ -1,17 +1,18 @@
 """Names before calibrating: what an engine will call the MTP block of a configuration.
 
-Weights are not needed: the block is taken as it would be if it stayed
-unquantized beside a trunk of which every Linear is quantized.
+Weights are not needed: the block is taken as it would be if it stayed unquantized, or were
+stored as is asked for, beside a trunk of which every Linear is quantized.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from json import dumps
 
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
-from mtpfix.model import Json, Module, Platform
+from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
@@ -51,6 +52,9 @@ class Names:
         exit_code: 0 where the entries are right for all that decides, 1 where they are not,
             3 where a release that decides is only assumed.
         engine: whose names they are, as people spell it.
+        stored: how the block is to be stored; None: unquantized.
+        metadata: what the metadata must say beyond the least of the method, so that the block is
+            built as it is to be stored: what is added to each key. None: entries are enough.
     """
 
     family: str
@@ -64,6 +68,8 @@ class Names:
     unserved: tuple[str, ...] = ()
     exit_code: int = 0
     engine: str = "vLLM"
+    stored: str | None = None
+    metadata: Json = None
 
 
 @budget.shared()
@@ -73,8 +79,16 @@ def advise(
     *,
     options: Options,
     method: str = DEFAULT,
+    stored: str | None = None,
 ) -> Names:
     """The names and entries for one `config.json`.
+
+    Args:
+        config: what stands in it.
+        selection: engines, releases and platforms.
+        options: what entries may be.
+        method: the quantization method of the recipe.
+        stored: how the block is to be stored; None: unquantized.
 
     Raises:
         UsageError: no entry of the method has an effect.
@@ -85,11 +99,10 @@ def advise(
     if others:
         raise UsageError("each engine has names of its own", "give one --engine at a time")
     scope = selection.planned
-    cases = engine.imagined(config, scope.releases_of(engine), scope.platforms, method)
-    view = cases[0].view
-    made = plan(cases, view, options)
+    cases = engine.imagined(config, scope.releases_of(engine), scope.platforms, method, stored)
+    view, deciding = cases[0].view, selection.deciding(cases)
+    made = plan(cases, view, options, _files(view), deciding)
     newer = dict.fromkeys(case.release for case in cases if case.is_newer)
-    deciding = selection.deciding(cases)
     unserved = _unserved(cases, made)
     return Names(
         family=cases[0].family,
@@ -103,7 +116,28 @@ def advise(
         unserved=tuple(_labelled(unserved, cases)),
         exit_code=_exit_code(deciding, unserved),
         engine=engine.title,
+        stored=stored,
+        metadata=_new(view.raw, made.view.raw) if made.gives else None,
     )
+
+
+def _files(view: QuantView) -> dict[str, JsonFile]:
+    """Return the files that hold no more than some metadata."""
+    value: Json = dict(view.raw)
+    for key in reversed(view.pointer.strip("/").split("/")):
+        value = {key: value}
+    return {view.file: JsonFile(view.file, dumps(value).encode(), value)}
+
+
+def _new(old: Json, new: Json) -> Json:
+    """Return what is new in some metadata: keys, items of lists, and values that are others."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return {
+            key: _new(old.get(key), value) for key, value in new.items() if old.get(key) != value
+        }
+    if isinstance(old, list) and isinstance(new, list):
+        return [item for item in new if item not in old]
+    return new
 
 
 def _unserved(cases: Iterable[EngineCase], made: Plan) -> list[EngineCase]:

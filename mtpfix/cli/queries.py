@@ -26,6 +26,14 @@ def names(
         str,
         options.option("--method", metavar="NAME", help="The quantization method of the recipe."),
     ] = "compressed-tensors",
+    stored: Annotated[
+        str | None,
+        options.option(
+            "--stored",
+            metavar="FORMAT",
+            help="How the recipe stores the MTP block, such as fp8-block; unquantized by default.",
+        ),
+    ] = None,
     revision: options.Revision = None,
     token: options.Token = None,
     output_format: options.NamesFormatOption = NamesFormat.text,
@@ -35,8 +43,8 @@ def names(
     """Show vLLM's construction-time names, and the ignore entries for a calibration recipe.
 
     No weights are needed. The entries keep the MTP block unquantized, in every release that
-    supports the family. The exit code is 0 if they are right for the newest release, or for all
-    that --vllm or --engine selects.
+    supports the family; with --stored, the metadata give it that scheme. The exit code is 0 if they
+    are right for the newest release, or for all that --vllm or --engine selects.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options
@@ -50,6 +58,7 @@ def names(
             platforms=options.platforms(platform),
             options=Options(engine_names_only),
             method=method,
+            stored=stored,
             revision=revision,
             token=token,
         )

@@ -370,16 +370,25 @@ class Engine(ABC):
         releases: Sequence[str],
         platforms: Sequence[Platform],
         method: str,
+        stored: str | None = None,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that does not exist yet, by its `config.json` alone.
 
-        The MTP block is taken as unquantized, all else as quantized by `method`.
+        All but the MTP block is taken as quantized by `method`.
+
+        Args:
+            config: what is to stand in `config.json`.
+            releases: releases of the engine.
+            platforms: platforms that it builds for.
+            method: the quantization method.
+            stored: how the block is to be stored; None: unquantized.
 
         Raises:
-            UsageError: no entry of the method has an effect, or there is no such method.
+            UsageError: no entry of the method has an effect, there is no such method, or it
+                has no such way to store a layer.
             UnknownError: the family or a release is not covered.
         """
-        del config, releases, platforms, method
+        del config, releases, platforms, method, stored
         raise UnknownError(f"mtpfix cannot name modules for {self.title}", "choose another engine")
 
     # --- releases ------------------------------------------------------------------------

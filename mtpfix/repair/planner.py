@@ -67,7 +67,7 @@ class _Trials:
         before = _failing(self.cases, self.view)
         found = schemes.proposals(block(self.cases, self.view, self.configs))
         different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
-        for proposal in sorted(different.values(), key=_size):
+        for proposal in sorted(different.values(), key=lambda each: each.entries):
             tried = self._tried(proposal)
             if tried is None or not _failing(self.cases, tried.view) <= before:
                 continue
@@ -151,10 +151,6 @@ def _good_from(releases: Sequence[str], wrong: Collection[str]) -> str | None:
     """Return the first release after all wrong ones; None: the last is wrong."""
     last = max(index for index, release in enumerate(releases) if release in wrong)
     return releases[last + 1] if last + 1 < len(releases) else None
-
-
-def _size(proposal: Proposal) -> tuple[int, int]:
-    return proposal.entries, len(proposal.edits)
 
 
 def _needs_scheme(report: ModuleReport) -> bool:

@@ -48,13 +48,14 @@ def _about_entries(found: Names, known: Sequence[ranges.Label]) -> Iterator[str]
     """For which releases the entries are right, as comments above them."""
     far = ", as far as is known" if found.assumed else ""
     unserved = f"{found.engine} {_places(found.unserved, known)}"
+    what = "These entries" if found.metadata is None else "These metadata"
     if not found.unserved:
-        yield f"These entries are right for every release above{far}:"
+        yield f"{what} are right for every release above{far}:"
     elif found.exit_code == 1:
-        yield f"These entries are not right for {unserved}, and no others are."
+        yield f"{what} are not right for {unserved}, and no others are."
     else:
         right = f"{found.engine} {_places(found.decisive, known)}"
-        yield f"These entries are right for {right}{far}."
+        yield f"{what} are right for {right}{far}."
         yield f"They are not right for {unserved}, and no others are."
 
 
@@ -69,7 +70,12 @@ def _places(labels: Iterable[str], known: Iterable[ranges.Label]) -> str:
 
 
 def yaml(found: Names) -> str:
-    """The entries as YAML, under the key that the quantization method has for them."""
+    """The entries as YAML, under the key that the quantization method has for them.
+
+    What a block that is to be quantized needs is JSON, which is YAML too.
+    """
+    if found.metadata is not None:
+        return inert_json(dumps(found.metadata, indent=2)) + "\n"
     quoted = ["'" + inert(entry).replace("'", "''") + "'" for entry in found.entries]
     *above, key = found.key.split(".")
     lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate([*above, key])]
@@ -97,6 +103,8 @@ def json(found: Names) -> str:
         "key": found.key,
         "value": found.value,
         "entries": found.entries,
+        "stored": found.stored,
+        "metadata": found.metadata,
         "assumed": found.assumed,
         "decisive": found.decisive,
         "unserved": found.unserved,

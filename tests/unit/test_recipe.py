@@ -250,3 +250,35 @@ def test_with_a_selection_all_of_it_must_be_right() -> None:
     assert set(found.unserved) <= set(found.decisive)
     newest = advise(DEEPSEEK_V4, vllm=["newest"], platforms=["cuda"], options=ENGINE_ONLY)
     assert (newest.exit_code, newest.unserved) == (0, ())
+
+
+# --- a block that is to be quantized ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", ["fp8-block", "w4a16", "nvfp4", "mxfp8"])
+@pytest.mark.parametrize("config", [GLM, DEEPSEEK, MIMO, QWEN_NEXT], ids=lambda c: c["model_type"])
+def test_the_group_that_a_recipe_should_write(config: Config, stored: str) -> None:
+    selection = select(("0.32.0",), ("cuda",))
+    found = advising.advise(config, selection, options=ENGINE_ONLY, stored=stored)
+    assert (found.exit_code, found.unserved, found.stored) == (0, (), stored)
+    assert list(found.metadata["config_groups"]) in (["mtp"], ["group_0", "mtp"])
+    assert json.loads(yaml(found)) == found.metadata
+
+
+def test_what_the_method_builds_anyway_needs_no_group() -> None:
+    config = with_list(GLM)
+    selection = select(("0.32.0",), ("cuda",))
+    found = advising.advise(config, selection, options=ENGINE_ONLY, stored="fp8-tensor")
+    assert found.metadata is None
+
+
+@pytest.mark.parametrize(
+    ("method", "hint"),
+    [("compressed-tensors", "choose one of: fp8-block"), ("awq", "choose a method that it knows")],
+)
+def test_a_way_that_a_method_lacks_is_told(method: str, hint: str) -> None:
+    selection = select(("0.32.0",), ("cuda",))
+    with pytest.raises(UsageError, match="does not know how") as raised:
+        advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored="int1")
+    assert raised.value.remedy is not None
+    assert hint in raised.value.remedy

@@ -95,11 +95,12 @@ class Vllm(Engine):
         releases: Sequence[str],
         platforms: Sequence[Platform],
         method: str,
+        stored: str | None = None,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that is not quantized yet."""
         from mtpfix.engines.vllm import recipe_cases  # noqa: PLC0415 - for `names` alone
 
-        return recipe_cases.cases(config, releases, platforms, method)
+        return recipe_cases.cases(config, releases, platforms, method, stored)
 
     def coverage(self) -> tuple[Covered, ...]:
         """Return every family that has a policy."""

@@ -1,12 +1,13 @@
 """A checkpoint that does not exist yet, by its `config.json` alone: what names it will have. Pure.
 
-Weights are not needed: the MTP block is taken as it would be if it stayed unquantized beside a
-target model of which every Linear is quantized.
+Weights are not needed: the MTP block is taken as it would be if it stayed unquantized, or were
+stored in a way that is asked for, beside a target model of which every Linear is quantized.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.vllm import construction, metadata, methods, policy
@@ -17,6 +18,10 @@ from mtpfix.model import Checkpoint, Json, Listing, Platform, QuantView, Target,
 from mtpfix.quant import Location
 
 _SHARD = "model.safetensors"
+_PLAIN = {"weight": Tensor("BF16", (1, 1), 0, 0)}
+_WIDTH = 256
+"""Inputs and outputs of a layer in the ways to store one."""
+_QUANTIZABLE = ("linear", "experts")
 
 
 def cases(
@@ -24,9 +29,10 @@ def cases(
     releases: Sequence[str],
     platforms: Sequence[Platform],
     method: str,
+    stored: str | None = None,
 ) -> tuple[Case, ...]:
     """Return the cases of the checkpoint; see `Engine.imagined`."""
-    return under(_view(method, config), config, releases, platforms)
+    return under(_view(method, config), config, releases, platforms, _layer(method, stored))
 
 
 def under(
@@ -34,8 +40,17 @@ def under(
     config: Mapping[str, Json],
     releases: Sequence[str],
     platforms: Sequence[Platform],
+    layer: Mapping[str, Tensor] = MappingProxyType(_PLAIN),
 ) -> tuple[Case, ...]:
-    """Return the same under given metadata."""
+    """Return the same under given metadata.
+
+    Args:
+        view: the metadata.
+        config: `config.json`.
+        releases: releases of vLLM.
+        platforms: platforms that it builds for.
+        layer: the tensors of each layer of the block, by suffix.
+    """
     family = policy.recognise(config)
     if family is None:
         raise UnknownError(
@@ -51,7 +66,7 @@ def under(
     ]
     for context in contexts:
         construction.counts(known, context)
-    inventory = Inventory(_checkpoint(known, contexts[-1]))
+    inventory = Inventory(_checkpoint(known, contexts[-1], layer))
     found = tuple(Case(known, context, inventory, view=view) for context in contexts)
     if not found[0].draft or not found[0].mtp_layers:
         raise UnknownError(
@@ -77,8 +92,28 @@ def _view(method: str, config: Mapping[str, Json]) -> QuantView:
     return metadata.read(Location("config.json", "/quantization_config", example, model_type))
 
 
-def _checkpoint(known: Policy, context: Context) -> Checkpoint:
-    """Return a quantized target model and an unquantized block, as headers only."""
+def _layer(method: str, stored: str | None) -> Mapping[str, Tensor]:
+    """Return the tensors of a layer that is stored in one way.
+
+    Raises:
+        UsageError: the method has no such way.
+    """
+    if stored is None:
+        return _PLAIN
+    ways = policy.method(method).stored if method in methods.names() else {}
+    if stored not in ways:
+        able = [name for name in methods.names() if policy.method(name).stored]
+        raise UsageError(
+            f"mtpfix does not know how {method!r:.60} stores a block as {stored!r:.60}",
+            f"choose one of: {', '.join(ways)}"
+            if ways
+            else f"choose a method that it knows: {', '.join(able)}",
+        )
+    return {name: Tensor(dtype, shape, 0, 0) for name, (dtype, shape) in ways[stored].items()}
+
+
+def _checkpoint(known: Policy, context: Context, layer: Mapping[str, Tensor]) -> Checkpoint:
+    """Return a quantized target model and a block of given layers, as headers only."""
     header: dict[str, Tensor] = {}
     for module in construction.modules(known, context, "trunk"):
         plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
@@ -87,9 +122,13 @@ def _checkpoint(known: Policy, context: Context) -> Checkpoint:
             if not plain:
                 header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
     for module in construction.modules(known, context, "draft"):
+        quantized = module.kind in _QUANTIZABLE and module.asks
         for name in written_out(module):
             if f"{name}.weight" not in header:
-                header[f"{name}.weight"] = Tensor("BF16", (1, 1), 0, 0)
+                tensors = layer if quantized else _PLAIN
+                header |= {f"{name}.{suffix}": tensor for suffix, tensor in tensors.items()}
+    for each in construction.plain(known, context):
+        header.setdefault(each.name, Tensor("BF16", (_WIDTH,), 0, 0))
     shards = dict.fromkeys(header, _SHARD)
     listing = Listing(Target("local", ""), (_SHARD,), {}, shards, "headers")
     return Checkpoint(listing, {_SHARD: header})

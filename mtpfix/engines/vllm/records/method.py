@@ -119,6 +119,9 @@ class Method(File, frozen=True, kw_only=True):
     example: dict[str, Any] | None = None
     """The least metadata that quantizes every layer, for `mtpfix names`; left out where no
     entry has an effect."""
+    stored: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
+    """Ways to store a layer of 256 x 256, for `mtpfix names --stored`: by name, suffix of each
+    tensor -> dtype and shape."""
     limits: tuple[LimitRow, ...] = ()
     """Faults that no metadata can fix, whatever the family."""
 
