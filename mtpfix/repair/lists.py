@@ -19,6 +19,7 @@ from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import Entry, ModuleReport, QuantView, State
 from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
+from mtpfix.quant.spelling import Spelling
 from mtpfix.repair import reasons
 from mtpfix.repair.candidates import Candidates, narrowed
 from mtpfix.repair.exact import fits_empty_name
@@ -29,20 +30,24 @@ from mtpfix.repair.target_model import TargetModel
 
 
 @budget.shared()
-def list_plan(cases: Sequence[EngineCase], view: QuantView, options: Options) -> Plan:
+def list_plan(
+    cases: Sequence[EngineCase], view: QuantView, options: Options, *, edited: bool = False
+) -> Plan:
     """The fewest entries of `view` that are right for all `cases` (releases and platforms).
 
     Args:
         cases: one checkpoint under several releases; all of one family.
         view: the metadata as it is.
         options: what may be changed.
+        edited: whether the metadata are edited already: the block needs entries then, if only for
+            a head that is built wrong and replaced.
     """
     distinct = {case.fingerprint(view): case for case in reversed(cases)}
     different = tuple(reversed(distinct.values()))
     read = cases[0].engine.header_list(view)
     if read is not None and read.lists == "unquantized":
         return _instead_of_headers(different, view, options)
-    return _with_list(different, view, options)
+    return _with_list(_Planner(different, view, options, edited=edited))
 
 
 def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
@@ -53,7 +58,7 @@ def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options:
         return Plan(view, unresolved=planner.unresolved(none))
     refused = None
     for base in stand_ins(cases[0], view, hidden):
-        made = _with_list(cases, quant.changed(view, Change(add=base)), options)
+        made = _with_list(_Planner(cases, quant.changed(view, Change(add=base)), options))
         whole = Change(add=tuple(entry.text for entry in made.view.ignore))
         planner.state(base)
         refused = made.refused or _refusal(planner, whole)
@@ -69,9 +74,9 @@ def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options:
     return Plan(view, unresolved=planner.unresolved(none), refused=refused)
 
 
-def _with_list(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
+def _with_list(planner: _Planner) -> Plan:
     """The plan where nothing but the entries of the metadata counts."""
-    planner, none = _Planner(cases, view, options), Change()
+    view, none = planner.view, Change()
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
         return Plan(view, unresolved=planner.unresolved(none))
@@ -93,7 +98,7 @@ def _with_list(cases: tuple[EngineCase, ...], view: QuantView, options: Options)
         unresolved=planner.unresolved(change),
         defaults=tuple(text for text in change.add if text in planner.defaults),
         by_disk=planner.by_disk(change),
-        nameless=frozenset(e for e in change.add if fits_empty_name(e, cases[0].spelling)),
+        nameless=frozenset(e for e in change.add if fits_empty_name(e, planner.spelling)),
     )
 
 
@@ -147,9 +152,17 @@ class _Moves(NamedTuple):
 class _Planner:
     """Tries changes of one ignore list against all cases."""
 
-    def __init__(self, cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> None:
+    def __init__(
+        self,
+        cases: tuple[EngineCase, ...],
+        view: QuantView,
+        options: Options,
+        *,
+        edited: bool = False,
+    ) -> None:
         self._cases = cases
-        self._view = view
+        self.view = view
+        self._edited = edited
         self._options = options
         self._views: dict[tuple[Engine, Change], QuantView] = {}
         self._trunk = [case.part(self._changed(case, Change()), "trunk") for case in cases]
@@ -175,6 +188,11 @@ class _Planner:
         """The engines that are planned for, as people spell them."""
         return " and ".join(dict.fromkeys(case.engine.title for case in self._cases))
 
+    @property
+    def spelling(self) -> Spelling:
+        """How entries are written."""
+        return self._cases[0].spelling
+
     def _reads_headers(self, view: QuantView) -> bool:
         return any(case.engine.header_list(view) is not None for case in self._cases)
 
@@ -192,7 +210,7 @@ class _Planner:
         key = case.engine, change
         if key not in self._views:
             ours = case.engine is self._cases[0].engine
-            self._views[key] = quant.changed(self._view if ours else case.view, change)
+            self._views[key] = quant.changed(self.view if ours else case.view, change)
         return self._views[key]
 
     def wrong(self, change: Change) -> set[_Key]:
@@ -207,7 +225,7 @@ class _Planner:
     @cached_property
     def _faulty(self) -> bool:
         """Whether the metadata as they are leave anything in the draft wrong."""
-        return any(_mendable(report) for _, report in self._amiss(Change()))
+        return self._edited or any(_mendable(report) for _, report in self._amiss(Change()))
 
     def _replaced(self, change: Change) -> set[_Key]:
         """What `change` leaves to be replaced by the target model's own."""
@@ -240,12 +258,12 @@ class _Planner:
     def _moved_elsewhere(self, change: Change) -> list[str]:
         """Modules of the target model that another reader of the file treats otherwise."""
         if change not in self._elsewhere:
-            new = quant.listed(quant.changed(self._view, change))
+            new = quant.listed(quant.changed(self.view, change))
             # What vLLM read in headers, or may be corrected, becomes right for others as well.
-            may_correct = self._options.repair_trunk or self._reads_headers(self._view)
+            may_correct = self._options.repair_trunk or self._reads_headers(self.view)
             self._elsewhere[change] = [
                 f"`{treated.module}` of the target model, as {treated.reader} reads the file"
-                for treated in self._readings.changed(quant.listed(self._view), new)
+                for treated in self._readings.changed(quant.listed(self.view), new)
                 if self._target.is_quantizable(treated.module)
                 and not (may_correct and treated.excluded == self._target.is_plain(treated.module))
             ]
@@ -271,7 +289,7 @@ class _Planner:
         away: dict[str, None] = {}
         healed: dict[str, None] = {}
         # Then vLLM builds no layer at all, or all of them as if there were no entries.
-        unreadable, unread = self._view.null, self._view.unread is not None
+        unreadable, unread = self.view.null, self.view.unread is not None
         for number, case in enumerate(self._cases):
             for old, new in _paired(
                 case, self._changed(case, change), self._touched(number, change)
@@ -289,9 +307,9 @@ class _Planner:
         old, changed = self._changed(case, Change()), self._changed(case, change)
         if case.engine.header_list(old) != case.engine.header_list(changed):
             return list(self._trunk[number])
-        gone = [self._view.ignore[index] for index in change.remove]
-        if self._view.unread is not None and change != Change():
-            gone = list(self._view.ignore)
+        gone = [self.view.ignore[index] for index in change.remove]
+        if self.view.unread is not None and change != Change():
+            gone = list(self.view.ignore)
         new = [Entry(text, "", "") for text in change.add]
         view = replace(old, ignore=(*gone, *new), groups=(), unread=None)
         entries = case.valid(view, case.in_force(view, "trunk").ignore)
@@ -341,11 +359,11 @@ class _Planner:
         while found := self._blamed_entries(gone):
             for entry, names in found.items():
                 victims.setdefault(entry, set()).update(names)
-            gone = Change(tuple(sorted(self._view.ignore.index(entry) for entry in victims)))
+            gone = Change(tuple(sorted(self.view.ignore.index(entry) for entry in victims)))
         if not victims:
             return [gone]
         everything = set().union(*victims.values())
-        mark = self._cases[0].spelling.mark
+        mark = self.spelling.mark
         patterns = [] if mark is None else [e.text for e in victims if e.text.startswith(mark)]
         narrow = tuple(narrowed(text, everything, mark or "") for text in dict.fromkeys(patterns))
         self.state(narrow)
@@ -356,7 +374,7 @@ class _Planner:
         victims: dict[Entry, set[str]] = {}
         for case, report in self._victims(change):
             entry, module = report.decision.because, report.decision.module
-            if entry is not None and entry.pointer.startswith(f"{self._view.ignore_pointer}/"):
+            if entry is not None and entry.pointer.startswith(f"{self.view.ignore_pointer}/"):
                 asked = case.asked(module)
                 probed = module.kind == "experts" and module.name not in asked
                 hit = {f"{module.name}."} if probed else asked
@@ -388,10 +406,10 @@ class _Planner:
 
     def _written(self, entry: Entry, change: Change) -> Entry:
         """The entry of the file that an entry of the changed list was."""
-        if self._view.keyed:
-            return next(e for e in self._view.ignore if e.pointer == entry.pointer)
+        if self.view.keyed:
+            return next(e for e in self.view.ignore if e.pointer == entry.pointer)
         index = int(entry.pointer.rpartition("/")[2])
-        kept = [e for i, e in enumerate(self._view.ignore) if i not in change.remove]
+        kept = [e for i, e in enumerate(self.view.ignore) if i not in change.remove]
         return kept[index]
 
     # --- adding --------------------------------------------------------------
@@ -459,6 +477,7 @@ class _Planner:
             smaller = Change(change.remove, rest)
             if (
                 self.broken(smaller) == self.broken(change)
+                and self.wrong(smaller) == self.wrong(change)
                 and not self._wanted([text], smaller)
                 and not self.moved(smaller)
             ):
@@ -469,7 +488,7 @@ class _Planner:
 
     def without_pointless_rules(self, change: Change) -> Change:
         """Drops rules that only quantize what is unquantized: order alone would hold them off."""
-        if not self._view.foremost or not change.add:
+        if not self.view.foremost or not change.add:
             return change
         pointless: dict[Entry, bool] = {}
         for reports in (*self._draft(Change()), *self._trunk):
@@ -479,7 +498,7 @@ class _Planner:
                     mtp = report.decision.module.part == "draft"
                     plain = mtp and report.disk.state is State.UNQUANTIZED
                     pointless[entry] = pointless.get(entry, True) and plain
-        gone = {i for i, entry in enumerate(self._view.ignore) if pointless.get(entry)}
+        gone = {i for i, entry in enumerate(self.view.ignore) if pointless.get(entry)}
         trial = Change(tuple(sorted({*change.remove, *gone})), change.add)
         harmless = self.broken(trial) <= self.broken(change) and not self.moved(trial)
         return trial if harmless else change

@@ -106,7 +106,7 @@ class _Trials:
             return None
         if new is None or not self._helps(new) or any(self._moved(new)):
             return None
-        made = list_plan(self.cases, new, self.options)
+        made = list_plan(self.cases, new, self.options, edited=True)
         return replace(made, edits=(*proposal.edits, *made.edits), gives=proposal.gives)
 
     def _helps(self, new: QuantView) -> bool:

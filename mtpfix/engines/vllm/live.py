@@ -168,6 +168,11 @@ def ask(
         return server.ask(folder, load=load, tolerant=tolerant, draft=draft)
 
 
+def _absolute(program: str) -> str:
+    """Return a program that is found wherever a child starts; one on the PATH stays a name."""
+    return str(Path.cwd() / program) if os.sep in program else program
+
+
 class Server:
     """A vLLM that is imported once and asked many times; use it as a context manager.
 
@@ -193,7 +198,7 @@ class Server:
     ) -> None:
         self.about: Mapping[str, str] = {}
         self.patches: tuple[str, ...] = ()
-        self._python = python or sys.executable
+        self._python = _absolute(python or sys.executable)
         self._pythonpath = pythonpath
         self._variables = dict(variables or {})
         self._timeout = timeout
