@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mtpfix.checkpoint.inventory import Inventory
@@ -97,7 +97,9 @@ def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Shar
     others: list[_Found] = []
     for module in found:
         (ours if module.ways == {way} else others).append(module)
-    asked, wrong = _asked(ours), _asked(module for module in ours if module.wrong)
+    # A name that the target model has too can have no scheme of its own.
+    asked = _without(_asked(ours), names.target)
+    wrong = _without(_asked(module for module in ours if module.wrong), names.target)
     theirs = {*names.target, *_asked(others)}.difference(asked)
     return Share(
         scheme=way,
@@ -110,6 +112,10 @@ def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Shar
         ),
         on_disk=tuple(dict.fromkeys(name for module in ours for name in module.members)),
     )
+
+
+def _without(names: Iterable[str], others: Collection[str]) -> dict[str, None]:
+    return dict.fromkeys(name for name in names if name not in others)
 
 
 def _asked(found: Iterable[_Found]) -> dict[str, None]:

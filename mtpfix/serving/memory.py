@@ -267,13 +267,16 @@ def _unchanged(made: Repair) -> str:
 
 
 def _fixed_modules(made: Repair) -> str:
-    """How many modules are fixed, and by which entries."""
+    """How many modules are fixed, and by which schemes and entries."""
     better = _wrong(made.before.engines[0].modules) - _wrong(made.after.engines[0].modules)
     changes = [
         f"{wording.count(len(entries), 'entry', 'entries')} {verb} ({_named(entries)})"
         for entries, verb in ((made.plan.added, "added"), (made.plan.removed, "removed"))
         if entries
     ]
+    if made.plan.gives:
+        given = inert("; ".join(made.plan.gives), PROSE_LIMIT)
+        changes.insert(0, f"{wording.count(len(made.plan.gives), 'scheme')} given ({given})")
     return f"{wording.count(len(better), 'module')} fixed, {' and '.join(changes)}"
 
 
