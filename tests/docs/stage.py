@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import yaml
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mtpfix.cli.settings import tomllib
 from tests.docs.troupe import ACTORS
@@ -121,7 +122,7 @@ class Theatre:
         shutil.copytree(SAMPLE, folder / "examples" / SAMPLE.name)
         shutil.copy(ROOT / "examples" / "run", folder / "examples" / "run")
         shutil.copytree(SAMPLE, folder / "model")
-        for name in ("base", "lost"):
+        for name in ("base", "lost", "fp8"):
             shutil.copytree(self.home / name, folder / name)
         shutil.copytree(folder / "lost", folder / "gone")
         # `examples/run` and `tests/run` look for programs of the tree that they lie in.
@@ -166,6 +167,17 @@ def make_pair(home: Path) -> None:
     kept = {name: tensor for name, tensor in load_file(shard).items() if name not in made.mtp}
     save_file(kept, shard, metadata={"format": "pt"})
     (home / "lost" / "model.safetensors.index.json").unlink(missing_ok=True)
+    make_fp8_block(home, kept)
+
+
+def make_fp8_block(home: Path, trunk: Mapping[str, Tensor]) -> None:
+    """Make the same quantization with its MTP block in FP8, which its metadata do not state."""
+    shutil.copytree(home / "lost", home / "fp8")
+    made = forge("glm4_moe", home / "other", "ct-fp8-block", mtp="quantized")
+    block = load_file(home / "other" / "model.safetensors")
+    both = {**trunk, **{name: block[name] for name in made.mtp}}
+    save_file(both, home / "fp8" / "model.safetensors", metadata={"format": "pt"})
+    shutil.rmtree(home / "other")
 
 
 def _environment(home: Path, hub: Hub) -> dict[str, str]:
