@@ -306,6 +306,11 @@ class Decision:
     """The entry that decided; None: nothing matched."""
     error: str | None = None
     """`Type: message` of the exception, where building raises."""
+    packing: tuple[int, int] | None = None
+    """Bits and group size (-1: of the whole row) of the packed integers that it loads; None: it
+    loads none, or the metadata does not say."""
+    block: tuple[int, int] | None = None
+    """Outputs and inputs that share a scale of the FP8 weights that it loads, where they do."""
     halved: bool = False
     """Whether it raises since entries exempt some members of the module and others not."""
 

@@ -124,7 +124,8 @@ def outcome(answer: Answer) -> str:
     if load.failure is not None:
         return f"load_error: {_short(str(load.failure))}"
     if load.verdict == "silent_garbage":
-        return f"silent_garbage: {len(load.uninitialised)} parameters uninitialised"
+        cut = f", {len(load.cut)} tensors cut" if load.cut else ""
+        return f"silent_garbage: {len(load.uninitialised)} parameters uninitialised{cut}"
     return f"{load.verdict}: {load.equal} tensors bit-equal"
 
 

@@ -8,12 +8,13 @@ one or stacked.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
 
+from mtpfix.checkpoint.packing import outputs
 from mtpfix.checkpoint.precision import (
     MISSING,
     by_module,
@@ -35,6 +36,32 @@ class Stored:
     """One precision for all of them."""
     suffixes: frozenset[frozenset[str]]
     """Suffixes of the tensors of each member; of many members that are alike, once."""
+
+
+class Layer(NamedTuple):
+    """A module on disk whose headers were read.
+
+    Attributes:
+        name: of the module.
+        tensors: suffix -> header entry.
+        inputs: of the layer, where another module of the same block tells it.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor | None]
+    inputs: int | None
+
+
+_INTO_ATTENTION = ("q_proj", "k_proj", "v_proj", "qkv_proj", "q_a_proj", "kv_a_proj_with_mqa")
+_FEEDS = {
+    **dict.fromkeys(_INTO_ATTENTION, ("o_proj",)),
+    **dict.fromkeys(("gate_proj", "up_proj", "gate_up_proj"), ("down_proj",)),
+    **dict.fromkeys(("w1", "w3"), ("w2",)),
+    "down_proj": ("gate_proj", "up_proj"),
+    "w2": ("w1", "w3"),
+    "q_b_proj": ("q_a_proj",),
+}
+"""Last words of names, and those of modules beside it that have as many outputs as it inputs."""
 
 
 FLOATS = frozenset({"BF16", "F16", "F32"})
@@ -66,6 +93,7 @@ class Inventory:
         self._checkpoint = checkpoint
         self._known: dict[tuple[str, ...], Stored] = {}
         self._present: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
+        self._layers: dict[tuple[str, ...], tuple[Layer, ...]] = {}
         self._below: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {}
 
     @cached_property
@@ -143,6 +171,23 @@ class Inventory:
             self._known[members] = Stored(members, combine(self._ways(members)), suffixes)
         return self._known[members]
 
+    def layers(self, members: tuple[str, ...]) -> tuple[Layer, ...]:
+        """Return some modules on disk whose headers were read; of those alike the first by name."""
+        if members not in self._layers:
+            found: dict[Hashable, Layer] = {}
+            for name in sorted(name for name in members if name in self._opened):
+                layer = Layer(name, self.tensors(name), self._inputs(name))
+                found.setdefault(_alike(layer), layer)
+            self._layers[members] = tuple(found.values())
+        return self._layers[members]
+
+    def _inputs(self, name: str) -> int | None:
+        """The inputs of a module, by the outputs of what lies beside it."""
+        parent, _, last = name.rpartition(".")
+        beside = (f"{parent}.{other}" for other in _FEEDS.get(last, ()))
+        found = (outputs(self.tensors(other)) for other in beside if other in self._opened)
+        return next(found, None)
+
     def below(self, roots: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Modules whose names begin with one of `roots`, all experts of one kind together."""
         if roots not in self._below:
@@ -177,6 +222,12 @@ class Inventory:
         return {
             name: frozenset(way.state for way in self._ways(names)) for name, names in same.items()
         }
+
+
+def _alike(layer: Layer) -> Hashable:
+    """What modules share whose tensors have the same shapes."""
+    shapes = ((suffix, t and (t.dtype, t.shape)) for suffix, t in layer.tensors.items())
+    return frozenset(shapes), layer.inputs
 
 
 def written_out(module: Module) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
+from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.model import Entry, Finding, ModuleReport, State
 from mtpfix.rules.evidence import Evidence, Rule, counted_subject, exception, grade_of, names, some
 
@@ -129,10 +130,26 @@ def schemes_differ(evidence: Evidence) -> Iterator[Finding]:
             severity="error",
             confidence="read",
             message=f"`{decision.module.name}` is {report.disk.format or 'quantized'} on disk, but "
-            f"{evidence.engine} builds {decision.scheme}, which reads {decision.expects}.",
+            f"{evidence.engine} builds {decision.scheme}, which reads {decision.expects}"
+            f"{_sizes(report)}.",
             modules=(decision.module.name,),
             where=evidence.where(decision.because),
         )
+
+
+def _sizes(report: ModuleReport) -> str:
+    """Return the sizes that the metadata states, where not the format but they differ."""
+    decision = report.decision
+    if report.disk.format is None or not (decision.expects or "").startswith(report.disk.format):
+        return ""
+    if decision.packing is not None:
+        bits, size = decision.packing
+        groups = "with one scale a row" if size == CHANNEL else f"in groups of {size}"
+        return f" of {bits} bits {groups}, and the sizes of the tensors are others"
+    if decision.block is not None:
+        rows, columns = decision.block
+        return f" in blocks of {rows} by {columns}, and the sizes of the tensors are others"
+    return ""
 
 
 def mixed_members(evidence: Evidence) -> Iterator[Finding]:

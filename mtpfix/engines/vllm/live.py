@@ -98,6 +98,8 @@ class Loaded:
     """Tensors on disk that lie in the draft bit by bit."""
     unequal: tuple[str, ...]
     """Tensors that went into the draft and cannot be found there unchanged."""
+    cut: tuple[str, ...] = ()
+    """Tensors of which only a part went into the draft, since their parameters are shorter."""
     postprocess: Failure | None = None
     """What vLLM raised when it prepared the loaded weights for its kernels."""
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -438,6 +440,7 @@ def parse_load(raw: Mapping[str, Any]) -> Loaded:
         unused=tuple(raw["unused"]),
         equal=raw["equal"],
         unequal=tuple(raw["unequal"]),
+        cut=tuple(raw.get("cut", ())),
         postprocess=failure(raw["postprocess"]),
         digests=raw["digests"],
     )

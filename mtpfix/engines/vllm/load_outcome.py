@@ -10,21 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.vllm.destinations import NOTHING, Placement
 from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
 from mtpfix.engines.vllm.methods.shared.parameters import Params, params
+from mtpfix.engines.vllm.sizes import CUTS, SHORT, Misfit, size_misfit
 from mtpfix.model import Consequence, Decision, Kind, Module, ModuleReport, Precision, State
-
-
-class _Misfit(NamedTuple):
-    consequence: Consequence
-    detail: str | None
-    tensor: str | None
-    """The first tensor, by name, that does not fit."""
-
 
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
 """Suffixes that go elsewhere whatever the scheme, such as to the router."""
@@ -36,10 +28,6 @@ _SHAPE = (
     "RuntimeError: The size of tensor a (…) must match the size of tensor b (…) "
     "at non-singleton dimension 1"
 )
-
-_CUTS = "RowParallelLinear"
-"""The class whose loader cuts a weight to the columns of its parameter, before it compares."""
-_SHORT = "RuntimeError: start (0) + length (…) exceeds dimension size (…)."
 
 
 def judge(
@@ -100,13 +88,13 @@ def _tensors(
 
 def _misfit(
     decision: Decision, stored: Stored, inventory: Inventory, loader: Loader, *, whole: bool
-) -> _Misfit | None:
+) -> Misfit | None:
     """What goes wrong when the tensors are loaded into the built module; None if nothing does."""
     known, disk, module = params(loader.method, decision.expects), stored.precision, decision.module
     same = (disk.state is State.UNQUANTIZED) == loads_plain(decision)
     if known is None:
         fits = same and disk.state is not State.MIXED
-        return None if fits else _Misfit("load_error", None, None)
+        return None if fits else Misfit("load_error", None, None)
     kind = module.kind
     each = [{loader.suffix(suffix, kind) for suffix in own} for own in stored.suffixes]
     suffixes = set().union(*each)
@@ -121,18 +109,29 @@ def _misfit(
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     if same and whole and not missing and disk.state is not State.MIXED:
         if _formats_agree(decision, known, loader.formats(disk)):
-            return None
-        return _Misfit("load_error", None, next(found).name)
+            return _sizes_differ(decision, stored, inventory, loader)
+        return Misfit("load_error", None, next(found).name)
     if loader.strict and missing:
-        return _Misfit("load_error", loader.unfilled, None)
-    return _Misfit("silent_garbage", None, None)
+        return Misfit("load_error", loader.unfilled, None)
+    return Misfit("silent_garbage", None, None)
 
 
-def _unscaled_misfit(decision: Decision, *, whole: bool) -> _Misfit | None:
+def _sizes_differ(
+    decision: Decision, stored: Stored, inventory: Inventory, loader: Loader
+) -> Misfit | None:
+    """What goes wrong since the metadata states other bits, groups or blocks than the disk has."""
+    if loads_plain(decision) or (decision.packing is None and decision.block is None):
+        return None
+    wrong = size_misfit(decision, inventory.layers(stored.members))
+    unworded = wrong is not None and loader.style == "unknown"
+    return wrong._replace(detail=None) if wrong is not None and unworded else wrong
+
+
+def _unscaled_misfit(decision: Decision, *, whole: bool) -> Misfit | None:
     """The same of a module that takes no scales: one that is dequantized, or tied to another."""
     module = decision.module
     fits = loads_plain(decision) if module.tied else whole or module.part == "trunk"
-    return None if fits else _Misfit("silent_garbage", None, None)
+    return None if fits else Misfit("silent_garbage", None, None)
 
 
 def _strange(
@@ -143,7 +142,7 @@ def _strange(
     suffixes: set[str],
     found: Iterator[_Found],
     loader: Loader,
-) -> _Misfit | None:
+) -> Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
     elsewhere = _ELSEWHERE | (CACHE_SCALES if loader.cache_scales != "named" else frozenset())
     unknown = suffixes - known.needed - (known.more - loader.gone) - elsewhere
@@ -153,11 +152,11 @@ def _strange(
         first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
         error = _lost(module, first) if first.suffix in lost else None
         error = error or _refusal(module, first, loader)
-        return _Misfit("load_error", error, first.name)
-    cut = known.packed and module.cls == _CUTS  # to the size of the parameter: what fits goes in
+        return Misfit("load_error", error, first.name)
+    cut = known.packed and module.cls == CUTS  # to the size of the parameter: what fits goes in
     if not cut and _unequal(known.packed, disk, loader):
         weights = [tensor.name for tensor in found if tensor.suffix == "weight"]
-        return _Misfit("load_error", _mismatch(module, loader), min(weights, default=None))
+        return Misfit("load_error", _mismatch(module, loader), min(weights, default=None))
     return None
 
 
@@ -177,8 +176,8 @@ def _mismatch(module: Module, loader: Loader) -> str | None:
     """What is raised for a weight of another shape; linear layers print nothing of use."""
     if loader.style == "unknown":
         return None
-    if module.cls == _CUTS:
-        return _SHORT
+    if module.cls == CUTS:
+        return SHORT
     return "AssertionError: " if module.kind == "linear" else _SHAPE
 
 

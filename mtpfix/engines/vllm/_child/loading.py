@@ -73,7 +73,7 @@ def load_draft(model: nn.Module, model_config: Any, config: Any) -> dict[str, An
         failure = describe(error)
     result = trace.result()
     wrong = (*result["uninitialised"], *result["partial"], *result["lossy"])
-    garbage = any(not replaced(name, model) for name in wrong)
+    garbage = bool(result["cut"]) or any(not replaced(name, model) for name in wrong)
     verdict = "load_error" if failure else "silent_garbage" if garbage else "clean"
     after = None if failure else finish(model, model_config, config)
     return {"verdict": verdict, "failure": failure, "postprocess": after, **result}
@@ -178,6 +178,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             "unused": sorted(set(self._read) - self._used),
             "equal": len(equal),
             "unequal": sorted(used - equal),
+            "cut": sorted(name for name in used - equal if self._is_cut(name)),
             "digests": {name: digest(p.data) for name, p in self._parameters.items()},
         }
         self._restore()
@@ -210,14 +211,24 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
 
     def _arrived(self, name: str) -> bool:
         """Whether every element of a tensor lies unchanged where it was copied to."""
+        seen = self._seen(name)
+        return seen is not None and bool(seen.all())
+
+    def _is_cut(self, name: str) -> bool:
+        """Whether a part of a tensor was copied, and the rest left behind."""
+        seen = self._seen(name)
+        return seen is not None and bool(seen.any()) and not bool(seen.all())
+
+    def _seen(self, name: str) -> torch.Tensor | None:
+        """Which elements of a tensor lie where they were copied to; None: some do not."""
         tensor = self._read[name]
         seen = torch.zeros(tensor.numel(), dtype=torch.bool)
         for into, source in self._copies.get(name, ()):
             parameter = self._parameters[self._owner[address(into)]]
             if address(parameter) != address(into) or not same(into, source):
-                return False
+                return None
             cover(seen, source, tensor, value=True)
-        return bool(seen.all())
+        return seen
 
     def _lossy(self) -> Iterator[str]:
         """Casts into or out of a quantized dtype: the scale is lost on the way.

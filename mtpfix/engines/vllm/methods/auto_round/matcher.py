@@ -11,7 +11,7 @@ from typing import TypeVar
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.auto_round.layers import Layers, Said
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
-from mtpfix.engines.vllm.methods.shared.classes import is_one, made
+from mtpfix.engines.vllm.methods.shared.classes import grid, is_one, made
 from mtpfix.engines.vllm.policy import Context, first, fitting
 from mtpfix.engines.vllm.records.method import ClassRow, Method, RefusesRow
 from mtpfix.model import Decision, Json, Kind, Module, QuantView
@@ -39,7 +39,9 @@ def decider(setting: Setting) -> Decide:
         said = layers.of(module)
         if not said.quantized:
             return plain(module, said.entry)
-        return made(module, _class(module.kind, _facts(view, said), context), view, said.entry)
+        facts = _facts(view, said)
+        packing = grid(said.bits, said.group_size) if facts["data"] == "int" else None
+        return made(module, _class(module.kind, facts, context), view, said.entry, packing)
 
     return decide
 

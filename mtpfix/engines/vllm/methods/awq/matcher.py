@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
-from mtpfix.engines.vllm.methods.shared.moe_wna16 import exempting, fallback, falls_back
+from mtpfix.engines.vllm.methods.shared.moe_wna16 import (
+    exempting,
+    fallback,
+    falls_back,
+    packing,
+)
 from mtpfix.engines.vllm.methods.shared.names import Parts, skipped
 from mtpfix.model import Decision, Module
 
@@ -27,6 +32,8 @@ def decider(setting: Setting) -> Decide:
         if entry is None and module.kind == "experts" and falls_back(view, context):
             entry = exempting(module, view)
             return fallback(module, view) if entry is None else plain(module, entry)
-        return plain(module, entry) if entry is not None else quantized(module, view, context)
+        if entry is not None:
+            return plain(module, entry)
+        return quantized(module, view, context, packing=packing(view))
 
     return decide

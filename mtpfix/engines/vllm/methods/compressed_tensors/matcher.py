@@ -116,7 +116,15 @@ class _Decider:
         found = self._scheme(match.group, module.kind)
         if found.error is not None:
             raise RaisesError(found.error, match.entry)
-        return Decision(shown, "quantized", found.name, found.expects, match.entry)
+        return Decision(
+            shown,
+            "quantized",
+            found.name,
+            found.expects,
+            match.entry,
+            packing=found.packing,
+            block=found.block,
+        )
 
     def _scheme(self, group: Group, kind: Kind) -> Scheme:
         key = (group.name, kind)

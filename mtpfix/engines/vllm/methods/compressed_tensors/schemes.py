@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
+from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.shared.classes import is_one
+from mtpfix.engines.vllm.methods.shared.classes import Grid, grid, is_one
 from mtpfix.engines.vllm.policy import Context, fitting
 from mtpfix.engines.vllm.records.method import SchemeRow, VariantRow
 from mtpfix.model import Group, Json, Kind
@@ -35,6 +36,10 @@ class Scheme:
     error: str | None = None
     expects: str | None = None
     """Format on disk that the scheme loads, as in `data/formats.json`; None: not known."""
+    packing: Grid | None = None
+    """Bits and group size of packed integers, where it loads them."""
+    block: Grid | None = None
+    """Outputs and inputs of a block, where it loads FP8 in blocks."""
 
 
 def scheme(group: Group, default_format: str | None, kind: Kind, context: Context) -> Scheme:
@@ -56,7 +61,23 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
         variants = (v for v in fitting(table.variants, context) if expects in v.of)
         fit = (v.suffix for v in variants if kind in (v.kinds or (kind,)) and shape.has(v))
         expects += next(fit, "")
-    return Scheme(row.scheme, row.error, expects)
+    values = normalised(group.weights or {})
+    packing = _packing(values) if (expects or "").startswith("int-pack") else None
+    block = _block(values) if (expects or "").startswith("fp8-block") else None
+    return Scheme(row.scheme, row.error, expects, packing, block)
+
+
+def _packing(values: Mapping[str, Json]) -> Grid | None:
+    size = values["group_size"]
+    whole = values["strategy"] == "channel" or size is None
+    return grid(values["num_bits"], CHANNEL if whole else size)
+
+
+def _block(values: Mapping[str, Json]) -> Grid | None:
+    sizes = values.get("block_structure")
+    if isinstance(sizes, str):  # as older quantizers wrote it
+        sizes = [int(size) for size in sizes.split("x") if size.isdecimal()]
+    return grid(*sizes) if isinstance(sizes, list) and len(sizes) == 2 else None  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)

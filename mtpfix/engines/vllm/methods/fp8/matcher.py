@@ -5,16 +5,19 @@ Source: `Fp8Config.get_quant_method` of each release.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
-from mtpfix.engines.vllm.methods.shared.classes import quantized
+from mtpfix.engines.vllm.methods.shared.classes import Grid, grid, quantized
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped
-from mtpfix.model import Decision, Module
+from mtpfix.model import Decision, Json, Module
 
 
 def decider(setting: Setting) -> Decide:
     """The decisions of one release for one part."""
     names = Names(setting.view.ignore)
     release = setting.context.release
+    block = _block(setting.view.raw.get("weight_block_size"))
 
     def decide(module: Module) -> Decision:
         if module.kind not in ("linear", "experts"):
@@ -22,6 +25,10 @@ def decider(setting: Setting) -> Decide:
         entry = skipped(module.name, names, setting.packed, release)
         if entry is not None:
             return plain(module, entry)
-        return quantized(module, setting.view, setting.context)
+        return replace(quantized(module, setting.view, setting.context), block=block)
 
     return decide
+
+
+def _block(size: Json) -> Grid | None:
+    return grid(*size) if isinstance(size, list) and len(size) == 2 else None  # noqa: PLR2004

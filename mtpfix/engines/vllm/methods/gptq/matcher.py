@@ -8,7 +8,7 @@ Experts are not asked about in the list, only in the rules. Source:
 from __future__ import annotations
 
 from mtpfix.engines.vllm.methods.base import Decide, Setting, ShardsDifferError, plain
-from mtpfix.engines.vllm.methods.gptq.rules import Rule, Rules, check
+from mtpfix.engines.vllm.methods.gptq.rules import Rule, Rules, check, packed_by
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import fallback, falls_back
 from mtpfix.engines.vllm.methods.shared.names import HALF, Parts
@@ -46,7 +46,8 @@ class _Decider:
         if rule is not None and module.name:
             check(rule, self._view.raw, marlin=self._view.format == "gptq")
         entry = None if rule is None else rule.entry
-        return quantized(module, self._view, self._setting.context, entry)
+        packing = packed_by(rule if module.name else None, self._view.raw)
+        return quantized(module, self._view, self._setting.context, entry, packing)
 
     def _listed(self, name: str) -> bool:
         """Whether the list names a linear layer.

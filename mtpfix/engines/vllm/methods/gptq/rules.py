@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mtpfix.engines.vllm.methods.base import RaisesError
+from mtpfix.engines.vllm.methods.shared.classes import Grid, grid
 from mtpfix.model import Entry, Json
 from mtpfix.patterns import bounded, fits_start
 
@@ -101,6 +102,12 @@ def check(rule: Rule, base: Mapping[str, Json], *, marlin: bool) -> None:
     if marlin and size not in _GROUPS:
         message = f"ValueError: Marlin does not support group_size = {size}."
         raise RaisesError(message, rule.entry)
+
+
+def packed_by(rule: Rule | None, base: Mapping[str, Json]) -> Grid | None:
+    """Return bits and group size of a module, after the rule that decides about it."""
+    value = rule.value if rule is not None and isinstance(rule.value, Mapping) else {}
+    return grid(*(_changed(value, base, key, int) for key in ("bits", "group_size")))
 
 
 def _changed(value: Mapping[str, Json], base: Mapping[str, Json], key: str, kind: type) -> Json:

@@ -8,9 +8,16 @@ from mtpfix.engines.vllm.policy import Context, fitting
 from mtpfix.engines.vllm.records.method import ClassRow
 from mtpfix.model import Decision, Entry, Json, Kind, Module, QuantView
 
+Grid = tuple[int, int]
+"""Bits and group size of packed integers, or outputs and inputs of a block."""
+
 
 def quantized(
-    module: Module, view: QuantView, context: Context, entry: Entry | None = None
+    module: Module,
+    view: QuantView,
+    context: Context,
+    entry: Entry | None = None,
+    packing: Grid | None = None,
 ) -> Decision:
     """The decision about a module that is not exempt.
 
@@ -19,15 +26,20 @@ def quantized(
         view: the metadata; its method and format choose the row.
         context: the release and platform.
         entry: what decided, where an entry did.
+        packing: bits and group size, where it is built for packed integers.
 
     Raises:
         RaisesError: the release raises instead of building it.
     """
-    return made(module, chosen(module.kind, view, context), view, entry)
+    return made(module, chosen(module.kind, view, context), view, entry, packing)
 
 
 def made(
-    module: Module, row: ClassRow | None, view: QuantView, entry: Entry | None = None
+    module: Module,
+    row: ClassRow | None,
+    view: QuantView,
+    entry: Entry | None = None,
+    packing: Grid | None = None,
 ) -> Decision:
     """The decision that a row of the table stands for; none leaves a module as it is.
 
@@ -40,7 +52,16 @@ def made(
         raise RaisesError(row.error.replace("{name}", module.name), entry)
     expects = row.expects
     expects = expects and expects.replace("{format}", view.format or "")
-    return Decision(module, "quantized", row.scheme, expects, entry)
+    return Decision(module, "quantized", row.scheme, expects, entry, packing=packing)
+
+
+def grid(one: Json, other: Json) -> Grid | None:
+    """Return two sizes that metadata states; None where one is no number that a size can be."""
+    return (one, other) if _is_size(one) and _is_size(other) else None
+
+
+def _is_size(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and (value > 0 or value == -1)
 
 
 def chosen(kind: Kind, view: QuantView, context: Context) -> ClassRow | None:

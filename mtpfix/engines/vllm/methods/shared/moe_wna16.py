@@ -7,6 +7,7 @@ list of AWQ has not been through a name mapper. Source: `check_moe_marlin_suppor
 
 from __future__ import annotations
 
+from mtpfix.engines.vllm.methods.shared.classes import Grid, grid
 from mtpfix.engines.vllm.policy import Context, rules
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
 
@@ -24,7 +25,7 @@ _SIZES = (
 
 def falls_back(view: QuantView, context: Context) -> bool:
     """Whether experts fall back to it, on one device; the share of each of several is smaller."""
-    group = view.raw.get("q_group_size", view.raw.get("group_size"))
+    group = _group_size(view)
     hidden = context.fields.get("hidden_size")
     sizes = (context.fields.get(key) for key in _SIZES)
     width = _number(next((size for size in sizes if size is not None), None))
@@ -37,6 +38,15 @@ def falls_back(view: QuantView, context: Context) -> bool:
     return width is not None and width % unit != 0
 
 
+def packing(view: QuantView) -> Grid | None:
+    """Bits and group size of what no rule changes, as AWQ and GPTQ state them."""
+    return grid(view.raw.get("w_bit", view.raw.get("bits")), _group_size(view))
+
+
+def _group_size(view: QuantView) -> Json:
+    return view.raw.get("q_group_size", view.raw.get("group_size"))
+
+
 def _number(size: Json) -> int | None:
     """The first of several sizes, or the only one; None where it is no number."""
     first = size[0] if isinstance(size, list) and size else size
@@ -45,7 +55,7 @@ def _number(size: Json) -> int | None:
 
 def fallback(module: Module, view: QuantView) -> Decision:
     """The decision for experts that fall back and that no entry exempts."""
-    return Decision(module, "quantized", SCHEME, expects=view.method)
+    return Decision(module, "quantized", SCHEME, expects=view.method, packing=packing(view))
 
 
 def exempting(module: Module, view: QuantView) -> Entry | None:

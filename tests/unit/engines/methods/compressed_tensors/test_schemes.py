@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -64,7 +64,8 @@ def chosen(
 def test_a_linear_layer_gets(
     weights: Args, inputs: Args | None, form: str, name: str, expects: str
 ) -> None:
-    assert chosen(weights, inputs, form) == Scheme(f"CompressedTensors{name}", None, expects)
+    found = chosen(weights, inputs, form)
+    assert (found.name, found.error, found.expects) == (f"CompressedTensors{name}", None, expects)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,35 @@ def test_experts_get(
     weights: Args, inputs: Args | None, form: str, name: str, expects: str
 ) -> None:
     found = chosen(weights, inputs, form, "experts")
-    assert found == Scheme(f"CompressedTensors{name}MoEMethod", None, expects)
+    name = f"CompressedTensors{name}MoEMethod"
+    assert (found.name, found.error, found.expects) == (name, None, expects)
+
+
+@pytest.mark.parametrize(
+    ("weights", "packing"),
+    [
+        (INT4_GROUP, (4, 128)),
+        ({**INT4_GROUP, "num_bits": "8", "group_size": "32"}, (8, 32)),
+        (INT8_CHANNEL, (8, -1)),
+        ({**INT4_GROUP, "strategy": None, "group_size": -1}, (4, -1)),
+        ({**INT8_CHANNEL, "group_size": 128}, (8, -1)),
+    ],
+)
+def test_packed_integers_have_bits_and_groups(weights: Args, packing: tuple[int, int]) -> None:
+    for kind in ("linear", "experts"):
+        assert chosen(weights, None, "pack-quantized", cast(Kind, kind)).packing == packing
+    assert chosen(INT8_CHANNEL, INT8_TOKEN, "int-quantized").packing is None
+    assert chosen(NVFP4, NVFP4, "nvfp4-pack-quantized").packing is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "block"),
+    [([128, 128], (128, 128)), ("128x64", (128, 64)), (None, None), ([128], None), ("all", None)],
+)
+def test_fp8_blocks_have_a_size(stated: object, block: tuple[int, int] | None) -> None:
+    weights = {**FP8_BLOCK, "block_structure": stated}
+    assert chosen(weights, FP8_TOKEN, "float-quantized").block == block
+    assert chosen(FP8_CHANNEL, FP8_TOKEN, "float-quantized").block is None
 
 
 def test_a_head_is_built_like_a_linear_layer() -> None:

@@ -41,13 +41,15 @@ MOE = "model.layers.2.mlp.experts"
 def packed(config: Config, *quantized: str, gptq: bool = False) -> Tensors:
     """All tensors: the trunk in words of 32 bits, the draft in BF16 but for some names."""
     found: Tensors = {}
+    # 128 inputs and 8 outputs: AWQ has eight outputs in a word, GPTQ eight inputs.
+    awq = config["quantization_config"]["quant_method"] == "awq"
     for name, entry in tensors(config, quantized).items():
         module, _, last = name.rpartition(".")
         if entry[0] == "F8_E4M3":
-            found[f"{module}.qweight"] = ("I32", (8, 1))
+            found[f"{module}.qweight"] = ("I32", (128, 1) if awq else (16, 8))
             found[f"{module}.qzeros"] = ("I32", (1, 1))
             found[f"{module}.scales"] = ("F16", (1, 8))
-            found.update({f"{module}.g_idx": ("I32", (8,))} if gptq else {})
+            found.update({f"{module}.g_idx": ("I32", (128,))} if gptq else {})
         elif last == "weight":
             found[name] = entry
     return found
