@@ -526,4 +526,8 @@ def _lost_scheme(report: ModuleReport) -> bool:
 
 
 def _same(old: ModuleReport, new: ModuleReport) -> bool:
-    return (old.decision.built, old.decision.scheme) == (new.decision.built, new.decision.scheme)
+    return _built(old) == _built(new)
+
+
+def _built(report: ModuleReport) -> tuple[object, ...]:
+    return report.decision.built, report.decision.scheme, report.decision.packing

@@ -186,9 +186,9 @@ def _exempt(report: ModuleReport) -> bool:
     return report.decision.built == "unquantized" and report.decision.because is not None
 
 
-def _built(report: ModuleReport) -> tuple[str, str | None, str | None]:
+def _built(report: ModuleReport) -> tuple[object, ...]:
     decision = report.decision
-    return decision.built, decision.scheme, decision.expects
+    return decision.built, decision.scheme, decision.expects, decision.packing, decision.block
 
 
 def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:
