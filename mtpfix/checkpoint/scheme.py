@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from mtpfix.checkpoint.packing import Packing, packings
+from mtpfix.checkpoint.packing import CHANNEL, Packing, packings
 from mtpfix.checkpoint.precision import Tensors, precision
 from mtpfix.model import State, Tensor
 
 _ABOUT_INPUTS = frozenset({"input_scale", "input_global_scale", "input_zero_point"})
 _PAIR = 2
+
+
+class Numbers(NamedTuple):
+    """Bits of a packed integer, and how many of a row share a scale; `CHANNEL`: all of them."""
+
+    bits: int
+    group_size: int
 
 
 class Scheme(NamedTuple):
@@ -27,35 +34,58 @@ class Scheme(NamedTuple):
     """
 
     format: str
-    packing: Packing | None = None
+    packing: Numbers | None = None
     block: tuple[int, int] | None = None
     symmetric: bool = True
     ordered: bool = False
     inputs: frozenset[str] = frozenset()
 
 
-def scheme(tensors: Tensors, widths: Collection[int] = ()) -> Scheme | None:
-    """Return how a module is quantized; None: it is not, or its tensors do not tell.
+def packing(tensors: Tensors, widths: Collection[int] = ()) -> Packing | None:
+    """Return how the integers of a module are packed; None: not at all, or it cannot be told.
 
     Args:
         tensors: suffix -> header entry of the module.
         widths: inputs that layers of this model are known to have: of two ways to read packed
             integers, that of a known width counts.
     """
-    found = precision(tensors)
-    if found.state is not State.QUANTIZED or found.format is None:
-        return None
     ways = packings(tensors)
     known = [way for way in ways if way.width in widths]
     chosen = known if len(known) == 1 else list(ways)
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def scheme(
+    tensors: Tensors, widths: Collection[int] = (), others: Collection[Numbers] = ()
+) -> Scheme | None:
+    """Return how a module is quantized; None: it is not, or its tensors do not tell.
+
+    Args:
+        tensors: suffix -> header entry of the module.
+        widths: as for `packing`.
+        others: numbers of other modules of the model: a row that is one group of theirs has the
+            same numbers, and not those of a channel.
+    """
+    found = precision(tensors)
+    if found.state is not State.QUANTIZED or found.format is None:
+        return None
     return Scheme(
         format=found.format,
-        packing=chosen[0] if len(chosen) == 1 else None,
+        packing=_numbers(packing(tensors, widths), others),
         block=_block(tensors) if found.format == "fp8-block" else None,
         symmetric=tensors.keys().isdisjoint({"weight_zero_point", "qzeros"}),
         ordered=not tensors.keys().isdisjoint({"weight_g_idx", "g_idx"}),
         inputs=_ABOUT_INPUTS.intersection(tensors),
     )
+
+
+def _numbers(found: Packing | None, others: Collection[Numbers]) -> Numbers | None:
+    """Return bits and group size, without the width, which differs from layer to layer."""
+    if found is None:
+        return None
+    whole = Numbers(found.bits, found.width)
+    alike = found.group_size == CHANNEL and whole in others
+    return whole if alike else Numbers(found.bits, found.group_size)
 
 
 def _block(tensors: Tensors) -> tuple[int, int] | None:

@@ -520,10 +520,14 @@ def _mendable(report: ModuleReport) -> bool:
 def _lost_scheme(report: ModuleReport) -> bool:
     """Whether an entry exempts a module that is quantized on disk, or only its shards."""
     decision = report.decision
-    exempt = decision.built == "unquantized" and decision.module.asks
-    hit = (exempt or decision.halved) and decision.because is not None
+    exempt = decision.built == "unquantized" or decision.halved
+    hit = exempt and decision.because is not None
     return hit and report.disk.state is State.QUANTIZED
 
 
 def _same(old: ModuleReport, new: ModuleReport) -> bool:
-    return (old.decision.built, old.decision.scheme) == (new.decision.built, new.decision.scheme)
+    return _built(old) == _built(new)
+
+
+def _built(report: ModuleReport) -> tuple[object, ...]:
+    return report.decision.built, report.decision.scheme, report.decision.packing

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from mtpfix import quant
 from mtpfix.checkpoint import strict_json
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import MtpfixError
@@ -22,7 +24,10 @@ from mtpfix.quant.schemes import Proposal
 from mtpfix.repair import patch, reasons
 from mtpfix.repair.lists import list_plan
 from mtpfix.repair.plan import Options, Plan, Unresolved
+from mtpfix.repair.readers import Readings
 from mtpfix.repair.shares import block
+from mtpfix.repair.stages import composed
+from mtpfix.repair.target_model import TargetModel
 
 
 @budget.shared()
@@ -99,15 +104,16 @@ class _Trials:
 
     def _tried(self, proposal: Proposal) -> Plan | None:
         """Return the plan on top of a proposal; None: it helps nothing, or moves the trunk."""
-        files = dict(edited(self.configs, proposal))
         try:
+            files = dict(edited(self.configs, proposal))
             new = self.cases[0].engine.metadata({**self.configs, **files})
         except MtpfixError:
             return None
         if new is None or not self._helps(new) or any(self._moved(new)):
             return None
         made = list_plan(self.cases, new, self.options, edited=True)
-        return replace(made, edits=(*proposal.edits, *made.edits), gives=proposal.gives)
+        edits = composed(self.configs, proposal.edits, made.edits)
+        return replace(made, edits=edits, gives=proposal.gives)
 
     def _helps(self, new: QuantView) -> bool:
         """Return whether fewer modules are wrong that no entry makes right.
@@ -127,7 +133,10 @@ class _Trials:
         return sum(seen[case.fingerprint(view)] for case in self.cases)
 
     def _moved(self, new: QuantView) -> Iterator[str]:
-        """Yield the modules of the target model that other metadata build otherwise."""
+        """Yield the modules of the target model that other metadata build otherwise.
+
+        So do modules that another reader of the file treats otherwise.
+        """
         seen = set()
         for case in self.cases:
             both = case.fingerprint(self.view), case.fingerprint(new)
@@ -138,6 +147,20 @@ class _Trials:
             for was, becomes in zip(old, case.judged(new, case.trunk), strict=True):
                 if _built(was) != _built(becomes):
                     yield was.decision.module.name
+        for treated in self._readings.changed(quant.listed(self.view), quant.listed(new)):
+            right = treated.excluded == self._target.is_plain(treated.module)
+            if self._target.is_quantizable(treated.module) and not (
+                right and self.options.repair_trunk
+            ):
+                yield treated.module
+
+    @cached_property
+    def _target(self) -> TargetModel:
+        return TargetModel(self.cases)
+
+    @cached_property
+    def _readings(self) -> Readings:
+        return Readings(self.view.method, self._target.modules(), self._target.heads)
 
 
 def edited(configs: Mapping[str, JsonFile], proposal: Proposal) -> Iterator[tuple[str, JsonFile]]:
@@ -163,9 +186,9 @@ def _exempt(report: ModuleReport) -> bool:
     return report.decision.built == "unquantized" and report.decision.because is not None
 
 
-def _built(report: ModuleReport) -> tuple[str, str | None, str | None]:
+def _built(report: ModuleReport) -> tuple[object, ...]:
     decision = report.decision
-    return decision.built, decision.scheme, decision.expects
+    return decision.built, decision.scheme, decision.expects, decision.packing, decision.block
 
 
 def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.checkpoint.scheme import Scheme, scheme
+from mtpfix.checkpoint.packing import CHANNEL
+from mtpfix.checkpoint.scheme import Numbers, Scheme, packing, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
 from mtpfix.quant.schemes.share import Block, Share
@@ -46,23 +47,27 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
         configs=configs,
         shares=tuple(_share(way, found, names) for way in ways),
         trunk=tuple(name for name in on_disk if disk.one(name).state is State.QUANTIZED),
+        plain=tuple(name for name in on_disk if disk.one(name).state is State.UNQUANTIZED),
     )
 
 
 def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
     """Return the modules that are on disk, those of one name and one way together."""
     widths = _widths(cases[0])
+    numbers = _numbers(cases[0], widths)
     found: dict[tuple[str, tuple[str, ...]], _Found] = {}
     for case in cases:
         for report in case.part(view, "draft"):
             module = report.decision.module
-            if report.disk.state is State.MISSING or not module.asks:
+            # A draft class may ask about no module because of an entry, which can go.
+            asks = module.asks or report.decision.because is not None
+            if report.disk.state is State.MISSING or not asks:
                 continue
             key = module.name, report.members
             if key not in found:
-                ways = _ways(case.disk("draft"), report, widths)
+                ways = _ways(case.disk("draft"), report, widths, numbers)
                 found[key] = _Found(module.kind, module.name, ways)
-            asked = (name for name in case.asked(module) if name)
+            asked = (name for name in case.asked(replace(module, asks=True)) if name)
             found[key].wrong |= report.agrees is False
             found[key].asked.update(dict.fromkeys(asked))
             found[key].members.update(dict.fromkeys(report.members))
@@ -70,12 +75,16 @@ def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
 
 
 def _ways(
-    disk: Inventory, report: ModuleReport, widths: frozenset[int]
+    disk: Inventory,
+    report: ModuleReport,
+    widths: frozenset[int],
+    numbers: frozenset[Numbers],
 ) -> frozenset[Scheme | None]:
     """Return how the members of a module are stored; none where one of them does not tell."""
     if report.disk.state is State.UNQUANTIZED:
         return frozenset({None})
-    ways = frozenset(scheme(disk.tensors(member), widths) for member in report.members)
+    tensors = map(disk.tensors, report.members)
+    ways = frozenset(scheme(each, widths, numbers) for each in tensors)
     return frozenset() if None in ways else ways
 
 
@@ -90,6 +99,18 @@ def _widths(case: EngineCase) -> frozenset[int]:
         if tensor is not None and len(tensor.shape) == 1
     )
     return frozenset(rows)
+
+
+def _numbers(case: EngineCase, widths: frozenset[int]) -> frozenset[Numbers]:
+    """Return the bits and group sizes of the block, but for rows that are one group."""
+    disk = case.disk("draft")
+    names = (name for group in disk.below(case.disk_roots) for name in group[:1])
+    ways = (packing(disk.tensors(name), widths) for name in names)
+    return frozenset(
+        Numbers(way.bits, way.group_size)
+        for way in ways
+        if way is not None and way.group_size != CHANNEL
+    )
 
 
 def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Share:

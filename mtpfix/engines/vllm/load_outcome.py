@@ -146,7 +146,7 @@ def _strange(
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
     elsewhere = _ELSEWHERE | (CACHE_SCALES if loader.cache_scales != "named" else frozenset())
     unknown = suffixes - known.needed - (known.more - loader.gone) - elsewhere
-    unknown -= _dropped(module, unknown, loader)
+    unknown -= _dropped(module, unknown, loader) | loader.unseen
     lost = suffixes - set(loader.takes) - elsewhere if loader.takes else set()
     if unknown | lost:
         first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
@@ -232,6 +232,9 @@ def _refusal(module: Module, tensor: _Found, loader: Loader) -> str | None:
     if loader.style == "auto" and not _plain(module):
         return f"AttributeError: {module.cls!r} object has no attribute 'data'"
     path = _path(module, tensor.suffix, loader, shard)
+    fused = module.param.rpartition(".")[2]
+    if fused in loader.unfused:  # what leads nowhere keeps the name of its part
+        path = path.replace(fused, tensor.member.rpartition(".")[2])
     if loader.style == "auto":
         return f"ValueError: There is no module or parameter named {path!r} in {loader.cls}"
     return f"KeyError: {path!r}"

@@ -71,6 +71,8 @@ class Loader:
     """The quantization method whose classes hold the parameters."""
     gone: frozenset[str] = frozenset()
     """Suffixes that are no parameters of any module in this release."""
+    unseen: frozenset[str] = frozenset()
+    """Those of them that are dropped before anything is loaded."""
     paths: _Pairs = ()
     """Patterns and what they are replaced by, in order: from a name on disk to a parameter."""
     stacked: _Pairs = ()
@@ -135,6 +137,7 @@ def loader(policy: Policy, context: Context) -> Loader:
         experts=rules("experts_param", context.release),
         method=context.method if own is None else own.method,
         gone=frozenset(rules("gone", context.release) if trips else ()),
+        unseen=frozenset(() if trips else rules("gone", context.release)),
         paths=_paths(names.paths, context),
         stacked=tuple(names.stacked.items()),
         chained=names.chained,

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from mtpfix.quant.schemes import compressed_tensors
+from mtpfix.quant.schemes import auto_round, compressed_tensors, gptq, narrowing
 from mtpfix.quant.schemes.share import Block, Proposal, Share
 
 __all__ = ["Block", "Proposal", "Share", "proposals"]
 
 _METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
+    "auto-round": auto_round.proposals,
+    "awq": narrowing.proposals,
     "compressed-tensors": compressed_tensors.proposals,
+    "deepseek_v4_fp8": narrowing.proposals,
+    "fbgemm_fp8": narrowing.proposals,
+    "fp8": narrowing.proposals,
+    "gptq": gptq.proposals,
 }
 
 

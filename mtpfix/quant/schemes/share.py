@@ -42,12 +42,14 @@ class Block:
         configs: the files that state them, by name.
         shares: what is stored in it, share by share.
         trunk: modules of the target model that are quantized, as on disk.
+        plain: those that are not.
     """
 
     view: QuantView
     configs: Mapping[str, JsonFile]
     shares: tuple[Share, ...]
     trunk: tuple[str, ...]
+    plain: tuple[str, ...] = ()
 
     @property
     def quantized(self) -> tuple[Share, ...]:

@@ -15,6 +15,7 @@ from mtpfix.model import Built, Decision, Module, ModuleReport, State
 from tests.unit.engines.small import (
     GLM,
     MIMO,
+    NEWEST,
     QWEN_NEXT,
     Tensors,
     bf16,
@@ -23,6 +24,7 @@ from tests.unit.engines.small import (
     fp8,
     known,
 )
+from tests.unit.quant.schemes.packed import QWEN
 
 DICT = Loader("dict")
 AUTO = Loader("auto", root="model.", cls="Net")
@@ -411,3 +413,32 @@ def test_a_fused_layer_needs_the_weight_and_the_bias_of_each_part(lost: str) -> 
     assert judged(QKV, "unquantized", stored).agrees
     del stored[lost]
     assert judged(QKV, "unquantized", stored).consequence == "silent_garbage"
+
+
+# --- tensors that a loader drops, and names that it keeps -----------------------------
+
+
+def gptq(module: str) -> Tensors:
+    return {f"{module}.g_idx": ("I32", (8,)), f"{module}.qweight": ("I32", (1, 8))}
+
+
+def test_the_order_of_inputs_is_dropped_before_anything_is_loaded() -> None:
+    how = replace(AUTO, unseen=frozenset({"g_idx"}))
+    report = judged(O_PROJ, "unquantized", all_of(O_PROJ, gptq), how)
+    assert report.detail is not None
+    assert "'o.qweight'" in report.detail
+    assert judged(O_PROJ, "unquantized", all_of(O_PROJ, gptq), AUTO).detail != report.detail
+
+
+@pytest.mark.parametrize(("release", "dropped"), [("0.29.0", set()), (NEWEST, {"g_idx"})])
+def test_loaders_drop_it_from_0_30_on(release: str, dropped: set[str]) -> None:
+    assert loader(known(QWEN), context(QWEN, release)).unseen == dropped
+    assert loader(known(GLM), context(GLM, release)).unseen == set()
+
+
+def test_a_fused_name_that_leads_nowhere_is_not_named() -> None:
+    module = replace(
+        QKV, param="model.fused_qkv_a_proj", members=("a.q_a_proj", "a.kv_a_proj_with_mqa")
+    )
+    report = judged(module, "unquantized", all_of(module))
+    assert report.detail == "KeyError: 'model.kv_a_proj_with_mqa.weight_scale'"

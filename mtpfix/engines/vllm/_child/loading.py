@@ -27,11 +27,12 @@ PATTERNS = {1: 0x7F, 2: 0x7FA5, 4: 0x7FA5A5A5, 8: 0x7FA5A5A5A5A5A5A5}
 
 OPTIONAL = (
     *(f".{name}_{end}" for name in ("q", "k", "v", "prob") for end in ("scale", "zero_point")),
-    "_weight_g_idx",
+    "g_idx",
     "_g_idx_sort_indices",
 )
 """Ends of the names of parameters that may stay as they are: those of the KV cache have a good
-default, and the order of activations is read only where a checkpoint brings one."""
+default, and the order of activations is read only where a checkpoint brings one, or GPTQ metadata
+say that there is one."""
 SHARED = ("lm_head.weight", "model.embed_tokens.weight")
 """Parameters that the proposer replaces by the target's."""
 HEADS = (".lm_head.", ".shared_head.head.")
