@@ -454,7 +454,7 @@ def test_a_plan_in_words(added: tuple[str, ...], removed: tuple[str, ...], words
 
 def test_no_findings_need_no_plan() -> None:
     report = Report(Target("local", ""), ModelInfo(None, None, ()), None, (), (), (), 0)
-    assert attach_fixes(report, cases(with_list(GLM))) == report
+    assert attach_fixes(report, cases(with_list(GLM)), {}) == report
 
 
 def test_a_module_that_is_a_block_of_its_own_on_disk_is_exempt_by_its_name() -> None:
