@@ -37,10 +37,20 @@ ANY = (
     *("ct-fp8-block", "ct-fp8-channel", "ct-w8a16", "ct-nvfp4", "ct-mxfp4", "ct-mxfp8"),
     "ct-int8",
 )
+VISION = {
+    "compressed-tensors": "re:.*visual.*",
+    "modelopt": "*visual*",
+    "gptq": "-:.*visual.*",
+    "auto-round": ".*visual.*",
+    "quark": "re:.*visual.*",
+}
+"""By what entry each method leaves a vision tower unquantized."""
 MODELOPT = ("modelopt-nvfp4", "modelopt-fp8")
 MODELOPT_BLOCKS: tuple[Block, ...] = (
     ("modelopt-fp8", "quantized"),
     ("modelopt-fp8-block", "quantized"),
+    ("modelopt-fp8-block-inv", "quantized"),
+    ("modelopt-fp8-block-inv", "mixed"),
     ("modelopt-nvfp4", "mixed"),
     ("modelopt-mxfp8", "quantized"),
 )
@@ -72,6 +82,13 @@ class Asked:
         return tiny.variant(self.family, self.trunk)
 
     @property
+    def ignore(self) -> tuple[str, ...]:
+        """What the trunk's quantizer leaves unquantized, in the words of its method."""
+        seeing = "vision_config" in tiny.config(self.family, self.variant)
+        method = schemes.dialect(self.trunk)
+        return ("lm_head", *([VISION[method]] if seeing and method in VISION else ()))
+
+    @property
     def sound(self) -> bool:
         """Whether both schemes fit the family."""
         return not {self.trunk, self.block} & tiny.unfit(self.family).keys()
@@ -85,6 +102,7 @@ class Asked:
             variant=self.variant,
             block=self.block,
             mtp=self.mtp,
+            ignore=self.ignore,
             shards=shards,
         )
 

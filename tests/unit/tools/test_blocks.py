@@ -26,8 +26,9 @@ CASES = (
 def test_the_block_is_of_its_own_scheme_and_all_else_of_the_trunks(
     family: str, trunk: str, block: str, mtp: Mtp, tmp_path: Path
 ) -> None:
-    made = Asked(family, trunk, block, mtp).made(tmp_path / "made")
-    plain = forge(family, tmp_path / "plain", trunk, mtp="bf16")
+    asked = Asked(family, trunk, block, mtp)
+    made = asked.made(tmp_path / "made")
+    plain = forge(family, tmp_path / "plain", trunk, mtp="bf16", ignore=asked.ignore)
     alone = forge(family, tmp_path / "alone", block, mtp=mtp)
     held, ours = pairs.tensors(made.folder), pairs.tensors(plain.folder)
     theirs = pairs.tensors(alone.folder)
@@ -55,8 +56,7 @@ def test_one_of_several_files_holds_the_block(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", schemes.of_blocks())
 def test_every_scheme_of_blocks_has_a_quantizer_and_a_trunk_of_its_method(scheme: str) -> None:
     method = schemes.dialect(scheme)
-    assert {part.quantizer for part in schemes.parts(scheme)} == {scheme}
-    assert scheme in QUANTIZERS
+    assert {part.quantizer for part in schemes.parts(scheme)} <= QUANTIZERS.keys()
     assert scheme not in schemes.named()
     assert method in schemes.dialects()
 
