@@ -77,6 +77,7 @@ def forge(
     scheme: str = "ct-fp8-channel",
     *,
     variant: str = tiny.BASE,
+    block: str | None = None,
     mtp: Mtp = "bf16",
     ignore: Sequence[str] | None = ("lm_head",),
     shards: int = 1,
@@ -89,6 +90,8 @@ def forge(
         out: the folder; made where it does not exist.
         scheme: one of `SCHEMES`.
         variant: a variant of the family.
+        block: scheme of the MTP block, where the configuration speaks of the trunk alone; None: the
+            trunk's.
         mtp: how the MTP block is stored.
         ignore: what the configuration leaves unquantized, as names or as entries in the form of
             the dialect; None leaves the key out.
@@ -105,11 +108,13 @@ def forge(
     kept = uncut(trunk, config, scheme) if scheme in COARSE else []
     chosen = {s.name for s in trunk if s.quantizable} | wanted(draft, mtp)
     chosen -= {f"{module}.weight" for module in kept}
-    for stored in (*trunk, *draft):
-        weight = copied(stored, weights) if stored in draft else None
+    parts = [(stored, scheme) for stored in trunk]
+    parts += [(stored, block or scheme) for stored in draft]
+    for stored, own in parts:
+        weight = copied(stored, weights) if stored.name not in present else None
         weight = random(stored, generator) if weight is None else weight
         module = stored.name.removesuffix(".weight")
-        quantizer = choose(scheme, module) if stored.name in chosen else None
+        quantizer = choose(own, module) if stored.name in chosen else None
         if quantizer is None:
             weights[stored.name] = weight
         else:
@@ -117,19 +122,20 @@ def forge(
             quantized[module] = quantizer
     modules = tuple(s.name.removesuffix(".weight") for s in draft if s.matrix)
     owned = {s.name.rpartition(".")[0] for s in draft}
-    block = tuple(name for name in weights if name.rpartition(".")[0] in owned)
+    brought = tuple(name for name in weights if name.rpartition(".")[0] in owned)
     out.mkdir(parents=True, exist_ok=True)
     if mtp == "lost":
-        save(out, {name: t for name, t in weights.items() if name not in set(block)}, (), shards)
+        save(out, {name: t for name, t in weights.items() if name not in set(brought)}, (), shards)
     else:
-        save(out, weights, block, shards)
+        save(out, weights, brought, shards)
     absent = ignore is None and (not kept or scheme in SCANNED)
     listed = None if absent else [*(ignore or ()), *kept]
-    stated = None if scheme == NONE else quantization(scheme, quantized)
+    spoken = {m: q for m, q in quantized.items() if block is None or f"{m}.weight" in present}
+    stated = None if scheme == NONE else quantization(scheme, spoken)
     config = with_quantization(config, stated, listed)
     for file, value in {"config.json": config, **schemes.companions(config)}.items():
         (out / file).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    return Forged(out, block, modules, tuple(quantized))
+    return Forged(out, brought, modules, tuple(quantized))
 
 
 def quantization(scheme: str, quantized: Mapping[str, str]) -> schemes.Quantization:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
-from tools import graft_helper, serve_graft
+from tools import graft_helper, serve_graft, tables
 from tools.graft_cases import NEWER
 from tools.graft_record import Proof
 from tools.prove import named
+from tools.tables import brief, line
 
 PAGE = Path(__file__).parents[1] / "docs" / "graft-proof.md"
 HEAD = """\
@@ -75,7 +76,6 @@ TITLES = {
 }
 SHOWN = 160
 """Letters of a refusal."""
-BAR = "\\|"
 DONE = {"copy": "copied", "rename": "renamed", "dequantize": "made BF16"}
 
 
@@ -115,8 +115,8 @@ def _summary(found: Mapping[str, Sequence[Proof]]) -> Iterator[str]:
     """Yield a table of how many pairs came to what."""
     kinds = ("clean", "load_error", "silent_garbage")
     heads = ("pairs", "number", *(f"before: {k}" for k in kinds[1:]), "grafted: clean", "refused")
-    yield _line((*heads, *(f"helper: {kind}" for kind in kinds)))
-    yield _line(("---",) * (len(heads) + len(kinds)))
+    yield line((*heads, *(f"helper: {kind}" for kind in kinds)))
+    yield line(("---",) * (len(heads) + len(kinds)))
     for part, rows in found.items():
         before, after, helper = (
             Counter(text.partition(":")[0] for text in texts)
@@ -124,18 +124,12 @@ def _summary(found: Mapping[str, Sequence[Proof]]) -> Iterator[str]:
         )
         counts = [len(rows), *(before[kind] for kind in kinds[1:]), after["clean"]]
         counts += [sum(bool(row.refused) for row in rows), *(helper[kind] for kind in kinds)]
-        yield _line((TITLES[part][0], *map(str, counts)))
+        yield line((TITLES[part][0], *map(str, counts)))
 
 
 def table(part: str, rows: Sequence[Proof]) -> str:
     """Return the proofs of a part as a Markdown table."""
-    heads = (*FIRST[part], *COLUMNS)
-    lines = [_line(heads), _line(("---",) * len(heads))]
-    return "\n".join((*lines, *(_line(_cells(part, row)) for row in rows))) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
+    return tables.table((*FIRST[part], *COLUMNS), (_cells(part, row) for row in rows))
 
 
 def _cells(part: str, row: Proof) -> tuple[str, ...]:
@@ -150,18 +144,12 @@ def _cells(part: str, row: Proof) -> tuple[str, ...]:
     }
     brought = [f"{count} {DONE[done]}" for done, count in sorted(row.brought.items())]
     brought += [f"{row.repeated} left out"] if row.repeated else []
-    after = f"refused: {row.refused[:SHOWN]}" if row.refused else _brief(row.after)
+    after = f"refused: {row.refused[:SHOWN]}" if row.refused else brief(row.after)
     return (
         *(first[name] for name in FIRST[part]),
-        _brief(row.before),
+        brief(row.before),
         ", ".join(brought) or "none",
         named(row.added),
         after,
-        _brief(row.helper),
+        brief(row.helper),
     )
-
-
-def _brief(outcome: str) -> str:
-    """Return an outcome with the type of an exception, but without its words."""
-    kind, _, rest = outcome.partition(": ")
-    return f"{kind}: {rest.partition(':')[0]}" if kind == "load_error" else outcome

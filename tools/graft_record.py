@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tools.graft_cases import PARTS, Asked
-
-DATA = Path(__file__).with_name("graft_proofs.json")
+from tools.proof_record import Record
 
 
 @dataclass(frozen=True)
@@ -46,26 +44,9 @@ class Proof:
     faults: tuple[str, ...] = ()
 
 
-def kept() -> dict[str, list[Proof]]:
-    """Return the proofs that are kept, by part, in the order of their pairs."""
-    if not DATA.exists():
-        return {}
-    rows: dict[str, list[Any]] = json.loads(DATA.read_text(encoding="utf-8"))
-    return {part: [_proof(row) for row in rows[part]] for part in PARTS if rows.get(part)}
-
-
 def _proof(row: dict[str, Any]) -> Proof:
     lists = {key: tuple(row[key]) for key in ("added", "faults")}
     return Proof(**{**row, **lists, "asked": Asked(**row["asked"])})
 
 
-def keep(new: Mapping[str, Sequence[Proof]]) -> None:
-    """Keep proofs, in the place of older ones of the same pairs."""
-    found = kept()
-    parts = []
-    for part, asked in PARTS.items():
-        rows = {proof.asked: proof for proof in (*found.get(part, ()), *new.get(part, ()))}
-        lines = [json.dumps(asdict(rows[each])) for each in asked() if each in rows]
-        if lines:
-            parts.append(f"{json.dumps(part)}: [\n" + ",\n".join(lines) + "\n]")
-    DATA.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+RECORD = Record(Path(__file__).with_name("graft_proofs.json"), PARTS, _proof)

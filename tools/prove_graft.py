@@ -28,12 +28,12 @@ from mtpfix.errors import RefusedError
 from mtpfix.grafting import Graft
 from mtpfix.grafts.attempts import Precision
 from mtpfix.grafts.lineage import Verdict
-from tools import graft_cases, graft_helper, graft_record, grafted, pairs, tiny
+from tools import graft_cases, graft_helper, grafted, pairs, tiny
 from tools.environments import HOME, Home
 from tools.forge import COPIES, forge
 from tools.graft_cases import NEWER, Asked
 from tools.graft_page import PAGE, page
-from tools.graft_record import Proof
+from tools.graft_record import RECORD, Proof
 from tools.pairs import Kind, Pair
 from tools.prove import drafted, loading_faults, outcome, prediction_faults, trunk_faults
 
@@ -212,10 +212,10 @@ def main() -> int:
             with running as server:
                 helper = not args.no_helper
                 for proof in proofs(server, part, args.family, args.scheme, helper=helper):
-                    graft_record.keep({part: [proof]})
+                    RECORD.keep({part: [proof]})
     if args.page:
-        PAGE.write_text(page(graft_record.kept()), encoding="utf-8")
-    return int(any(proof.faults for rows in graft_record.kept().values() for proof in rows))
+        PAGE.write_text(page(RECORD.kept()), encoding="utf-8")
+    return int(any(proof.faults for rows in RECORD.kept().values() for proof in rows))
 
 
 if __name__ == "__main__":

@@ -40,14 +40,23 @@ def named() -> dict[str, Quantization]:
     return {name: value for name, value in _data().items() if not name.startswith("//")}
 
 
+def of_blocks() -> dict[str, Quantization]:
+    """Return the configurations of schemes that only MTP blocks are stored by, by name."""
+    return {name: value for name, value in _data()["//blocks"].items() if name != "//"}
+
+
+def _stated(scheme: str) -> Quantization:
+    return named().get(scheme) or of_blocks()[scheme]
+
+
 def quantization(scheme: str) -> Quantization:
     """The configuration of a scheme, without its list."""
-    return copy.deepcopy(named()[scheme])
+    return copy.deepcopy(_stated(scheme))
 
 
 def dialect(scheme: str) -> str:
     """The `quant_method` of a scheme."""
-    method: str = named()[scheme]["quant_method"]
+    method: str = _stated(scheme)["quant_method"]
     return method
 
 
@@ -79,7 +88,7 @@ def fits(scheme: str, family: str) -> bool:
 def parts(scheme: str) -> Iterator[Part]:
     """What the quantizers of a scheme take, in order of precedence."""
     for pattern, quantizer in _data()["//parts"].get(scheme, {"": scheme}).items():
-        group = named()[scheme].get("config_groups", {}).get(pattern)
+        group = _stated(scheme).get("config_groups", {}).get(pattern)
         targets = [pattern] if group is None else group["targets"]
         yield from (Part(re.sub("^re:", "^", target), quantizer) for target in targets)
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tools import graft_record, serve_graft
+from tools import serve_graft
 from tools.graft_page import PAGE, page
+from tools.graft_record import RECORD
 
 
 def test_the_page_is_made_of_what_is_kept() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(graft_record.kept())
+    assert PAGE.read_text(encoding="utf-8") == page(RECORD.kept())
 
 
 def test_every_proof_holds() -> None:
-    rows = [proof for rows in graft_record.kept().values() for proof in rows]
+    rows = [proof for rows in RECORD.kept().values() for proof in rows]
     assert [(str(proof.asked), proof.faults) for proof in rows if proof.faults] == []
     assert [str(proof.asked) for proof in rows if not proof.refused and not proof.helper] == []
 
 
 def test_six_recipes_are_grafted_clean_on_fourteen_families() -> None:
     families = defaultdict(set)
-    for proof in graft_record.kept()["plain"]:
+    for proof in RECORD.kept()["plain"]:
         if proof.after.startswith("clean"):
             families[proof.asked.scheme].add(proof.asked.family)
     assert len(families) >= 6
