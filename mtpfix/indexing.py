@@ -17,7 +17,7 @@ from mtpfix.checkpoint.strict_json import part_of, shown
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.opening import Reading
 from mtpfix.engines.registry import DEFAULT, engine
-from mtpfix.errors import TargetError
+from mtpfix.errors import MtpfixError, TargetError
 from mtpfix.model import Checkpoint, EngineReport, Finding, Fix, Report, Where
 from mtpfix.planning import Repair, planned_with_cases
 from mtpfix.repair import patch
@@ -138,13 +138,24 @@ def _settled(
     disagree = any(problem.kind == "header_disagrees" for problem in checkpoint.problems)
     if disagree and report is None:
         report = analyze(subject, selection).report
-    index = _index(source, checkpoint, readings, report)
+    index = _index(source, _with_all_headers(source, checkpoint), readings, report)
     made = repair(index)
     if made.lost and _loses(_opened(source, _files(source, made), selection), selection):
         made = repair(replace(index, keep=made.lost))  # the names of what must be brought back
     files = _files(source, made)
     after = _opened(source, files, selection) if files else subject
     return _Correction(subject, after, made, files)
+
+
+def _with_all_headers(source: Source, checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with the headers of all shards, where that costs no requests."""
+    found = replace(checkpoint.listing, headers=checkpoint.headers)
+    if found.target.kind == "hub":
+        return checkpoint
+    try:
+        return open_shards(source, found, found.shards.keys())
+    except MtpfixError:  # of a shard without MTP tensors, which nobody asked about
+        return checkpoint
 
 
 def _without_files(source: Remembered, selection: Selection, error: TargetError) -> _Correction:

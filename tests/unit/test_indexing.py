@@ -168,6 +168,16 @@ def test_json_and_markdown_say_it_too(spoilt: Path, capsys: pytest.CaptureFixtur
     assert f"In `{INDEX}`: name 34 tensors" in capsys.readouterr().out
 
 
+@kinds("unnamed")
+def test_a_size_that_was_that_of_all_files_stays(
+    spoilt: Path, sound: tuple[Path, tuple[str, ...]]
+) -> None:
+    found, whole = index(spoilt), index(sound[0])["metadata"]
+    (spoilt / INDEX).write_text(json.dumps({**found, "metadata": whole}), encoding="utf-8")
+    api.rewrite(spoilt, **ONE)
+    assert index(spoilt)["metadata"] == whole
+
+
 @kinds("renamed-file")
 def test_a_file_that_is_absent_is_told_as_vllm_tells_it(spoilt: Path) -> None:
     made = api.plan(spoilt, vllm=["0.25.1", "0.26.0"], platforms=["cuda"])
