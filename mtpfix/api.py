@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import targets
+from mtpfix import indexing, targets
 from mtpfix.advice import advised
 from mtpfix.analysis import add_findings, analyze
 from mtpfix.checkpoint import strict_json
@@ -22,7 +22,7 @@ from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
-from mtpfix.planning import Repair, informed, planned, planned_with_cases
+from mtpfix.planning import Repair, informed
 from mtpfix.recipe import Names, advise
 from mtpfix.repair import progress, write
 from mtpfix.repair.fixes import attach_fixes
@@ -113,12 +113,13 @@ def inspected(
         values: as for `inspect`.
         fixes: whether findings are given the edits that fix them: that takes a plan.
     """
-    source, other = _sources(target, draft, revision, token)
+    source, other = sources(target, draft, revision, token)
     subject = open_subject(source, selection.engines, trunk=trunk, draft=other)
     made = analyze(subject, selection, trunk=trunk)
     report = advised(made.report, source) if other is None else made.report
-    configs = subject.files.listing.configs
-    report = attach_fixes(report, made.cases, configs) if fixes else report
+    if fixes:
+        report = attach_fixes(report, made.cases, subject.files.listing.configs)
+        report = report if other else indexing.attach(report, source, subject, selection)
     if not values:
         return report
     from mtpfix.values.read import read_values  # noqa: PLC0415 - few ask for it
@@ -140,11 +141,11 @@ def read(
     Raises:
         MtpfixError: one of the two cannot be read.
     """
-    source, other = _sources(target, draft, revision, token)
+    source, other = sources(target, draft, revision, token)
     return open_subject(source, selection.engines, trunk=trunk, draft=other)
 
 
-def _sources(
+def sources(
     target: str | Path, draft: str | Path | None, revision: str | None, token: str | None
 ) -> tuple[Source, Source | None]:
     """Return where a target is read from, and its draft, if that is another checkpoint."""
@@ -228,8 +229,8 @@ def plan(
         MtpfixError: the target cannot be read.
     """
     selection = select(vllm, platforms, engines)
-    subject = read(target, draft, selection, revision=revision, token=token)
-    return planned(subject, selection, options)
+    source, other = sources(target, draft, revision, token)
+    return indexing.planned(source, other, selection, options).repair
 
 
 def rewrite(
@@ -357,7 +358,8 @@ def prove(
     Raises:
         RefusedError: it reads the old metadata and not the new.
     """
-    for name, (old, new) in (repair.files if files is None else files).items():
+    metadata = {name: pair for name, pair in repair.files.items() if name != repair.index.file}
+    for name, (old, new) in (metadata if files is None else files).items():
         try:
             refuses = accepts(old, name) and not accepts(new, name)
         except ImportError:
@@ -474,12 +476,16 @@ def override(
         MtpfixError: as for `plan`.
     """
     selection = select(vllm, platforms, engines)
-    subject = read(target, draft, selection, revision=revision, token=token)
-    made, cases = planned_with_cases(subject, selection, options)
+    source, other = sources(target, draft, revision, token)
+    made, cases, subject = indexing.planned(source, other, selection, options)
     if made.refused is not None:
         raise RefusedError(made.refused, hint(made), repair=made)
     if not made.files:
         return Override("", made)
+    if made.index.edits:
+        raise OverrideError(
+            f"an override does not reach {made.index.file}, which must be corrected", _SERVE
+        )
     unreached = _unreached(cases, selection)
     if unreached.decisive:
         raise OverrideError(

@@ -87,6 +87,10 @@ class Listing:
     headers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     """Shard path -> its header, for those shards that had to be opened already."""
     problems: tuple[Problem, ...] = ()
+    index: str | None = None
+    """The index file that chooses among the weight files; None: there is none."""
+    strays: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Weight file that no engine reads -> its header, where that was read."""
 
 
 @dataclass(frozen=True, slots=True)

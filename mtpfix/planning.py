@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mtpfix.analysis import Analysis, analyze_planned
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import UnknownError
-from mtpfix.model import QuantView, Report
+from mtpfix.model import Edit, QuantView, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
+from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
 from mtpfix.selection import Selection
@@ -34,6 +35,7 @@ class Repair:
         checked: what `check` says of the files as they would be, for what decides.
         repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
         notes: what could not be made sure of when it was written.
+        index: what is corrected in the index of the shards.
     """
 
     before: Report
@@ -46,6 +48,12 @@ class Repair:
     checked: Report
     repair_trunk_helps: bool = False
     notes: tuple[str, ...] = ()
+    index: IndexRepair = field(default_factory=IndexRepair)
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """What is changed in the files: in the metadata, and in the index."""
+        return (*self.plan.edits, *self.index.edits)
 
     @property
     def exit_code(self) -> int:

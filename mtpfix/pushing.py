@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mtpfix import targets
+from mtpfix import indexing, targets
 from mtpfix.analysis import analyze
-from mtpfix.api import granted, hint, read
+from mtpfix.api import granted, hint, read, sources
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import Platform, Target
-from mtpfix.planning import Repair, planned
+from mtpfix.planning import Repair
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, patched
@@ -106,9 +106,10 @@ def push(
     selection = select(vllm, platforms, engines)
     place = place_of(target, wish, revision, token)
     of_target = revision if place.target.path is None else None
-    subject = read(target, draft, selection, revision=of_target, token=token)
+    source, other = sources(target, draft, of_target, token)
+    made, _, subject = indexing.planned(source, other, selection, options)
     made = granted(
-        planned(subject, selection, options),
+        made,
         what="pushed",
         remedy="see `mtpfix inspect` for what is wrong",
     )

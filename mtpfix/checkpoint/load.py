@@ -40,12 +40,17 @@ CONFIG_LIMIT = 16_000_000
 _ENTRY = 110
 """Bytes of an entry of a header besides the name, at most, if not written with blanks."""
 
+OTHER_FORMAT = (
+    "serve it with `--load-format safetensors`, or move consolidated*.safetensors out of the folder"
+)
+"""What helps where these files have the engine read another format."""
+
 MAX_STRAYS = 64
 """Files outside the index whose headers are read."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class Layout:
     """The weight files at the top of a folder, as the engine sorts them."""
 
     used: tuple[str, ...]
@@ -84,7 +89,7 @@ def listing(
             f"{shown(target.name)}: no config.json", "Give the folder or repo of a whole model."
         )
     present = [name for name in CONFIGS if name in files]
-    layout = _layout(files)
+    layout = layout_of(files)
     source.expect([*present, *filter(None, [layout.index])])
     found = Listing(
         target, files, {name: _json(source, name, CONFIG_LIMIT) for name in present}, {}, "none"
@@ -104,9 +109,10 @@ def listing(
 def open_shards(source: Source, listing: Listing, names: Collection[str]) -> Checkpoint:
     """Reads the headers of the shards that hold the named tensors, and of no others.
 
-    What an opened header says overrules the index: `shards` of the returned listing loses
-    the tensors that are not there, and gains those the engine would load from an opened
-    file although the index does not name them. `problems` has those of the listing, too.
+    Where one of them lacks such a tensor, it is looked for in all others. What an opened header
+    says overrules the index: `shards` of the returned listing loses the tensors that are not
+    there, and gains those the engine would load from an opened file although the index does not
+    name them. `problems` has those of the listing, too.
 
     Args:
         source: where `listing` came from.
@@ -121,18 +127,29 @@ def open_shards(source: Source, listing: Listing, names: Collection[str]) -> Che
         BrokenFileError: a header is malformed.
     """
     wanted = sorted({listing.shards[name] for name in names if name in listing.shards})
-    unread = [shard for shard in wanted if shard not in listing.headers]
+    headers, mapped = _opened(source, listing, wanted)
+    lost = {name for shard, its in mapped.items() for name in its - headers[shard].keys()}
+    if not lost.isdisjoint(names):  # the engine reads them all: another one may hold it
+        there = set(listing.files).intersection(listing.shards.values())
+        headers, mapped = _opened(source, replace(listing, headers=headers), there)
+    problems, shards = _compare(listing, headers, mapped)
+    if problems:
+        listing = replace(listing, shards=shards)
+    return Checkpoint(listing, headers, (*listing.problems, *problems))
+
+
+def _opened(
+    source: Source, listing: Listing, wanted: Iterable[str]
+) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, set[str]]]:
+    """Reads more headers; returns all that were read, and the names that are mapped to each."""
+    unread = [shard for shard in sorted(set(wanted)) if shard not in listing.headers]
     mapped: dict[str, set[str]] = {shard: set() for shard in (*listing.headers, *unread)}
     for name, shard in listing.shards.items():
         if shard in mapped:
             mapped[shard].add(name)
     source.expect((), {shard: _length(mapped[shard]) for shard in unread})
     opened = {shard: _header(source, shard) for shard in unread}
-    headers = {**listing.headers, **opened}
-    problems, shards = _compare(listing, headers, mapped)
-    if problems:
-        listing = replace(listing, shards=shards)
-    return Checkpoint(listing, headers, (*listing.problems, *problems))
+    return {**listing.headers, **opened}, mapped
 
 
 def _length(names: Collection[str]) -> int:
@@ -156,13 +173,14 @@ def _header(source: Source, shard: str) -> dict[str, Tensor]:
     return parse_header(raw, data_size=data_size, file=shard)
 
 
-def _layout(files: Iterable[str]) -> _Layout:
+def layout_of(files: Iterable[str]) -> Layout:
+    """Return the weight files among all files of a checkpoint, as the engine sorts them."""
     top = {name for name in files if "/" not in name}
     weights = {name for name in top if fnmatchcase(name, "[!.]*.safetensors")}
     used = {name for name in weights if name.startswith("consolidated")} or weights
     stem = "model" if used is weights else "consolidated"
     index = f"{stem}.safetensors.index.json"
-    return _Layout(
+    return Layout(
         used=tuple(sorted(used, key=_natural)),
         strays=tuple(sorted(weights - used)),
         index=index if index in top else None,
@@ -179,9 +197,9 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _with_index(
-    source: Source, found: Listing, layout: _Layout, index: str, need_all: bool
+    source: Source, found: Listing, layout: Layout, index: str, need_all: bool
 ) -> Listing:
-    shards = _weight_map(source, index)
+    shards = weight_map(source, index)
     named = set(shards.values())
     missing = sorted(named.difference(layout.used))
     if missing and need_all:
@@ -189,11 +207,16 @@ def _with_index(
         raise TargetError(
             f"{shown(index)}: tensor {shown(tensor)} is in {shown(missing[0])}, which is not there"
             + (f" ({len(missing)} files are missing)" if len(missing) > 1 else ""),
-            "Download the missing shard, or repair the index.",
+            OTHER_FORMAT
+            if missing[0] in layout.strays
+            else "Download the missing shard. If its tensors are in another file of the folder, "
+            "`mtpfix rewrite` corrects the index.",
         )
     unnamed = [name for name in layout.used if name not in named]
-    problems = _strays(source, [*unnamed, *layout.strays], index)
-    return replace(found, shards=shards, layout="index", problems=problems)
+    problems, strays = _strays(source, [*unnamed, *layout.strays], index)
+    return replace(
+        found, shards=shards, layout="index", problems=problems, index=index, strays=strays
+    )
 
 
 _REMEDY = "Rebuild the index from the headers of the shards."
@@ -210,7 +233,12 @@ def _slow_table(raw: bytes, index: str) -> dict[str, str]:
     return table
 
 
-def _weight_map(source: Source, index: str) -> dict[str, str]:
+def weight_map(source: Source, index: str) -> dict[str, str]:
+    """Return the `weight_map` of an index: tensor -> shard.
+
+    Raises:
+        BrokenFileError: it has none, or names what is no file of the folder.
+    """
     raw = source.read(index, limit=READ_LIMIT)
     table = quick_table(raw, "weight_map", index) or _slow_table(raw, index)
     for shard in sorted(set(table.values())):
@@ -223,7 +251,7 @@ def _weight_map(source: Source, index: str) -> dict[str, str]:
 # --- without one -------------------------------------------------------------
 
 
-def _with_headers(source: Source, found: Listing, layout: _Layout) -> Listing:
+def _with_headers(source: Source, found: Listing, layout: Layout) -> Listing:
     source.expect((), dict.fromkeys(layout.used, 0))
     headers = {shard: _header(source, shard) for shard in layout.used}
     shards: dict[str, str] = {}
@@ -233,33 +261,41 @@ def _with_headers(source: Source, found: Listing, layout: _Layout) -> Listing:
             if name in shards:
                 twice[shards[name], shard].append(name)
             shards[name] = shard  # the file that is loaded last wins
-    problems = _strays(source, layout.strays, None)
+    problems, strays = _strays(source, layout.strays, None)
     problems += tuple(
         _disagrees(later, f"holds tensors that are also in {shown(earlier)}", names)
         for (earlier, later), names in twice.items()
     )
-    return replace(found, shards=shards, layout="headers", headers=headers, problems=problems)
+    return replace(
+        found, shards=shards, layout="headers", headers=headers, problems=problems, strays=strays
+    )
 
 
 # --- files that no engine reads ------------------------------------------------
 
 
-def _strays(source: Source, names: Iterable[str], index: str | None) -> tuple[Problem, ...]:
+def _strays(
+    source: Source, names: Iterable[str], index: str | None
+) -> tuple[tuple[Problem, ...], dict[str, dict[str, Tensor]]]:
     """Describes the safetensors files that the engine drops, and what they hold."""
     first = sorted(names, key=lambda name: name != SINGLE)
     source.expect((), dict.fromkeys(first[:MAX_STRAYS], 0))
-    return tuple(
-        _stray(source, shard, index, read=number < MAX_STRAYS) for number, shard in enumerate(first)
-    )
+    headers: dict[str, dict[str, Tensor]] = {}
+    problems = []
+    for number, shard in enumerate(first):
+        note = ""
+        if number >= MAX_STRAYS:
+            note = f"; its header was not read, because only {MAX_STRAYS} such headers are"
+        else:
+            try:
+                headers[shard] = _header(source, shard)
+            except TargetError as error:  # the engine does not mind a broken leftover, nor do we
+                note = f"; its header cannot be read: {error.message}"
+        problems.append(_stray(shard, index, tuple(headers.get(shard, ())), note))
+    return tuple(problems), headers
 
 
-def _stray(source: Source, shard: str, index: str | None, *, read: bool) -> Problem:
-    tensors: tuple[str, ...] = ()
-    note = "" if read else f"; its header was not read, because only {MAX_STRAYS} such headers are"
-    try:
-        tensors = tuple(_header(source, shard)) if read else ()
-    except TargetError as error:  # the engine does not mind a broken leftover, nor do we
-        note = f"; its header cannot be read: {error.message}"
+def _stray(shard: str, index: str | None, tensors: tuple[str, ...], note: str) -> Problem:
     why = (
         f"{shown(index)} does not name it"
         if index

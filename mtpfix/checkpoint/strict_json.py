@@ -118,6 +118,18 @@ def quick_table(raw: bytes, key: str, file: str) -> dict[str, str] | None:
     return table
 
 
+def part_of(raw: bytes, key: str, file: str) -> Json:
+    """Return one value of an object, as `loads` would, without the others; None: it is not there.
+
+    Args:
+        raw: the file, an object.
+        key: the key.
+        file: path inside the repo, for messages.
+    """
+    part = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(key)
+    return None if part is None else loads(bytes(part), file)
+
+
 def _parsed(text: str, hook: Callable[[Pairs], Json] | None) -> Json:
     return json.loads(
         text,

@@ -138,6 +138,7 @@ def _outcome(made: "Repair", way: Way, wish: gate.Wish, done: "_Done | None" = N
         refused=refused,
         repair_trunk_helps=made.repair_trunk_helps,
         notes=made.notes,
+        index=made.index,
     )
 
 

@@ -354,6 +354,10 @@ class Engine(ABC):
         """Return what says the same as `view` at serve time; None: a file is read all the same."""
         return view.raw if view.file == "config.json" else None
 
+    def absent_file_error(self, release: str) -> str | None:  # noqa: ARG002
+        """Return what a release raises where an index names a file that is not there, or None."""
+        return None
+
     def reads_alike(self, method: str, other: str) -> bool:
         """Return whether the metadata of both methods is read in one way."""
         return method == other

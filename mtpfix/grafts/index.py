@@ -5,18 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from mtpfix.model import Checkpoint, Edit, Json, Tensor
-from mtpfix.quant.location import escape
+from mtpfix.model import Checkpoint, Edit, Json
 from mtpfix.repair import patch
-
-INDEX = "model.safetensors.index.json"
-
-
-def total_size(headers: Mapping[str, Mapping[str, Tensor]]) -> int:
-    """Return the bytes of all tensors; by convention that is what `total_size` says."""
-    return sum(
-        tensor.end - tensor.begin for header in headers.values() for tensor in header.values()
-    )
+from mtpfix.repair.index import INDEX, naming, size_of
 
 
 def made(shards: Mapping[str, str], size: int) -> bytes:
@@ -40,7 +31,7 @@ def extended(raw: bytes, value: Json, shard: str, names: Iterable[str], size: in
         names: its tensors.
         size: bytes of all tensors, those of the new file included.
     """
-    edits = [Edit(INDEX, f"/weight_map/{escape(name)}", "add", shard) for name in names]
+    edits = naming(INDEX, dict.fromkeys(names, shard))
     if isinstance(value.get("metadata"), Mapping):
         edits.append(Edit(INDEX, "/metadata/total_size", "add", size))
     else:
@@ -51,4 +42,4 @@ def extended(raw: bytes, value: Json, shard: str, names: Iterable[str], size: in
 def sizes(checkpoint: Checkpoint) -> int:
     """Return the bytes of all tensors that the files of a checkpoint hold."""
     used = set(checkpoint.listing.shards.values())
-    return total_size({shard: h for shard, h in checkpoint.headers.items() if shard in used})
+    return size_of(header for shard, header in checkpoint.headers.items() if shard in used)

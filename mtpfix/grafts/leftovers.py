@@ -12,7 +12,7 @@ from pathlib import Path
 from mtpfix.checkpoint import strict_json
 from mtpfix.errors import MtpfixError
 from mtpfix.grafts import manifest, transfer
-from mtpfix.grafts.index import INDEX
+from mtpfix.repair.index import INDEX
 from mtpfix.repair.locking import released, take
 
 LOCK = ".mtpfix-graft.lock"

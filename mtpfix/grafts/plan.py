@@ -32,6 +32,7 @@ from mtpfix.model import FAILED, Checkpoint, Edit, Json, Report
 from mtpfix.planning import Repair, planned
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
+from mtpfix.repair.index import INDEX
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, open_subject, patched
@@ -88,7 +89,7 @@ class GraftPlan:
     @property
     def metadata(self) -> dict[str, tuple[bytes, bytes]]:
         """`config.json`, and what repeats it: path -> bytes as read, and the new bytes."""
-        changed = ((n, old, new) for n, (old, new) in self.files.items() if n != index.INDEX)
+        changed = ((n, old, new) for n, (old, new) in self.files.items() if n != INDEX)
         return {name: (old or b"", new) for name, old, new in changed}
 
     @property
@@ -300,7 +301,7 @@ class _Planner:
         files |= {name: (self._index_text, new) for name, new in beside.items()}
         files = {name: (old, new) for name, (old, new) in files.items() if old != new}
         made = self._plan(attempt, layout, files, repair, there)
-        interim = {} if self._index_text is not None else {index.INDEX: self._unchanged_index()}
+        interim = {} if self._index_text is not None else {INDEX: self._unchanged_index()}
         wrong = _wrong(repair) or self._moved(subject, edited)
         return replace(made, interim=interim, refused=wrong)
 
@@ -351,7 +352,7 @@ class _Planner:
         """The index as it is; None: there is none."""
         found = self._target.listing
         if any(not name.startswith("consolidated") for name in found.shards.values()):
-            return self._source.read(index.INDEX) if found.layout == "index" else None
+            return self._source.read(INDEX) if found.layout == "index" else None
         raise RefusedError(
             "the weights are in consolidated*.safetensors, beside which vLLM reads no other file",
             "rename them to model*.safetensors, with an index of that name",
@@ -365,14 +366,14 @@ class _Planner:
         size = self._size + layout.data_size
         if self._index_text is None:
             shards = {**self._target.listing.shards, **dict.fromkeys(names, self._shard)}
-            return {index.INDEX: index.made(shards, size)}
+            return {INDEX: index.made(shards, size)}
         new = index.extended(self._index_text, self._index, self._shard, names, size)
-        return {index.INDEX: new}
+        return {INDEX: new}
 
     @cached_property
     def _index(self) -> Json:
         """What the index says, as it is."""
-        return strict_json.loads(self._index_text or b"{}", index.INDEX)
+        return strict_json.loads(self._index_text or b"{}", INDEX)
 
     @cached_property
     def _size(self) -> int:

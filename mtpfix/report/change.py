@@ -82,6 +82,8 @@ def _entries(outcome: Outcome) -> Iterator[str]:
     for verb, entries in (("Added", outcome.plan.added), ("Removed", outcome.plan.removed)):
         if entries:
             yield f"{verb}: {', '.join(map(code, entries))}"
+    for done in outcome.index.done:
+        yield f"In {code(outcome.index.file)}: {prose(done)}"
 
 
 def _left(outcome: Outcome) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from json import dumps
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mtpfix.findings import is_unjudged
 from mtpfix.model import EngineReport, Finding, ModuleReport, Report
 from mtpfix.pushing import Landed
 from mtpfix.repair import progress
+from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, wording
@@ -39,7 +40,8 @@ class Outcome:
             every release that the repair is planned for.
         checked_before, checked: the same for the releases that decide.
         selection: which releases and platforms these are.
-        plan: the edits. diff: the same as a unified diff. files: those that change.
+        plan: the edits of the metadata. index: those of the index of the shards.
+        diff: both as a unified diff. files: those that change.
         written: whether the files themselves were edited. output: the new folder, or None.
         backup: whether the old bytes are kept beside files that were edited.
         named: modules that findings name, those that are left out of the reports included.
@@ -65,6 +67,7 @@ class Outcome:
     refused: RefusedError | None = None
     repair_trunk_helps: bool = False
     notes: tuple[str, ...] = ()
+    index: IndexRepair = field(default_factory=IndexRepair)
 
     @property
     def pending(self) -> bool:
@@ -136,6 +139,8 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
     for shown, entry in zip(added, outcome.plan.added, strict=True):
         label = mooded(f"+ {shown:<{width}}  ", "good")
         page.item(label, mooded(_why(entry, outcome), "quiet"))
+    for done in outcome.index.done:
+        page.item(mooded("~ ", "good"), Text(f"{inert(outcome.index.file)}: {inert(done)}"))
 
 
 def _why(entry: str, outcome: Outcome) -> str:
@@ -394,8 +399,15 @@ def document(outcome: Outcome) -> dict[str, object]:
         "repair_trunk_helps": outcome.repair_trunk_helps,
         "edits": [
             {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value}
-            for e in outcome.plan.edits
+            for e in (*outcome.plan.edits, *outcome.index.edits)
         ],
+        "index": {
+            "changes": outcome.index.done,
+            "refused": [
+                {"file": each.file, "reason": each.reason, "remedy": each.remedy}
+                for each in outcome.index.refused
+            ],
+        },
         "diff": outcome.diff,
         "files": outcome.files,
         "written": outcome.written,

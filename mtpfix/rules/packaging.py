@@ -46,7 +46,8 @@ def header_disagrees(evidence: Evidence) -> Iterator[Finding]:
             confidence="run",
             message=problem.message,
             where=None if problem.elsewhere else evidence.at(problem.file, ""),
-            remedy="rebuild the index from the shards, or remove what does not belong there",
+            remedy="`mtpfix rewrite` corrects what the index says of MTP tensors; what does not "
+            "belong into a shard must be removed there",
         )
 
 

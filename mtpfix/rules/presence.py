@@ -150,7 +150,7 @@ def unindexed(
                 message=f"{problem.file} holds {len(lost)} MTP tensors, but no entry of the "
                 f"index names it: {engine} does not read it.",
                 where=None if problem.elsewhere else Where(problem.file, ""),
-                remedy="add its tensors to weight_map in model.safetensors.index.json",
+                remedy="`mtpfix rewrite` adds its tensors to weight_map in the index",
             )
         if problem.kind == "shadowed_index" and not problem.elsewhere:
             yield Finding(

@@ -275,3 +275,28 @@ def test_what_makes_no_sense(
     assert out == ""
     assert err.startswith("error: ")
     assert "\nhint: " in err
+
+
+# --- the index -------------------------------------------------------------------
+
+INDEX = "model.safetensors.index.json"
+
+
+def test_an_index_that_lost_the_block_is_committed_with_the_entries(repo: Repo, hub: Hub) -> None:
+    old = dict(repo.commits[repo.branches["main"]])
+    document = json.loads(old[INDEX].head)
+    shards = document["weight_map"]
+    rest = {name: shard for name, shard in shards.items() if not name.startswith("mtp.")}
+    document["weight_map"] = rest
+    repo.commit({**old, INDEX: sparse(json.dumps(document, indent=2).encode())})
+    assert mtpfix.check(NAME, vllm=RELEASE).engines[0].outcome != "clean"
+    hub.requests.clear()
+    done = pushed()
+    new = repo.commits[repo.branches["main"]]
+    assert done.commit == repo.branches["main"]
+    assert {name for name in new if new[name] != old[name]} == {"config.json", INDEX}
+    assert json.loads(new[INDEX].head)["weight_map"] == shards
+    assert ENTRY in ignored(repo)
+    asked = [path for method, path, *_ in hub.requests if method == "GET" and INDEX in path]
+    assert len(asked) == 1  # the metadata is not fetched twice
+    assert mtpfix.check(NAME, vllm=RELEASE).exit_code == 0

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "mtpfix.selection",
         "mtpfix.values",
     ),
-    ("mtpfix.planning", "mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
+    ("mtpfix.planning", "mtpfix.indexing", "mtpfix.api", "mtpfix.pushing", "mtpfix.verification"),
     ("mtpfix.grafts",),
     ("mtpfix.auditing", "mtpfix.grafting", "mtpfix.dropping"),
     ("mtpfix.report",),

@@ -24,6 +24,9 @@ _BESIDE = (
     "vLLM reads {file} only with `--quantization`: move its content into config.json, as "
     "quantization_config with a quant_method"
 )
+_ABSENT = "FileNotFoundError: Weight files referenced in index but missing: {…}"
+_ABSENT_SINCE = "0.26.0"
+"""Older releases read the files that are there."""
 
 
 class Vllm(Engine):
@@ -79,6 +82,12 @@ class Vllm(Engine):
     def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
         """Return what `--hf-overrides` must say, so that vLLM reads what `view` says."""
         return metadata.overriding(view)
+
+    def absent_file_error(self, release: str) -> str | None:
+        """Return what vLLM raises where an index names a file that is not there."""
+        from packaging.version import Version  # noqa: PLC0415 - for a broken index alone
+
+        return _ABSENT if Version(release) >= Version(_ABSENT_SINCE) else None
 
     def reads_alike(self, method: str, other: str) -> bool:
         """Return whether one class of vLLM reads the metadata of both methods."""

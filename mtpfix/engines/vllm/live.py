@@ -258,6 +258,7 @@ class Server:
         draft: Path | None = None,
         names: Mapping[str, Any] | None = None,
         past_failures: bool = False,
+        load_format: str = "safetensors",
     ) -> Answer:
         """Asks about one folder; see `ask`.
 
@@ -270,6 +271,7 @@ class Server:
             names: tensors whose place in the draft is asked for: shape and dtype by name.
             past_failures: go past exceptions that are known of a model type, as recordings of what
                 would be decided after them do; never for a verdict.
+            load_format: what vLLM is given as `--load-format`; its own default is `auto`.
         """
         check(folder)
         process, scratch = self._running()
@@ -284,6 +286,7 @@ class Server:
             "draft": None if draft is None else str(draft.resolve()),
             "names": names,
             "past_failures": past_failures,
+            "load_format": load_format,
             "answer": str(answer),
             "timeout": max(1, int(self._timeout)),
         }

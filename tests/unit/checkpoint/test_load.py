@@ -334,6 +334,16 @@ def test_each_shard_is_opened_once(sharded):
     assert sharded.opened == [ONE, TWO]
 
 
+def test_headers_of_files_that_no_engine_reads_are_kept(sharded):
+    sharded.shards(**{"mtp.safetensors": "m"})
+    found = listing(sharded.source)
+    assert (found.index, found.strays) == (
+        INDEX,
+        {"mtp.safetensors": {"m": Tensor("U8", (1,), 0, 1)}},
+    )
+    assert "mtp.safetensors" not in found.headers
+
+
 def test_headers_that_the_listing_read_are_not_read_again(folder):
     folder.shards(**{"model.safetensors": "a"})
     source = folder.source
@@ -351,6 +361,19 @@ def test_tensor_that_its_shard_lacks_is_reported_and_dropped(sharded):
     assert problem.tensors == ("gone",)
     assert "lacks" in problem.message
     assert "gone" not in checkpoint.listing.shards
+
+
+def test_tensor_that_its_shard_lacks_is_looked_for_in_all_others(folder):
+    folder.shards(**{ONE: "a", TWO: "b c", THREE: "d"})
+    folder.index({"a": ONE, "b": TWO, "c": ONE, "d": THREE})
+    source = folder.source
+    checkpoint = open_shards(source, listing(source), ["c"])
+    assert checkpoint.listing.shards == {"a": ONE, "b": TWO, "c": TWO, "d": THREE}
+    assert folder.opened == [ONE, TWO, THREE]
+    assert [(problem.file, problem.tensors) for problem in checkpoint.problems] == [
+        (ONE, ("c",)),
+        (TWO, ("c",)),
+    ]
 
 
 def test_tensor_that_the_index_does_not_name_is_reported_and_kept(sharded):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtpfix.checkpoint.strict_json import loads, quick_table
+from mtpfix.checkpoint.strict_json import loads, part_of, quick_table
 from mtpfix.errors import BrokenFileError
 
 words = st.text(alphabet='ab.{}[]:, é\\"', max_size=6)
@@ -75,3 +75,9 @@ def test_what_stands_beside_it_is_read_strictly(beside: bytes) -> None:
         assert quick_table(raw, "weight_map", "index") is None
     with pytest.raises(BrokenFileError):
         loads(raw, "index")
+
+
+@pytest.mark.parametrize("raw", [b'{"a": {"b": 1}, "c": 2}', b'{"c": 2, "\\u0061": {"b": 1}}'])
+def test_one_part_of_an_object(raw: bytes) -> None:
+    assert part_of(raw, "a", "index") == {"b": 1}
+    assert part_of(raw, "x", "index") is None

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from mtpfix.grafts import index
-from mtpfix.model import Tensor
 
 OLD = {"metadata": {"total_size": 10, "more": "ü"}, "weight_map": {"b": "1", "a": "2"}}
 
@@ -55,11 +54,3 @@ def test_names_are_only_names() -> None:
     made = json.loads(extended(json.dumps(OLD).encode(), names))
     assert set(made["weight_map"]) == {"a", "b", *names}
     assert all(made["weight_map"][name] == "new.safetensors" for name in names)
-
-
-def test_the_size_is_the_sum_of_all_tensors() -> None:
-    headers = {
-        "1": {"a": Tensor("BF16", (2,), 0, 4), "b": Tensor("F32", (), 4, 8)},
-        "2": {"c": Tensor("U8", (0,), 0, 0)},
-    }
-    assert index.total_size(headers) == 8

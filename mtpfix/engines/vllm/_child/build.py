@@ -94,6 +94,7 @@ def answer(
     draft: str | None,
     names: dict[str, Any] | None,
     past_failures: bool,
+    load_format: str,
 ) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
@@ -105,10 +106,16 @@ def answer(
         draft: the folder that the draft is loaded from; None: the same.
         names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
         past_failures: go past exceptions that models of a type are known to raise.
+        load_format: what `--load-format` is given, where weights are to be loaded.
     """
     applied = _applied + patch.apply(release(), model_type(folder), past_failures=past_failures)
     build = Build(
-        folder, load=load, tolerant=tolerant, overrides=overrides, draft=draft, applied=applied
+        folder,
+        load_format=load_format if load else "dummy",
+        tolerant=tolerant,
+        overrides=overrides,
+        draft=draft,
+        applied=applied,
     )
     build.run()
     if names is not None and build.model is not None:
@@ -136,7 +143,7 @@ class Build:
         self,
         folder: str,
         *,
-        load: bool,
+        load_format: str,
         tolerant: bool,
         overrides: dict[str, Any],
         draft: str | None,
@@ -145,7 +152,8 @@ class Build:
         self.folder = folder
         self.beside = draft or folder
         self.overrides = overrides
-        self.load = load
+        self.load_format = load_format
+        self.load = load_format != "dummy"
         self.recorder = Recorder(tolerant=tolerant)
         self.model: Any = None
         self.alone = model_type(folder) in ASSISTANTS
@@ -192,7 +200,7 @@ class Build:
 
         target = stand_in(self.folder) if self.alone else self.folder
         arguments = engine_arguments(
-            target, draft=self.beside, load=self.load, overrides=self.overrides
+            target, draft=self.beside, load_format=self.load_format, overrides=self.overrides
         )
         self.config = arguments.create_engine_config()
         self.target = self.config.model_config
@@ -258,7 +266,9 @@ def stand_in(folder: str) -> str:
     return str(made)
 
 
-def engine_arguments(folder: str, *, draft: str, load: bool, overrides: dict[str, Any]) -> Any:
+def engine_arguments(
+    folder: str, *, draft: str, load_format: str, overrides: dict[str, Any]
+) -> Any:
     """Arguments for the smallest engine that builds the target and its MTP draft.
 
     Methods that a release calls deprecated are let in, as `--allow-deprecated-quantization` does.
@@ -266,7 +276,7 @@ def engine_arguments(folder: str, *, draft: str, load: bool, overrides: dict[str
     Args:
         folder: the target.
         draft: the folder of the draft; mostly that of the target.
-        load: whether weights are to be loaded.
+        load_format: what `--load-format` is given.
         overrides: what `--hf-overrides` is given.
     """
     from vllm.engine.arg_utils import EngineArgs
@@ -279,7 +289,7 @@ def engine_arguments(folder: str, *, draft: str, load: bool, overrides: dict[str
         trust_remote_code=False,
         dtype="bfloat16",
         hf_overrides=overrides,
-        load_format="safetensors" if load else "dummy",
+        load_format=load_format,
         speculative_config={"method": "mtp", "num_speculative_tokens": 1, **own},
         language_model_only=True,
         enforce_eager=True,

@@ -2,8 +2,8 @@
 
 A request is one line of JSON on standard input: `id`, `folder`, `load`, `tolerant`,
 `overrides`, `draft` (a folder, or null), `names` (see `destinations`, or null), `past_failures`,
-`answer` (the file to write the answer to) and `timeout` in seconds. One line of JSON on standard
-output says that the program is ready, and one that a request is done.
+`load_format`, `answer` (the file to write the answer to) and `timeout` in seconds. One line of
+JSON on standard output says that the program is ready, and one that a request is done.
 Forking keeps whatever one build changes in vLLM out of the next.
 """
 
