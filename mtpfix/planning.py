@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mtpfix.analysis import Analysis, analyze_planned
@@ -15,6 +15,7 @@ from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
+from mtpfix.repair.renames import Renames
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, patched
 
@@ -34,6 +35,8 @@ class Repair:
         checked: what `check` says of the files as they would be, for what decides.
         repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
         notes: what could not be made sure of when it was written.
+        renames: tensors that get other names.
+        renames_help: whether `Options.rename_tensors` would fix more of what decides.
     """
 
     before: Report
@@ -46,6 +49,13 @@ class Repair:
     checked: Report
     repair_trunk_helps: bool = False
     notes: tuple[str, ...] = ()
+    renames: Renames = field(default_factory=Renames)
+    renames_help: bool = False
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The files that change, weight files included."""
+        return (*self.renames.files, *self.files)
 
     @property
     def exit_code(self) -> int:
