@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from mtpfix.analysis import analyze
 from mtpfix.checkpoint.load import SINGLE
@@ -26,6 +27,8 @@ from mtpfix.subject import Subject, renamed
 
 WRONG = 1
 """The exit code of a report in which something is wrong."""
+_SHOWN = 3
+"""Modules that a reason names."""
 HINT = (
     "the scales of the MTP block have names that no metadata fits: `mtpfix rewrite "
     "--rename-tensors` gives them others"
@@ -48,23 +51,17 @@ def planned(subject: Subject, source: Source, selection: Selection, options: Opt
     made, cases = planned_with_cases(subject, selection, options)
     if subject.files.draft is not None:
         return made
-    names = _fewest(subject, made, selection, options, cases)
+    found = _tried(subject, made, selection, options, cases)
     if not options.renames:
-        return replace(made, renames_help=bool(names))
-    after = made
+        return replace(made, renames_help=bool(found.names))
+    names, after = found.names, made
     if names:
         after, _ = planned_with_cases(renamed(subject, names), selection, options)
     if names and progress.spoilt(made.before, after.after):
         names, after = {}, made
     if not names and made.exit_code == WRONG:
-        said = "no other name for a scale of the MTP block makes a release that decides right"
-        after = replace(made, notes=(*made.notes, said))
-    found = renames.of(
-        names, subject.files.checkpoint, block(subject), in_place=options.rename_in_place
-    )
-    if found.mixed and not found.in_place:
-        raise _mixed(found, made)
-    return _joined(made, found, subject, source, after)
+        after = replace(made, notes=(*made.notes, found.reason))
+    return _joined(made, _renames(subject, names, source, made, options), subject, source, after)
 
 
 def hinted(report: Report, subject: Subject, selection: Selection) -> Report:
@@ -82,9 +79,8 @@ def hinted(report: Report, subject: Subject, selection: Selection) -> Report:
         return report
     narrow = _narrow(selection, cases)
     made, _ = planned_with_cases(subject, narrow, Options())
-    if made.exit_code != WRONG or not any(_trials(subject, made, narrow, Options())):
-        return report
-    return replace(report, notes=(*report.notes, HINT))
+    helps = _tried(subject, made, narrow, Options(), cases).names
+    return replace(report, notes=(*report.notes, HINT)) if helps else report
 
 
 def block(subject: Subject) -> frozenset[str]:
@@ -96,35 +92,56 @@ def block(subject: Subject) -> frozenset[str]:
 # --- trials -----------------------------------------------------------------------------
 
 
-def _fewest(
+class _Tried(NamedTuple):
+    """What trials found.
+
+    Attributes:
+        names: the fewest renames that leave the fewest releases wrong that decide; none help: none.
+        stays: modules that are wrong whatever the names.
+    """
+
+    names: Mapping[str, str]
+    stays: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why no name helps, as far as that is known."""
+        said = "no other names for scales of the MTP block make a release right that decides"
+        shown = ", ".join(f"`{name}`" for name in self.stays[:_SHOWN])
+        more = f" and {len(self.stays) - _SHOWN} more" if len(self.stays) > _SHOWN else ""
+        return f"{said}: with each of them {shown}{more} cannot be loaded" if shown else said
+
+
+def _tried(
     subject: Subject,
     made: Repair,
     selection: Selection,
     options: Options,
     cases: tuple[EngineCase, ...],
-) -> Mapping[str, str]:
-    """Return the fewest renames that leave the fewest releases wrong that decide, or none."""
+) -> _Tried:
+    """Return what renames come to, each of them planned for."""
     if made.exit_code != WRONG or not cases or not cases[0].view.method:
-        return {}
+        return _Tried({})
     narrow = _narrow(selection, selection.deciding(cases))
     least: Mapping[str, str] = {}
-    wrong = _failing(made.checked)
-    for names, tried in _trials(subject, made, narrow, options):
-        if not least or _failing(tried.checked) < wrong:
-            least, wrong = names, _failing(tried.checked)
-        if not wrong:
-            break
-    return least
-
-
-def _trials(
-    subject: Subject, made: Repair, selection: Selection, options: Options
-) -> Iterator[tuple[Mapping[str, str], Repair]]:
-    """Yield renames that fix something, the fewest first, and the repair with them."""
+    wrong, stays = _failing(made.checked), dict.fromkeys(_wrong(made.checked))
     for names in _names(subject, made.checked):
-        tried, _ = planned_with_cases(renamed(subject, names), selection, options)
-        if progress.improved(made.checked, tried.checked):
-            yield names, tried
+        tried, _ = planned_with_cases(renamed(subject, names), narrow, options)
+        stays = dict.fromkeys(name for name in _wrong(tried.checked) if name in stays)
+        helps = progress.improved(made.checked, tried.checked)
+        if helps and (not least or _failing(tried.checked) < wrong):
+            least, wrong = names, _failing(tried.checked)
+        if helps and not wrong:
+            break
+    return _Tried(least, tuple(stays))
+
+
+def _wrong(report: Report) -> Iterator[str]:
+    """Yield the modules of the draft that are built otherwise than they are stored."""
+    modules = (module for engine in report.engines for module in engine.modules)
+    for module in modules:
+        if module.agrees is False and module.decision.module.part == "draft":
+            yield module.decision.module.name
 
 
 def _names(subject: Subject, report: Report) -> list[dict[str, str]]:
@@ -190,6 +207,26 @@ def _index(subject: Subject, source: Source) -> dict[str, tuple[bytes, bytes]]:
     old = source.read(name)
     new = renames.index(old, subject.files.checkpoint)
     return {} if new == old else {name: (old, new)}
+
+
+def _renames(
+    subject: Subject, names: Mapping[str, str], source: Source, made: Repair, options: Options
+) -> renames.Renames:
+    """Return the renames, if the files can have them.
+
+    Raises:
+        RefusedError: they cannot.
+    """
+    in_place = options.rename_in_place
+    found = renames.of(names, subject.files.checkpoint, block(subject), in_place=in_place)
+    if found.mixed and not in_place:
+        raise _mixed(found, made)
+    try:
+        for file in found.files if in_place else ():
+            renames.fitted(source.read_header(file)[0], names, file)
+    except RefusedError as error:
+        raise RefusedError(error.message, error.remedy, repair=made) from None
+    return found
 
 
 def _mixed(found: renames.Renames, made: Repair) -> RefusedError:

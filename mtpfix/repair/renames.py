@@ -17,8 +17,8 @@ from itertools import product
 from mtpfix.checkpoint.document import STRING, JsonDocument, Node
 from mtpfix.checkpoint.inventory import FLOATS, Inventory
 from mtpfix.checkpoint.precision import Tensors, joined_name, precision, split_name
-from mtpfix.checkpoint.strict_json import loads
-from mtpfix.errors import RefusedError
+from mtpfix.checkpoint.strict_json import loads, shown
+from mtpfix.errors import BrokenFileError, RefusedError
 from mtpfix.model import Checkpoint, State, Tensor
 
 _ALIGNED = 8
@@ -179,9 +179,13 @@ def header(raw: bytes, names: Mapping[str, str], file: str) -> bytes:
         BrokenFileError: it is no JSON.
     """
     table = loads(raw, file)
+    if not isinstance(table, dict):
+        raise BrokenFileError(f"{shown(file)}: has a header that is no table of tensors")
     new = {names.get(name, name): entry for name, entry in table.items()}
     if len(new) != len(table):
-        raise RefusedError(f"{file}: two tensors would have one name", "rename one of them by hand")
+        raise RefusedError(
+            f"{shown(file)}: two tensors would have one name", "rename one of them by hand"
+        )
     text = json.dumps(new, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % _ALIGNED)
 
@@ -195,9 +199,9 @@ def fitted(raw: bytes, names: Mapping[str, str], file: str) -> bytes:
     new = header(raw, names, file).rstrip(b" ")
     if len(new) > len(raw):
         raise RefusedError(
-            f"{file}: the new header has {len(new) - len(raw):,} bytes more than the old one, and "
-            "the data begin right behind that",
-            "write a new file, if it holds nothing but the MTP block: --rename-tensors",
+            f"{file}: the header with other names has {len(new) - len(raw):,} bytes more than the "
+            "old one, and the data begin right behind that; nothing was written",
+            "--rename-tensors writes a new file, if the MTP block has one of its own",
         )
     return new.ljust(len(raw))
 
