@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from mtpfix.analysis import analyze
+from mtpfix.analysis import analyze, analyze_planned
 from mtpfix.checkpoint.load import SINGLE
 from mtpfix.checkpoint.precision import by_module
+from mtpfix.checkpoint.proposed import Proposed
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError
@@ -23,7 +24,7 @@ from mtpfix.repair import progress, renames
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Scope, Selection
-from mtpfix.subject import Subject, renamed
+from mtpfix.subject import Subject, open_subject, renamed
 
 WRONG = 1
 """The exit code of a report in which something is wrong."""
@@ -48,9 +49,13 @@ def planned(subject: Subject, source: Source, selection: Selection, options: Opt
         RefusedError: names would have to change in a file that holds the target model, too.
         MtpfixError: as for `planning.planned`.
     """
-    made, cases = planned_with_cases(subject, selection, options)
     if subject.files.draft is not None:
-        return made
+        return planned_with_cases(subject, selection, options)[0]
+    old, subject = subject, _caught_up(subject, source, selection) if options.renames else subject
+    made, cases = planned_with_cases(subject, selection, options)
+    if subject is not old:
+        first, checked = analyze_planned(old, selection)
+        made = replace(made, before=first.report, checked_before=checked.report)
     found = _tried(subject, made, selection, options, cases)
     if not options.renames:
         return replace(made, renames_help=bool(found.names))
@@ -62,6 +67,16 @@ def planned(subject: Subject, source: Source, selection: Selection, options: Opt
     if not names and made.exit_code == WRONG:
         after = replace(made, notes=(*made.notes, found.reason))
     return _joined(made, _renames(subject, names, source, made, options), subject, source, after)
+
+
+def _caught_up(subject: Subject, source: Source, selection: Selection) -> Subject:
+    """Return a target with the index that a run did not write which was killed before it."""
+    behind = _index(subject, source) if subject.files.checkpoint.problems else {}
+    if not behind:
+        return subject
+    return open_subject(
+        Proposed(source, {name: new for name, (_, new) in behind.items()}), selection.engines
+    )
 
 
 def hinted(report: Report, subject: Subject, selection: Selection) -> Report:
