@@ -121,7 +121,7 @@ class Theatre:
         shutil.copytree(SAMPLE, folder / "examples" / SAMPLE.name)
         shutil.copy(ROOT / "examples" / "run", folder / "examples" / "run")
         shutil.copytree(SAMPLE, folder / "model")
-        for name in ("base", "lost"):
+        for name in ("base", "lost", "scales"):
             shutil.copytree(self.home / name, folder / name)
         shutil.copytree(folder / "lost", folder / "gone")
         # `examples/run` and `tests/run` look for programs of the tree that they lie in.
@@ -146,6 +146,7 @@ def theatre(home: Path) -> Iterator[Theatre]:
     with serving() as hub:
         environment = _environment(home, hub)
         make_pair(home)
+        make_scales(home / "scales")
         door = home / "door"
         troupe = [sys.executable, str(ROOT / "tests" / "docs" / "troupe.py"), str(door)]
         with subprocess.Popen(troupe, env=environment, cwd=home) as playing:
@@ -166,6 +167,19 @@ def make_pair(home: Path) -> None:
     kept = {name: tensor for name, tensor in load_file(shard).items() if name not in made.mtp}
     save_file(kept, shard, metadata={"format": "pt"})
     (home / "lost" / "model.safetensors.index.json").unlink(missing_ok=True)
+
+
+def make_scales(folder: Path) -> None:
+    """Make a checkpoint whose MTP block has scales that another library names."""
+    block = forge("glm4_moe", folder, "ct-fp8-block", mtp="quantized", shards=3).mtp
+    new = {name: f"{name}_inv" for name in block if name.endswith("weight_scale")}
+    for shard in folder.glob("*.safetensors"):
+        tensors = {new.get(name, name): tensor for name, tensor in load_file(shard).items()}
+        save_file(tensors, shard, metadata={"format": "pt"})
+    index = folder / "model.safetensors.index.json"
+    value = json.loads(index.read_text(encoding="utf-8"))
+    value["weight_map"] = {new.get(n, n): shard for n, shard in value["weight_map"].items()}
+    index.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def _environment(home: Path, hub: Hub) -> dict[str, str]:
