@@ -20,6 +20,13 @@ def test_a_kill_tears_no_file_and_the_next_run_completes_it(tmp_path: Path, way:
     assert left.total() >= 5
 
 
+@pytest.mark.parametrize("way", ["--rename-tensors", "--rename-in-place"])
+def test_no_state_between_two_renames_is_left_for_good(tmp_path: Path, way: Way) -> None:
+    left = renames.steps(Renamed(tmp_path / "model", way), ("replace",))
+    assert left["old+"] > 0
+    assert left["between+"] >= 2
+
+
 def test_what_a_kill_may_not_leave_is_noticed(tmp_path: Path) -> None:
     subject = Renamed(tmp_path / "model", "--rename-in-place")
     file = subject.folder / ALONE

@@ -17,6 +17,7 @@ import mtpfix
 from mtpfix import Options, api, renaming
 from mtpfix.errors import RefusedError, UsageError
 from mtpfix.repair.write import BACKUP
+from tests.cases.materialise import CASES, materialise
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.conftest import run as run  # noqa: PLC0414 - a fixture
 from tools import tiny
@@ -145,6 +146,27 @@ def test_nothing_in_a_new_folder_is_edited_in_place(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="links to them"):
         api.rewrite(folder, **CHOSEN, options=IN_PLACE, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_grafted_block_gets_names_and_a_scheme(tmp_path: Path) -> None:
+    """An FP8 block beside packed INT4: neither a config group alone helps, nor other names."""
+    folder = materialise(CASES / "glm52-awq-cyankiwi" / "fp8-delta", tmp_path / "model")
+    some: dict[str, Any] = {"vllm": ["0.20.2", "0.32.0"], "platforms": ["cuda"]}
+    assert api.plan(folder, **some).checked.exit_code == 1
+    made = api.plan(folder, **some, options=NEW_FILE)
+    assert made.checked.exit_code == 0
+    assert {engine.outcome for engine in made.after.engines} == {"clean"}
+    assert [each.partition(":")[0] for each in made.plan.gives] == ["fp8-block"]
+    assert made.changes == ("mtp.safetensors", "config.json", INDEX)
+
+
+def test_a_native_block_has_experts_that_no_name_helps(tmp_path: Path) -> None:
+    folder = materialise(CASES / "dsv4-pro-scale-suffix", tmp_path / "model")
+    made = api.plan(folder, **CHOSEN, options=NEW_FILE)
+    assert (bool(made.renames), made.checked.exit_code) == (False, 1)
+    assert made.notes[-1].endswith(
+        "with each of them `model.layers.61.ffn.experts` cannot be loaded"
+    )
 
 
 # --- what is not ------------------------------------------------------------------------------
