@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import indexing, targets
+from mtpfix import indexing, renaming, targets
 from mtpfix.advice import advised
 from mtpfix.analysis import add_findings, analyze
 from mtpfix.checkpoint import strict_json
-from mtpfix.checkpoint.load import listing
-from mtpfix.checkpoint.source import Source
+from mtpfix.checkpoint.load import CONFIGS, listing
+from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UsageError
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
 from mtpfix.planning import Repair, informed
 from mtpfix.recipe import Names, advise
-from mtpfix.repair import progress, write
+from mtpfix.repair import progress, weights, write
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
@@ -120,6 +120,7 @@ def inspected(
     if fixes:
         report = attach_fixes(report, made.cases, subject.files.listing.configs)
         report = report if other else indexing.attach(report, source, subject, selection)
+        report = renaming.hinted(report, subject, selection)
     if not values:
         return report
     from mtpfix.values.read import read_values  # noqa: PLC0415 - few ask for it
@@ -259,7 +260,7 @@ def rewrite(
         allow_partial: write also what leaves every release that decides as broken as it is.
 
     Returns:
-        What was written; `files` is empty where nothing was to change. A repair that helps some
+        What was written; `changes` is empty where nothing was to change. A repair that helps some
         releases and not all of those that decide is written too: `exit_code` tells.
 
     Raises:
@@ -271,13 +272,15 @@ def rewrite(
     folder = targets.folder_of(target)
     if output is None:
         write.tidy(folder)
+        weights.put_right(folder)
     made = plan(
         target, vllm=vllm, engines=engines, platforms=platforms, options=options, draft=draft
     )
-    if made.files or made.refused is not None or output is not None:
+    if made.changes or made.refused is not None or output is not None:
         made = granted(made, allow_partial=allow_partial)
-    if made.files or output is not None:
-        write.put(folder, made.files, output, backup=backup)
+    if made.changes or output is not None:
+        renamed = weights.changes(made.renames, LocalSource(folder), output)
+        write.put(folder, made.files, output, backup=backup, weights=renamed)
     return made
 
 
@@ -326,6 +329,8 @@ def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") 
     """Return what helps where a repair does not."""
     if made.repair_trunk_helps:
         return "--repair-trunk fixes more: it also corrects entries that match the target model"
+    if made.renames_help:
+        return "--rename-tensors fixes more: it gives scales of the MTP block other names"
     if made.refused is not None and not made.selection.explicit:
         return f"{otherwise}; `--vllm RELEASE` plans for that release only"
     return otherwise
@@ -358,7 +363,7 @@ def prove(
     Raises:
         RefusedError: it reads the old metadata and not the new.
     """
-    metadata = {name: pair for name, pair in repair.files.items() if name != repair.index.file}
+    metadata = {name: pair for name, pair in repair.files.items() if name in CONFIGS}
     for name, (old, new) in (metadata if files is None else files).items():
         try:
             refuses = accepts(old, name) and not accepts(new, name)

@@ -22,7 +22,7 @@ from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.plan import plan as make_plan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.model import Finding, Platform, Report, Target
-from mtpfix.pushing import Landed, Place, Push, goal_of, place_of
+from mtpfix.pushing import Landed, Place, Push, cache, goal_of, place_of
 from mtpfix.repair import write
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
@@ -332,19 +332,9 @@ def _pushed(
         source = publish.CopySource(base.name, whole, base.revision or "")
         with contextlib.suppress(publish.CopyError):
             return commit(made, copies={name: source})
-    with staging.fetched(made.plan, _cache(), watch) as (part, hashes, findings):
+    with staging.fetched(made.plan, cache(), watch) as (part, hashes, findings):
         made = replace(made, hashes=hashes, values=findings)
         return commit(made, uploads={name: part})
-
-
-def _cache() -> Path:
-    """Return the folder where a block waits for its upload, and a run that was cut goes on."""
-    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a push
-
-    room = Path(constants.HF_HOME) / "mtpfix"
-    with staging.explained(room):
-        room.mkdir(parents=True, exist_ok=True)
-    return room
 
 
 def offered(target: str | Path, *, revision: str | None = None, token: str | None = None) -> str:

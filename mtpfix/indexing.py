@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from mtpfix import renaming
 from mtpfix.analysis import Analysis, add_findings, analyze, analyze_planned
 from mtpfix.checkpoint.load import layout_of, listing, open_shards, weight_map
 from mtpfix.checkpoint.precision import split_name
@@ -64,8 +65,10 @@ def planned(
     if draft is not None:
         subject = open_subject(source, selection.engines, draft=draft)
         return Planned(*planned_with_cases(subject, selection, options), subject)
-    found = _read(Remembered(source), selection)
-    made, cases = planned_with_cases(found.after, selection, options)
+    remembered = Remembered(source)
+    found = _read(remembered, selection)
+    corrected = Proposed(remembered, {name: new for name, (_, new) in found.files.items()})
+    made, cases = renaming.planned(found.after, corrected, selection, options)
     return Planned(_with_index(made, found, selection), cases, found.before)
 
 
@@ -251,14 +254,19 @@ def _with_index(made: Repair, found: _Correction, selection: Selection) -> Repai
     """Return the repair of the metadata with that of the index."""
     if found.files:
         before, checked = analyze_planned(found.before, selection)
-        diffs = (unified(old, new, name) for name, (old, new) in found.files.items())
+        # A name that a tensor gets stands in the index, too.
+        index = {
+            name: (old, made.files[name][1] if name in made.files else new)
+            for name, (old, new) in found.files.items()
+        }
+        files = {**made.files, **index}
         made = replace(
             made,
             before=_failing(before, found.absent, found.repair.file),
             checked_before=_failing(checked, found.absent, found.repair.file),
             # The index comes last: what it names is seen once the metadata is right for it.
-            files={**made.files, **found.files},
-            diff="".join((made.diff, *diffs)),
+            files=files,
+            diff="".join(unified(old, new, name) for name, (old, new) in files.items()),
         )
     return replace(
         made,

@@ -16,6 +16,7 @@ from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
+from mtpfix.repair.renames import Renames
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, patched
 
@@ -36,6 +37,8 @@ class Repair:
         repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
         notes: what could not be made sure of when it was written.
         index: what is corrected in the index of the shards.
+        renames: tensors that get other names.
+        renames_help: whether `Options.rename_tensors` would fix more of what decides.
     """
 
     before: Report
@@ -49,11 +52,18 @@ class Repair:
     repair_trunk_helps: bool = False
     notes: tuple[str, ...] = ()
     index: IndexRepair = field(default_factory=IndexRepair)
+    renames: Renames = field(default_factory=Renames)
+    renames_help: bool = False
 
     @property
     def edits(self) -> tuple[Edit, ...]:
         """What is changed in the files: in the metadata, and in the index."""
         return (*self.plan.edits, *self.index.edits)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The files that change, weight files included."""
+        return (*self.renames.files, *self.files)
 
     @property
     def exit_code(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +16,8 @@ from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import Platform, Target
 from mtpfix.planning import Repair
+from mtpfix.repair import weights, write
+from mtpfix.repair.locking import locked
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, patched
@@ -104,6 +108,11 @@ def push(
         MtpfixError: as for `plan`.
     """
     selection = select(vllm, platforms, engines)
+    if options.rename_in_place:
+        raise UsageError(
+            "--rename-in-place edits weight files of this machine; nothing was pushed",
+            "use --rename-tensors",
+        )
     place = place_of(target, wish, revision, token)
     of_target = revision if place.target.path is None else None
     source, other = sources(target, draft, of_target, token)
@@ -114,7 +123,7 @@ def push(
         remedy="see `mtpfix inspect` for what is wrong",
     )
     _refuse_rest(made, allow_partial=wish.allow_partial)
-    if not made.files:
+    if not made.changes:
         return Pushed(place.repo, repair=made)
     if subject.files.draft is not None and not wish.allow_partial:
         own = read(target, None, selection, revision=of_target, token=token)
@@ -125,8 +134,50 @@ def push(
         return Pushed(place.repo, goal.branch, repair=made)
     from mtpfix.repair import publish  # noqa: PLC0415 - heavy
 
-    done = publish.publish(goal, {name: new for name, (_, new) in made.files.items()})
+    files = {name: new for name, (_, new) in made.files.items()}
+    with _new_weights(made, source, place) as uploads:
+        done = publish.publish(goal, files, uploads=uploads)
     return Pushed(place.repo, goal.branch, done.commit, done.url, repair=made)
+
+
+@contextlib.contextmanager
+def _new_weights(made: Repair, source: Source, place: Place) -> Iterator[Mapping[str, Path]]:
+    """Make weight files with other names, for as long as they are uploaded: path -> file.
+
+    Raises:
+        ConflictError: the repo holds other weights than the folder that was judged.
+        WriteError: they could not be written.
+    """
+    if not made.renames:
+        yield {}
+        return
+    if place.target.path is not None:
+        there = targets.source(f"hf://{place.repo}", place.revision, place.token)
+        for name in made.renames.files:
+            if name not in there.list() or there.read_header(name) != source.read_header(name):
+                raise _other(there.target(), name, "rewrite")
+    room = cache()
+    write.tidy(room)
+    with write.explained(f"cannot write into {room}"), locked(room):
+        folder = write.temporary(room, made.before.target.revision or "weights", "new")
+        folder.mkdir()
+        try:
+            files = {w.name: folder / w.name for w in weights.changes(made.renames, source)}
+            for weight in weights.changes(made.renames, source):
+                weight.create(files[weight.name])
+            yield files
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def cache() -> Path:
+    """Return the folder where weights wait for their upload."""
+    from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a push
+
+    room = Path(constants.HF_HOME) / "mtpfix"
+    with write.explained(f"cannot write into {room}"):
+        room.mkdir(parents=True, exist_ok=True)
+    return room
 
 
 class Place(NamedTuple):
@@ -243,8 +294,11 @@ def _refuse_other(
     there = set(source.list())
     for name, (old, _) in files.items():
         if (source.read(name) if name in there else None) != old:
-            target = source.target()
-            raise ConflictError(
-                f"{target.name}: its {name} differs from that of the folder; nothing was pushed",
-                f"repair the repo itself: mtpfix {command} {target.name} --push-to-hub",
-            )
+            raise _other(source.target(), name, command)
+
+
+def _other(repo: Target, name: str, command: str) -> ConflictError:
+    return ConflictError(
+        f"{repo.name}: its {name} differs from that of the folder; nothing was pushed",
+        f"repair the repo itself: mtpfix {command} {repo.name} --push-to-hub",
+    )

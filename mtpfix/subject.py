@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.inventory import Inventory
@@ -23,6 +24,8 @@ from mtpfix.engines.opening import (
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import BrokenFileError, MtpfixError, UnknownError
 from mtpfix.model import Json, JsonFile, Listing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -189,3 +192,25 @@ def patched(subject: Subject, files: Mapping[str, tuple[bytes, bytes]]) -> Subje
 
     openings = {asked: reopened(opening) for asked, opening in subject.openings.items()}
     return Subject(after(subject.files), subject.readings, openings)
+
+
+def renamed(subject: Subject, names: Mapping[str, str]) -> Subject:
+    """Return the target as it would be read if tensors had other names.
+
+    Args:
+        subject: the target; it holds its own MTP block.
+        names: old -> new name.
+    """
+
+    def after(shards: Mapping[str, T]) -> dict[str, T]:
+        return {names.get(name, name): each for name, each in shards.items()}
+
+    old = subject.files.checkpoint
+    headers = {shard: after(header) for shard, header in old.headers.items()}
+    kept = {shard: headers[shard] for shard in old.listing.headers}
+    found = replace(old.listing, shards=after(old.listing.shards), headers=kept)
+    checkpoint = replace(old, listing=found, headers=headers)
+    files = replace(subject.files, checkpoint=checkpoint, inventory=Inventory(checkpoint))
+    readings = {each: each.read(found, files.config) for each in subject.readings}
+    openings = {each: _opening(each, r, files, trunk=False) for each, r in readings.items()}
+    return Subject(files, readings, openings)

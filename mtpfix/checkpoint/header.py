@@ -27,6 +27,12 @@ PREFIX = 8
 HEADER_LIMIT = 100_000_000
 """Bytes of the longest header that the format's own reader accepts."""
 
+JOURNAL = ".mtpfix-header"
+"""Ends the name of the file that holds the header of another while a new one is written over it.
+
+It begins with a dot. Where it is left behind, the header may be torn.
+"""
+
 BITS: Mapping[str, int] = MappingProxyType(
     {
         "F4": 4,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NoReturn
 
-from mtpfix.checkpoint.header import parse_header
+from mtpfix.checkpoint.header import JOURNAL, parse_header
 from mtpfix.checkpoint.source import READ_LIMIT, Source, climbs_out
 from mtpfix.checkpoint.strict_json import loads, quick_table, shown
 from mtpfix.errors import BrokenFileError, TargetError
@@ -170,7 +170,15 @@ def _parsed(raw: bytes, name: str) -> JsonFile:
 
 def _header(source: Source, shard: str) -> dict[str, Tensor]:
     raw, data_size = source.read_header(shard)
-    return parse_header(raw, data_size=data_size, file=shard)
+    try:
+        return parse_header(raw, data_size=data_size, file=shard)
+    except BrokenFileError as error:
+        if f".{shard}{JOURNAL}" in source.list():
+            raise BrokenFileError(error.message, _HALF) from None
+        raise
+
+
+_HALF = "A run that gave tensors other names was cut short: `mtpfix rewrite --write` takes it back."
 
 
 def layout_of(files: Iterable[str]) -> Layout:

@@ -324,6 +324,22 @@ RepairTrunk = Annotated[
         "without its MTP block).",
     ),
 ]
+RenameTensors = Annotated[
+    bool,
+    acting(
+        "--rename-tensors",
+        help="Also rename scales of the MTP block where no metadata fits their names. New weight "
+        "files replace those that hold the block and nothing else.",
+    ),
+]
+RenameInPlace = Annotated[
+    bool,
+    acting(
+        "--rename-in-place",
+        help="The same by an edit of the headers of the weight files, whatever else they hold; no "
+        "weights are copied.",
+    ),
+]
 
 
 # --- values ------------------------------------------------------------------

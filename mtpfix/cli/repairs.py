@@ -57,6 +57,8 @@ def rewrite(
     dry_run: options.DryRun = False,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
+    rename_tensors: options.RenameTensors = False,
+    rename_in_place: options.RenameInPlace = False,
     draft: options.Draft = None,
     revision: options.Revision = None,
     token: options.Token = None,
@@ -86,7 +88,12 @@ def rewrite(
         vllm=options.releases(vllm),
         engines=options.engines(engine),
         platforms=options.platforms(platform),
-        options=Options(engine_names_only, repair_trunk),
+        options=Options(
+            engine_names_only,
+            repair_trunk,
+            rename_tensors=rename_tensors,
+            rename_in_place=rename_in_place,
+        ),
         draft=draft,
         revision=revision,
         token=token,
@@ -99,7 +106,7 @@ def rewrite(
 
     how = Push(repo_id, create_pr, commit_message, describe, allow_partial, dry_run)
     way = Way(write, output_dir, not no_backup, push_to_hub, how)
-    _refuse_contradictions(way)
+    _refuse_contradictions(way, chosen)
     with output.working("trying repairs on every release"):
         done = _done(target, way, chosen)
     for said in done.made.notes:
@@ -129,8 +136,8 @@ def _outcome(made: "Repair", way: Way, wish: gate.Wish, done: "_Done | None" = N
         selection=made.selection,
         plan=made.plan,
         diff=made.diff,
-        files=tuple(made.files),
-        written=way.write and bool(made.files) and refused is None,
+        files=made.changes,
+        written=way.write and bool(made.changes) and refused is None,
         output=way.output if refused is None else None,
         backup=way.backup,
         named=frozenset(name for finding in made.checked.findings for name in finding.modules),
@@ -139,6 +146,8 @@ def _outcome(made: "Repair", way: Way, wish: gate.Wish, done: "_Done | None" = N
         repair_trunk_helps=made.repair_trunk_helps,
         notes=made.notes,
         index=made.index,
+        renames=made.renames,
+        renames_help=made.renames_help,
     )
 
 
@@ -154,8 +163,23 @@ class _Chosen(TypedDict):
     token: str | None
 
 
-def _refuse_contradictions(way: Way) -> None:
+def _refuse_contradictions(way: Way, chosen: _Chosen) -> None:
     ways.refuse_contradictions(way)
+    wanted = chosen["options"]
+    if wanted.rename_in_place and (way.output is not None or way.push):
+        raise UsageError(
+            "--rename-in-place edits the weight files of a folder: it goes with --write alone",
+            "use --rename-tensors with --output and --push-to-hub",
+        )
+    if wanted.rename_in_place and wanted.rename_tensors:
+        raise UsageError(
+            "--rename-tensors and --rename-in-place exclude each other", "choose one of them"
+        )
+    if wanted.renames and chosen["draft"] is not None:
+        raise UsageError(
+            "tensors of a --draft are not renamed: nothing is written there",
+            "repair the checkpoint that --draft names",
+        )
     if way.wish.allow_partial and not way.acts:
         raise UsageError(
             "--allow-partial needs a place to write to", "add --write, --output or --push-to-hub"
@@ -220,6 +244,7 @@ def _command(target: str, chosen: _Chosen) -> str:
     words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
     words += ["--engine-names-only"] if chosen["options"].engine_names_only else []
     words += ["--repair-trunk"] if chosen["options"].repair_trunk else []
+    words += ["--rename-tensors"] if chosen["options"].renames else []
     return shlex.join(words)
 
 

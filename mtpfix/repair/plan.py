@@ -17,11 +17,21 @@ class Options:
             modules; these modules then move from wrong to right.
         chosen_releases: the user chose the releases. Only then may an entry be written
             that fits the empty name alone (`re:^$`), for a release that asks by it.
+        rename_tensors: also give scales of the MTP block other names, in new weight files that take
+            the place of those that hold nothing but the block.
+        rename_in_place: the same by an edit of the headers of weight files, whatever they hold.
     """
 
     engine_names_only: bool = False
     repair_trunk: bool = False
     chosen_releases: bool = False
+    rename_tensors: bool = False
+    rename_in_place: bool = False
+
+    @property
+    def renames(self) -> bool:
+        """Whether tensors may get other names, in whichever way."""
+        return self.rename_tensors or self.rename_in_place
 
 
 @dataclass(frozen=True, slots=True)

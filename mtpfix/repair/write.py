@@ -22,13 +22,13 @@ import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mtpfix.errors import ConflictError, UsageError, WriteError
 from mtpfix.repair.locking import LOCK, locked, released, take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 BACKUP = ".bak-mtpfix"
 CONFIG = "config.json"
@@ -76,6 +76,35 @@ class Addition:
     interim: Mapping[str, bytes] = field(default_factory=dict)
 
 
+class WeightFile(Protocol):
+    """A weight file that changes together with the metadata (`weights.py`): before it, or not."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+
+    def refuse(self, folder: Path) -> None:
+        """Refuse what cannot be changed, before anything is locked."""
+
+    def stage(self, folder: Path) -> None:
+        """Make ready what `apply` and `undo` need; nothing is changed yet."""
+
+    def keep(self, folder: Path) -> tuple[str, bool]:
+        """Keep what was there; return the name of the backup, and whether it is new."""
+
+    def apply(self, folder: Path) -> None:
+        """Change the file."""
+
+    def undo(self, folder: Path) -> None:
+        """Make the file what it was, however far `stage` and `apply` came."""
+
+    def finish(self, folder: Path) -> None:
+        """Forget how the file was: everything is written."""
+
+    def create(self, path: Path, like: Path | None = None) -> None:
+        """Write the changed file to another place, with owner and mode of `like`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overlay:
     """What `overlay` made; paths are relative to the folder, with `/`."""
@@ -93,6 +122,7 @@ def write(
     *,
     backup: bool = True,
     addition: Addition | None = None,
+    weights: Sequence[WeightFile] = (),
 ) -> Written:
     """Replaces files in `folder`, all of them or none.
 
@@ -108,6 +138,7 @@ def write(
             bytes; renamed in this order.
         backup: keep the old bytes.
         addition: a weight file that goes with them.
+        weights: weight files that change before them.
 
     Raises:
         ConflictError: a file is no longer what was read, or another mtpfix keeps
@@ -116,21 +147,23 @@ def write(
         UsageError: a name leads out of the folder or into one below.
     """
     changed = {name: pair for name, pair in files.items() if pair[0] != pair[1]}
-    for name in (*changed, *([addition.name] if addition else [])):
+    for name in (*changed, *([addition.name] if addition else []), *(w.name for w in weights)):
         if name in {"", ".", ".."} or Path(name).name != name:
             raise UsageError(f"{name!r} is not the name of a file in the folder")
-    if not changed:
+    if not changed and not weights:
         tidy(folder)
         return Written((), {})
     with explained(f"cannot write into {folder}"):
         for name in changed:  # before locking: nothing of ours enters a Hub cache
-            _refuse_link(folder / name)
+            refuse_link(folder / name)
+        for weight in weights:
+            weight.refuse(folder)
         with locked(folder):
             _sweep(folder)
             # Also files that stay: the new bytes of the others were judged beside them.
             for name, (old, _) in files.items():
                 _refuse_moved(folder / name, old)
-            return _Transaction(folder, changed, addition).run(backup=backup)
+            return _Transaction(folder, changed, addition, weights).run(backup=backup)
 
 
 def tidy(folder: Path) -> None:
@@ -155,6 +188,7 @@ def overlay(
     *,
     read: Mapping[str, bytes | None] | None = None,
     addition: Addition | None = None,
+    weights: Sequence[WeightFile] = (),
 ) -> Overlay:
     """Makes a folder like `source`, in which `files` are new and the rest are links.
 
@@ -171,6 +205,7 @@ def overlay(
         files: path in the folder -> bytes.
         read: path in the folder -> the bytes that `files` were made from; None: there were none.
         addition: a weight file that is moved into the new folder.
+        weights: weight files that are changed in the new folder.
 
     Raises:
         UsageError: `output` is no possible place, or a path leads out of it.
@@ -189,8 +224,9 @@ def overlay(
             _sweep(output.parent)
             for path, old in (read or {}).items():
                 _refuse_moved(source / path, old)
-            links = _build(source, output, files, addition)
-            return Overlay(output, tuple(sorted(files)), links)
+            links = _build(source, output, files, addition, weights)
+            written = (*files, *(weight.name for weight in weights))
+            return Overlay(output, tuple(sorted(written)), links)
 
 
 def put(
@@ -200,6 +236,7 @@ def put(
     *,
     backup: bool = True,
     addition: Addition | None = None,
+    weights: Sequence[WeightFile] = (),
 ) -> None:
     """Edits a folder (`write`), or makes another one like it (`overlay`).
 
@@ -209,13 +246,14 @@ def put(
         output: the new folder; None: the folder itself is edited.
         backup: as for `write`; a new folder needs none.
         addition: as for both.
+        weights: as for both.
     """
     if output is None:
-        write(folder, files, backup=backup, addition=addition)
+        write(folder, files, backup=backup, addition=addition, weights=weights)
         return
     read = {name: old for name, (old, _) in files.items()}
     new = {name: new for name, (_, new) in files.items()}
-    overlay(folder, output, new, read=read, addition=addition)
+    overlay(folder, output, new, read=read, addition=addition, weights=weights)
 
 
 def check_place(folder: Path, names: Iterable[str], output: Path | None) -> None:
@@ -233,7 +271,7 @@ def check_place(folder: Path, names: Iterable[str], output: Path | None) -> None
         if output is not None:
             _check_places(*_places(folder, output))
         for name in names if output is None else ():
-            _refuse_link(folder / name)
+            refuse_link(folder / name)
 
 
 def check_unmoved(folder: Path, files: Mapping[str, bytes | None]) -> None:
@@ -254,10 +292,12 @@ class _Transaction:
         folder: Path,
         files: Mapping[str, tuple[bytes | None, bytes]],
         addition: Addition | None = None,
+        weights: Sequence[WeightFile] = (),
     ) -> None:
         self._folder = folder
         self._files = files
         self._addition = addition
+        self._weights = weights
         self._made: list[Path] = []
         self._backups: list[Path] = []
 
@@ -270,22 +310,29 @@ class _Transaction:
                 self._stage(name, "new", new)
             for name, old in there.items():
                 self._stage(name, "old", old)
+            for weight in self._weights:
+                weight.stage(self._folder)
             if backup:
                 kept = {name: self._backup(name, old) for name, old in there.items()}
+                kept |= {weight.name: self._kept(weight) for weight in self._weights}
             interim = self._add()
+            for weight in self._weights:
+                weight.apply(self._folder)
             for name in self._files:
                 # An editor knows nothing of our lock.
                 _refuse_moved(self._folder / name, interim.get(name, there.get(name)))
                 if name not in there and name not in interim:
                     self._made.append(self._folder / name)
                 os.replace(self._temporary(name, "new"), self._folder / name)  # noqa: PTH105
-            _sync(self._folder)
+            sync(self._folder)
         except BaseException:
             self._roll_back()
             raise
         with contextlib.suppress(OSError):  # what is left, the next run clears away
+            for weight in self._weights:
+                weight.finish(self._folder)
             _sweep(self._folder)
-        return Written(tuple(self._files), kept)
+        return Written((*(weight.name for weight in self._weights), *self._files), kept)
 
     def _add(self) -> Mapping[str, bytes]:
         """Bring the weight file; return what new files hold meanwhile."""
@@ -298,18 +345,18 @@ class _Transaction:
             os.replace(self._temporary(name, "interim"), self._folder / name)  # noqa: PTH105
         place = self._folder / self._addition.name
         _refuse_moved(place, None)
-        _sync(self._folder)
-        _give(self._addition.part, self._like(CONFIG).stat())
+        sync(self._folder)
+        give(self._addition.part, self._like(CONFIG).stat())
         os.replace(self._addition.part, place)  # noqa: PTH105
-        _sync(self._folder)
+        sync(self._folder)
         return self._addition.interim
 
     def _temporary(self, name: str, what: str) -> Path:
-        return self._folder / f".{name}.{what}{TEMPORARY}"
+        return temporary(self._folder, name, what)
 
     def _stage(self, name: str, what: str, data: bytes) -> None:
         like = self._like(name).stat()
-        _create(self._temporary(name, what), data, like)
+        create(self._temporary(name, what), data, like)
         if what in ("old", "bak"):  # a copy of the old file is as old as that
             os.utime(self._temporary(name, what), ns=(like.st_atime_ns, like.st_mtime_ns))
 
@@ -320,16 +367,20 @@ class _Transaction:
 
     def _backup(self, name: str, old: bytes) -> str:
         """Makes sure that some backup holds `old`; returns its name."""
-        for number in itertools.count():
-            path = self._folder / f"{name}{BACKUP}{f'.{number}' if number else ''}"
-            if not os.path.lexists(path):
-                break
-            if path.is_file() and not path.is_symlink() and path.read_bytes() == old:
-                return path.name
+        path, there = backup_of(self._folder, name, lambda path: path.read_bytes() == old)
+        if there:
+            return path.name
         self._stage(name, "bak", old)
         self._backups.append(path)
         os.replace(self._temporary(name, "bak"), path)  # noqa: PTH105
         return path.name
+
+    def _kept(self, weight: WeightFile) -> str:
+        """Make sure that a backup of a weight file is there; return its name."""
+        name, new = weight.keep(self._folder)
+        if new:
+            self._backups.append(self._folder / name)
+        return name
 
     def _roll_back(self) -> None:
         """Brings the old bytes back; keeps every copy of them if that fails."""
@@ -339,6 +390,8 @@ class _Transaction:
                 # The new bytes are staged first: only a rename leaves the old ones alone.
                 if old.exists() and not new.exists():
                     os.replace(old, self._folder / name)  # noqa: PTH105
+            for weight in reversed(self._weights):
+                weight.undo(self._folder)
             if self._addition is not None:
                 _take_back(self._addition, self._folder)
             for path in (*self._made, *self._backups):
@@ -351,6 +404,28 @@ class _Transaction:
             ) from error
 
 
+def temporary(folder: Path, name: str, what: str) -> Path:
+    """Return where a file is kept that is not in its place; what is left there is swept away."""
+    return folder / f".{name}.{what}{TEMPORARY}"
+
+
+def backup_of(folder: Path, name: str, same: Callable[[Path], bool]) -> tuple[Path, bool]:
+    """Return where the backup of a file is or would be, and whether it is there.
+
+    Args:
+        folder: where the file is.
+        name: what it is called.
+        same: whether a backup holds what is to be kept.
+    """
+    for number in itertools.count():
+        path = folder / f"{name}{BACKUP}{f'.{number}' if number else ''}"
+        if not os.path.lexists(path):
+            break
+        if path.is_file() and not path.is_symlink() and same(path):
+            return path, True
+    return path, False
+
+
 def _take_back(addition: Addition, folder: Path) -> None:
     """Bring a weight file back to where it was before it was renamed into a folder."""
     place = folder / addition.name
@@ -358,7 +433,7 @@ def _take_back(addition: Addition, folder: Path) -> None:
         os.replace(place, addition.part)  # noqa: PTH105
 
 
-def _refuse_link(path: Path) -> None:
+def refuse_link(path: Path) -> None:
     """Refuses to write through a link, or over something that is no file."""
     if path.is_symlink():
         raise WriteError(
@@ -405,7 +480,11 @@ def _check_places(source: Path, output: Path) -> None:
 
 
 def _build(
-    source: Path, output: Path, files: Mapping[str, bytes], addition: Addition | None
+    source: Path,
+    output: Path,
+    files: Mapping[str, bytes],
+    addition: Addition | None,
+    weights: Sequence[WeightFile],
 ) -> dict[str, str]:
     """Makes the new folder beside its place and renames it; returns how files came in."""
     made = output.parent / f".{output.name}{TEMPORARY}"
@@ -414,17 +493,20 @@ def _build(
     try:
         for name in files:
             (made / name).parent.mkdir(parents=True, exist_ok=True)
-            _create(made / name, files[name])
+            create(made / name, files[name])
+        for weight in weights:
+            weight.create(made / weight.name, source / weight.name)
+        new = {*files, *(weight.name for weight in weights)}
         for file in _regular(source):
             name = file.relative_to(source).as_posix()
-            if name not in files:
+            if name not in new:
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 links[name] = _bring(file.resolve(), made / name)
         if addition is not None:
             os.replace(addition.part, made / addition.name)  # noqa: PTH105
-        _sync(made)
+        sync(made)
         os.replace(made, output)  # noqa: PTH105
-        _sync(output.parent)
+        sync(output.parent)
     except BaseException:
         there = made if made.exists() else output
         if addition is not None:
@@ -506,17 +588,17 @@ def explained(what: str) -> Iterator[None]:
         raise WriteError(f"{what}: {error.strerror or error}", remedy) from error
 
 
-def _create(path: Path, data: bytes, like: os.stat_result | None = None) -> None:
+def create(path: Path, data: bytes, like: os.stat_result | None = None) -> None:
     """Writes a new file through to the disk, with the owner and mode of another."""
     with path.open("xb") as file:
         file.write(data)
         if like is not None:
-            _give(path, like)
+            give(path, like)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _give(path: Path, like: os.stat_result) -> None:
+def give(path: Path, like: os.stat_result) -> None:
     """Owner, or at least group, where the system lets us; then the mode."""
     for owner in (like.st_uid, -1) if os.name != "nt" else ():
         with contextlib.suppress(PermissionError):
@@ -525,7 +607,7 @@ def _give(path: Path, like: os.stat_result) -> None:
     path.chmod(stat.S_IMODE(like.st_mode))
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Flushes the names in a folder to the disk, where folders can be flushed."""
     if os.name == "nt":
         return

@@ -16,6 +16,8 @@ from mtpfix.report.rewrite import Outcome, left
 _DIFF = 30_000
 """Characters of the diff that are shown: a forge has its own."""
 _LINE = 500
+_UNTOUCHED = "no values of weights"
+"""What stays where tensors get other names."""
 _LEFT = 30
 
 
@@ -40,7 +42,8 @@ def _head(outcome: Outcome, untouched: str) -> Iterator[str]:
         yield (
             f"{wording.engines(outcome.before.engines)} builds the MTP draft according to the "
             "quantization metadata of the whole model. This change makes the metadata match "
-            f"{_stored(outcome.before)}. It edits {files} and changes {untouched}."
+            f"{_stored(outcome.before)}. It edits {files} and changes "
+            f"{_UNTOUCHED if outcome.renames else untouched}."
         )
     else:
         said = wording.sentence(outcome.checked)
@@ -84,6 +87,10 @@ def _entries(outcome: Outcome) -> Iterator[str]:
             yield f"{verb}: {', '.join(map(code, entries))}"
     for done in outcome.index.done:
         yield f"In {code(outcome.index.file)}: {prose(done)}"
+    for file in outcome.renames.files:
+        for (old, new), number in outcome.renames.ends(file).items():
+            said = wording.count(number, "tensor")
+            yield f"Renamed: {said} of {code(file)}, {code(old)} to {code(new)}"
 
 
 def _left(outcome: Outcome) -> Iterator[str]:

@@ -17,6 +17,7 @@ from mtpfix.pushing import Landed
 from mtpfix.repair import progress
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Plan, Unresolved
+from mtpfix.repair.renames import Renames
 from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, wording
 from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert, inert_json
@@ -49,6 +50,8 @@ class Outcome:
         refused: why nothing was written although that was asked for, or None.
         repair_trunk_helps: whether `--repair-trunk` would fix more.
         notes: what could not be made sure of.
+        renames: tensors that get other names.
+        renames_help: whether `--rename-tensors` would fix more.
     """
 
     before: Report
@@ -68,6 +71,8 @@ class Outcome:
     repair_trunk_helps: bool = False
     notes: tuple[str, ...] = ()
     index: IndexRepair = field(default_factory=IndexRepair)
+    renames: Renames = field(default_factory=Renames)
+    renames_help: bool = False
 
     @property
     def pending(self) -> bool:
@@ -141,6 +146,10 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
         page.item(label, mooded(_why(entry, outcome), "quiet"))
     for done in outcome.index.done:
         page.item(mooded("~ ", "good"), Text(f"{inert(outcome.index.file)}: {inert(done)}"))
+    for file in outcome.renames.files:
+        for (old, new), number in outcome.renames.ends(file).items():
+            said = f"{wording.count(number, 'tensor')} of {inert(file)}"
+            page.item(mooded(f"~ {old} -> {new}  ", "good"), mooded(said, "quiet"))
 
 
 def _why(entry: str, outcome: Outcome) -> str:
@@ -269,6 +278,10 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
         said = "--repair-trunk fixes more: it also corrects entries that match the target model."
         page.line()
         page.item(mooded("hint  ", "quiet"), Text(said))
+    if outcome.renames_help and outcome.refused is None:
+        said = "--rename-tensors fixes more: it gives scales of the MTP block other names."
+        page.line()
+        page.item(mooded("hint  ", "quiet"), Text(said))
 
 
 def left(plan: Plan, report: Report) -> Iterator[Finding]:
@@ -357,7 +370,13 @@ def _of_push(pushed: Landed, files: str) -> str | None:
 
 def json(outcome: Outcome) -> str:
     """A document of schema `mtpfix.rewrite/1`."""
-    return written(document(outcome))
+    renames = [
+        {"file": file, "from": old, "to": new}
+        for file in outcome.renames.files
+        for old, new in outcome.renames.within(file).items()
+    ]
+    told = {"renames": renames, "renames_help": outcome.renames_help}
+    return written({**document(outcome), **told})
 
 
 def written(document: Mapping[str, object]) -> str:

@@ -122,7 +122,7 @@ class Theatre:
         shutil.copytree(SAMPLE, folder / "examples" / SAMPLE.name)
         shutil.copy(ROOT / "examples" / "run", folder / "examples" / "run")
         shutil.copytree(SAMPLE, folder / "model")
-        for name in ("base", "lost", "fp8"):
+        for name in ("base", "lost", "fp8", "scales"):
             shutil.copytree(self.home / name, folder / name)
         shutil.copytree(folder / "lost", folder / "gone")
         # `examples/run` and `tests/run` look for programs of the tree that they lie in.
@@ -147,6 +147,7 @@ def theatre(home: Path) -> Iterator[Theatre]:
     with serving() as hub:
         environment = _environment(home, hub)
         make_pair(home)
+        make_scales(home / "scales")
         door = home / "door"
         troupe = [sys.executable, str(ROOT / "tests" / "docs" / "troupe.py"), str(door)]
         with subprocess.Popen(troupe, env=environment, cwd=home) as playing:
@@ -178,6 +179,19 @@ def make_fp8_block(home: Path, trunk: Mapping[str, Tensor]) -> None:
     both = {**trunk, **{name: block[name] for name in made.mtp}}
     save_file(both, home / "fp8" / "model.safetensors", metadata={"format": "pt"})
     shutil.rmtree(home / "other")
+
+
+def make_scales(folder: Path) -> None:
+    """Make a checkpoint whose MTP block has scales that another library names."""
+    block = forge("glm4_moe", folder, "ct-fp8-block", mtp="quantized", shards=3).mtp
+    new = {name: f"{name}_inv" for name in block if name.endswith("weight_scale")}
+    for shard in folder.glob("*.safetensors"):
+        tensors = {new.get(name, name): tensor for name, tensor in load_file(shard).items()}
+        save_file(tensors, shard, metadata={"format": "pt"})
+    index = folder / "model.safetensors.index.json"
+    value = json.loads(index.read_text(encoding="utf-8"))
+    value["weight_map"] = {new.get(n, n): shard for n, shard in value["weight_map"].items()}
+    index.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def _environment(home: Path, hub: Hub) -> dict[str, str]:

@@ -17,10 +17,10 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from mtpfix.grafts import staging
 from mtpfix.grafts.transfer import PART
@@ -31,6 +31,25 @@ from tests.faults.subject import BrokenPromiseError
 from tests.unit.grafts.pairs import content
 
 PHASES = ("run", "fetch", "rename")
+
+
+class Killed(Protocol):
+    """What is written into a folder over and over."""
+
+    def run(self) -> int:
+        """Write it in this process; return the exit code."""
+
+    def said(self) -> str:
+        """Return what the last run has said on stderr."""
+
+    def restore(self) -> None:
+        """Make the folder what it was in the beginning."""
+
+    def state(self) -> str:
+        """What is left."""
+
+    def check_done(self) -> None:
+        """All of it is written."""
 
 
 def forked(
@@ -67,7 +86,7 @@ def forked(
         os._exit(code)
 
 
-def duration(subject: Grafted, phase: str) -> float:
+def duration(subject: Killed, phase: str) -> float:
     """Seconds from the beginning of a phase to the end of the run."""
     read, write = os.pipe()
     child = forked(subject.run, lambda: os.write(write, b"x"), phase)
@@ -83,9 +102,9 @@ def duration(subject: Grafted, phase: str) -> float:
     return took
 
 
-def kill_one(subject: Grafted, dice: random.Random, spans: dict[str, float]) -> str:
-    """Kill one graft; return what it left, or `late` where it had ended."""
-    phase = dice.choice(PHASES)
+def kill_one(subject: Killed, dice: random.Random, spans: dict[str, float]) -> str:
+    """Kill one run; return what it left, or `late` where it had ended."""
+    phase = dice.choice(list(spans))
     seconds = dice.random() * LATER * spans[phase]
     code = killed(lambda tell: forked(subject.run, tell, phase), seconds)
     if code not in (0, -signal.SIGKILL):
@@ -94,14 +113,20 @@ def kill_one(subject: Grafted, dice: random.Random, spans: dict[str, float]) -> 
     return "late" if code == 0 else state
 
 
-def kills(subject: Grafted, number: int, seed: int) -> Counter[str]:
-    """Kill `number` grafts; return how often each state was left.
+def kills(subject: Killed, number: int, seed: int, phases: Sequence[str] = PHASES) -> Counter[str]:
+    """Kill `number` runs; return how often each state was left.
+
+    Args:
+        subject: what is written.
+        number: how often it is killed.
+        seed: of chance.
+        phases: the parts of a run in which it is.
 
     Raises:
         BrokenPromiseError: a reader found something else, or the next run did not complete it.
     """
     dice, left = random.Random(seed), Counter[str]()  # noqa: S311 - no secret
-    spans = {phase: sorted(duration(subject, phase) for _ in range(3))[1] for phase in PHASES}
+    spans = {phase: sorted(duration(subject, phase) for _ in range(3))[1] for phase in phases}
     while left.total() - left["late"] < number:
         left[kill_one(subject, dice, spans)] += 1
         if ended(forked(subject.run)) != 0:

@@ -18,6 +18,8 @@ ACTING = {
     "--push-to-hub",
     "--create-pr",
     "--repair-trunk",
+    "--rename-tensors",
+    "--rename-in-place",
     "--allow-partial",
     "--drop",
 }

@@ -171,13 +171,13 @@ def test_a_file_that_stays_but_moved_is_a_conflict_too(folder: Path):
 
 
 def test_an_edit_in_the_last_moment_is_a_conflict_and_stays(folder: Path, monkeypatch: Any):
-    late, create = folder / "hf_quant_config.json", edge._create
+    late, create = folder / "hf_quant_config.json", edge.create
 
     def create_and_meddle(*args: Any, **options: Any) -> None:
         create(*args, **options)
         late.write_bytes(b"late")
 
-    monkeypatch.setattr(edge, "_create", create_and_meddle)
+    monkeypatch.setattr(edge, "create", create_and_meddle)
     with pytest.raises(ConflictError):
         write(folder, both())
     assert content(folder) == {"config.json": OLD, "hf_quant_config.json": b"late"}

@@ -49,6 +49,10 @@ LOSSLESS = (
     {torch.int8, torch.uint8},  # of packed values: the bits stay
 )
 """Dtypes that need no scale: a cast between them keeps the meaning of a weight."""
+EXPONENTS = getattr(torch, "float8_e8m0fnu", None)
+"""Powers of two: each is a float of eight bits of exponent, too."""
+WIDE = (torch.float64, torch.float32, torch.bfloat16)
+"""Dtypes that hold them all."""
 
 
 class Copy(NamedTuple):
@@ -241,6 +245,8 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             for into, source in copies:
                 kinds = into.dtype, source.dtype
                 if self._owner[address(into)].endswith(("w13_qzeros", "w2_qzeros")):
+                    continue
+                if source.dtype is EXPONENTS and into.dtype in WIDE:
                     continue
                 if into.dtype != source.dtype and not any(set(kinds) <= s for s in LOSSLESS):
                     names = (str(kind).removeprefix("torch.") for kind in reversed(kinds))

@@ -1,0 +1,220 @@
+"""The local edge for weight files: tensors get other names, and their bytes stay.
+
+A file that holds nothing but the MTP block is replaced by a new one: all is written beside it,
+flushed and renamed, and the old file stays as the backup, by a hard link, so that no byte of it is
+copied twice. In place only the header is written: the old one is kept in a journal beside the file
+until all is flushed, and a run that was killed in between is taken back by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtpfix.checkpoint.header import JOURNAL, PREFIX, parse_header
+from mtpfix.checkpoint.source import Source
+from mtpfix.errors import ConflictError, UsageError, WriteError
+from mtpfix.repair import renames, write
+from mtpfix.repair.locking import LOCK, released, take
+from mtpfix.repair.renames import Renames
+
+_HEADER = ".header"
+"""Stands in the name of the backup of a header, behind that of the weight file."""
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A weight file that takes the place of one with other names.
+
+    Attributes:
+        name: of both.
+        source: where the old one is read.
+        changes: what changes.
+    """
+
+    name: str
+    source: Source
+    changes: Renames
+
+    def refuse(self, folder: Path) -> None:
+        """Refuse what no file may take the place of."""
+        write.refuse_link(folder / self.name)
+
+    def check(self) -> tuple[bytes, int]:
+        """Return the old header and the size of the data behind it.
+
+        Raises:
+            ConflictError: the file is no longer what was read.
+        """
+        raw, size = self.source.read_header(self.name)
+        if parse_header(raw, data_size=size, file=self.name) != self.changes.files[self.name]:
+            raise ConflictError(f"{self.name} changed since it was read", "run the command again")
+        return raw, size
+
+    def create(self, path: Path, like: Path | None = None) -> None:
+        """Write the new file, through to the disk, with the owner and mode of another."""
+        raw, size = self.check()
+        head = renames.header(raw, self.changes.names, self.name)
+        begin = PREFIX + len(raw)
+        with path.open("xb") as file:
+            file.write(len(head).to_bytes(PREFIX, "little") + head)
+            for piece in self.source.stream(self.name, begin, begin + size):
+                file.write(piece)
+            if like is not None:
+                write.give(path, like.stat())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def stage(self, folder: Path) -> None:
+        """Make ready what `apply` needs, and what `undo` does."""
+        self.create(write.temporary(folder, self.name, "new"), folder / self.name)
+        os.link(folder / self.name, write.temporary(folder, self.name, "old"))
+
+    def keep(self, folder: Path) -> tuple[str, bool]:
+        """Keep the old file; return the name of the backup, and whether it is new."""
+        file = folder / self.name
+        path, there = write.backup_of(folder, self.name, file.samefile)
+        if not there:
+            os.link(file, path)
+        return path.name, not there
+
+    def apply(self, folder: Path) -> None:
+        """Put the new file in its place."""
+        os.replace(write.temporary(folder, self.name, "new"), folder / self.name)  # noqa: PTH105
+
+    def undo(self, folder: Path) -> None:
+        """Bring the old file back, if it is not there."""
+        new, old = (write.temporary(folder, self.name, what) for what in ("new", "old"))
+        if old.exists() and not new.exists():
+            os.replace(old, folder / self.name)  # noqa: PTH105
+
+    def finish(self, folder: Path) -> None:
+        """Nothing is left to do: what was staged is swept away."""
+
+
+@dataclass(frozen=True)
+class NewHeader(NewFile):
+    """A header that is written over the old one."""
+
+    def refuse(self, folder: Path) -> None:
+        """Refuse a file that other names lead to: whoever made them did not ask for this."""
+        write.refuse_link(folder / self.name)
+        if (folder / self.name).stat().st_nlink > 1:
+            raise WriteError(
+                f"{folder / self.name} has other names (hard links), and an edit of its header "
+                "would change them too",
+                "make a copy of the file, or write a new one: --rename-tensors",
+            )
+
+    def stage(self, folder: Path) -> None:
+        """Write the journal: the old header and the new one."""
+        raw, _ = self.check()
+        new = renames.fitted(raw, self.changes.names, self.name)
+        part = write.temporary(folder, self.name, "header")
+        write.create(part, len(raw).to_bytes(PREFIX, "little") + raw + new)
+        os.replace(part, _journal(folder, self.name))  # noqa: PTH105
+        write.sync(folder)
+
+    def keep(self, folder: Path) -> tuple[str, bool]:
+        """Keep the head of the file; return the name of the backup, and whether it is new."""
+        old, _ = _read(_journal(folder, self.name))
+        head = len(old).to_bytes(PREFIX, "little") + old
+        name = self.name + _HEADER
+        path, there = write.backup_of(folder, name, lambda path: path.read_bytes() == head)
+        if not there:
+            part = write.temporary(folder, name, "bak")
+            write.create(part, head, (folder / self.name).stat())
+            os.replace(part, path)  # noqa: PTH105
+        return path.name, not there
+
+    def apply(self, folder: Path) -> None:
+        """Write the new header, if the old one is still there."""
+        old, new = _read(_journal(folder, self.name))
+        if self.check()[0] != old:
+            raise ConflictError(f"{self.name} changed since it was read", "run the command again")
+        _overwrite(folder / self.name, new)
+
+    def undo(self, folder: Path) -> None:
+        """Write the old header again, if it is not there."""
+        journal = _journal(folder, self.name)
+        if journal.exists():
+            _take_back(folder / self.name, journal, finished=False)
+
+    def finish(self, folder: Path) -> None:
+        """Remove the journal: what it says holds no longer."""
+        _journal(folder, self.name).unlink()
+
+
+def changes(found: Renames, source: Source, output: Path | None = None) -> tuple[NewFile, ...]:
+    """Return what happens to weight files.
+
+    Args:
+        found: the renames.
+        source: where the files are read.
+        output: the new folder that they go to; None: they are changed where they are.
+
+    Raises:
+        UsageError: nothing in a new folder can be edited in place.
+    """
+    if found.in_place and output is not None and found:
+        raise UsageError(
+            "--rename-in-place edits weight files where they are, and --output DIR links to them",
+            "use --rename-tensors with --output, or --rename-in-place with --write",
+        )
+    kind = NewHeader if found.in_place else NewFile
+    return tuple(kind(name, source, found) for name in found.files)
+
+
+# --- journals ----------------------------------------------------------------------------
+
+
+def put_right(folder: Path) -> None:
+    """Take back, or complete, headers that a killed run was writing, unless another one is at work.
+
+    A header that is neither the old nor the new one becomes the old one. A folder without such
+    traces is not touched.
+    """
+    with contextlib.suppress(OSError):
+        if any(_journals(folder)) and (handle := take(folder / LOCK)) is not None:
+            with released(folder / LOCK, handle):
+                for name, journal in _journals(folder):
+                    _take_back(folder / name, journal, finished=True)
+
+
+def _take_back(file: Path, journal: Path, *, finished: bool) -> None:
+    """Make sure that a file has its old header, or all of the new one if that is good enough."""
+    old, new = _read(journal)
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(PREFIX), "little")
+        there = opened.read(len(old))
+    if length == len(old) and there != old and not (finished and there == new):
+        _overwrite(file, old)
+    journal.unlink()
+    write.sync(journal.parent)
+
+
+def _journal(folder: Path, name: str) -> Path:
+    return folder / f".{name}{JOURNAL}"
+
+
+def _journals(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.glob(f".*{JOURNAL}"):
+        yield path.name[1:].removesuffix(JOURNAL), path
+
+
+def _read(journal: Path) -> tuple[bytes, bytes]:
+    """Return the old header and the new one."""
+    raw = journal.read_bytes()
+    length = int.from_bytes(raw[:PREFIX], "little")
+    return raw[PREFIX : PREFIX + length], raw[PREFIX + length :]
+
+
+def _overwrite(file: Path, header: bytes) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(PREFIX)
+        opened.write(header)
+        opened.flush()
+        os.fsync(opened.fileno())
