@@ -170,6 +170,7 @@ def without_mtp(repo: Repo) -> None:
         name: shard for name, shard in index["weight_map"].items() if not name.startswith("mtp.")
     }
     files["model.safetensors.index.json"] = sparse(json.dumps(index).encode())
+    del files["model-00002-of-00002.safetensors"]  # else rewrite names it again
     repo.commit(files)
 
 
