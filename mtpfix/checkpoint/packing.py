@@ -18,6 +18,8 @@ CHANNEL = -1
 _WORD = 32
 """Bits of the integers that weights are packed into."""
 _BITS = (2, 3, 4, 5, 6, 7, 8)
+_USUAL, _USUAL_GROUPS = (4, 8), (CHANNEL, 32, 64, 128)
+"""What quantizers write and kernels take: other ways to read a matrix are hardly ever right."""
 _SCALES = ("weight_scale_inv", "weight_scale")
 _ALIASES = {"_packed": "weight_packed", "_scale": "weight_scale"}
 """Suffixes of stacked experts, and those that other modules have in their place."""
@@ -86,8 +88,8 @@ def packed_clashes(
             means that it is not theirs.
 
     Returns:
-        For every way to read the tensors the clashes, in the order of their suffixes: none where
-        it fits. Without a way nothing is known.
+        For every likely way to read the tensors the clashes, in the order of their suffixes; where
+        one fits, none for that one alone. Without a way nothing is known.
     """
     return _packed_clashes(_shapes(tensors), bits, group_size, width)
 
@@ -200,8 +202,12 @@ def _packed_clashes(
     stored, ways = _stored(shapes), _ways(shapes)
     if stored is None:
         return ()
-    widths = {way.width for way in ways if way.width == width} or {way.width for way in ways}
-    return tuple(tuple(stored.clashes(each, bits, group_size)) for each in sorted(widths))
+    ways = tuple(way for way in ways if way.width == width) or ways
+    found = {way: tuple(stored.clashes(way.width, bits, group_size)) for way in ways}
+    if () in found.values():
+        return ((),)
+    usual = {found[way] for way in ways if way.bits in _USUAL and way.group_size in _USUAL_GROUPS}
+    return tuple(sorted(usual or set(found.values())))
 
 
 @lru_cache(maxsize=4096)

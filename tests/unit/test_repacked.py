@@ -124,6 +124,10 @@ ALONE: tuple[Row, ...] = (
     ("ct-w4a16", "deepseek_v3", "self_attn.q_a_proj", (4, 64), (4, 32), DIFFERS),
     ("ct-w4a16", "deepseek_v3", "self_attn.q_a_proj", (4, -1), (8, -1), DIFFERS),
     ("ct-w4a16", "deepseek_v3", "self_attn.kv_b_proj", (4, 64), (4, 32), DIFFERS),
+    ("ct-w4a16", "deepseek_v3", "self_attn.o_proj", (8, 32), (4, 32), SHORT),
+    ("ct-w4a16", "deepseek_v3", "self_attn.o_proj", (4, 64), (4, 32), CUT),
+    ("ct-w4a16", "deepseek_v3", "self_attn.o_proj", (4, -1), (4, 32), CUT),
+    ("ct-w4a16", "deepseek_v3", "self_attn.o_proj", (4, 32), (4, -1), SHORT),
     ("ct-w4a16", "deepseek_v3", "experts.0.gate_proj", (4, 32), (8, 32), LONG),
     ("ct-w4a16", "deepseek_v3", "experts.0.gate_proj", (8, 32), (4, 32), CUT),
     ("ct-w4a16", "deepseek_v3", "experts.0.gate_proj", (4, 64), (4, 32), LONG),
@@ -140,6 +144,14 @@ ALONE: tuple[Row, ...] = (
     ("awq", "qwen3_5", "self_attn.o_proj", (4, 32), (4, -1), SHORT),
     ("awq", "qwen3_5", "mtp.fc", (4, 32), (8, 32), CUT),
     ("awq", "qwen3_5", "mtp.fc", (4, 64), (4, 32), DIFFERS),
+    ("awq", "qwen3_5", "self_attn.k_proj", (4, 32), (8, 32), CUT),
+    ("awq", "qwen3_5", "self_attn.k_proj", (4, 64), (4, 32), DIFFERS),
+    ("ct-w4a16", "qwen3_5", "self_attn.o_proj", (8, 32), (4, 32), SHORT),
+    ("ct-w4a16", "qwen3_5", "self_attn.o_proj", (4, 64), (4, 32), CUT),
+    ("ct-w4a16", "qwen3_5", "self_attn.o_proj", (4, -1), (4, 32), CUT),
+    ("ct-w4a16", "qwen3_5", "self_attn.o_proj", (4, 32), (4, -1), SHORT),
+    ("ct-w4a16", "qwen3_5", "mtp.fc", (4, 64), (4, 32), DIFFERS),
+    ("ct-w4a16", "qwen3_5", "self_attn.k_proj", (4, 64), (4, 32), DIFFERS),
 )
 """One kind of module alone: row-parallel layers cut, and experts are filled in part."""
 

@@ -158,3 +158,12 @@ def test_a_regex_that_takes_too_long_is_not_waited_for() -> None:
     with pytest.raises(PatternError) as caught:
         spared("ffn.shared_experts.gate_up_proj", HANGS)
     assert caught.value.hangs
+
+
+def test_keys_change_bits_and_group_size() -> None:
+    extra = {LAYER + "self_attn.o_proj": {"bits": 8}, ".*down_proj": {"group_size": 64}}
+    assert decide("self_attn.q_proj", extra_config=extra).packing == (4, 32)
+    assert decide("self_attn.o_proj", extra_config=extra).packing == (8, 32)
+    assert decide("mlp.down_proj", extra_config=extra).packing == (4, 64)
+    assert decide("mlp.down_proj", data_type="mx_fp", bits=4).packing is None
+    assert decide("mlp.down_proj", data_type="fp", bits=8, group_size=[128, 128]).packing is None

@@ -120,3 +120,10 @@ def test_experts_that_marlin_does_not_take_fall_back(
     found = construction.modules(known(whole), context, "draft")
     made = predict(known(whole), view_of(whole), context, found)
     assert {m.scheme for m in made if m.module.kind == "experts"} == {scheme}
+
+
+def test_bits_and_group_size_have_two_names_each() -> None:
+    assert decisions()[QKV].packing == (4, 128)
+    other = decisions(w_bit=4, q_group_size=64, bits=8)
+    assert other[QKV].packing == other[EXPERTS].packing == (4, 64)
+    assert decisions("self_attn")[QKV].packing is None

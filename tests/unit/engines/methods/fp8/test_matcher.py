@@ -232,3 +232,8 @@ def test_the_draft_of_nemotron_with_a_wrapper_finds_no_metadata() -> None:
     }
     found = decisions(config, "mtp.layers.0.mixer.o_proj")["mtp.layers.0.mixer.o_proj"]
     assert (found.scheme, found.expects) == ("Fp8PerTensorOnlineLinearMethod", "unquantized")
+
+
+def test_blocks_have_a_size() -> None:
+    assert decisions(GLM, weight_block_size=[128, 64])[f"{ATTN}.o_proj"].block == (128, 64)
+    assert decisions(GLM, weight_block_size=None)[f"{ATTN}.o_proj"].block is None

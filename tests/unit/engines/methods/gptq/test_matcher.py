@@ -193,3 +193,17 @@ def test_no_rule_reaches_experts_that_marlin_does_not_take() -> None:
     found = predict(known(config), view_of(config), context, modules(config, "draft"))
     made = next(decision for decision in found if decision.module.kind == "experts")
     assert (made.built, made.scheme) == ("quantized", "MoeWNA16Method")
+
+
+def test_rules_change_bits_and_group_size() -> None:
+    rules = {"+:.*self_attn": {"bits": 8, "group_size": 32}, "+:.*experts$": {"group_size": -1}}
+    found = decisions(dynamic=rules)
+    assert found[QKV].packing == (8, 32)
+    assert found[EXPERTS].packing == (4, -1)
+    assert found["model.layers.2.mlp.shared_experts.down_proj"].packing == (4, 128)
+
+
+def test_experts_that_fall_back_know_no_rules() -> None:
+    found = decisions(group_size=16, dynamic={"+:.*": {"bits": 8, "group_size": 32}})
+    assert found[EXPERTS].scheme == "MoeWNA16Method"
+    assert found[EXPERTS].packing == (4, 16)
