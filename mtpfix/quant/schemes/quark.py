@@ -116,9 +116,8 @@ def _filled(row: Mapping[str, Json], found: Scheme) -> _Config:
     """Return both sides of a row, with the numbers that the tensors show."""
     sides = {side: row[side] for side in _SIDES}
     if row.get("packed") and found.packing is not None:
-        size = found.packing.group_size
-        size = found.packing.width if size == CHANNEL else size
-        sides["weight"] = {**row["weight"], "group_size": size, "symmetric": found.symmetric}
+        numbers = {"group_size": found.packing.group_size, "symmetric": found.symmetric}
+        sides["weight"] = {**row["weight"], **numbers}
     return sides
 
 
@@ -126,7 +125,10 @@ def _row(found: Scheme) -> Mapping[str, Json] | None:
     """Return what is known of a scheme; None: no configuration of Quark can say it."""
     rows = (row for row in _rows() if row["of"] == found.format)
     row = next((row for row in rows if set(row["inputs"]) == found.inputs), None)
-    return None if row is None or (row.get("packed") and found.packing is None) else row
+    if row is None or not row.get("packed"):
+        return row
+    # Of rows that share a scale as a whole it would have to say how long each is.
+    return None if found.packing is None or found.packing.group_size == CHANNEL else row
 
 
 @cache
