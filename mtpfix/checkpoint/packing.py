@@ -207,7 +207,7 @@ def _packed_clashes(
 @lru_cache(maxsize=4096)
 def _stored(shapes: _Shapes) -> _Stored | None:
     tensors = {suffix: Tensor(dtype, shape, 0, 0) for suffix, dtype, shape in shapes}
-    return _compressed(tensors) or _gptq(tensors)
+    return _compressed(tensors) or _quark(tensors) or _gptq(tensors)
 
 
 def _compressed(tensors: Mapping[str, Tensor]) -> _Stored | None:
@@ -220,6 +220,16 @@ def _compressed(tensors: Mapping[str, Tensor]) -> _Stored | None:
     if packed[0] != scale[0]:
         return None
     return _Stored(found, *named, False, scale[0], _length(tensors.get("weight_g_idx")))
+
+
+def _quark(tensors: Mapping[str, Tensor]) -> _Stored | None:
+    """Return what Quark stored: inputs first, and the words along the outputs."""
+    named = ("weight", "weight_scale", "weight_zero_point")
+    found = {name: size[::-1] for name in named if (size := _matrix(tensors.get(name)))}
+    scale = found.get(named[1])
+    if named[0] not in found or scale is None or tensors[named[0]].dtype != "I32":
+        return None
+    return _Stored(found, *named, True, scale[0], None)
 
 
 def _gptq(tensors: Mapping[str, Tensor]) -> _Stored | None:

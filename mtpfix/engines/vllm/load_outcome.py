@@ -99,7 +99,7 @@ def _misfit(
     each = [{loader.suffix(suffix, kind) for suffix in own} for own in stored.suffixes]
     suffixes = set().union(*each)
     found = _tensors(inventory, stored.members, kind, loader)
-    strange = _strange(module, known, disk, suffixes=suffixes, found=found, loader=loader)
+    strange = _strange(decision, known, disk, suffixes=suffixes, found=found, loader=loader)
     if strange is not None:
         return strange
     # A bias of experts may have a module on disk to itself; of others each needs every parameter.
@@ -107,10 +107,11 @@ def _misfit(
     missing = known.needed - suffixes.intersection(*counted)
     if module.part == "draft" and kind == "linear":  # a fused layer has a bias as a whole
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
-    if same and whole and not missing and disk.state is not State.MIXED:
-        if _formats_agree(decision, known, loader.formats(disk)):
-            return _sizes_differ(decision, stored, inventory, loader)
+    alike = same and disk.state is not State.MIXED
+    if alike and not _formats_agree(decision, known, loader.formats(disk)):
         return Misfit("load_error", None, next(found).name)
+    if alike and whole and not missing:
+        return _sizes_differ(decision, stored, inventory, loader)
     if loader.strict and missing:
         return Misfit("load_error", loader.unfilled, None)
     return Misfit("silent_garbage", None, None)
@@ -135,7 +136,7 @@ def _unscaled_misfit(decision: Decision, *, whole: bool) -> Misfit | None:
 
 
 def _strange(
-    module: Module,
+    decision: Decision,
     known: Params,
     disk: Precision,
     *,
@@ -144,6 +145,7 @@ def _strange(
     loader: Loader,
 ) -> Misfit | None:
     """What goes wrong with a tensor that has no parameter, or one of another shape."""
+    module = decision.module
     elsewhere = _ELSEWHERE | (CACHE_SCALES if loader.cache_scales != "named" else frozenset())
     unknown = suffixes - known.needed - (known.more - loader.gone) - elsewhere
     unknown -= _dropped(module, unknown, loader) | loader.unseen
@@ -156,7 +158,8 @@ def _strange(
     cut = known.packed and module.cls == CUTS  # to the size of the parameter: what fits goes in
     if not cut and _unequal(known.packed, disk, loader):
         weights = [tensor.name for tensor in found if tensor.suffix == "weight"]
-        return Misfit("load_error", _mismatch(module, loader), min(weights, default=None))
+        error = None if _narrowed(decision, known) else _mismatch(module, loader)
+        return Misfit("load_error", error, min(weights, default=None))
     return None
 
 
@@ -179,6 +182,12 @@ def _mismatch(module: Module, loader: Loader) -> str | None:
     if module.cls == CUTS:
         return SHORT
     return "AssertionError: " if module.kind == "linear" else _SHAPE
+
+
+def _narrowed(decision: Decision, known: Params) -> bool:
+    """Whether packed experts lie in larger weights, and die of their scales in a word of torch."""
+    scheme = known.stored or decision.expects or ""
+    return decision.module.kind == "experts" and not known.packed and scheme.endswith("-tensor")
 
 
 def loads_plain(decision: Decision) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from mtpfix.quant.schemes import auto_round, compressed_tensors, gptq, narrowing
+from mtpfix.quant.schemes import auto_round, compressed_tensors, gptq, narrowing, quark
 from mtpfix.quant.schemes.share import Block, Proposal, Share
 
 __all__ = ["Block", "Proposal", "Share", "proposals"]
@@ -21,6 +21,7 @@ _METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
     "fbgemm_fp8": narrowing.proposals,
     "fp8": narrowing.proposals,
     "gptq": gptq.proposals,
+    "quark": quark.proposals,
 }
 
 

@@ -266,6 +266,25 @@ def test_another_format_ends_the_load_in_words_that_are_not_known() -> None:
     assert (report.consequence, report.detail) == ("load_error", None)
 
 
+def test_another_format_ends_the_load_before_a_scale_can_be_missed() -> None:
+    how = Loader("dict", method="quark")
+    report = judged(O_PROJ, "quantized", fp8("a.o_proj"), how, expects="fp8-tensor-static")
+    assert (report.consequence, report.detail) == ("load_error", None)
+
+
+def test_packed_experts_lie_in_larger_weights_and_their_scales_end_the_load() -> None:
+    tensors = {}
+    for name in (m.replace("*", str(k)) for m in EXPERTS.members for k in range(EXPERTS.experts)):
+        tensors[f"{name}.weight"] = ("U8", (32, 32))
+        tensors[f"{name}.weight_scale"] = ("U8", (32, 2))
+    how = Loader("dict", method="quark")
+    for expects, detail in (("fp8-tensor", ""), ("fp8-channel", "RuntimeError: The size")):
+        report = judged(EXPERTS, "quantized", tensors, how, expects=expects)
+        assert report.consequence == "load_error"
+        assert (report.detail or "").startswith(detail)
+        assert (report.detail is None) == (expects == "fp8-tensor")
+
+
 def test_packed_weights_have_no_place_in_a_plain_layer() -> None:
     tensors: Tensors = {
         "a.o_proj.weight_packed": ("I32", (8, 1)),

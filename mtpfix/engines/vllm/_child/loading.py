@@ -273,6 +273,18 @@ def unread(model: nn.Module) -> Iterator[str]:
             yield from (f"{name}.{part}input_scale" for part in ("", "w13_", "w2_"))
         if type(method).__name__ in BIASED:
             yield from (f"{name}.{part}_bias" for part in ("w13", "w2"))
+        yield from (f"{name}.{point}" for point in spare_points(layer))
+
+
+def spare_points(layer: nn.Module) -> Iterator[str]:
+    """Zero points of symmetric integers: Quark's classes make them, and never look at them."""
+    method = getattr(layer, "scheme", None) or getattr(layer, "quant_method", None)
+    kind = type(method).__name__
+    symmetric = getattr(method, "is_symmetric", kind.startswith("QuarkW8A8Int8"))
+    if kind.startswith("Quark") and symmetric:
+        yield from (f"{part}weight_zero_point" for part in ("", "w13_", "w2_"))
+    if kind == "QuarkW8A8Int8MoEMethod" or getattr(method, "input_symmetric", False):
+        yield from (f"{part}input_zero_point" for part in ("", "w13_", "w2_"))
 
 
 def address(tensor: torch.Tensor) -> int:

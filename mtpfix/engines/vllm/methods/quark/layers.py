@@ -7,11 +7,13 @@ the class itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtpfix.engines.vllm.methods.base import Packed, RaisesError
+from mtpfix.engines.vllm.methods.quark.keys import Keys
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry, Json, QuantView
 
@@ -48,8 +50,9 @@ class Layers:
     def __init__(self, view: QuantView, packed: Packed, release: str) -> None:
         self._view = view
         self._packed = packed
-        self._whole = Found(_without_cache(view, None), None)
+        self._whole = Found(view.raw.get("global_quant_config"), None)
         self._by_name = _by_name(view)
+        self._keys = _keys(tuple(found.entry.text for found in self._by_name if found.entry))
         self._eager: bool = rules("quark_types_first", release)
         """Whether the configurations by type are looked at before those by name."""
         self._hashes: bool = rules("quark_hashes", release)
@@ -83,9 +86,9 @@ class Layers:
     def _named(self, name: str) -> Found:
         if not self._eager and self._view.raw.get("layer_quant_config") is None:
             raise RaisesError(_NO_LAYERS)
-        for found in self._by_name:
-            if found.entry is not None and _fits(name, found.entry.text):
-                return found
+        number = self._keys.first(name)
+        if number is not None:
+            return self._by_name[number]
         self._demand_types()
         return self._whole
 
@@ -94,27 +97,24 @@ class Layers:
             raise RaisesError(_NO_TYPES[self._eager])
 
 
+_keys = lru_cache(maxsize=64)(Keys)
+
+
 def _by_name(view: QuantView) -> tuple[Found, ...]:
     """Configurations by name, one for each text: of two that a mapper made alike, the last."""
+    layers = view.raw.get("layer_quant_config")
+    stated = layers if isinstance(layers, Mapping) else {}
+    patterns = cache_patterns(view)
     found: dict[str, Found] = {}
     for group in view.groups:
+        config = _without_cache(group.name, stated[group.name], patterns)
         for entry in group.targets:
-            found[entry.text] = Found(_without_cache(view, group.name), entry)
+            found[entry.text] = Found(config, entry)
     return tuple(found.values())
 
 
-def _fits(name: str, pattern: str) -> bool:
-    """A pattern without `*` fits what it contains: vLLM asks the wrong way round."""
-    return fnmatchcase(name, pattern) if "*" in pattern else name in pattern
-
-
-def _without_cache(view: QuantView, name: str | None) -> Json:
+def _without_cache(name: str, config: Json, patterns: Sequence[str]) -> Json:
     """A configuration without what it says of the KV cache, which vLLM takes out."""
-    if name is None:
-        return view.raw.get("global_quant_config")
-    layers = view.raw.get("layer_quant_config")
-    config = layers[name] if isinstance(layers, Mapping) else None
-    patterns = cache_patterns(view)
     cached = any(fnmatchcase(name, pattern) for pattern in patterns)
     if isinstance(config, Mapping) and (cached or (patterns and name == "*q_proj")):
         return {**config, "output_tensors": None}

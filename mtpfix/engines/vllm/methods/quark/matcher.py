@@ -8,7 +8,8 @@ experts gets the method of a linear layer, and dies of it.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
@@ -30,17 +31,34 @@ def decider(setting: Setting) -> Decide:
 
 def traits(view: QuantView, context: Context) -> Hashable:
     """The classes that a platform has for the configurations."""
-    layers = view.raw.get("layer_quant_config")
-    named = layers.values() if isinstance(layers, Mapping) else ()
-    formats = {
-        format_of(config, view, context.release)
-        for config in (view.raw.get("global_quant_config"), *named)
-    }
     return tuple(
         repr(chosen(kind, replace(view, format=name), context))
-        for name in sorted(formats)
+        for name in _formats(_Stated(view), context.release)
         for kind in _KINDS
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stated:
+    """Metadata that are the same as others if they are one object: a planner asks often."""
+
+    view: QuantView
+
+    def __hash__(self) -> int:
+        return id(self.view.raw)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Stated) and other.view.raw is self.view.raw
+
+
+@lru_cache(maxsize=512)
+def _formats(stated: _Stated, release: str) -> tuple[str, ...]:
+    """Return what the configurations ask for, each format once."""
+    view = stated.view
+    layers = view.raw.get("layer_quant_config")
+    named = layers.values() if isinstance(layers, Mapping) else ()
+    different = {repr(each): each for each in (view.raw.get("global_quant_config"), *named)}
+    return tuple(sorted({format_of(each, view, release) for each in different.values()}))
 
 
 class _Decider:

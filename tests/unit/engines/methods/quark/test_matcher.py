@@ -122,12 +122,22 @@ def test_what_is_said_of_the_cache_does_not_count() -> None:
         decide("self_attn.qkv_proj", layer_quant_config=layers)
 
 
+def cached(*configs: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata with layers whose cache is quantized."""
+    layers = {f"layers.{number}.k_proj": config for number, config in enumerate(configs)}
+    return {"export": {"kv_cache_group": ["*k_proj"]}, "layer_quant_config": layers}
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
         ({"export": None}, "ValueError: The export key"),
         ({"export": {"kv_cache_group": None}}, "TypeError"),
-        ({"export": {"kv_cache_group": ["*k_proj"]}}, "ValueError"),
+        ({"export": {"kv_cache_group": ["*k_proj"]}}, "ValueError: The Quark quantized model"),
+        (cached({}), "KeyError: 'output_tensors'"),
+        (cached({"output_tensors": None}), "ValueError: The kv_cache quantization"),
+        (cached({"output_tensors": {}}, {"output_tensors": {"dtype": "int8"}}), "ValueError: The"),
+        (cached({"output_tensors": {}}, {"weight": None}), "KeyError: 'output_tensors'"),
         ({"exclude": None}, "TypeError"),
         ({"global_quant_config": None}, "AttributeError"),
         ({"layer_type_quant_config": None}, "AttributeError"),
