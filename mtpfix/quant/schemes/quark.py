@@ -125,10 +125,8 @@ def _row(found: Scheme) -> Mapping[str, Json] | None:
     """Return what is known of a scheme; None: no configuration of Quark can say it."""
     rows = (row for row in _rows() if row["of"] == found.format)
     row = next((row for row in rows if set(row["inputs"]) == found.inputs), None)
-    if row is None or not row.get("packed"):
-        return row
-    # Of rows that share a scale as a whole it would have to say how long each is.
-    return None if found.packing is None or found.packing.group_size == CHANNEL else row
+    grouped = found.packing is not None and found.packing.group_size != CHANNEL
+    return row if row is not None and (grouped or not row.get("packed")) else None
 
 
 @cache

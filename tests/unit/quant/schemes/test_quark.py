@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mtpfix.checkpoint.load import CONFIG
-from mtpfix.checkpoint.scheme import Numbers, Scheme
+from mtpfix.checkpoint.scheme import Numbers, Scheme, scheme
 from mtpfix.engines.vllm import metadata
 from mtpfix.engines.vllm.methods.quark.formats import format_of
-from mtpfix.model import JsonFile
+from mtpfix.model import JsonFile, Tensor
 from mtpfix.quant.schemes import Block, Share, proposals
 from mtpfix.repair import patch
 from tests.unit.engines.small import NEWEST, at_most
@@ -129,10 +129,13 @@ def test_every_scheme_that_is_made_is_what_vllm_reads(scheme: Scheme, name: str)
 
 
 def test_the_numbers_of_packed_integers_are_those_of_the_tensors() -> None:
-    found = Scheme("quark-int4", Numbers(4, 32), symmetric=False)
+    shapes = {"weight": (64, 8), "weight_scale": (4, 64), "weight_zero_point": (4, 8)}
+    dtypes = {"weight_scale": "BF16"}
+    found = scheme({s: Tensor(dtypes.get(s, "I32"), size, 0, 0) for s, size in shapes.items()})
+    assert found == Scheme("quark-int4", Numbers(4, 16), symmetric=False)
     after = made(block(stated(), share(found, EXPERTS)))[0]
     weight = after["layer_quant_config"][EXPERTS]["weight"]
-    assert (weight["group_size"], weight["symmetric"]) == (32, False)
+    assert (weight["group_size"], weight["symmetric"]) == (16, False)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_layers_of_a_quantized_cache_say_the_same_of_it() -> None:
 )
 def test_metadata_of_strangers_are_no_danger(changes: dict[str, Json]) -> None:
     of = block(stated(**changes), share(FP8, BLOCK), share(MXFP4, EXPERTS))
-    with at_most(20):
+    with at_most(2):
         found = list(proposals(of))
     after = json.loads(patch.apply(of.configs[CONFIG].raw, found[0].edits))
     assert BLOCK + "*" in after["quantization_config"]["layer_quant_config"]
