@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from mtpfix.analysis import analyze, analyze_planned
-from mtpfix.checkpoint.load import SINGLE
+from mtpfix.analysis import analyze
 from mtpfix.checkpoint.precision import by_module
-from mtpfix.checkpoint.proposed import Proposed
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError
@@ -24,7 +22,7 @@ from mtpfix.repair import progress, renames
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Scope, Selection
-from mtpfix.subject import Subject, open_subject, renamed
+from mtpfix.subject import Subject, renamed
 
 WRONG = 1
 """The exit code of a report in which something is wrong."""
@@ -44,7 +42,7 @@ def planned(
     With it the cases come that it was planned for.
 
     Args:
-        subject: the target.
+        subject: the target, with an index that is right about the MTP block.
         source: where it was read.
         selection: for what it is planned.
         options: what may be changed.
@@ -55,11 +53,7 @@ def planned(
     """
     if subject.files.draft is not None:
         return planned_with_cases(subject, selection, options)
-    old, subject = subject, _caught_up(subject, source, selection) if options.renames else subject
     made, cases = planned_with_cases(subject, selection, options)
-    if subject is not old:
-        first, checked = analyze_planned(old, selection)
-        made = replace(made, before=first.report, checked_before=checked.report)
     found = _tried(subject, made, selection, options, cases)
     if not options.renames:
         return replace(made, renames_help=bool(found.names)), cases
@@ -72,16 +66,6 @@ def planned(
         after = replace(made, notes=(*made.notes, found.reason))
     given = _renames(subject, names, source, made, options)
     return _joined(made, given, subject, source, after), cases
-
-
-def _caught_up(subject: Subject, source: Source, selection: Selection) -> Subject:
-    """Return a target with the index that a run did not write which was killed before it."""
-    behind = _index(subject, source) if subject.files.checkpoint.problems else {}
-    if not behind:
-        return subject
-    return open_subject(
-        Proposed(source, {name: new for name, (_, new) in behind.items()}), selection.engines
-    )
 
 
 def hinted(report: Report, subject: Subject, selection: Selection) -> Report:
@@ -216,14 +200,10 @@ def _joined(
 
 
 def _index(subject: Subject, source: Source) -> dict[str, tuple[bytes, bytes]]:
-    """Return the index, old and new, where it calls tensors otherwise than their files."""
-    listing = subject.files.listing
-    if listing.layout != "index":
+    """Return the index, old and new, where it calls tensors otherwise than their files will."""
+    name = subject.files.listing.index
+    if name is None:
         return {}
-    stem = SINGLE.partition(".")[0]
-    if any(file.startswith("consolidated") for file in listing.shards.values()):
-        stem = "consolidated"
-    name = f"{stem}.safetensors.index.json"
     old = source.read(name)
     new = renames.index(old, subject.files.checkpoint)
     return {} if new == old else {name: (old, new)}
