@@ -67,7 +67,10 @@ class _Trials:
         before = _failing(self.cases, self.view)
         found = schemes.proposals(block(self.cases, self.view, self.configs))
         different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
+        served = bool(self.deciding) and not least[0]
         for proposal in sorted(different.values(), key=_size):
+            if served and proposal.whole:
+                continue
             tried = self._tried(proposal)
             if tried is None or not _failing(self.cases, tried.view) <= before:
                 continue
@@ -93,7 +96,7 @@ class _Trials:
             return None
         if new is None or not self._wrong(new) < self._wrong(self.view) or any(self._moved(new)):
             return None
-        made = list_plan(self.cases, new, self.options)
+        made = list_plan(_under(self.cases, new), new, self.options)
         return replace(made, edits=(*proposal.edits, *made.edits), gives=proposal.gives)
 
     def _wrong(self, view: QuantView) -> int:
@@ -102,25 +105,25 @@ class _Trials:
         What is unquantized gets its entries afterwards.
         """
         seen: dict[object, int] = {}
-        for case in self.cases:
+        cases = _under(self.cases, view)
+        for case in cases:
             key = case.fingerprint(view)
             if key not in seen:
                 reports = case.judged(view, case.draft)
                 seen[key] = sum(r.agrees is False and _needs_scheme(r) for r in reports)
-        return sum(seen[case.fingerprint(view)] for case in self.cases)
+        return sum(seen[case.fingerprint(view)] for case in cases)
 
     def _moved(self, new: QuantView) -> Iterator[str]:
         """Yield the modules of the target model that other metadata build otherwise."""
         seen = set()
-        for case in self.cases:
-            both = case.fingerprint(self.view), case.fingerprint(new)
+        for case, other in zip(self.cases, _under(self.cases, new), strict=True):
+            both = case.fingerprint(self.view), other.fingerprint(new)
             if both in seen:
                 continue
             seen.add(both)
-            old = case.part(self.view, "trunk")
-            for was, becomes in zip(old, case.judged(new, case.trunk), strict=True):
-                if _built(was) != _built(becomes):
-                    yield was.decision.module.name
+            old = {_place(was): _built(was) for was in case.part(self.view, "trunk")}
+            becomes = {_place(r): _built(r) for r in other.judged(new, other.trunk)}
+            yield from (name for name in {**old, **becomes} if old.get(name) != becomes.get(name))
 
 
 def edited(configs: Mapping[str, JsonFile], proposal: Proposal) -> Iterator[tuple[str, JsonFile]]:
@@ -139,6 +142,17 @@ def _needs_scheme(report: ModuleReport) -> bool:
     return report.disk.state is not State.UNQUANTIZED or report.limit is not None
 
 
+def _under(cases: Sequence[EngineCase], view: QuantView) -> tuple[EngineCase, ...]:
+    """Return the cases as they are under a view, whose method may be another."""
+    return tuple(case.under(view) for case in cases)
+
+
+def _place(report: ModuleReport) -> str:
+    """Return what tells a module from all others of its part."""
+    module = report.decision.module
+    return module.param or module.name
+
+
 def _built(report: ModuleReport) -> tuple[str, str | None, str | None]:
     decision = report.decision
     return decision.built, decision.scheme, decision.expects
@@ -147,8 +161,9 @@ def _built(report: ModuleReport) -> tuple[str, str | None, str | None]:
 def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:
     """Return which cases build a module of the draft otherwise than it is stored."""
     wrong: dict[object, bool] = {}
-    for case in cases:
+    under = _under(cases, view)
+    for case in under:
         key = case.fingerprint(view)
         if key not in wrong:
             wrong[key] = any(r.agrees is False for r in case.judged(view, case.draft))
-    return {i for i, case in enumerate(cases) if wrong[case.fingerprint(view)]}
+    return {i for i, case in enumerate(under) if wrong[case.fingerprint(view)]}

@@ -9,8 +9,13 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.scheme import Scheme, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
-from mtpfix.quant.schemes.share import Block, Share
+from mtpfix.quant.schemes.share import Block, Names, Share
 from mtpfix.repair.exact import MtpNames, mtp_names, shortest_root
+
+_CACHE = (".k_scale", ".v_scale", ".q_scale", ".prob_scale")
+"""How the names of tensors end that scale a KV cache."""
+_LATENT = ".kv_b_proj"
+"""How the name of a module ends that only attention with a latent cache has."""
 
 
 @dataclass
@@ -35,7 +40,9 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
         view: the metadata.
         configs: the files that state it, by name.
     """
-    found = _modules(cases, view)
+    distinct = {case.fingerprint(view): case for case in reversed(cases)}
+    different = tuple(reversed(distinct.values()))
+    found = _modules(different, view)
     roots = tuple(dict.fromkeys(root for case in cases for root in case.disk_roots))
     disk = cases[0].disk("trunk")
     on_disk = [name for name in disk.modules() if not f"{name}.".startswith(roots)]
@@ -46,6 +53,19 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
         configs=configs,
         shares=tuple(_share(way, found, names) for way in ways),
         trunk=tuple(name for name in on_disk if disk.one(name).state is State.QUANTIZED),
+        trunk_names=tuple(_quantized(different, view)),
+        cache_scales=any(name.endswith(_CACHE) for name in disk.names),
+        latent=any(name.endswith(_LATENT) for name in disk.modules()),
+    )
+
+
+def _quantized(cases: Sequence[EngineCase], view: QuantView) -> dict[str, None]:
+    """Return the names of the target model's modules that some release builds quantized."""
+    reports = (report for case in cases for report in case.part(view, "trunk"))
+    return dict.fromkeys(
+        report.decision.module.name
+        for report in reports
+        if report.decision.built == "quantized" and report.decision.module.name
     )
 
 
@@ -56,14 +76,14 @@ def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
     for case in cases:
         for report in case.part(view, "draft"):
             module = report.decision.module
-            if report.disk.state is State.MISSING or not module.asks:
+            if report.disk.state is State.MISSING:
                 continue
             key = module.name, report.members
             if key not in found:
                 ways = _ways(case.disk("draft"), report, widths)
                 found[key] = _Found(module.kind, module.name, ways)
             asked = (name for name in case.asked(module) if name)
-            found[key].wrong |= report.agrees is False
+            found[key].wrong |= module.asks and report.agrees is False
             found[key].asked.update(dict.fromkeys(asked))
             found[key].members.update(dict.fromkeys(report.members))
     return list(found.values())
@@ -109,6 +129,16 @@ def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Shar
             for spared in (theirs, names.target)
         ),
         on_disk=tuple(dict.fromkeys(name for module in ours for name in module.members)),
+        wrong=_names([module for module in ours if module.wrong]),
+    )
+
+
+def _names(found: Sequence[_Found]) -> Names:
+    members = (name for module in found for name in module.members)
+    return Names(
+        on_disk=tuple(dict.fromkeys(members)),
+        built=tuple(dict.fromkeys(module.name for module in found if module.name)),
+        asked=tuple(_asked(found)),
     )
 
 

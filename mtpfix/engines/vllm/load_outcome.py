@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.checkpoint.precision import joined_name
+from mtpfix.engines.vllm import scale_shapes
 from mtpfix.engines.vllm.destinations import NOTHING, Placement
 from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
 from mtpfix.engines.vllm.methods.shared.parameters import Params, params
+from mtpfix.engines.vllm.scale_shapes import ROW
 from mtpfix.model import Consequence, Decision, Kind, Module, ModuleReport, Precision, State
 
 
@@ -37,8 +40,6 @@ _SHAPE = (
     "at non-singleton dimension 1"
 )
 
-_CUTS = "RowParallelLinear"
-"""The class whose loader cuts a weight to the columns of its parameter, before it compares."""
 _SHORT = "RuntimeError: start (0) + length (…) exceeds dimension size (…)."
 
 
@@ -111,16 +112,22 @@ def _misfit(
     each = [{loader.suffix(suffix, kind) for suffix in own} for own in stored.suffixes]
     suffixes = set().union(*each)
     found = _tensors(inventory, stored.members, kind, loader)
-    strange = _strange(module, known, disk, suffixes=suffixes, found=found, loader=loader)
+    agree = _formats_agree(decision, known, loader.formats(disk))
+    shaped = known.grain is None or (agree and known.dimensions is None)
+    misshapen = None if shaped else _misshapen(module, known, stored, inventory, agree=agree)
+    strange = _strange(
+        module, known, disk, suffixes=suffixes, found=found, misshapen=misshapen, loader=loader
+    )
     if strange is not None:
         return strange
     # A bias of experts may have a module on disk to itself; of others each needs every parameter.
     counted = [own for own in each if kind != "experts" or own - {"bias"}]
-    missing = known.needed - suffixes.intersection(*counted)
+    needed = known.needed | known.always if loader.strict else known.needed
+    missing = needed - suffixes.intersection(*counted)
     if module.part == "draft" and kind == "linear":  # a fused layer has a bias as a whole
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     if same and whole and not missing and disk.state is not State.MIXED:
-        if _formats_agree(decision, known, loader.formats(disk)):
+        if agree:
             return None
         return _Misfit("load_error", None, next(found).name)
     if loader.strict and missing:
@@ -142,22 +149,46 @@ def _strange(
     *,
     suffixes: set[str],
     found: Iterator[_Found],
+    misshapen: tuple[str, str | None] | None,
     loader: Loader,
 ) -> _Misfit | None:
-    """What goes wrong with a tensor that has no parameter, or one of another shape."""
+    """What goes wrong with a tensor that has no parameter, or one of another shape.
+
+    Tensors are loaded in the order of their names, so the first of them counts.
+    """
     elsewhere = _ELSEWHERE | (CACHE_SCALES if loader.cache_scales != "named" else frozenset())
     unknown = suffixes - known.needed - (known.more - loader.gone) - elsewhere
     unknown -= _dropped(module, unknown, loader)
     lost = suffixes - set(loader.takes) - elsewhere if loader.takes else set()
+    # The part of a larger parameter that fits is filled: then the scales are the first to fail.
+    padded = module.kind == "experts" and not known.packed and misshapen is not None
+    cut = known.packed and module.cls == ROW  # to the size of the parameter: what fits goes in
+    unequal = not cut and not padded and _unequal(known.packed, disk, loader)
+    if not (unknown | lost or misshapen or unequal):
+        return None
+    misfits = [] if misshapen is None else [misshapen]
+    tensors = list(found)
     if unknown | lost:
-        first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
+        first = min((t for t in tensors if t.suffix in unknown | lost), key=lambda t: t.name)
         error = _lost(module, first) if first.suffix in lost else None
-        error = error or _refusal(module, first, loader)
-        return _Misfit("load_error", error, first.name)
-    cut = known.packed and module.cls == _CUTS  # to the size of the parameter: what fits goes in
-    if not cut and _unequal(known.packed, disk, loader):
-        weights = [tensor.name for tensor in found if tensor.suffix == "weight"]
-        return _Misfit("load_error", _mismatch(module, loader), min(weights, default=None))
+        misfits.append((first.name, error or _refusal(module, first, loader)))
+    if unequal:
+        weights = (tensor.name for tensor in tensors if tensor.suffix == "weight")
+        misfits.append((min(weights, default=""), _mismatch(module, loader)))
+    name, error = min(misfits)
+    return _Misfit("load_error", error if loader.style != "unknown" else None, name or None)
+
+
+def _misshapen(
+    module: Module, known: Params, stored: Stored, inventory: Inventory, *, agree: bool
+) -> tuple[str, str | None] | None:
+    """The first scales, by name, whose parameter has another shape, and the exception then."""
+    for member in sorted(stored.members):
+        tensors = inventory.tensors(member)
+        scale = tensors.get(scale_shapes.SCALE)
+        if scale is not None and not scale_shapes.fits(known, tensors, agree=agree):
+            name = joined_name(member, scale_shapes.SCALE)
+            return name, scale_shapes.error(module, known, scale.shape)
     return None
 
 
@@ -177,7 +208,7 @@ def _mismatch(module: Module, loader: Loader) -> str | None:
     """What is raised for a weight of another shape; linear layers print nothing of use."""
     if loader.style == "unknown":
         return None
-    if module.cls == _CUTS:
+    if module.cls == ROW:
         return _SHORT
     return "AssertionError: " if module.kind == "linear" else _SHAPE
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from mtpfix.quant.schemes import compressed_tensors
+from mtpfix.quant.schemes import compressed_tensors, modelopt
 from mtpfix.quant.schemes.share import Block, Proposal, Share
 
 __all__ = ["Block", "Proposal", "Share", "proposals"]
 
 _METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
     "compressed-tensors": compressed_tensors.proposals,
+    **dict.fromkeys(modelopt.METHODS, modelopt.proposals),
 }
 
 
