@@ -190,6 +190,10 @@ class EngineCase(ABC):
 
     # --- decisions ---------------------------------------------------------------
 
+    def under(self, view: QuantView) -> EngineCase:  # noqa: ARG002
+        """Return the case where the metadata are `view`: they may be of another method."""
+        return self
+
     @abstractmethod
     def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
         """Return what is built for `modules` under `view`, and why, in the order given."""

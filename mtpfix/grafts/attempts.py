@@ -13,7 +13,8 @@ from mtpfix.errors import RefusedError
 from mtpfix.grafts import pieces
 from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Edit, Kind, QuantView, State
-from mtpfix.quant import block_group, mixed_layers
+from mtpfix.quant import block_group
+from mtpfix.quant.schemes import modelopt
 
 Precision = Literal["auto", "keep", "bf16"]
 """What becomes of a block in FP8: kept where the target's method can say it, or made BF16."""
@@ -88,7 +89,7 @@ def _mixed(brought: tuple[Piece, ...], target: Target, alone: Kind | None = None
         alone: the kind of modules that stay FP8; None: all.
     """
     cases = target.seen(brought)
-    view = _view(cases, mixed_layers.METHODS)
+    view = _view(cases, modelopt.METHODS)
     experts = _members(cases, "experts")
     linear = tuple(piece for piece in brought if split_name(piece.name)[0] not in experts)
     routed = tuple(piece for piece in brought if split_name(piece.name)[0] in experts)
@@ -97,8 +98,8 @@ def _mixed(brought: tuple[Piece, ...], target: Target, alone: Kind | None = None
     else:
         others = pieces.rescaled(linear, "weight_scale", spread=True)
     configs = target.files.listing.configs
-    names = _fp8_names(cases, alone)
-    edits = mixed_layers.with_mixed_layers(view, configs, target.quantized(), names)
+    rows = dict.fromkeys(_fp8_names(cases, alone), modelopt.FP8_BLOCK)
+    edits = modelopt.with_layers(view, configs, target.quantized(), rows)
     return Attempt((*routed, *others), edits)
 
 

@@ -72,7 +72,10 @@ class _Trials:
         before = _failing(self.cases, self.view)
         found = schemes.proposals(block(self.cases, self.view, self.configs))
         different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
+        served = bool(self.deciding) and not least[0]
         for proposal in sorted(different.values(), key=lambda each: each.entries):
+            if served and proposal.whole:
+                continue
             tried = self._tried(proposal)
             if tried is None or not _failing(self.cases, tried.view) <= before:
                 continue
@@ -111,7 +114,7 @@ class _Trials:
             return None
         if new is None or not self._helps(new) or any(self._moved(new)):
             return None
-        made = list_plan(self.cases, new, self.options, edited=True)
+        made = list_plan(_under(self.cases, new), new, self.options, edited=True)
         edits = composed(self.configs, proposal.edits, made.edits)
         return replace(made, edits=edits, gives=proposal.gives)
 
@@ -125,12 +128,13 @@ class _Trials:
     def _count(self, view: QuantView, *, exempt: bool) -> int:
         """Return how many modules are wrong in all cases, with or without those exempt."""
         seen: dict[object, int] = {}
-        for case in self.cases:
+        cases = _under(self.cases, view)
+        for case in cases:
             key = case.fingerprint(view)
             if key not in seen:
                 reports = [r for r in case.judged(view, case.draft) if r.agrees is False]
                 seen[key] = sum(_needs_scheme(r) and (exempt or not _exempt(r)) for r in reports)
-        return sum(seen[case.fingerprint(view)] for case in self.cases)
+        return sum(seen[case.fingerprint(view)] for case in cases)
 
     def _moved(self, new: QuantView) -> Iterator[str]:
         """Yield the modules of the target model that other metadata build otherwise.
@@ -138,15 +142,14 @@ class _Trials:
         So do modules that another reader of the file treats otherwise.
         """
         seen = set()
-        for case in self.cases:
-            both = case.fingerprint(self.view), case.fingerprint(new)
+        for case, other in zip(self.cases, _under(self.cases, new), strict=True):
+            both = case.fingerprint(self.view), other.fingerprint(new)
             if both in seen:
                 continue
             seen.add(both)
-            old = case.part(self.view, "trunk")
-            for was, becomes in zip(old, case.judged(new, case.trunk), strict=True):
-                if _built(was) != _built(becomes):
-                    yield was.decision.module.name
+            old = {_place(was): _built(was) for was in case.part(self.view, "trunk")}
+            becomes = {_place(r): _built(r) for r in other.judged(new, other.trunk)}
+            yield from (name for name in {**old, **becomes} if old.get(name) != becomes.get(name))
         for treated in self._readings.changed(quant.listed(self.view), quant.listed(new)):
             right = treated.excluded == self._target.is_plain(treated.module)
             if self._target.is_quantizable(treated.module) and not (
@@ -186,6 +189,17 @@ def _exempt(report: ModuleReport) -> bool:
     return report.decision.built == "unquantized" and report.decision.because is not None
 
 
+def _under(cases: Sequence[EngineCase], view: QuantView) -> tuple[EngineCase, ...]:
+    """Return the cases as they are under a view, whose method may be another."""
+    return tuple(case.under(view) for case in cases)
+
+
+def _place(report: ModuleReport) -> str:
+    """Return what tells a module from all others of its part."""
+    module = report.decision.module
+    return module.param or module.name
+
+
 def _built(report: ModuleReport) -> tuple[object, ...]:
     decision = report.decision
     return decision.built, decision.scheme, decision.expects, decision.packing, decision.block
@@ -194,8 +208,9 @@ def _built(report: ModuleReport) -> tuple[object, ...]:
 def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:
     """Return which cases build a module of the draft otherwise than it is stored."""
     wrong: dict[object, bool] = {}
-    for case in cases:
+    under = _under(cases, view)
+    for case in under:
         key = case.fingerprint(view)
         if key not in wrong:
             wrong[key] = any(r.agrees is False for r in case.judged(view, case.draft))
-    return {i for i, case in enumerate(cases) if wrong[case.fingerprint(view)]}
+    return {i for i, case in enumerate(under) if wrong[case.fingerprint(view)]}

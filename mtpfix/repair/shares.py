@@ -10,8 +10,13 @@ from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.checkpoint.scheme import Numbers, Scheme, packing, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
-from mtpfix.quant.schemes.share import Block, Share
+from mtpfix.quant.schemes.share import Block, Names, Share
 from mtpfix.repair.exact import MtpNames, mtp_names, shortest_root
+
+_CACHE = (".k_scale", ".v_scale", ".q_scale", ".prob_scale")
+"""How the names of tensors end that scale a KV cache."""
+_LATENT = ".kv_b_proj"
+"""How the name of a module ends that only attention with a latent cache has."""
 
 
 @dataclass
@@ -36,7 +41,9 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
         view: the metadata.
         configs: the files that state it, by name.
     """
-    found = _modules(cases, view)
+    distinct = {case.fingerprint(view): case for case in reversed(cases)}
+    different = tuple(reversed(distinct.values()))
+    found = _modules(different, view)
     roots = tuple(dict.fromkeys(root for case in cases for root in case.disk_roots))
     disk = cases[0].disk("trunk")
     on_disk = [name for name in disk.modules() if not f"{name}.".startswith(roots)]
@@ -48,6 +55,19 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
         shares=tuple(_share(way, found, names) for way in ways),
         trunk=tuple(name for name in on_disk if disk.one(name).state is State.QUANTIZED),
         plain=tuple(name for name in on_disk if disk.one(name).state is State.UNQUANTIZED),
+        trunk_names=tuple(_quantized(different, view)),
+        cache_scales=any(name.endswith(_CACHE) for name in disk.names),
+        latent=any(name.endswith(_LATENT) for name in disk.modules()),
+    )
+
+
+def _quantized(cases: Sequence[EngineCase], view: QuantView) -> dict[str, None]:
+    """Return the names of the target model's modules that some release builds quantized."""
+    reports = (report for case in cases for report in case.part(view, "trunk"))
+    return dict.fromkeys(
+        report.decision.module.name
+        for report in reports
+        if report.decision.built == "quantized" and report.decision.module.name
     )
 
 
@@ -59,16 +79,17 @@ def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
     for case in cases:
         for report in case.part(view, "draft"):
             module = report.decision.module
-            # A draft class may ask about no module because of an entry, which can go.
-            asks = module.asks or report.decision.because is not None
-            if report.disk.state is State.MISSING or not asks:
+            if report.disk.state is State.MISSING:
                 continue
             key = module.name, report.members
             if key not in found:
                 ways = _ways(case.disk("draft"), report, widths, numbers)
                 found[key] = _Found(module.kind, module.name, ways)
+            # A draft class may ask about no module because of an entry, which can go, and ask
+            # about one more where the metadata are of another form.
             asked = (name for name in case.asked(replace(module, asks=True)) if name)
-            found[key].wrong |= report.agrees is False
+            asks = module.asks or report.decision.because is not None
+            found[key].wrong |= asks and report.agrees is False
             found[key].asked.update(dict.fromkeys(asked))
             found[key].members.update(dict.fromkeys(report.members))
     return list(found.values())
@@ -132,6 +153,16 @@ def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Shar
             for spared in (theirs, names.target)
         ),
         on_disk=tuple(dict.fromkeys(name for module in ours for name in module.members)),
+        wrong=_names([module for module in ours if module.wrong]),
+    )
+
+
+def _names(found: Sequence[_Found]) -> Names:
+    members = (name for module in found for name in module.members)
+    return Names(
+        on_disk=tuple(dict.fromkeys(members)),
+        built=tuple(dict.fromkeys(module.name for module in found if module.name)),
+        asked=tuple(_asked(found)),
     )
 
 

@@ -219,6 +219,20 @@ class Case(EngineCase):
             refusal(view.method, context),
         )
 
+    def under(self, view: QuantView) -> Case:
+        """Return the case where the metadata are `view`: they may be of another method."""
+        if view.method == self.view.method:
+            return self
+        if view.method not in self._others:
+            context = construction.under_method(self.policy, self.context, view.method)
+            self._others[view.method] = replace(self, context=context, view=view)
+        return self._others[view.method]
+
+    @cached_property
+    def _others(self) -> dict[str, Case]:
+        """The case under other methods, by name."""
+        return {}
+
     def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
         """Return what vLLM builds for `modules` under `view`, and why."""
         seen = scanned(view, self.inventory)

@@ -88,8 +88,13 @@ def context(
     for name, expression in known.derived.items():
         fields[name] = expression.value(fields)
     fields["mtp_layers"] = known.mtp_layers.value(fields)
-    bare = Context(release, platform, fields, method=method)
-    row = first(known.rereads, bare)
+    return under_method(policy, Context(release, platform, fields), method)
+
+
+def under_method(policy: Policy, context: Context, method: str) -> Context:
+    """The context under metadata of another method: a release may hand them on to a third."""
+    bare = replace(context, method=method)
+    row = first(policy.record.rereads, bare)
     bare = bare if row is None else replace(bare, method=row.method)
     return replace(bare, grade=grade(policy, bare))
 

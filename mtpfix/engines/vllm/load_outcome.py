@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.checkpoint.precision import joined_name
+from mtpfix.engines.vllm import scale_shapes
 from mtpfix.engines.vllm.destinations import NOTHING, Placement
 from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
 from mtpfix.engines.vllm.methods.shared.parameters import Params, params
@@ -99,16 +101,22 @@ def _misfit(
     each = [{loader.suffix(suffix, kind) for suffix in own} for own in stored.suffixes]
     suffixes = set().union(*each)
     found = _tensors(inventory, stored.members, kind, loader)
-    strange = _strange(decision, known, disk, suffixes=suffixes, found=found, loader=loader)
+    agree = _formats_agree(decision, known, loader.formats(disk))
+    shaped = known.grain is None or (agree and known.dimensions is None)
+    misshapen = None if shaped else _misshapen(module, known, stored, inventory, agree=agree)
+    strange = _strange(
+        decision, known, disk, suffixes=suffixes, found=found, misshapen=misshapen, loader=loader
+    )
     if strange is not None:
         return strange
     # A bias of experts may have a module on disk to itself; of others each needs every parameter.
     counted = [own for own in each if kind != "experts" or own - {"bias"}]
-    missing = known.needed - suffixes.intersection(*counted)
+    needed = known.needed | known.always if loader.strict else known.needed
+    missing = needed - suffixes.intersection(*counted)
     if module.part == "draft" and kind == "linear":  # a fused layer has a bias as a whole
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     alike = same and disk.state is not State.MIXED
-    if alike and not _formats_agree(decision, known, loader.formats(disk)):
+    if alike and not agree:
         return Misfit("load_error", None, next(found).name)
     if alike and whole and not missing:
         return _sizes_differ(decision, stored, inventory, loader)
@@ -142,24 +150,48 @@ def _strange(
     *,
     suffixes: set[str],
     found: Iterator[_Found],
+    misshapen: tuple[str, str | None] | None,
     loader: Loader,
 ) -> Misfit | None:
-    """What goes wrong with a tensor that has no parameter, or one of another shape."""
+    """What goes wrong with a tensor that has no parameter, or one of another shape.
+
+    Tensors are loaded in the order of their names, so the first of them counts.
+    """
     module = decision.module
     elsewhere = _ELSEWHERE | (CACHE_SCALES if loader.cache_scales != "named" else frozenset())
     unknown = suffixes - known.needed - (known.more - loader.gone) - elsewhere
     unknown -= _dropped(module, unknown, loader) | loader.unseen
     lost = suffixes - set(loader.takes) - elsewhere if loader.takes else set()
-    if unknown | lost:
-        first = min((t for t in found if t.suffix in unknown | lost), key=lambda t: t.name)
-        error = _lost(module, first) if first.suffix in lost else None
-        error = error or _refusal(module, first, loader)
-        return Misfit("load_error", error, first.name)
+    # The part of a larger parameter that fits is filled: then the scales are the first to fail.
+    padded = module.kind == "experts" and not known.packed and misshapen is not None
     cut = known.packed and module.cls == CUTS  # to the size of the parameter: what fits goes in
-    if not cut and _unequal(known.packed, disk, loader):
-        weights = [tensor.name for tensor in found if tensor.suffix == "weight"]
+    unequal = not cut and not padded and _unequal(known.packed, disk, loader)
+    if not (unknown | lost or misshapen or unequal):
+        return None
+    misfits = [] if misshapen is None else [misshapen]
+    tensors = list(found)
+    if unknown | lost:
+        first = min((t for t in tensors if t.suffix in unknown | lost), key=lambda t: t.name)
+        error = _lost(module, first) if first.suffix in lost else None
+        misfits.append((first.name, error or _refusal(module, first, loader)))
+    if unequal:
+        weights = (tensor.name for tensor in tensors if tensor.suffix == "weight")
         error = None if _narrowed(decision, known) else _mismatch(module, loader)
-        return Misfit("load_error", error, min(weights, default=None))
+        misfits.append((min(weights, default=""), error))
+    name, error = min(misfits, key=lambda each: each[0])
+    return Misfit("load_error", error if loader.style != "unknown" else None, name or None)
+
+
+def _misshapen(
+    module: Module, known: Params, stored: Stored, inventory: Inventory, *, agree: bool
+) -> tuple[str, str | None] | None:
+    """The first scales, by name, whose parameter has another shape, and the exception then."""
+    for member in sorted(stored.members):
+        tensors = inventory.tensors(member)
+        scale = tensors.get(scale_shapes.SCALE)
+        if scale is not None and not scale_shapes.fits(known, tensors, agree=agree):
+            name = joined_name(member, scale_shapes.SCALE)
+            return name, scale_shapes.error(module, known, scale.shape)
     return None
 
 

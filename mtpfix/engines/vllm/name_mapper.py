@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.policy import Context, Policy, first, fitting, in_releases
 from mtpfix.engines.vllm.records.family import DraftMapperRow, MapperRow, Shift
-from mtpfix.model import Entry, Part, QuantView
+from mtpfix.engines.vllm.same import Same
+from mtpfix.model import Entry, Group, Part, QuantView
 
 _Rename = Callable[[str], str]
 
@@ -52,8 +53,22 @@ def mapped(view: QuantView, policy: Policy, context: Context) -> QuantView:
 
 
 def _renamed(view: QuantView, policy: Policy, context: Context) -> QuantView:
-    rows = fitting(policy.record.mappers, context)
-    return _mapped(view, tuple(partial(map_name, mapper=row) for row in rows))
+    rows = tuple(fitting(policy.record.mappers, context))
+    if not rows:
+        return view
+    groups = _renamed_groups(view.method, Same(view.groups), tuple(map(Same, rows)))
+    after = _mapped(replace(view, groups=()), [partial(map_name, mapper=row) for row in rows])
+    return replace(after, groups=groups)
+
+
+@lru_cache(maxsize=4)
+def _renamed_groups(
+    method: str, groups: Same[tuple[Group, ...]], rows: tuple[Same[MapperRow], ...]
+) -> tuple[Group, ...]:
+    """Groups after the mappers of the target model: of many releases they are the same."""
+    renamed = methods.of(method).renamed
+    rename = _renaming([partial(map_name, mapper=row.value) for row in rows])
+    return tuple(replace(g, targets=renamed(g.targets, rename)) for g in groups.value)
 
 
 def _by_ends(view: QuantView, policy: Policy, context: Context, part: Part) -> QuantView:
@@ -107,7 +122,13 @@ def _shifted(name: str, shift: Shift, by: int) -> str:
 def _mapped(view: QuantView, mappers: Iterable[_Rename]) -> QuantView:
     if not mappers:
         return view
-    renamed = methods.of(view.method).renamed
+    renamed, rename = methods.of(view.method).renamed, _renaming(mappers)
+    groups = (replace(group, targets=renamed(group.targets, rename)) for group in view.groups)
+    return replace(view, ignore=renamed(view.ignore, rename), groups=tuple(groups))
+
+
+def _renaming(mappers: Iterable[_Rename]) -> Callable[[Entry], Entry]:
+    """What some mappers, one after another, make of an entry."""
 
     def rename(entry: Entry) -> Entry:
         text = entry.text
@@ -115,5 +136,4 @@ def _mapped(view: QuantView, mappers: Iterable[_Rename]) -> QuantView:
             text = mapper(text)
         return entry if text == entry.text else replace(entry, text=text, written=entry.spelling)
 
-    groups = (replace(group, targets=renamed(group.targets, rename)) for group in view.groups)
-    return replace(view, ignore=renamed(view.ignore, rename), groups=tuple(groups))
+    return rename

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from mtpfix.quant.schemes import auto_round, compressed_tensors, gptq, narrowing, quark
+from mtpfix.quant.schemes import (
+    auto_round,
+    compressed_tensors,
+    gptq,
+    modelopt,
+    narrowing,
+    quark,
+)
 from mtpfix.quant.schemes.share import Block, Proposal, Share
 
 __all__ = ["Block", "Proposal", "Share", "proposals"]
@@ -22,6 +29,7 @@ _METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
     "fp8": narrowing.proposals,
     "gptq": gptq.proposals,
     "quark": quark.proposals,
+    **dict.fromkeys(modelopt.METHODS, modelopt.proposals),
 }
 
 

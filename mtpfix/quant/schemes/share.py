@@ -10,6 +10,23 @@ from mtpfix.checkpoint.scheme import Scheme
 from mtpfix.model import Edit, JsonFile, Kind, QuantView
 
 
+class Names(NamedTuple):
+    """The names of some modules of the MTP block.
+
+    Attributes:
+        on_disk: those on disk, expert by expert.
+        built: construction-time names, of a fused module its own.
+        asked: all that engines ask about: those, and names of shards.
+    """
+
+    on_disk: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+
+
+NO_NAMES = Names()
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """Modules of the MTP block that are stored alike.
@@ -19,11 +36,12 @@ class Share:
     Attributes:
         scheme: how they are stored; None: unquantized.
         names: all that engines ask about, release by release.
-        modules: kind and construction-time name of each.
+        modules: kind and construction-time name of each; some ask under other methods alone.
         reaches: ways to name them, the narrowest first: those alone that are built otherwise than
             they are stored, and all of them; each by the fewest names that stand for no other
             module, and by fewer, which stand for others of the block too.
         on_disk: names of the modules on disk.
+        wrong: the names of those that a release builds otherwise than they are stored.
     """
 
     scheme: Scheme | None
@@ -31,6 +49,7 @@ class Share:
     modules: tuple[tuple[Kind, str], ...]
     reaches: tuple[tuple[str, ...], ...]
     on_disk: tuple[str, ...]
+    wrong: Names = NO_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +62,9 @@ class Block:
         shares: what is stored in it, share by share.
         trunk: modules of the target model that are quantized, as on disk.
         plain: those that are not.
+        trunk_names: construction-time names of those that are built quantized.
+        cache_scales: whether tensors of the checkpoint scale a KV cache.
+        latent: whether its attention caches a latent vector instead of keys and values.
     """
 
     view: QuantView
@@ -50,6 +72,9 @@ class Block:
     shares: tuple[Share, ...]
     trunk: tuple[str, ...]
     plain: tuple[str, ...] = ()
+    trunk_names: tuple[str, ...] = ()
+    cache_scales: bool = False
+    latent: bool = False
 
     @property
     def quantized(self) -> tuple[Share, ...]:
@@ -64,8 +89,11 @@ class Proposal(NamedTuple):
         edits: of the metadata, all in terms of the files as they are.
         gives: what they give the block, in a few words: one for each share.
         entries: how many names and patterns they add.
+        whole: whether they say anew how the target model is quantized, which only a release that
+            decides is worth.
     """
 
     edits: tuple[Edit, ...]
     gives: tuple[str, ...]
     entries: int = 0
+    whole: bool = False

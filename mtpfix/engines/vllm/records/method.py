@@ -1,6 +1,6 @@
 """The record of one quantization method, `methods/NAME.json`, and of the table of schemes."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -55,6 +55,13 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Whether `weight` holds several values in one."""
     stored: str | None = None
     """The format on disk, if it has another name."""
+    always: tuple[str, ...] = ()
+    """Those of `more` that every module has: a loader that misses any parameter misses them."""
+    grain: Literal["tensor", "channel", "group", "block"] | None = None
+    """What one value of `weight_scale` covers; a tensor for another grain does not fit.
+    Left out: shapes are not looked at."""
+    dimensions: int | None = None
+    """How many dimensions `weight_scale` must have on disk, where the grain does not tell."""
 
 
 class AlgorithmsRow(Condition, frozen=True, kw_only=True):

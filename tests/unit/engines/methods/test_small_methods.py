@@ -264,10 +264,21 @@ def forged(family: str, scheme: str, folder: Path) -> Path:
 
 def test_a_head_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:
     model = forged("step3p5", "modelopt-nvfp4", tmp_path / "model")
-    found = api.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
-    (left,) = found.plan.unresolved
-    assert (left.module, left.releases) == ("", ("0.24.0",))
+    found = api.plan(model, platforms=["cuda"])
+    (left,) = (left for left in found.plan.unresolved if not left.module)
+    assert left.releases == ("0.23.0", "0.24.0", "0.25.1", "0.26.0")
     assert "fixed in vLLM 0.27." in left.reason
+    assert not found.plan.gives  # releases that do not decide are not worth a new algorithm
+
+
+def test_a_head_without_a_name_is_unquantized_where_each_layer_has_an_algorithm(
+    tmp_path: Path,
+) -> None:
+    model = forged("step3p5", "modelopt-nvfp4", tmp_path / "model")
+    found = api.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
+    assert found.exit_code == 0
+    assert found.plan.unresolved == ()
+    assert found.plan.gives
 
 
 def test_a_layer_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from mtpfix.engines.vllm.methods.base import Decide, Packed, RaisesError, Setting, plain
@@ -15,6 +16,7 @@ from mtpfix.engines.vllm.methods.modelopt.matcher import excluded_by
 from mtpfix.engines.vllm.methods.modelopt.reader import algorithm, format_of, layers
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.policy import rules
+from mtpfix.engines.vllm.same import Same
 from mtpfix.model import Decision, Entry, Group, Json, Module
 
 _DIFFER = (
@@ -63,13 +65,12 @@ class _Layer(NamedTuple):
 
 
 class _Algorithms:
-    """The algorithms of one release for one part."""
+    """The algorithms of one release for one part: by name, and the first below each name."""
 
     def __init__(
         self, groups: Iterable[Group], raw: Mapping[str, Json], packed: Packed, release: str
     ) -> None:
-        entries = (entry for group in groups for entry in group.targets)
-        self._layers = {e.text: _Layer(e, algorithm(raw[e.spelling])) for e in entries}
+        self._layers, self._first = _indexed(tuple(map(Same, groups)), Same(raw))
         self._packed = packed
         self._release = release
 
@@ -103,11 +104,10 @@ class _Algorithms:
         return next(iter(found.values()), None)
 
     def _below(self, name: str) -> Iterator[_Layer]:
-        roots = [f"{spelled}." for spelled in self._spellings(name)]
+        roots = list(self._spellings(name))
         if name.endswith(".experts") and self._rule("mixed_beside_experts"):
-            roots.append(name.rpartition(".experts")[0] + ".")
-        for root in roots:
-            yield from (layer for key, layer in self._layers.items() if key.startswith(root))
+            roots.append(name.rpartition(".experts")[0])
+        yield from (self._first[root] for root in roots if root in self._first)
 
     def _spellings(self, name: str) -> tuple[str, ...]:
         """The names that a key may have for `name`: those of other wrappers, from 0.22 on."""
@@ -120,3 +120,22 @@ class _Algorithms:
 
     def _rule(self, key: str) -> bool:
         return bool(rules(key, self._release))
+
+
+@lru_cache(maxsize=4)
+def _indexed(
+    groups: tuple[Same[Group], ...], raw: Same[Mapping[str, Json]]
+) -> tuple[Mapping[str, _Layer], Mapping[str, _Layer]]:
+    """The keys by name, and the first of them below each name; many modules ask, and releases."""
+    entries = (entry for group in groups for entry in group.value.targets)
+    named = {e.text: _Layer(e, algorithm(raw.value[e.spelling])) for e in entries}
+    first: dict[str, _Layer] = {}
+    for name, layer in named.items():
+        for above in _above(name):
+            first.setdefault(above, layer)
+    return named, first
+
+
+def _above(name: str) -> Iterator[str]:
+    """What comes before each dot of a name."""
+    return (name[:at] for at, letter in enumerate(name) if letter == ".")

@@ -19,6 +19,12 @@ class Params:
     """Whether `weight` holds several values in one, so that its shape is another."""
     stored: str | None = None
     """The format on disk, where the built module has a name of its own."""
+    always: frozenset[str] = frozenset()
+    """Those of `more` that every module has."""
+    grain: str | None = None
+    """What one value of `weight_scale` covers."""
+    dimensions: int | None = None
+    """How many dimensions `weight_scale` has on disk, where the grain does not tell."""
 
 
 def params(method: str, expects: str | None) -> Params | None:
@@ -33,6 +39,9 @@ def params(method: str, expects: str | None) -> Params | None:
         frozenset(row.more),
         row.packed,
         row.stored,
+        frozenset(row.always),
+        row.grain,
+        row.dimensions,
     )
 
 
