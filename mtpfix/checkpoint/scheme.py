@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mtpfix.checkpoint.packing import CHANNEL, Packing, packings
@@ -41,37 +42,50 @@ class Scheme(NamedTuple):
     inputs: frozenset[str] = frozenset()
 
 
-def packing(tensors: Tensors, widths: Collection[int] = ()) -> Packing | None:
+def packing(
+    tensors: Tensors,
+    widths: Collection[int] = (),
+    usual: Mapping[Numbers, int] = MappingProxyType({}),
+) -> Packing | None:
     """Return how the integers of a module are packed; None: not at all, or it cannot be told.
 
     Args:
         tensors: suffix -> header entry of the module.
-        widths: inputs that layers of this model are known to have: of two ways to read packed
-            integers, that of a known width counts.
+        widths: inputs that layers of this model are known to have.
+        usual: how many modules of the model have such an input if they are read by some numbers:
+            of two ways to read a module the more usual counts, then that of a known width.
     """
     ways = packings(tensors)
-    known = [way for way in ways if way.width in widths]
-    chosen = known if len(known) == 1 else list(ways)
+    if not ways:
+        return None
+
+    def rank(way: Packing) -> tuple[int, bool]:
+        return usual.get(Numbers(way.bits, way.group_size), 0), way.width in widths
+
+    best = max(map(rank, ways))
+    chosen = [way for way in ways if rank(way) == best]
     return chosen[0] if len(chosen) == 1 else None
 
 
 def scheme(
-    tensors: Tensors, widths: Collection[int] = (), others: Collection[Numbers] = ()
+    tensors: Tensors,
+    widths: Collection[int] = (),
+    usual: Mapping[Numbers, int] = MappingProxyType({}),
 ) -> Scheme | None:
     """Return how a module is quantized; None: it is not, or its tensors do not tell.
 
     Args:
         tensors: suffix -> header entry of the module.
         widths: as for `packing`.
-        others: numbers of other modules of the model: a row that is one group of theirs has the
-            same numbers, and not those of a channel.
+        usual: as for `packing`. A row that is one group of such numbers has the same, and not
+            those of a channel.
     """
     found = precision(tensors)
     if found.state is not State.QUANTIZED or found.format is None:
         return None
     return Scheme(
         format=found.format,
-        packing=_numbers(packing(tensors, widths), others),
+        packing=_numbers(packing(tensors, widths, usual), usual),
         block=_block(tensors) if found.format == "fp8-block" else None,
         symmetric=tensors.keys().isdisjoint({"weight_zero_point", "qzeros"}),
         ordered=not tensors.keys().isdisjoint({"weight_g_idx", "g_idx"}),
@@ -79,12 +93,12 @@ def scheme(
     )
 
 
-def _numbers(found: Packing | None, others: Collection[Numbers]) -> Numbers | None:
+def _numbers(found: Packing | None, usual: Collection[Numbers]) -> Numbers | None:
     """Return bits and group size, without the width, which differs from layer to layer."""
     if found is None:
         return None
     whole = Numbers(found.bits, found.width)
-    alike = found.group_size == CHANNEL and whole in others
+    alike = found.group_size == CHANNEL and whole in usual
     return whole if alike else Numbers(found.bits, found.group_size)
 
 

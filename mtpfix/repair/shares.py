@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.checkpoint.packing import CHANNEL
-from mtpfix.checkpoint.scheme import Numbers, Scheme, packing, scheme
+from mtpfix.checkpoint.packing import packings
+from mtpfix.checkpoint.scheme import Numbers, Scheme, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
 from mtpfix.quant.schemes.share import Block, Names, Share
@@ -74,7 +75,7 @@ def _quantized(cases: Sequence[EngineCase], view: QuantView) -> dict[str, None]:
 def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
     """Return the modules that are on disk, those of one name and one way together."""
     widths = _widths(cases[0])
-    numbers = _numbers(cases[0], widths)
+    usual = _usual(cases[0], widths)
     found: dict[tuple[str, tuple[str, ...]], _Found] = {}
     for case in cases:
         for report in case.part(view, "draft"):
@@ -83,7 +84,7 @@ def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
                 continue
             key = module.name, report.members
             if key not in found:
-                ways = _ways(case.disk("draft"), report, widths, numbers)
+                ways = _ways(case.disk("draft"), report, widths, usual)
                 found[key] = _Found(module.kind, module.name, ways)
             # A draft class may ask about no module because of an entry, which can go, and ask
             # about one more where the metadata are of another form.
@@ -99,13 +100,13 @@ def _ways(
     disk: Inventory,
     report: ModuleReport,
     widths: frozenset[int],
-    numbers: frozenset[Numbers],
+    usual: Counter[Numbers],
 ) -> frozenset[Scheme | None]:
     """Return how the members of a module are stored; none where one of them does not tell."""
     if report.disk.state is State.UNQUANTIZED:
         return frozenset({None})
     tensors = map(disk.tensors, report.members)
-    ways = frozenset(scheme(each, widths, numbers) for each in tensors)
+    ways = frozenset(scheme(each, widths, usual) for each in tensors)
     return frozenset() if None in ways else ways
 
 
@@ -122,16 +123,12 @@ def _widths(case: EngineCase) -> frozenset[int]:
     return frozenset(rows)
 
 
-def _numbers(case: EngineCase, widths: frozenset[int]) -> frozenset[Numbers]:
-    """Return the bits and group sizes of the block, but for rows that are one group."""
+def _usual(case: EngineCase, widths: frozenset[int]) -> Counter[Numbers]:
+    """Return bits and group sizes, and how many modules of the block have a known width by them."""
     disk = case.disk("draft")
     names = (name for group in disk.below(case.disk_roots) for name in group[:1])
-    ways = (packing(disk.tensors(name), widths) for name in names)
-    return frozenset(
-        Numbers(way.bits, way.group_size)
-        for way in ways
-        if way is not None and way.group_size != CHANNEL
-    )
+    ways = (way for name in names for way in packings(disk.tensors(name)))
+    return Counter(Numbers(way.bits, way.group_size) for way in ways if way.width in widths)
 
 
 def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Share:

@@ -32,8 +32,8 @@ def test_layers_of_other_widths_have_one_scheme() -> None:
 def test_a_row_that_is_one_group_is_as_its_neighbours() -> None:
     one = packed(4, -1, 64)
     assert numbers(scheme(one, [64])) == (4, -1)
-    assert numbers(scheme(one, [64], [Numbers(4, 64)])) == (4, 64)
-    assert numbers(scheme(one, [64], [Numbers(4, 32), Numbers(8, 64)])) == (4, -1)
+    assert numbers(scheme(one, [64], {Numbers(4, 64): 1})) == (4, 64)
+    assert numbers(scheme(one, [64], {Numbers(4, 32): 1, Numbers(8, 64): 1})) == (4, -1)
 
 
 def test_numbers_that_cannot_be_told_are_not_guessed() -> None:
@@ -50,3 +50,10 @@ def test_blocks_are_told_from_the_scales(shape: tuple[int, int], block: tuple[in
     found = scheme({**F8, "weight_scale_inv": Tensor("F32", shape, 0, 0)})
     assert found is not None
     assert (found.format, found.block) == ("fp8-block", block)
+
+
+def test_of_two_readings_the_more_usual_counts() -> None:
+    """As of `mtp.fc`, whose input is twice as wide as the model."""
+    wide = packed(4, 64, 512)
+    assert numbers(scheme(wide, [256])) == (8, 32)
+    assert numbers(scheme(wide, [256], {Numbers(4, 64): 5, Numbers(8, 32): 1})) == (4, 64)
