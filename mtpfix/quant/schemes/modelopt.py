@@ -52,7 +52,7 @@ def proposals(block: Block) -> Iterator[Proposal]:
         for level in range(len(Names._fields)):
             rows = {name: row for share, row in shares for name in _names(share, said, level)}
             edits = with_layers(block.view, block.configs, trunk, rows)
-            keys = sum(len(e.value) if e.pointer.endswith(_LAYERS) else 1 for e in edits)
+            keys = sum(map(_keys, edits))
             gives = tuple(_gives(shares, said, level))
             yield Proposal(edits, gives, keys, whole=not said.mixed)
 
@@ -87,6 +87,13 @@ def with_layers(
                 if _algorithm(known.get(name)) != _algorithm(row)
             )
     return tuple(edits)
+
+
+def _keys(edit: Edit) -> int:
+    """Return how many keys of `quantized_layers` an edit adds."""
+    if edit.pointer.endswith(f"/{_ALGORITHM}"):
+        return 0
+    return len(edit.value) if edit.pointer.endswith(f"/{_LAYERS}") else 1
 
 
 class _Stated(NamedTuple):
@@ -162,7 +169,7 @@ def _rows() -> tuple[Mapping[str, Json], ...]:
 def _one_size(shares: Iterable[tuple[Share, Row]], said: _Stated) -> bool:
     """Return whether all blocks, those that are stated and new ones, have one size."""
     rows = (*(row for _, row in shares), said.row, *(said.layers or {}).values())
-    sizes = {row.get(_SIZE, _SIDE) for row in rows if _algorithm(row) in _BLOCKS}
+    sizes = {str(row.get(_SIZE, _SIDE)) for row in rows if _algorithm(row) in _BLOCKS}
     return len(sizes) <= 1
 
 

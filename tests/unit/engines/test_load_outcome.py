@@ -461,3 +461,96 @@ def test_a_fused_name_that_leads_nowhere_is_not_named() -> None:
     )
     report = judged(module, "unquantized", all_of(module))
     assert report.detail == "KeyError: 'model.kv_a_proj_with_mqa.weight_scale'"
+
+
+# --- scales of another shape -----------------------------------------------------------
+
+MIXED = Loader("dict", method="modelopt_mixed")
+SHORT = "RuntimeError: start (0) + length (…) exceeds dimension size ({})."
+
+
+def scaled(*shape: int, weight: str = "F8_E4M3", more: tuple[str, ...] = ()) -> Any:
+    def store(module: str) -> Tensors:
+        columns = 128 if weight == "U8" else 256
+        scale = "U8" if shape[-1:] == (8,) else "F8_E4M3" if weight == "U8" else "F32"
+        return {
+            f"{module}.weight": (weight, (256, columns)),
+            f"{module}.weight_scale": (scale, shape),
+            **{f"{module}.{name}": ("F32", ()) for name in more},
+        }
+
+    return store
+
+
+STATIC = ("input_scale",)
+
+
+@pytest.mark.parametrize(
+    ("expects", "store", "row", "fused"),
+    [
+        ("fp8-tensor", scaled(256), "AssertionError: ", "AssertionError: "),
+        ("fp8-tensor", scaled(2, 1, 2, 1), "AssertionError: ", "AssertionError: "),
+        ("fp8-channel", scaled(2, 2), "AssertionError: ", "AssertionError: "),
+        ("fp8-block", scaled(2, 2), "IndexError: Dimension out of range (expected to be in range "
+         "of [-2, 1], but got 2)", "AssertionError: "),
+        ("fp8-block", scaled(256), "IndexError: Dimension out of range (expected to be in range "
+         "of [-1, 0], but got 2)", "AssertionError: "),
+        ("mxfp8", scaled(256), "IndexError: Dimension out of range (expected to be in range "
+         "of [-1, 0], but got 1)", "AssertionError: "),
+        ("mxfp8", scaled(2, 2), SHORT.format(2), "AssertionError: "),
+        ("modelopt-nvfp4", scaled(256, 8, more=STATIC), SHORT.format(8), "AssertionError: "),
+        ("modelopt-nvfp4", scaled(1, more=STATIC), "IndexError: Dimension out of range (expected "
+         "to be in range of [-1, 0], but got 1)", "AssertionError: "),
+    ],
+)  # fmt: skip
+def test_scales_of_another_shape_end_the_load(
+    expects: str, store: Any, row: str, fused: str
+) -> None:
+    for module, error in ((O_PROJ, row), (QKV, fused)):
+        found = judged(module, "quantized", all_of(module, store), MIXED, expects=expects)
+        assert (found.consequence, found.detail) == ("load_error", error)
+
+
+@pytest.mark.parametrize("shape", [(256,), (2, 2), (256, 8)])
+def test_experts_with_one_scale_each_take_no_more(shape: tuple[int, ...]) -> None:
+    tensors = all_of(EXPERTS, scaled(*shape))
+    found = judged(EXPERTS, "quantized", tensors, MIXED, expects="fp8-tensor")
+    size = 256 * 8 if shape[-1] == 8 else 4 if len(shape) == 2 else 256
+    assert found.detail == f"RuntimeError: shape '[]' is invalid for input of size {size}"
+    assert found.tensor == "a.experts.0.down_proj.weight_scale"
+
+
+def test_experts_fail_at_the_scales_where_a_smaller_weight_fills_a_part() -> None:
+    store = scaled(256, 16, weight="U8", more=("input_scale", "weight_scale_2"))
+    tensors = all_of(EXPERTS, store)
+    found = judged(EXPERTS, "quantized", tensors, MIXED, expects="fp8-tensor")
+    assert found.tensor == "a.experts.0.down_proj.weight_scale"
+
+
+def test_the_weight_fails_before_a_scale_that_nothing_takes() -> None:
+    store = scaled(256, 16, weight="U8", more=("input_scale", "weight_scale_2"))
+    found = judged(QKV, "quantized", all_of(QKV, store), MIXED, expects="fp8-tensor")
+    assert (found.detail, found.tensor) == ("AssertionError: ", "a.k.weight")
+
+
+@pytest.mark.parametrize(
+    ("expects", "store"),
+    [
+        ("fp8-tensor", scaled(1, more=STATIC)),
+        ("fp8-channel", scaled(256)),
+        ("fp8-block", scaled(2, 1, 2, 1)),
+        ("modelopt-nvfp4", scaled(256, 16, weight="U8", more=("input_scale", "weight_scale_2"))),
+        ("modelopt-w4a16", scaled(256, 16, weight="U8", more=("weight_scale_2",))),
+        ("mxfp8", scaled(256, 8)),
+    ],
+)
+def test_scales_of_the_right_shape_are_loaded(expects: str, store: Any) -> None:
+    found = judged(O_PROJ, "quantized", all_of(O_PROJ, store), MIXED, expects=expects)
+    assert found.agrees
+
+
+def test_a_strict_loader_misses_what_weights_alone_do_not_need() -> None:
+    strict = replace(MIXED, strict=True, unfilled="RuntimeError: Some parameters")
+    store = scaled(256, 16, weight="U8", more=("weight_scale_2",))
+    found = judged(O_PROJ, "quantized", all_of(O_PROJ, store), strict, expects="modelopt-w4a16")
+    assert found.detail == "RuntimeError: Some parameters"
