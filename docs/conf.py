@@ -29,7 +29,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(collections|pathlib|enum|typing)\..*|Path|optional|Json"),
     ("py:exc", r"(ValueError|OSError)"),
     # Records of stages that no caller of the public functions has in hand.
-    ("py:class", r"mtpfix\.(engines|grafts)\..*"),
+    ("py:class", r"mtpfix\.(engines|grafts|repair)\..*"),
     ("py:obj", r"typing\..*"),
 ]
 # `--option` is an option, not a dash.

@@ -16,7 +16,6 @@ import regex
 from safetensors import SafetensorError, deserialize
 
 from mtpfix.analysis import analyze
-from mtpfix.api import planned
 from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.strict_json import loads
@@ -24,6 +23,7 @@ from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
 from mtpfix.model import Entry, Target
 from mtpfix.patterns import Entries, PatternError
 from mtpfix.patterns.budget import BUDGET
+from mtpfix.planning import planned
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
 from mtpfix.report import github, markdown, text
@@ -138,7 +138,8 @@ def config(data: bytes) -> bool:
         subject = open_subject(Memory({"config.json": data, "model.safetensors": _SHARD}))
         selection = select(["0.32.0"], ["cuda"])
         found = analyze(subject, selection)
-        report = attach_fixes(found.report, found.cases)
+        configs = subject.files.listing.configs
+        report = attach_fixes(found.report, found.cases, configs)
         made = planned(subject, selection, Options())
     except MtpfixError as error:
         in_one_line(error)

@@ -101,7 +101,7 @@ def advise(
     scope = selection.planned
     cases = engine.imagined(config, scope.releases_of(engine), scope.platforms, method, stored)
     view, deciding = cases[0].view, selection.deciding(cases)
-    made = plan(cases, view, options, _files(view), deciding)
+    made = plan(cases, view, options, _files(view) if stored else None, deciding)
     newer = dict.fromkeys(case.release for case in cases if case.is_newer)
     unserved = _unserved(cases, made)
     return Names(

@@ -120,6 +120,9 @@ def target_files(shape: Shape) -> dict[str, Sparse]:
 def config_of(shape: Shape) -> dict[str, Any]:
     """`config.json` of the target."""
     config = sample.config()
+    for group in config["quantization_config"]["config_groups"].values():
+        if group["weights"]["strategy"] == "block":  # what the small matrices of the sample have
+            group["weights"]["block_structure"] = [sample.WIDTH // 2, sample.WIDTH // 2]
     ratios = config["compress_ratios"][: shape.layers]
     return config | {"num_hidden_layers": shape.layers, "compress_ratios": [*ratios, 0]}
 
