@@ -145,10 +145,10 @@ def _sizes(report: ModuleReport) -> str:
     if decision.packing is not None:
         bits, size = decision.packing
         groups = "with one scale a row" if size == CHANNEL else f"in groups of {size}"
-        return f" of {bits} bits {groups}, and the sizes of the tensors are others"
+        return f" of {bits} bits {groups}, and its tensors have other sizes or names"
     if decision.block is not None:
         rows, columns = decision.block
-        return f" in blocks of {rows} by {columns}, and the sizes of the tensors are others"
+        return f" in blocks of {rows} by {columns}, and its tensors have other sizes or names"
     return ""
 
 
