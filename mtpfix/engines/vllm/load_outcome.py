@@ -116,7 +116,8 @@ def _misfit(
     if module.part == "draft" and kind == "linear":  # a fused layer has a bias as a whole
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     alike = same and disk.state is not State.MIXED
-    if alike and not agree:
+    met = suffixes & known.needed > {"weight"} or not missing  # by a parameter of another shape
+    if alike and not agree and met:
         return Misfit("load_error", None, next(found).name)
     if alike and whole and not missing:
         return _sizes_differ(decision, stored, inventory, loader)
