@@ -185,7 +185,9 @@ def test_what_agrees_is_clean(scheme: str, packing: Packing, tmp_path: Path) -> 
 def test_the_finding_says_what_the_metadata_states(tmp_path: Path) -> None:
     row = ("ct-w4a16", "qwen3_5", "", (4, 64), (4, 32), "")
     messages = [f.message for f in api.check(made(tmp_path, row), vllm=["0.32.0"]).findings]
-    said = "which reads int-pack of 4 bits in groups of 64, and its tensors have other sizes or names"
+    said = (
+        "which reads int-pack of 4 bits in groups of 64, and its tensors have other sizes or names"
+    )
     assert any(said in message for message in messages)
 
 
