@@ -21,11 +21,11 @@ from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
 from mtpfix.quant.spelling import Spelling
 from mtpfix.repair import reasons
+from mtpfix.repair.alike import distinct
 from mtpfix.repair.candidates import Candidates, narrowed
 from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.headers import stand_ins
 from mtpfix.repair.plan import Options, Plan, Unresolved
-from mtpfix.repair.readers import Readings
 from mtpfix.repair.target_model import TargetModel
 
 
@@ -42,8 +42,7 @@ def list_plan(
         edited: whether the metadata are edited already: the block needs entries then, if only for
             a head that is built wrong and replaced.
     """
-    distinct = {case.fingerprint(view): case for case in reversed(cases)}
-    different = tuple(reversed(distinct.values()))
+    different = distinct(cases, view)
     read = cases[0].engine.header_list(view)
     if read is not None and read.lists == "unquantized":
         return _instead_of_headers(different, view, options)
@@ -177,10 +176,9 @@ class _Planner:
         self._elsewhere: dict[Change, list[str]] = {}
         self._shared: dict[_Key, str] = {}
         self._candidates = Candidates(cases, self._draft(Change()))
-        self._target = TargetModel(cases)
-        self._readings = Readings(view.method, self._target.modules(), self._target.heads)
+        self._target = TargetModel(cases, view.method)
         self._stated: set[str] = set()
-        self.defaults = self._readings.kept_heads if quant.listed(view) is None else ()
+        self.defaults = self._target.kept_heads if quant.listed(view) is None else ()
         """What is said of the target model with the first entry of a list: it was so before."""
 
     @property
@@ -263,9 +261,9 @@ class _Planner:
             may_correct = self._options.repair_trunk or self._reads_headers(self.view)
             self._elsewhere[change] = [
                 f"`{treated.module}` of the target model, as {treated.reader} reads the file"
-                for treated in self._readings.changed(quant.listed(self.view), new)
-                if self._target.is_quantizable(treated.module)
-                and not (may_correct and treated.excluded == self._target.is_plain(treated.module))
+                for treated in self._target.treated_otherwise(
+                    quant.listed(self.view), new, may_correct=may_correct
+                )
             ]
         return self._elsewhere[change]
 

@@ -9,7 +9,7 @@ fewest edits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,9 +22,9 @@ from mtpfix.patterns import budget
 from mtpfix.quant import schemes
 from mtpfix.quant.schemes import Proposal
 from mtpfix.repair import patch, reasons
+from mtpfix.repair.alike import for_each
 from mtpfix.repair.lists import list_plan
 from mtpfix.repair.plan import Options, Plan, Unresolved
-from mtpfix.repair.readers import Readings
 from mtpfix.repair.shares import block
 from mtpfix.repair.stages import composed
 from mtpfix.repair.target_model import TargetModel
@@ -48,9 +48,10 @@ def plan(
         deciding: the cases that must be right before all others.
     """
     made = list_plan(cases, view, options)
-    if configs is None or not _failing(cases, made.view):
+    failing = set() if configs is None else _failing(cases, made.view)
+    if configs is None or not failing:
         return made
-    return _Trials(tuple(cases), view, options, configs, tuple(deciding)).better_than(made)
+    return _Trials(tuple(cases), view, options, configs, tuple(deciding)).better_than(made, failing)
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,26 @@ class _Trials:
     configs: Mapping[str, JsonFile]
     deciding: tuple[EngineCase, ...]
 
-    def better_than(self, made: Plan) -> Plan:
+    def better_than(self, made: Plan, failing: Set[int]) -> Plan:
         """Return the best plan with a scheme, if it is better than the one without.
 
         The fewest edits are tried first, so the first that leaves nothing wrong is the best.
+
+        Args:
+            made: the plan without a scheme.
+            failing: the cases that it leaves wrong.
         """
-        best, least = made, self._cost(made)
+        best, least = made, self._cost(failing)
         before = _failing(self.cases, self.view)
         found = schemes.proposals(block(self.cases, self.view, self.configs))
         different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
         served = bool(self.deciding) and not least[0]
         for proposal in sorted(different.values(), key=lambda each: each.entries):
-            if served and proposal.whole:
+            tried = None if served and proposal.whole else self._tried(proposal)
+            left = before if tried is None else _failing(self.cases, tried.view)
+            if tried is None or not left <= before:
                 continue
-            tried = self._tried(proposal)
-            if tried is None or not _failing(self.cases, tried.view) <= before:
-                continue
-            cost = self._cost(tried)
+            cost = self._cost(left)
             if cost < least:
                 best, least = tried, cost
             if not any(cost):
@@ -99,11 +103,14 @@ class _Trials:
             for stays in made.unresolved
         )
 
-    def _cost(self, made: Plan) -> tuple[int, int]:
+    def _cost(self, failing: Set[int]) -> tuple[int, int]:
         """Return how many cases stay wrong: of those that decide, and of all."""
-        failing = _failing(self.cases, made.view)
-        decisive = sum(index in failing for index in map(self.cases.index, self.deciding))
-        return decisive, len(failing)
+        return len(failing & self._decisive), len(failing)
+
+    @cached_property
+    def _decisive(self) -> frozenset[int]:
+        """Which cases decide."""
+        return frozenset(map(self.cases.index, self.deciding))
 
     def _tried(self, proposal: Proposal) -> Plan | None:
         """Return the plan on top of a proposal; None: it helps nothing, or moves the trunk."""
@@ -123,18 +130,21 @@ class _Trials:
 
         What is unquantized gets its entries afterwards, and what an entry exempts loses it.
         """
-        return self._count(new, exempt=False) < self._count(self.view, exempt=True)
+        return self._count(new, exempt=False) < self._wrong
+
+    @cached_property
+    def _wrong(self) -> int:
+        """How many modules are wrong as the metadata are."""
+        return self._count(self.view, exempt=True)
 
     def _count(self, view: QuantView, *, exempt: bool) -> int:
         """Return how many modules are wrong in all cases, with or without those exempt."""
-        seen: dict[object, int] = {}
-        cases = _under(self.cases, view)
-        for case in cases:
-            key = case.fingerprint(view)
-            if key not in seen:
-                reports = [r for r in case.judged(view, case.draft) if r.agrees is False]
-                seen[key] = sum(_needs_scheme(r) and (exempt or not _exempt(r)) for r in reports)
-        return sum(seen[case.fingerprint(view)] for case in cases)
+
+        def number(case: EngineCase) -> int:
+            reports = [r for r in case.judged(view, case.draft) if r.agrees is False]
+            return sum(_needs_scheme(r) and (exempt or not _exempt(r)) for r in reports)
+
+        return sum(for_each(_under(self.cases, view), view, number))
 
     def _moved(self, new: QuantView) -> Iterator[str]:
         """Yield the modules of the target model that other metadata build otherwise.
@@ -150,20 +160,14 @@ class _Trials:
             old = {_place(was): _built(was) for was in case.part(self.view, "trunk")}
             becomes = {_place(r): _built(r) for r in other.judged(new, other.trunk)}
             yield from (name for name in {**old, **becomes} if old.get(name) != becomes.get(name))
-        for treated in self._readings.changed(quant.listed(self.view), quant.listed(new)):
-            right = treated.excluded == self._target.is_plain(treated.module)
-            if self._target.is_quantizable(treated.module) and not (
-                right and self.options.repair_trunk
-            ):
-                yield treated.module
+        for treated in self._target.treated_otherwise(
+            quant.listed(self.view), quant.listed(new), may_correct=self.options.repair_trunk
+        ):
+            yield treated.module
 
     @cached_property
     def _target(self) -> TargetModel:
-        return TargetModel(self.cases)
-
-    @cached_property
-    def _readings(self) -> Readings:
-        return Readings(self.view.method, self._target.modules(), self._target.heads)
+        return TargetModel(self.cases, self.view.method)
 
 
 def edited(configs: Mapping[str, JsonFile], proposal: Proposal) -> Iterator[tuple[str, JsonFile]]:
@@ -207,10 +211,9 @@ def _built(report: ModuleReport) -> tuple[object, ...]:
 
 def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:
     """Return which cases build a module of the draft otherwise than it is stored."""
-    wrong: dict[object, bool] = {}
-    under = _under(cases, view)
-    for case in under:
-        key = case.fingerprint(view)
-        if key not in wrong:
-            wrong[key] = any(r.agrees is False for r in case.judged(view, case.draft))
-    return {i for i, case in enumerate(under) if wrong[case.fingerprint(view)]}
+
+    def fails(case: EngineCase) -> bool:
+        return any(report.agrees is False for report in case.judged(view, case.draft))
+
+    wrong = for_each(_under(cases, view), view, fails)
+    return {index for index, fails_here in enumerate(wrong) if fails_here}

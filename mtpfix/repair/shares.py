@@ -12,6 +12,7 @@ from mtpfix.checkpoint.scheme import Numbers, Scheme, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
 from mtpfix.quant.schemes.share import Block, Names, Share
+from mtpfix.repair.alike import distinct
 from mtpfix.repair.exact import MtpNames, mtp_names, shortest_root
 
 _CACHE = (".k_scale", ".v_scale", ".q_scale", ".prob_scale")
@@ -42,20 +43,20 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
         view: the metadata.
         configs: the files that state it, by name.
     """
-    distinct = {case.fingerprint(view): case for case in reversed(cases)}
-    different = tuple(reversed(distinct.values()))
+    different = distinct(cases, view)
     found = _modules(different, view)
     roots = tuple(dict.fromkeys(root for case in cases for root in case.disk_roots))
     disk = cases[0].disk("trunk")
-    on_disk = [name for name in disk.modules() if not f"{name}.".startswith(roots)]
-    names = mtp_names(cases, on_disk)
+    outside = (name for name in disk.modules() if not f"{name}.".startswith(roots))
+    states = {name: disk.one(name).state for name in outside}
+    names = mtp_names(cases, states)
     ways = dict.fromkeys(way for each in found if len(each.ways) == 1 for way in each.ways)
     return Block(
         view=view,
         configs=configs,
         shares=tuple(_share(way, found, names) for way in ways),
-        trunk=tuple(name for name in on_disk if disk.one(name).state is State.QUANTIZED),
-        plain=tuple(name for name in on_disk if disk.one(name).state is State.UNQUANTIZED),
+        trunk=tuple(name for name, state in states.items() if state is State.QUANTIZED),
+        plain=tuple(name for name, state in states.items() if state is State.UNQUANTIZED),
         trunk_names=tuple(_quantized(different, view)),
         cache_scales=any(name.endswith(_CACHE) for name in disk.names),
         latent=any(name.endswith(_LATENT) for name in disk.modules()),

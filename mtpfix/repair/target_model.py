@@ -8,6 +8,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import State
+from mtpfix.repair.readers import Listed, Readings, Treated
 
 
 class TargetModel:
@@ -15,10 +16,12 @@ class TargetModel:
 
     Args:
         cases: one checkpoint under several releases.
+        method: the quantization method that the readers of its metadata go by.
     """
 
-    def __init__(self, cases: Sequence[EngineCase]) -> None:
+    def __init__(self, cases: Sequence[EngineCase], method: str) -> None:
         self._cases = cases
+        self._method = method
         self._disk: Inventory = cases[0].disk("trunk")
 
     def modules(self) -> Iterator[str]:
@@ -57,3 +60,29 @@ class TargetModel:
             return not name.endswith("norm")
         matrix = any(tensor is not None and len(tensor.shape) > 1 for tensor in tensors.values())
         return matrix or not tensors or not self.is_plain(name)
+
+    # --- what becomes of it ----------------------------------------------------
+
+    @cached_property
+    def _readings(self) -> Readings:
+        return Readings(self._method, self.modules(), self.heads)
+
+    @property
+    def kept_heads(self) -> tuple[str, ...]:
+        """The output heads that a reader leaves unquantized as long as there is no list."""
+        return self._readings.kept_heads
+
+    def treated_otherwise(
+        self, old: Listed | None, new: Listed | None, *, may_correct: bool
+    ) -> Iterator[Treated]:
+        """Yield the modules that another reader of the file treats otherwise under a new list.
+
+        Args:
+            old: the list as it is.
+            new: the list as it would be.
+            may_correct: whether what becomes right for a reader does not count.
+        """
+        for treated in self._readings.changed(old, new):
+            right = treated.excluded == self.is_plain(treated.module)
+            if self.is_quantizable(treated.module) and not (may_correct and right):
+                yield treated

@@ -55,7 +55,7 @@ class Repaired:
     @property
     def target(self) -> list[str]:
         """Modules of the target model on disk."""
-        return list(TargetModel(self.cases).modules())
+        return list(TargetModel(self.cases, self.view.method).modules())
 
 
 @cache
@@ -185,13 +185,17 @@ def test_several_layers_have_an_entry_each(method: str) -> None:
 def skips(done: Repaired, view: QuantView) -> list[str]:
     """What transformers does not convert: the head too where there is no list, in AWQ always."""
     listed = quant.listed(view)
-    heads = TargetModel(done.cases).heads if listed is None or view.method == "awq" else ()
+    heads = (
+        TargetModel(done.cases, done.view.method).heads
+        if listed is None or view.method == "awq"
+        else ()
+    )
     return [*heads, *(listed or ())]
 
 
 def filled_in(done: Repaired, name: str) -> bool:
     """Whether a first entry has to say of a module what only vLLM reads in tensor headers."""
-    return bool(done.made.headers) and TargetModel(done.cases).is_plain(name)
+    return bool(done.made.headers) and TargetModel(done.cases, done.view.method).is_plain(name)
 
 
 @pytest.mark.parametrize("listed", ["absent", "null", "empty", "head"])
@@ -231,7 +235,9 @@ def test_compressed_tensors_finds_the_same_layers_of_the_target_model(family: st
 @pytest.mark.parametrize("family", tiny.families())
 def test_no_reader_treats_the_target_model_otherwise(family: str, method: str) -> None:
     done = repaired(family, method)
-    readings = Readings(done.view.method, done.target, TargetModel(done.cases).heads)
+    readings = Readings(
+        done.view.method, done.target, TargetModel(done.cases, done.view.method).heads
+    )
     old, new = (quant.listed(view) for view in (done.view, done.made.view))
     moved = [
         m for m in readings.changed(old, new) if not (m.excluded and filled_in(done, m.module))
