@@ -10,7 +10,7 @@ import json
 import re
 from array import array
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -173,3 +173,21 @@ def path_of(pointer: str) -> tuple[str, ...]:
         raise UsageError(f"{pointer!r} is not a JSON pointer")
     parts = pointer.split("/")[1:]
     return ("0", *(part.replace("~1", "/").replace("~0", "~") for part in parts))
+
+
+def value_at(value: Json, pointer: str, otherwise: Json = None) -> Json:
+    """Return what stands at a pointer of a document that was read.
+
+    Args:
+        value: the document.
+        pointer: a JSON pointer.
+        otherwise: what is returned where nothing stands there.
+    """
+    for token in path_of(pointer)[1:]:
+        if isinstance(value, Mapping) and token in value:
+            value = value[token]
+        elif isinstance(value, list) and token.isdecimal() and int(token) < len(value):
+            value = value[int(token)]
+        else:
+            return otherwise
+    return value

@@ -112,6 +112,16 @@ NAMES = Spelling(name=_as_it_is, experts=_as_it_is)
 """Entries are whole names."""
 
 
+def anchored(name: str, mark: str = "") -> str:
+    """Return the pattern for a name, or for all below a prefix that ends in a dot.
+
+    Args:
+        name: the name or prefix.
+        mark: what patterns begin with.
+    """
+    return f"{mark}^{re.escape(name)}{'.*' if name.endswith('.') else '$'}"
+
+
 def patterns(experts: Spell, mark: str = "") -> Spelling:
     """Return the spellings of a method that reads regular expressions.
 
@@ -122,8 +132,8 @@ def patterns(experts: Spell, mark: str = "") -> Spelling:
     return Spelling(
         name=lambda name: name or f"{mark}^$",
         experts=experts,
-        block=lambda root: f"{mark}^{re.escape(root)}.*",
-        unmapped=lambda name: f"{mark}^{re.escape(name)}$",
+        block=lambda root: anchored(root, mark),
+        unmapped=lambda name: anchored(name, mark),
         mark=mark or None,
         syntax="pattern",
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from mtpfix.checkpoint import strict_json
-from mtpfix.model import Edit, Json, JsonFile
+from mtpfix.checkpoint.document import value_at
+from mtpfix.model import Edit, JsonFile
 from mtpfix.repair import patch
 
 _GONE = object()
@@ -49,7 +50,7 @@ def _of_file(file: JsonFile, first: Sequence[Edit], second: Sequence[Edit]) -> I
     raw = patch.apply(patch.apply(file.raw, first), second)
     end = strict_json.loads(raw, file.name)
     for place in sorted(places):
-        was, becomes = _at(file.value, place), _at(end, place)
+        was, becomes = (value_at(value, place, _GONE) for value in (file.value, end))
         if becomes is not _GONE:
             yield Edit(file.name, place, "add" if was is _GONE else "replace", becomes)
         elif was is not _GONE:
@@ -83,15 +84,3 @@ def _beginnings(pointer: str) -> Iterator[str]:
     """Yield the pointers to all that holds a value, and to itself last."""
     yield from (pointer[:at] for at, letter in enumerate(pointer) if letter == "/")
     yield pointer
-
-
-def _at(value: Json, pointer: str) -> Json:
-    for token in pointer.split("/")[1:]:
-        key = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, Mapping):
-            value = value.get(key, _GONE)
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return _GONE
-    return value

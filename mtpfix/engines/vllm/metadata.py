@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from mtpfix.checkpoint.document import value_at
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.methods.fp8 import reader as fp8
 from mtpfix.engines.vllm.methods.modelopt import reader as modelopt
@@ -38,7 +39,7 @@ def find(configs: Mapping[str, JsonFile]) -> Location | None:
     if config is None:
         return None
     for pointer in PLACES:
-        value = _at(config.value, pointer)
+        value = value_at(config.value, pointer)
         if isinstance(value, Mapping):
             found = Location("config.json", pointer, value, str(config.value.get("model_type")))
             return modelopt.elsewhere(found, configs) or found
@@ -49,18 +50,12 @@ def find(configs: Mapping[str, JsonFile]) -> Location | None:
             )
         if pointer == PLACES[0] and (beside := modelopt.alone(configs)) is not None:
             return beside
-    if isinstance(_at(config.value, _HALF), Mapping):
+    if isinstance(value_at(config.value, _HALF), Mapping):
         raise BrokenFileError(
             f"config.json: vLLM takes the method from {_HALF}, but does not read its content",
             "move the object to the top, as quantization_config",
         )
     return None
-
-
-def _at(value: Json, pointer: str) -> Json:
-    for key in pointer.strip("/").split("/"):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def overriding(view: QuantView) -> Mapping[str, Json] | None:

@@ -13,6 +13,8 @@ from itertools import product
 from mtpfix.model import Json
 from mtpfix.quant.schemes import keyed
 from mtpfix.quant.schemes.share import Block, Proposal, Share
+from mtpfix.quant.schemes.stated import stated
+from mtpfix.quant.spelling import anchored
 
 _KEYS = "extra_config"
 _BLOCKS = ("block_name_to_quantize", "to_quant_block_names")
@@ -50,7 +52,7 @@ def _proposal(
     names = [name for share in listed for name in share.reaches[number]]
     edits = [
         edit
-        for metadata in keyed.stated(block)
+        for metadata in stated(block.view, block.configs)
         for edit in (
             *keyed.additions(metadata, _KEYS, new, first=first),
             *keyed.extended(metadata, _blocks(metadata.value), names),
@@ -66,7 +68,7 @@ def _proposal(
 def spell(name: str, *, experts: bool = False) -> str:
     """Return the key for a name, for the experts that it holds, or for all below a prefix."""
     if name.endswith("."):
-        return f"^{re.escape(name)}.*"
+        return anchored(name)
     return rf"^{re.escape(name)}(\..*)?$" if experts else name
 
 

@@ -7,26 +7,24 @@ first, before them.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 
+from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.checkpoint.scheme import Scheme
 from mtpfix.model import Edit, Json, QuantView
 from mtpfix.quant.location import escape
+from mtpfix.quant.schemes import table
 from mtpfix.quant.schemes.share import Block, Proposal, Share
+from mtpfix.quant.spelling import anchored
 
 _NAME = "mtp"
 """What a new group is called."""
 _MIXED = "mixed-precision"
-_CHANNEL = -1
 
 
 def proposals(block: Block) -> Iterator[Proposal]:
     """Yield what config groups can say of the block, the fewest edits first."""
-    shares = [share for share in block.quantized if share.scheme and _row(share.scheme)]
+    shares = [share for share in block.quantized if share.scheme and _group(share.scheme)]
     if not shares:
         return
     for number in range(len(shares[0].reaches)):
@@ -72,10 +70,10 @@ def _made(
     groups: Mapping[str, Json] = view.raw.get("config_groups") or {}
     made = _Groups()
     for share, names in zip(shares, targets, strict=True):
-        if share.scheme is None or not names:
+        group = None if share.scheme is None else _group(share.scheme)
+        if share.scheme is None or group is None or not names:
             continue
         spelled = [spell(name) for name in names]
-        group = _group(share.scheme)
         same = (name for name, has in groups.items() if known and _says(has, view, group))
         name = next(same, None)
         if name is not None:
@@ -91,8 +89,7 @@ def _made(
 
 def spell(name: str) -> str:
     """Return the target for a name, or for all below a prefix; no name mapper touches it."""
-    escaped = re.escape(name).replace(r"\-", "-")
-    return f"re:^{escaped}.*" if name.endswith(".") else f"re:^{escaped}$"
+    return anchored(name, "re:")
 
 
 def _edits(view: QuantView, made: _Groups, *, first: bool = False) -> Iterator[Edit]:
@@ -135,16 +132,16 @@ def _free(name: str) -> Iterator[str]:
 # --- what a group says --------------------------------------------------------------
 
 
-def _group(found: Scheme) -> dict[str, Json]:
-    """Return the format, the weights and the activations of a group for a scheme."""
+def _group(found: Scheme) -> dict[str, Json] | None:
+    """Return the format, the weights and the activations of a group for a scheme, if it has one."""
     row = _row(found)
     if row is None:
-        raise ValueError(found.format)
+        return None
     weights: dict[str, Json] = {**row["weights"], "symmetric": True, "dynamic": False}
     if found.block is not None:
         weights["block_structure"] = list(found.block)
     if found.packing is not None:
-        whole = found.packing.group_size == _CHANNEL
+        whole = found.packing.group_size == CHANNEL
         weights |= {"num_bits": found.packing.bits, "symmetric": found.symmetric}
         weights |= {"strategy": "channel"} if whole else {"strategy": "group"}
         weights |= {} if whole else {"group_size": found.packing.group_size}
@@ -161,16 +158,8 @@ def _group(found: Scheme) -> dict[str, Json]:
 
 def _row(found: Scheme) -> Mapping[str, Json] | None:
     """Return what is known of a scheme; None: no group of compressed-tensors can say it."""
-    if found.format == "int-pack" and found.packing is None:
-        return None
-    rows = (row for row in _rows() if row["of"] == found.format)
-    return next((row for row in rows if set(row["inputs"]) == found.inputs), None)
-
-
-@cache
-def _rows() -> tuple[Mapping[str, Json], ...]:
-    data = files("mtpfix.quant.schemes") / "compressed_tensors.json"
-    return tuple(json.loads(data.read_text("utf-8"))["rows"])
+    unclear = found.format == "int-pack" and found.packing is None
+    return None if unclear else table.row("compressed_tensors", found)
 
 
 _SAID = ("num_bits", "type", "strategy", "group_size", "symmetric", "block_structure", "actorder")
@@ -197,8 +186,8 @@ def _numbers(weights: Mapping[str, Json]) -> dict[str, Json]:
     found = {key: weights[key] for key in _SAID if weights.get(key) is not None}
     found.setdefault("symmetric", True)
     size = found.get("group_size")
-    if size == _CHANNEL:
+    if size == CHANNEL:
         del found["group_size"]
-    whole = "channel" if size == _CHANNEL else "tensor" if size is None else "group"
+    whole = "channel" if size == CHANNEL else "tensor" if size is None else "group"
     found.setdefault("strategy", whole)
     return found

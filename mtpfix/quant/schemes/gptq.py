@@ -7,7 +7,6 @@ the list, what is quantized is read in the headers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 
@@ -15,6 +14,8 @@ from mtpfix.model import Edit, Json
 from mtpfix.quant.schemes import keyed
 from mtpfix.quant.schemes.narrowing import part
 from mtpfix.quant.schemes.share import Block, Proposal, Share
+from mtpfix.quant.schemes.stated import Metadata, stated
+from mtpfix.quant.spelling import anchored
 
 _RULES, _LIST = "dynamic", "modules_in_block_to_quantize"
 
@@ -33,7 +34,7 @@ def proposals(block: Block) -> Iterator[Proposal]:
             yield _proposal(block, rules, listed, names, first=first)
 
 
-_Listed = Callable[[Block, keyed.Metadata, Sequence[str]], Iterable[Edit]]
+_Listed = Callable[[Block, Metadata, Sequence[str]], Iterable[Edit]]
 """What becomes of the list of one file, given names of the block that are quantized."""
 
 
@@ -43,7 +44,7 @@ def _proposal(
     """Return the edits that make rules, and the list what it should be."""
     edits: list[Edit] = []
     added = 0
-    for metadata in keyed.stated(block):
+    for metadata in stated(block.view, block.configs):
         edits += keyed.additions(metadata, _RULES, rules, first=first)
         of_list = list(listed(block, metadata, names))
         edits += of_list
@@ -56,7 +57,7 @@ def _proposal(
 
 def spell(name: str) -> str:
     """Return the rule for a name, or for all below a prefix; no name mapper touches it."""
-    return f"+:^{re.escape(name)}.*" if name.endswith(".") else f"+:^{re.escape(name)}$"
+    return anchored(name, "+:")
 
 
 def _size(edit: Edit) -> int:
@@ -68,19 +69,19 @@ def _size(edit: Edit) -> int:
 # --- the list -------------------------------------------------------------------------
 
 
-def _kept(block: Block, of: keyed.Metadata, names: Sequence[str]) -> Iterator[Edit]:
+def _kept(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
     """Yield nothing: the list stays."""
     del block, of, names
     yield from ()
 
 
-def _longer(block: Block, of: keyed.Metadata, names: Sequence[str]) -> Iterator[Edit]:
+def _longer(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
     """Yield the edits by which the list gets names."""
     del block
     yield from keyed.extended(of, _LIST, names)
 
 
-def _stated(block: Block, of: keyed.Metadata, names: Sequence[str]) -> Iterator[Edit]:
+def _stated(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
     """Yield the list that engines took from the headers, and names of the block.
 
     Experts are not in it: of them nobody asks it.
@@ -89,7 +90,7 @@ def _stated(block: Block, of: keyed.Metadata, names: Sequence[str]) -> Iterator[
     yield Edit(of.file, of.at(_LIST), "add", [*found, *names])
 
 
-def _narrower(block: Block, of: keyed.Metadata, names: Sequence[str]) -> Iterator[Edit]:
+def _narrower(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
     """Yield the list anew, without parts of names that unquantized modules of the block have.
 
     What they stand for in the target model is named one by one.

@@ -6,39 +6,14 @@ They stand in `config.json`, and once more in the files that quantizers write be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.model import Edit, Json
 from mtpfix.quant.location import escape
-from mtpfix.quant.schemes.share import Block
+from mtpfix.quant.schemes.stated import Metadata
 
 Keys = Mapping[str, Mapping[str, Json]]
 """New keys, and what each says."""
-
-
-class Metadata(NamedTuple):
-    """One file that states the metadata: where they stand in it, and what they say."""
-
-    file: str
-    pointer: str
-    value: Mapping[str, Json]
-
-    def at(self, key: str) -> str:
-        """Return the pointer of what a key says."""
-        return f"{self.pointer}/{escape(key)}"
-
-
-def stated(block: Block) -> Iterator[Metadata]:
-    """Yield the files that state the metadata of a block, the one that engines read first."""
-    yield Metadata(block.view.file, block.view.pointer, block.view.raw)
-    for twin in block.view.twins:
-        value = block.configs[twin.file].value
-        pointer = twin.pointer.rpartition("/")[0]
-        for token in pointer.split("/")[1:]:
-            value = value.get(token) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            yield Metadata(twin.file, pointer, value)
 
 
 def additions(of: Metadata, key: str, new: Keys, *, first: bool) -> Iterator[Edit]:

@@ -8,16 +8,15 @@ them: other readers of the file may.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import NamedTuple
 
 from mtpfix.model import Edit, Json, JsonFile, QuantView
 from mtpfix.quant.location import escape
+from mtpfix.quant.schemes import table
 from mtpfix.quant.schemes.share import Block, Names, Proposal, Share
+from mtpfix.quant.schemes.stated import own, stated
 
 METHODS = frozenset({"modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"})
 FP8_BLOCK: Mapping[str, Json] = {"quant_algo": "FP8_PB_WO"}
@@ -72,17 +71,15 @@ def with_layers(
     if said is None:
         return ()
     kept = dict.fromkeys(trunk, said.row)
-    places = [(view.file, view.ignore_pointer), *((t.file, t.pointer) for t in view.twins)]
     edits: list[Edit] = []
-    for file, entries in places:
-        place = entries.rpartition("/")[0]
-        stated = _at(configs[file].value, place)
+    for each in stated(view, configs):
+        layers = each.at(_LAYERS)
         if not said.mixed:
-            edits.append(Edit(file, f"{place}/{_ALGORITHM}", "add", _MIXED))
-            edits.append(Edit(file, f"{place}/{_LAYERS}", "add", {**kept, **rows}))
-        elif isinstance(known := stated.get(_LAYERS), Mapping):
+            edits.append(Edit(each.file, each.at(_ALGORITHM), "add", _MIXED))
+            edits.append(Edit(each.file, layers, "add", {**kept, **rows}))
+        elif isinstance(known := each.value.get(_LAYERS), Mapping):
             edits += (
-                Edit(file, f"{place}/{_LAYERS}/{escape(name)}", "add", row)
+                Edit(each.file, f"{layers}/{escape(name)}", "add", row)
                 for name, row in rows.items()
                 if _algorithm(known.get(name)) != _algorithm(row)
             )
@@ -117,8 +114,7 @@ class _Stated(NamedTuple):
     @classmethod
     def of(cls, view: QuantView) -> _Stated | None:
         """Return what a view says; None: it names no algorithm, or is of another method."""
-        place = view.ignore_pointer.rpartition("/")[0]
-        stated = _at(view.raw, place.removeprefix(view.pointer))
+        stated = own(view).value
         algorithm = _algorithm(stated)
         if not algorithm or view.method not in METHODS:
             return None
@@ -129,12 +125,6 @@ class _Stated(NamedTuple):
         row = {_ALGORITHM: "W4A16_NVFP4" if weights_alone else algorithm}
         size = stated.get(_SIZE, 16 if "NVFP4" in algorithm else None)
         return cls(row if size is None else {**row, _SIZE: size}, None, caches)
-
-
-def _at(value: Json, pointer: str) -> Mapping[str, Json]:
-    for key in pointer.split("/")[1:]:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
 
 
 def _algorithm(row: Json) -> str:
@@ -150,20 +140,13 @@ def _row(share: Share) -> Row | None:
     found = share.scheme
     if found is None:
         return None
-    rows = (row for row in _rows() if row["of"] == found.format)
-    row = next((r for r in rows if set(r.get("inputs", found.inputs)) == found.inputs), None)
+    row = table.row("modelopt", found)
     if row is None or found.block in (None, (_SIDE, _SIDE)):
         return row and row["says"]
     # Blocks of another size can be had for routed experts alone, and only square ones.
     rows_of_block, columns = found.block
     linear = any(kind != "experts" for kind, _ in share.modules)
     return None if linear or rows_of_block != columns else {**row["says"], _SIZE: columns}
-
-
-@cache
-def _rows() -> tuple[Mapping[str, Json], ...]:
-    data = files("mtpfix.quant.schemes") / "modelopt.json"
-    return tuple(json.loads(data.read_text("utf-8"))["rows"])
 
 
 def _one_size(shares: Iterable[tuple[Share, Row]], said: _Stated) -> bool:

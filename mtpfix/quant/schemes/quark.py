@@ -7,16 +7,14 @@ before either: that is the list's part.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
-from importlib.resources import files
 
 from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.checkpoint.scheme import Scheme
 from mtpfix.model import Edit, Json, QuantView
 from mtpfix.quant.location import escape
+from mtpfix.quant.schemes import table
 from mtpfix.quant.schemes.share import Block, Proposal, Share
 
 _LAYERS = "layer_quant_config"
@@ -123,16 +121,9 @@ def _filled(row: Mapping[str, Json], found: Scheme) -> _Config:
 
 def _row(found: Scheme) -> Mapping[str, Json] | None:
     """Return what is known of a scheme; None: no configuration of Quark can say it."""
-    rows = (row for row in _rows() if row["of"] == found.format)
-    row = next((row for row in rows if set(row["inputs"]) == found.inputs), None)
+    row = table.row("quark", found)
     grouped = found.packing is not None and found.packing.group_size != CHANNEL
     return row if row is not None and (grouped or not row.get("packed")) else None
-
-
-@cache
-def _rows() -> tuple[Mapping[str, Json], ...]:
-    data = files("mtpfix.quant.schemes") / "quark.json"
-    return tuple(json.loads(data.read_text("utf-8"))["rows"])
 
 
 def _says(config: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
