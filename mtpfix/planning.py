@@ -156,11 +156,9 @@ def _trunk_repair_helps(
 
 def _files(subject: Subject, made: Plan) -> dict[str, tuple[bytes, bytes]]:
     """Path -> old and new bytes of every file that the plan edits."""
-    files: dict[str, tuple[bytes, bytes]] = {}
-    for name in dict.fromkeys(edit.file for edit in made.edits):
-        old = subject.files.listing.configs[name].raw
-        files[name] = (old, patch.apply(old, [e for e in made.edits if e.file == name]))
-    return files
+    configs = subject.files.listing.configs
+    new = patch.apply_all(made.edits, lambda name: configs[name].raw)
+    return {name: (configs[name].raw, raw) for name, raw in new.items()}
 
 
 def informed(options: Options, selection: Selection) -> Options:

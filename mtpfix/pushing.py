@@ -117,11 +117,7 @@ def push(
     of_target = revision if place.target.path is None else None
     source, other = sources(target, draft, of_target, token)
     made, _, subject = indexing.planned(source, other, selection, options)
-    made = granted(
-        made,
-        what="pushed",
-        remedy="see `mtpfix inspect` for what is wrong",
-    )
+    made = granted(made, what="pushed", remedy="see `mtpfix inspect` for what is wrong")
     _refuse_rest(made, allow_partial=wish.allow_partial)
     if not made.changes:
         return Pushed(place.repo, repair=made)
@@ -162,10 +158,10 @@ def _new_weights(made: Repair, source: Source, place: Place) -> Iterator[Mapping
         folder = write.temporary(room, made.before.target.revision or "weights", "new")
         folder.mkdir()
         try:
-            files = {w.name: folder / w.name for w in weights.changes(made.renames, source)}
-            for weight in weights.changes(made.renames, source):
-                weight.create(files[weight.name])
-            yield files
+            changes = weights.changes(made.renames, source)
+            for weight in changes:
+                weight.create(folder / weight.name)
+            yield {weight.name: folder / weight.name for weight in changes}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -42,7 +42,7 @@ def planned(
     With it the cases come that it was planned for.
 
     Args:
-        subject: the target, with an index that is right about the MTP block.
+        subject: the target, which holds its MTP block and has an index that is right about it.
         source: where it was read.
         selection: for what it is planned.
         options: what may be changed.
@@ -51,8 +51,6 @@ def planned(
         RefusedError: names would have to change in a file that holds the target model, too.
         MtpfixError: as for `planning.planned`.
     """
-    if subject.files.draft is not None:
-        return planned_with_cases(subject, selection, options)
     made, cases = planned_with_cases(subject, selection, options)
     found = _tried(subject, made, selection, options, cases)
     if not options.renames:

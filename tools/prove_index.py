@@ -26,6 +26,7 @@ from tools import grafted, tiny
 from tools.forge import forge
 from tools.index_faults import MENDED, REFUSED
 from tools.prove import loading_faults, outcome, trunk_faults
+from tools.tables import table
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,16 @@ def _check_faults(folder: Path, release: str) -> list[str]:
     return [f"check: {code}" for code in graver or (["exit code"] if report.exit_code else [])]
 
 
-def table(proofs: Sequence[Proof]) -> str:
+def shown(proofs: Sequence[Proof]) -> str:
     """Return the proofs as a Markdown table."""
-    lines = [
-        "| family | scheme | fault | vLLM before | edit | entries | vLLM after |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for p in proofs:
-        cells = (p.family, p.scheme, p.kind, p.before, p.said, str(len(p.added)), p.after)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    heads = ("family", "scheme", "fault", "vLLM before", "edit", "entries", "vLLM after")
+    return table(
+        heads,
+        (
+            (p.family, p.scheme, p.kind, p.before, p.said, str(len(p.added)), p.after)
+            for p in proofs
+        ),
+    )
 
 
 def main() -> int:
@@ -146,7 +147,7 @@ def main() -> int:
                 print(f"{family} {kind}: {proof.before} -> {proof.after}", file=sys.stderr)
                 for fault in proof.faults:
                     print(f"  FAULT {fault}", file=sys.stderr)
-    print(table(proofs))
+    print(shown(proofs))
     return 1 if any(proof.faults for proof in proofs) else 0
 
 

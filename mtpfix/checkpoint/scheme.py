@@ -42,18 +42,12 @@ class Scheme(NamedTuple):
     inputs: frozenset[str] = frozenset()
 
 
-def packing(
-    tensors: Tensors,
-    widths: Collection[int] = (),
-    usual: Mapping[Numbers, int] = MappingProxyType({}),
+def _packing(
+    tensors: Tensors, widths: Collection[int], usual: Mapping[Numbers, int]
 ) -> Packing | None:
     """Return how the integers of a module are packed; None: not at all, or it cannot be told.
 
-    Args:
-        tensors: suffix -> header entry of the module.
-        widths: inputs that layers of this model are known to have.
-        usual: how many modules of the model have such an input if they are read by some numbers:
-            of two ways to read a module the more usual counts, then that of a known width.
+    Of two ways to read a module the one counts that is more usual, then that of a known width.
     """
     ways = packings(tensors)
     if not ways:
@@ -76,16 +70,16 @@ def scheme(
 
     Args:
         tensors: suffix -> header entry of the module.
-        widths: as for `packing`.
-        usual: as for `packing`. A row that is one group of such numbers has the same, and not
-            those of a channel.
+        widths: inputs that layers of this model are known to have.
+        usual: how many modules of the model have such an input if they are read by some numbers.
+            A row that is one group of such numbers has the same, and not those of a channel.
     """
     found = precision(tensors)
     if found.state is not State.QUANTIZED or found.format is None:
         return None
     return Scheme(
         format=found.format,
-        packing=_numbers(packing(tensors, widths, usual), usual),
+        packing=_numbers(_packing(tensors, widths, usual), usual),
         block=_block(tensors) if found.format == "fp8-block" else None,
         symmetric=tensors.keys().isdisjoint({"weight_zero_point", "qzeros"}),
         ordered=not tensors.keys().isdisjoint({"weight_g_idx", "g_idx"}),

@@ -307,11 +307,9 @@ class _Planner:
 
     def _edited(self, edits: Sequence[Edit]) -> dict[str, bytes]:
         """Return the metadata files with the block declared, and with edits beside the entries."""
-        files = {CONFIG: self._config}
-        for name in dict.fromkeys(edit.file for edit in edits):
-            raw = files[name] if name in files else self._source.read(name)
-            files[name] = patch.apply(raw, [edit for edit in edits if edit.file == name])
-        return files
+        declared = {CONFIG: self._config}
+        new = patch.apply_all(edits, lambda name: declared.get(name) or self._source.read(name))
+        return declared | new
 
     def _plan(
         self,

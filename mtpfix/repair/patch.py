@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mtpfix.checkpoint.document import BOM, KEY, JsonDocument, Node, path_of
@@ -78,6 +78,17 @@ def apply(raw: bytes, edits: Sequence[Edit]) -> bytes:
     if json.dumps(JsonDocument(new).value) != json.dumps(_edited(document.value, edits)):
         raise RuntimeError("internal error: the edited text does not say what the edits ask for")
     return new
+
+
+def apply_all(edits: Sequence[Edit], raw: Callable[[str], bytes]) -> dict[str, bytes]:
+    """Applies edits of several files: path -> new text of each that is edited; as `apply`.
+
+    Args:
+        edits: what to change.
+        raw: from the path of a file to its text.
+    """
+    names = dict.fromkeys(edit.file for edit in edits)
+    return {name: apply(raw(name), [e for e in edits if e.file == name]) for name in names}
 
 
 # --- reading the text --------------------------------------------------------

@@ -115,7 +115,8 @@ class _Trials:
     def _tried(self, proposal: Proposal) -> Plan | None:
         """Return the plan on top of a proposal; None: it helps nothing, or moves the trunk."""
         try:
-            files = dict(edited(self.configs, proposal))
+            texts = patch.apply_all(proposal.edits, lambda name: self.configs[name].raw)
+            files = {n: JsonFile(n, raw, strict_json.loads(raw, n)) for n, raw in texts.items()}
             new = self.cases[0].engine.metadata({**self.configs, **files})
         except MtpfixError:
             return None
@@ -168,13 +169,6 @@ class _Trials:
     @cached_property
     def _target(self) -> TargetModel:
         return TargetModel(self.cases, self.view.method)
-
-
-def edited(configs: Mapping[str, JsonFile], proposal: Proposal) -> Iterator[tuple[str, JsonFile]]:
-    """Yield each file that a proposal edits, as it would be."""
-    for name in dict.fromkeys(edit.file for edit in proposal.edits):
-        raw = patch.apply(configs[name].raw, [e for e in proposal.edits if e.file == name])
-        yield name, JsonFile(name, raw, strict_json.loads(raw, name))
 
 
 def _good_from(releases: Sequence[str], wrong: Collection[str]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mtpfix.grafts.transfer import PART
 from mtpfix.repair.locking import LOCK
 from mtpfix.repair.write import TEMPORARY
 from tests.faults.graft_once import graft
+from tests.faults.kept import Kept
 from tests.faults.subject import BACKUP, CONFIG, BrokenPromiseError
 from tests.unit.grafts.pairs import INDEX, content, loaded, pair
 
@@ -25,7 +25,7 @@ SHARD, MANIFEST = "model-mtp.safetensors", "model-mtp.manifest.json"
 CHOSEN: dict[str, Any] = {"vllm": ["0.32.0"], "platforms": ["cuda"]}
 
 
-class Grafted:
+class Grafted(Kept):
     """A checkpoint that gets its block back over and over.
 
     Args:
@@ -55,17 +55,6 @@ class Grafted:
         with suppress(OSError):  # where no file may grow
             self._said.write_text(said.getvalue(), encoding="utf-8")
         return code
-
-    def said(self) -> str:
-        """Return what the last run has said on stderr."""
-        return self._said.read_text(encoding="utf-8")
-
-    def restore(self) -> None:
-        """Make the folder what it was in the beginning."""
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
-        for name, data in self.old.items():
-            (self.folder / name).write_bytes(data)
 
     def state(self) -> str:
         """What a reader finds: `old` or `new`, `+` where traces are left.

@@ -16,6 +16,7 @@ from mtpfix.checkpoint.header import JOURNAL
 from mtpfix.cli import main
 from mtpfix.repair.locking import LOCK
 from mtpfix.repair.write import TEMPORARY
+from tests.faults.kept import Kept
 from tests.faults.subject import BACKUP, CONFIG, JUDGED, BrokenPromiseError, unproved
 from tests.unit.grafts.pairs import content
 from tests.unit.test_renaming import ALONE, INDEX, made
@@ -28,7 +29,7 @@ PLAIN = "model.layers.2.self_attn.o_proj"
 Way = Literal["--rename-tensors", "--rename-in-place"]
 
 
-class Renamed:
+class Renamed(Kept):
     """A checkpoint whose tensors get other names over and over.
 
     Args:
@@ -57,17 +58,6 @@ class Renamed:
             code = main(["rewrite", str(self.folder), "--write", self._way, *JUDGED])
         self._said.write_text(said.getvalue(), encoding="utf-8")
         return code
-
-    def said(self) -> str:
-        """Return what the last run has said on stderr."""
-        return self._said.read_text(encoding="utf-8")
-
-    def restore(self) -> None:
-        """Make the folder what it was in the beginning."""
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
-        for name, data in self.old.items():
-            (self.folder / name).write_bytes(data)
 
     def state(self) -> str:
         """What there is: `old`, `new`, `between` or `torn`, and `+` where traces are left.

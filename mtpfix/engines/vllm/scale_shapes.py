@@ -10,11 +10,10 @@ from math import prod
 
 from mtpfix.checkpoint.precision import Tensors, grain
 from mtpfix.engines.vllm.methods.shared.parameters import Params
+from mtpfix.engines.vllm.sizes import CUTS
 from mtpfix.model import Module
 
 SCALE = "weight_scale"
-ROW = "RowParallelLinear"
-"""The class whose loader cuts a tensor to the columns of its parameter, before it compares."""
 _OUT_OF_RANGE = (
     "IndexError: Dimension out of range (expected to be in range of [{least}, {most}], "
     "but got {wanted})"
@@ -43,7 +42,7 @@ def error(module: Module, known: Params, shape: tuple[int, ...]) -> str | None:
         alone = known.grain == "tensor"
         return f"RuntimeError: shape '[]' is invalid for input of size {size}" if alone else None
     columns = {"block": 2, "group": 1}.get(known.grain or "")
-    if module.cls != ROW or columns is None:
+    if module.cls != CUTS or columns is None:
         return "AssertionError: "
     if len(shape) <= columns:
         most = max(len(shape), 1) - 1
