@@ -117,7 +117,7 @@ def advise(
         exit_code=_exit_code(deciding, unserved),
         engine=engine.title,
         stored=stored,
-        metadata=_new(view.raw, made.view.raw) if made.gives else None,
+        metadata=_new(view.raw, made.view.raw) if made.schemes else None,
     )
 
 

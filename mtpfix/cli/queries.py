@@ -43,8 +43,8 @@ def names(
     """Show vLLM's construction-time names, and the ignore entries for a calibration recipe.
 
     No weights are needed. The entries keep the MTP block unquantized, in every release that
-    supports the family; with --stored, the metadata give it that scheme. The exit code is 0 if they
-    are right for the newest release, or for all that --vllm or --engine selects.
+    supports the family; with --stored, the metadata gives it that scheme. The exit code is 0 if
+    they are right for the newest release, or for all that --vllm or --engine selects.
     """
     from mtpfix import api
     from mtpfix.repair.plan import Options

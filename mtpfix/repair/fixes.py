@@ -64,7 +64,7 @@ def title(made: Plan) -> str:
     """What a plan does, in a few words."""
     removed = ", ".join(f"`{text}`" for text in made.removed)
     added = ", ".join(f"`{text}`" for text in made.added)
-    parts = [f"give the MTP block its scheme ({given})" for given in made.gives]
+    parts = [f"give the MTP block its scheme ({given})" for given in made.schemes]
     if removed and added:
         parts.append(f"in the ignore list, replace {removed} by {added}")
     elif added:

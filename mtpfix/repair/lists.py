@@ -21,12 +21,12 @@ from mtpfix.patterns import Listed, PatternError, budget
 from mtpfix.quant import Change
 from mtpfix.quant.spelling import Spelling
 from mtpfix.repair import reasons
-from mtpfix.repair.alike import distinct
 from mtpfix.repair.candidates import Candidates, narrowed
 from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.headers import stand_ins
 from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.target_model import TargetModel
+from mtpfix.repair.verdicts import distinct
 
 
 @budget.shared()

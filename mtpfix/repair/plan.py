@@ -59,7 +59,7 @@ class Plan:
         defaults: new entries that say what another reader did as long as there was no list.
         by_disk: new entries that fit names of the MTP block on disk.
         nameless: new entries that fit the empty name and no other.
-        gives: the schemes that the block is given, in words; the edits that say so come first.
+        schemes: those that the block is given, in words; the edits that say so come first.
     """
 
     view: QuantView
@@ -72,7 +72,7 @@ class Plan:
     defaults: tuple[str, ...] = ()
     by_disk: frozenset[str] = frozenset()
     nameless: frozenset[str] = frozenset()
-    gives: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
 
 
 def nothing() -> Plan:

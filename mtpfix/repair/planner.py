@@ -22,12 +22,12 @@ from mtpfix.patterns import budget
 from mtpfix.quant import schemes
 from mtpfix.quant.schemes import Proposal
 from mtpfix.repair import patch, reasons
-from mtpfix.repair.alike import for_each
 from mtpfix.repair.lists import list_plan
 from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
 from mtpfix.repair.stages import composed
 from mtpfix.repair.target_model import TargetModel
+from mtpfix.repair.verdicts import for_each
 
 
 @budget.shared()
@@ -124,7 +124,7 @@ class _Trials:
             return None
         made = list_plan(_under(self.cases, new), new, self.options, edited=True)
         edits = composed(self.configs, proposal.edits, made.edits)
-        return replace(made, edits=edits, gives=proposal.gives)
+        return replace(made, edits=edits, schemes=proposal.schemes)
 
     def _helps(self, new: QuantView) -> bool:
         """Return whether fewer modules are wrong that no entry makes right.

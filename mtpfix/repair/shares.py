@@ -12,8 +12,8 @@ from mtpfix.checkpoint.scheme import Numbers, Scheme, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
 from mtpfix.quant.schemes.share import Block, Names, Share
-from mtpfix.repair.alike import distinct
 from mtpfix.repair.exact import MtpNames, mtp_names, shortest_root
+from mtpfix.repair.verdicts import distinct
 
 _CACHE = (".k_scale", ".v_scale", ".q_scale", ".prob_scale")
 """How the names of tensors end that scale a KV cache."""
@@ -145,7 +145,7 @@ def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Shar
         scheme=way,
         names=tuple(asked),
         modules=tuple(dict.fromkeys((module.kind, module.name) for module in ours)),
-        reaches=tuple(
+        selectors=tuple(
             tuple(_fewest(wanted, names, spared))
             for wanted in (wrong, asked)
             for spared in (theirs, names.target)

@@ -48,14 +48,14 @@ def _about_entries(found: Names, known: Sequence[ranges.Label]) -> Iterator[str]
     """For which releases the entries are right, as comments above them."""
     far = ", as far as is known" if found.assumed else ""
     unserved = f"{found.engine} {_places(found.unserved, known)}"
-    what = "These entries" if found.metadata is None else "These metadata"
+    what = "These entries are" if found.metadata is None else "This metadata is"
     if not found.unserved:
-        yield f"{what} are right for every release above{far}:"
+        yield f"{what} right for every release above{far}:"
     elif found.exit_code == 1:
-        yield f"{what} are not right for {unserved}, and no others are."
+        yield f"{what} not right for {unserved}, and no others are."
     else:
         right = f"{found.engine} {_places(found.decisive, known)}"
-        yield f"{what} are right for {right}{far}."
+        yield f"{what} right for {right}{far}."
         yield f"They are not right for {unserved}, and no others are."
 
 

@@ -137,7 +137,7 @@ def put(page: Page, outcome: Outcome, *, verbose: bool) -> None:
 def _put_entries(page: Page, outcome: Outcome) -> None:
     added = [inert(entry) for entry in outcome.plan.added]
     width = min(max(map(len, added), default=0), page.width // 2)
-    for given in outcome.plan.gives:
+    for given in outcome.plan.schemes:
         page.item(mooded("+ ", "good"), Text(inert(given, PROSE_LIMIT)))
     for entry in outcome.plan.removed:
         page.item(mooded("- ", "bad"), Text(inert(entry)))
@@ -402,7 +402,7 @@ def document(outcome: Outcome) -> dict[str, object]:
         "after": _brief(outcome.after, outcome.plan),
         "checked_before": _brief(outcome.checked_before, outcome.plan),
         "checked": _brief(outcome.checked, outcome.plan),
-        "gives": outcome.plan.gives,
+        "schemes": outcome.plan.schemes,
         "added": outcome.plan.added,
         "removed": outcome.plan.removed,
         "unresolved": [

@@ -274,9 +274,9 @@ def _fixed_modules(made: Repair) -> str:
         for entries, verb in ((made.plan.added, "added"), (made.plan.removed, "removed"))
         if entries
     ]
-    if made.plan.gives:
-        given = inert("; ".join(made.plan.gives), PROSE_LIMIT)
-        changes.insert(0, f"{wording.count(len(made.plan.gives), 'scheme')} given ({given})")
+    if made.plan.schemes:
+        given = inert("; ".join(made.plan.schemes), PROSE_LIMIT)
+        changes.insert(0, f"{wording.count(len(made.plan.schemes), 'scheme')} given ({given})")
     return f"{wording.count(len(better), 'module')} fixed, {' and '.join(changes)}"
 
 

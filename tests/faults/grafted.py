@@ -16,7 +16,7 @@ from mtpfix.grafts.transfer import PART
 from mtpfix.repair.locking import LOCK
 from mtpfix.repair.write import TEMPORARY
 from tests.faults.graft_once import graft
-from tests.faults.kept import Kept
+from tests.faults.restorable import Restorable
 from tests.faults.subject import BACKUP, CONFIG, BrokenPromiseError
 from tests.unit.grafts.pairs import INDEX, content, loaded, pair
 
@@ -25,7 +25,7 @@ SHARD, MANIFEST = "model-mtp.safetensors", "model-mtp.manifest.json"
 CHOSEN: dict[str, Any] = {"vllm": ["0.32.0"], "platforms": ["cuda"]}
 
 
-class Grafted(Kept):
+class Grafted(Restorable):
     """A checkpoint that gets its block back over and over.
 
     Args:

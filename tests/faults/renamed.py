@@ -16,7 +16,7 @@ from mtpfix.checkpoint.header import JOURNAL
 from mtpfix.cli import main
 from mtpfix.repair.locking import LOCK
 from mtpfix.repair.write import TEMPORARY
-from tests.faults.kept import Kept
+from tests.faults.restorable import Restorable
 from tests.faults.subject import BACKUP, CONFIG, JUDGED, BrokenPromiseError, unproved
 from tests.unit.grafts.pairs import content
 from tests.unit.test_renaming import ALONE, INDEX, made
@@ -29,7 +29,7 @@ PLAIN = "model.layers.2.self_attn.o_proj"
 Way = Literal["--rename-tensors", "--rename-in-place"]
 
 
-class Renamed(Kept):
+class Renamed(Restorable):
     """A checkpoint whose tensors get other names over and over.
 
     Args:

@@ -156,7 +156,7 @@ def test_a_grafted_block_gets_names_and_a_scheme(tmp_path: Path) -> None:
     made = api.plan(folder, **some, options=NEW_FILE)
     assert made.checked.exit_code == 0
     assert {engine.outcome for engine in made.after.engines} == {"clean"}
-    assert [each.partition(":")[0] for each in made.plan.gives] == ["fp8-block"]
+    assert [each.partition(":")[0] for each in made.plan.schemes] == ["fp8-block"]
     assert made.changes == ("mtp.safetensors", "config.json", INDEX)
 
 

@@ -13,7 +13,7 @@ from mtpfix.quant.schemes import (
     compressed_tensors,
     gptq,
     modelopt,
-    narrowing,
+    narrower_entries,
     quark,
 )
 from mtpfix.quant.schemes.share import Block, Proposal, Share
@@ -22,11 +22,11 @@ __all__ = ["Block", "Proposal", "Share", "proposals"]
 
 _METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
     "auto-round": auto_round.proposals,
-    "awq": narrowing.proposals,
+    "awq": narrower_entries.proposals,
     "compressed-tensors": compressed_tensors.proposals,
-    "deepseek_v4_fp8": narrowing.proposals,
-    "fbgemm_fp8": narrowing.proposals,
-    "fp8": narrowing.proposals,
+    "deepseek_v4_fp8": narrower_entries.proposals,
+    "fbgemm_fp8": narrower_entries.proposals,
+    "fp8": narrower_entries.proposals,
     "gptq": gptq.proposals,
     "quark": quark.proposals,
     **dict.fromkeys(modelopt.METHODS, modelopt.proposals),

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 from mtpfix.model import Json
-from mtpfix.quant.schemes import keyed
+from mtpfix.quant.schemes import keys
+from mtpfix.quant.schemes.metadata import stated
 from mtpfix.quant.schemes.share import Block, Proposal, Share
-from mtpfix.quant.schemes.stated import stated
 from mtpfix.quant.spelling import anchored
 
 _KEYS = "extra_config"
@@ -27,11 +27,11 @@ def proposals(block: Block) -> Iterator[Proposal]:
     """Yield what keys and blocks can say of the block."""
     raw = block.view.raw
     shares = [share for share in block.quantized if _numbers(share)]
-    other = [share for share in shares if keyed.differs(_numbers(share), raw)]
+    other = [share for share in shares if keys.differs(_numbers(share), raw)]
     lists = ([], shares) if raw.get(_blocks(raw)) else ([],)
-    for number in range(len(shares[0].reaches) if shares else 0):
-        for keys, listed, first in product(([], other, shares), lists, (False, True)):
-            yield _proposal(block, number, keys, listed, first=first)
+    for number in range(len(shares[0].selectors) if shares else 0):
+        for named, listed, first in product(([], other, shares), lists, (False, True)):
+            yield _proposal(block, number, named, listed, first=first)
 
 
 def _proposal(
@@ -44,25 +44,25 @@ def _proposal(
     for share in shares:
         numbers = {**_numbers(share), **_symmetry(block.view.raw)}
         named = sorted({*share.names, *share.on_disk}.intersection(known))
-        wrong = (name for name in named if keyed.differs(numbers, known[name]))
+        wrong = (name for name in named if keys.differs(numbers, known[name]))
         new |= {name: {**known[name], **numbers} for name in wrong}
         experts = {name for kind, name in share.modules if kind == "experts"}
-        spelled = (spell(name, experts=name in experts) for name in share.reaches[number])
+        spelled = (spell(name, experts=name in experts) for name in share.selectors[number])
         new |= {key: numbers for key in spelled if key not in new}
-    names = [name for share in listed for name in share.reaches[number]]
+    names = [name for share in listed for name in share.selectors[number]]
     edits = [
         edit
         for metadata in stated(block.view, block.configs)
         for edit in (
-            *keyed.additions(metadata, _KEYS, new, first=first),
-            *keyed.extended(metadata, _blocks(metadata.value), names),
+            *keys.additions(metadata, _KEYS, new, first=first),
+            *keys.extended(metadata, _blocks(metadata.value), names),
         )
     ]
-    gives = tuple(
-        f"auto-round: {keyed.said(value)} by the key `{key}`" for key, value in new.items()
+    schemes = tuple(
+        f"auto-round: {keys.said(value)} by the key `{key}`" for key, value in new.items()
     )
-    gives += tuple(f"auto-round: `{name}` among the blocks" for name in names)
-    return Proposal(tuple(edits), gives, len(new) + len(names))
+    schemes += tuple(f"auto-round: `{name}` among the blocks" for name in names)
+    return Proposal(tuple(edits), schemes, len(new) + len(names))
 
 
 def spell(name: str, *, experts: bool = False) -> str:

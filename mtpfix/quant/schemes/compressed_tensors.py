@@ -27,12 +27,12 @@ def proposals(block: Block) -> Iterator[Proposal]:
     shares = [share for share in block.quantized if share.scheme and _group(share.scheme)]
     if not shares:
         return
-    for number in range(len(shares[0].reaches)):
-        targets = [share.reaches[number] for share in shares]
+    for number in range(len(shares[0].selectors)):
+        targets = [share.selectors[number] for share in shares]
         for known in (True, False):
             made = _made(block.view, shares, targets, known=known)
-            yield Proposal(tuple(_edits(block.view, made)), made.gives, made.entries)
-        yield Proposal(tuple(_edits(block.view, made, first=True)), made.gives, made.entries)
+            yield Proposal(tuple(_edits(block.view, made)), made.schemes, made.entries)
+        yield Proposal(tuple(_edits(block.view, made, first=True)), made.schemes, made.entries)
 
 
 class _Groups:
@@ -41,13 +41,13 @@ class _Groups:
     Attributes:
         extended: name of a group -> the targets that it gets.
         new: name of a new group -> what it says.
-        gives: what the block is given, in words.
+        schemes: what the block is given, in words.
     """
 
     def __init__(self) -> None:
         self.extended: dict[str, list[str]] = {}
         self.new: dict[str, dict[str, Json]] = {}
-        self.gives: tuple[str, ...] = ()
+        self.schemes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> int:
@@ -83,7 +83,7 @@ def _made(
             name = next(n for n in _free(_NAME) if n not in groups and n not in made.new)
             made.new[name] = {"format": group["format"], "targets": spelled, **group}
         listed = ", ".join(f"`{target}`" for target in spelled)
-        made.gives += (f"{share.scheme.format}: config group `{name}` for {listed}",)
+        made.schemes += (f"{share.scheme.format}: config group `{name}` for {listed}",)
     return made
 
 

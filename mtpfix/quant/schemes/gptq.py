@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 
 from mtpfix.model import Edit, Json
-from mtpfix.quant.schemes import keyed
-from mtpfix.quant.schemes.narrowing import part
+from mtpfix.quant.schemes import keys
+from mtpfix.quant.schemes.metadata import Metadata, stated
+from mtpfix.quant.schemes.narrower_entries import part
 from mtpfix.quant.schemes.share import Block, Proposal, Share
-from mtpfix.quant.schemes.stated import Metadata, stated
 from mtpfix.quant.spelling import anchored
 
 _RULES, _LIST = "dynamic", "modules_in_block_to_quantize"
@@ -23,13 +23,13 @@ _RULES, _LIST = "dynamic", "modules_in_block_to_quantize"
 def proposals(block: Block) -> Iterator[Proposal]:
     """Yield what rules and the list can say of the block."""
     shares = [share for share in block.quantized if _numbers(share)]
-    other = [share for share in shares if keyed.differs(_numbers(share), block.view.raw)]
-    for number in range(len(shares[0].reaches) if shares else 0):
+    other = [share for share in shares if keys.differs(_numbers(share), block.view.raw)]
+    for number in range(len(shares[0].selectors) if shares else 0):
         names = _reached(shares, number)
         lists = (_kept, *((_longer, _narrower) if block.view.raw.get(_LIST) else (_stated,)))
         for ruled, listed, first in product(([], other, shares), lists, (False, True)):
             rules = {
-                spell(name): _numbers(share) for share in ruled for name in share.reaches[number]
+                spell(name): _numbers(share) for share in ruled for name in share.selectors[number]
             }
             yield _proposal(block, rules, listed, names, first=first)
 
@@ -39,20 +39,20 @@ _Listed = Callable[[Block, Metadata, Sequence[str]], Iterable[Edit]]
 
 
 def _proposal(
-    block: Block, rules: keyed.Keys, listed: _Listed, names: Sequence[str], *, first: bool
+    block: Block, rules: keys.Keys, listed: _Listed, names: Sequence[str], *, first: bool
 ) -> Proposal:
     """Return the edits that make rules, and the list what it should be."""
     edits: list[Edit] = []
     added = 0
     for metadata in stated(block.view, block.configs):
-        edits += keyed.additions(metadata, _RULES, rules, first=first)
+        edits += keys.additions(metadata, _RULES, rules, first=first)
         of_list = list(listed(block, metadata, names))
         edits += of_list
         added = added or sum(map(_size, of_list))
-    gives = [f"gptq: {keyed.said(value)} by the rule `{rule}`" for rule, value in rules.items()]
+    schemes = [f"gptq: {keys.said(value)} by the rule `{rule}`" for rule, value in rules.items()]
     if added:
-        gives.append(f"gptq: among the modules to quantize {', '.join(map(keyed.quoted, names))}")
-    return Proposal(tuple(edits), tuple(gives), len(rules) + added)
+        schemes.append(f"gptq: among the modules to quantize {', '.join(map(keys.quoted, names))}")
+    return Proposal(tuple(edits), tuple(schemes), len(rules) + added)
 
 
 def spell(name: str) -> str:
@@ -78,7 +78,7 @@ def _kept(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
 def _longer(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
     """Yield the edits by which the list gets names."""
     del block
-    yield from keyed.extended(of, _LIST, names)
+    yield from keys.extended(of, _LIST, names)
 
 
 def _stated(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit]:
@@ -110,7 +110,7 @@ def _narrower(block: Block, of: Metadata, names: Sequence[str]) -> Iterator[Edit
 
 
 def _reached(shares: Iterable[Share], number: int) -> list[str]:
-    return [name for share in shares for name in share.reaches[number]]
+    return [name for share in shares for name in share.selectors[number]]
 
 
 def _numbers(share: Share) -> dict[str, Json]:

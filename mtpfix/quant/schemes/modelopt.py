@@ -15,8 +15,8 @@ from typing import NamedTuple
 from mtpfix.model import Edit, Json, JsonFile, QuantView
 from mtpfix.quant.location import escape
 from mtpfix.quant.schemes import table
+from mtpfix.quant.schemes.metadata import own, stated
 from mtpfix.quant.schemes.share import Block, Names, Proposal, Share
-from mtpfix.quant.schemes.stated import own, stated
 
 METHODS = frozenset({"modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"})
 FP8_BLOCK: Mapping[str, Json] = {"quant_algo": "FP8_PB_WO"}
@@ -52,8 +52,8 @@ def proposals(block: Block) -> Iterator[Proposal]:
             rows = {name: row for share, row in shares for name in _names(share, said, level)}
             edits = with_layers(block.view, block.configs, trunk, rows)
             keys = sum(map(_keys, edits))
-            gives = tuple(_gives(shares, said, level))
-            yield Proposal(edits, gives, keys, whole=not said.mixed)
+            schemes = tuple(_schemes(shares, said, level))
+            yield Proposal(edits, schemes, keys, whole=not said.mixed)
 
 
 def with_layers(
@@ -172,7 +172,7 @@ def _together(name: str) -> str:
     return _EXPERT.sub(".experts", name)
 
 
-def _gives(shares: Sequence[tuple[Share, Row]], said: _Stated, level: int) -> Iterator[str]:
+def _schemes(shares: Sequence[tuple[Share, Row]], said: _Stated, level: int) -> Iterator[str]:
     if not said.mixed:
         yield f"`{_MIXED}`: what is quantized in the target model stands in `{_LAYERS}`"
     for share, row in shares:

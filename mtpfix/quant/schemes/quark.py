@@ -27,16 +27,16 @@ def proposals(block: Block) -> Iterator[Proposal]:
     view = block.view
     copied = tuple(_configs(view, block.quantized, known=True))
     new = tuple(_configs(view, block.quantized, known=False))
-    for number in range(len(copied[0][0].reaches) if copied else 0):
+    for number in range(len(copied[0][0].selectors) if copied else 0):
         for configs in (copied, new) if new != copied else (copied,):
             made = [
-                (share, _keys(view, share.reaches[number], config)) for share, config in configs
+                (share, _keys(view, share.selectors[number], config)) for share, config in configs
             ]
             keys = {key: config for _, own in made for key, config in own.items()}
-            gives = tuple(dict.fromkeys(_given(share, own) for share, own in made if own))
+            schemes = tuple(dict.fromkeys(_given(share, own) for share, own in made if own))
             for first in (False, True):
                 edits = tuple(_edits(view, _narrow_first(keys), first=first))
-                yield Proposal(edits if keys else (), gives, len(keys))
+                yield Proposal(edits if keys else (), schemes, len(keys))
 
 
 def _configs(

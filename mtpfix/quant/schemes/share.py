@@ -37,7 +37,7 @@ class Share:
         scheme: how they are stored; None: unquantized.
         names: all that engines ask about, release by release.
         modules: kind and construction-time name of each; some ask under other methods alone.
-        reaches: ways to name them, the narrowest first: those alone that are built otherwise than
+        selectors: ways to name them, the narrowest first: those alone that are built otherwise than
             they are stored, and all of them; each by the fewest names that stand for no other
             module, and by fewer, which stand for others of the block too.
         on_disk: names of the modules on disk.
@@ -47,7 +47,7 @@ class Share:
     scheme: Scheme | None
     names: tuple[str, ...]
     modules: tuple[tuple[Kind, str], ...]
-    reaches: tuple[tuple[str, ...], ...]
+    selectors: tuple[tuple[str, ...], ...]
     on_disk: tuple[str, ...]
     wrong: Names = NO_NAMES
 
@@ -87,13 +87,13 @@ class Proposal(NamedTuple):
 
     Attributes:
         edits: of the metadata, all in terms of the files as they are.
-        gives: what they give the block, in a few words: one for each share.
+        schemes: those that they give the block, in a few words: one for each share.
         entries: how many names and patterns they add.
         whole: whether they say anew how the target model is quantized, which only a release that
             decides is worth.
     """
 
     edits: tuple[Edit, ...]
-    gives: tuple[str, ...]
+    schemes: tuple[str, ...]
     entries: int = 0
     whole: bool = False

@@ -96,7 +96,7 @@ def test_all_releases_that_are_asked_for_are_served_or_told(tmp_path: Path) -> N
     assert planned(folder, "0.30.0", "0.33.0").exit_code == 0
     made = planned(folder, "0.29.0")
     assert made.exit_code == 1
-    assert not made.plan.gives
+    assert not made.plan.schemes
     assert made.plan.unresolved
 
 
@@ -153,7 +153,7 @@ def test_flat_scales_do_not_fit_where_blocks_have_four_dimensions(tmp_path: Path
     folder = stored("mimo", "modelopt-nvfp4", "ct-fp8-block", tmp_path / "model")
     made = planned(folder)
     assert made.exit_code == 1
-    assert not made.plan.gives
+    assert not made.plan.schemes
     flat = stored("mimo", "modelopt-fp8-block", "ct-fp8-block", tmp_path / "flat" / "model")
     (report,) = api.inspect(flat, vllm=["0.32.0"]).engines
     assert report.outcome == "load_error"
@@ -164,7 +164,7 @@ def test_a_strict_loader_misses_a_scale_of_activations(tmp_path: Path) -> None:
     folder = stored("step3p5", "modelopt-nvfp4", "modelopt-w4a16", tmp_path / "model")
     made = planned(folder)
     assert made.exit_code == 1
-    assert not made.plan.gives
+    assert not made.plan.schemes
 
 
 def test_scales_of_a_latent_cache_are_not_lost(tmp_path: Path) -> None:
@@ -172,12 +172,12 @@ def test_scales_of_a_latent_cache_are_not_lost(tmp_path: Path) -> None:
         weights["model.layers.0.self_attn.k_proj.k_scale"] = torch.tensor(0.5)
 
     plain = stored("deepseek_v3", "modelopt-nvfp4", "modelopt-fp8", tmp_path / "a" / "model")
-    assert planned(plain).plan.gives
+    assert planned(plain).plan.schemes
     folder = stored(
         "deepseek_v3", "modelopt-nvfp4", "modelopt-fp8", tmp_path / "b" / "model", change=scaled
     )
     state(folder, kv_cache_scheme={"num_bits": 8, "type": "float"})
-    assert not planned(folder).plan.gives
+    assert not planned(folder).plan.schemes
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_block_of_another_format_gets_one_key(config: Config, store: Stored) -
     assert after["exclude"][0] == "lm_head"
     for release in ("0.20.2", "0.26.0", "0.33.0"):
         assert wrong(quark(config), found, after, release) == []
-    assert len(planned.gives) == 1
+    assert len(planned.schemes) == 1
 
 
 def test_what_is_unquantized_beside_it_is_excluded() -> None:
@@ -123,5 +123,5 @@ def test_two_releases_can_serve_a_native_block_of_deepseek_v4(release: str, righ
     ends = ("_proj", ".w1", ".w2", ".w3", "wkv", "wo_a", "wo_b", "wq_a", "wq_b")
     found = stored(DEEPSEEK_V4, "mtp.0.", native, ends)
     planned, after = made(config, found, (release,))
-    assert bool(planned.gives) is right
+    assert bool(planned.schemes) is right
     assert (wrong(config, found, after, release) == []) is right

@@ -268,7 +268,7 @@ def test_a_head_without_a_name_is_told_with_the_first_good_release(tmp_path: Pat
     (left,) = (left for left in found.plan.unresolved if not left.module)
     assert left.releases == ("0.23.0", "0.24.0", "0.25.1", "0.26.0")
     assert "fixed in vLLM 0.27." in left.reason
-    assert not found.plan.gives  # releases that do not decide are not worth a new algorithm
+    assert not found.plan.schemes  # releases that do not decide are not worth a new algorithm
 
 
 def test_a_head_without_a_name_is_unquantized_where_each_layer_has_an_algorithm(
@@ -278,7 +278,7 @@ def test_a_head_without_a_name_is_unquantized_where_each_layer_has_an_algorithm(
     found = api.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
     assert found.exit_code == 0
     assert found.plan.unresolved == ()
-    assert found.plan.gives
+    assert found.plan.schemes
 
 
 def test_a_layer_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:

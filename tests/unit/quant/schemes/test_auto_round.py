@@ -58,7 +58,7 @@ def test_layers_by_number_too(config: Config) -> None:
     config = auto_round(config)
     made = planned(config, found)
     assert failing(config, found, made) == []
-    assert made.gives
+    assert made.schemes
 
 
 def test_plain_modules_get_their_keys_beside() -> None:
@@ -134,7 +134,7 @@ def test_a_key_is_enough_for_a_block_of_other_numbers() -> None:
 
 def test_a_right_block_is_left_alone() -> None:
     made = planned(auto_round(), stored(QWEN, BASE, BASE), ALL)
-    assert (made.edits, made.gives) == ((), ())
+    assert (made.edits, made.schemes) == ((), ())
 
 
 def test_a_second_plan_has_nothing_to_do() -> None:
@@ -170,7 +170,7 @@ def test_what_no_key_can_say_is_told() -> None:
     config = auto_round(packing_format="auto_round:auto_awq")
     made = planned(config, stored(QWEN, awq_layer(), EIGHT))
     assert made.unresolved
-    assert made.gives == ()
+    assert made.schemes == ()
 
 
 # --- what a stranger may write --------------------------------------------------------------

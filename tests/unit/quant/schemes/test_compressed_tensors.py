@@ -109,7 +109,7 @@ def failing(config: Config, found: Tensors, made: Plan) -> list[str]:
 def test_a_block_gets_the_scheme_that_it_is_stored_in(config: Config, how: str) -> None:
     config, found = with_list(config, ("lm_head",)), stored(config, how)
     made = planned(config, found)
-    assert made.gives
+    assert made.schemes
     assert failing(config, found, made) == []
     metadata = after(config, made.edits)
     assert metadata["config_groups"]["group_0"]["targets"] == ["Linear"]
@@ -234,7 +234,7 @@ def test_names_that_are_taken_stay_as_they_are() -> None:
 def test_a_right_block_is_left_alone() -> None:
     config = with_list(GLM, ("lm_head",))
     made = planned(config, stored(GLM, "fp8-channel"), ALL)
-    assert (made.edits, made.gives) == ((), ())
+    assert (made.edits, made.schemes) == ((), ())
 
 
 def test_a_second_plan_has_nothing_to_do() -> None:

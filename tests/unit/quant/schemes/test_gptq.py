@@ -42,7 +42,7 @@ def test_a_block_of_other_numbers_gets_a_rule(bits: int, size: int) -> None:
     made = planned(config, found, ALL)
     assert after(config, made.edits)["dynamic"] == {RULE: {"bits": bits, "group_size": size}}
     assert [failing(config, found, made, release) for release in ALL[-3:]] == [[], [], []]
-    assert made.gives
+    assert made.schemes
     assert not made.unresolved
 
 
@@ -147,7 +147,7 @@ def test_a_list_that_is_too_wide_names_the_target_model() -> None:
 
 def test_a_right_block_is_left_alone() -> None:
     made = planned(gptq(), stored(QWEN, BASE, BASE), ALL)
-    assert (made.edits, made.gives) == ((), ())
+    assert (made.edits, made.schemes) == ((), ())
 
 
 @pytest.mark.parametrize("more", [{}, {"modules_in_block_to_quantize": LIST}])

@@ -50,7 +50,7 @@ def share(scheme: Scheme, kinds: tuple[Kind, ...] = ("linear", "experts")) -> Sh
         scheme=scheme,
         names=asked,
         modules=tuple(module for module in modules if module[0] in kinds),
-        reaches=(),
+        selectors=(),
         on_disk=ON_DISK,
         wrong=Names(ON_DISK, (QKV, EXPERTS), asked),
     )
@@ -96,7 +96,7 @@ def test_an_algorithm_for_each_format(scheme: Scheme, row: dict[str, Any]) -> No
     made, stated = first(block(NVFP4, share(scheme)))
     assert stated["quant_algo"] == "MIXED_PRECISION"
     assert stated["quantized_layers"][EXPERTS] == row
-    assert row["quant_algo"] in made.gives[1]
+    assert row["quant_algo"] in made.schemes[1]
     assert made.whole
 
 

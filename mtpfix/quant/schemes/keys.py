@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.model import Edit, Json
 from mtpfix.quant.location import escape
-from mtpfix.quant.schemes.stated import Metadata
+from mtpfix.quant.schemes.metadata import Metadata
 
 Keys = Mapping[str, Mapping[str, Json]]
 """New keys, and what each says."""

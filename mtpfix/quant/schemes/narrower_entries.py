@@ -38,8 +38,8 @@ def _proposal(block: Block, wide: Iterable[str], narrow: Narrow) -> Proposal:
     edits = [*_edits(view.file, view.ignore_pointer, view.ignore, parts, new)]
     for twin in view.twins:
         edits += _edits(twin.file, twin.pointer, twin.ignore, parts, new)
-    gives = (f"`{text}` gives way to {_listed(found)}" for text, found in parts.items())
-    return Proposal(tuple(edits), tuple(gives), len(new))
+    schemes = (f"`{text}` gives way to {_listed(found)}" for text, found in parts.items())
+    return Proposal(tuple(edits), tuple(schemes), len(new))
 
 
 def _listed(names: Collection[str]) -> str:

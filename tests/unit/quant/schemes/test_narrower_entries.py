@@ -40,14 +40,14 @@ def test_an_entry_that_the_target_model_needs_gives_way(config: Config, entry: s
     assert "lm_head" in new
     assert all(entry.removesuffix(".") in name and "layers." in name for name in new[1:])
     assert trunk_decisions(config, found) == trunk_decisions(config, found, made.view)
-    assert made.gives
+    assert made.schemes
 
 
 def test_an_entry_for_the_block_alone_just_goes() -> None:
     config, found = awq(QWEN, "lm_head", "mtp"), stored(QWEN, LAYER, LAYER)
     made = planned(config, found)
     assert failing(config, found, made) == []
-    assert (made.removed, made.gives) == (("mtp",), ())
+    assert (made.removed, made.schemes) == (("mtp",), ())
 
 
 def test_layer_two_is_not_layer_twenty() -> None:

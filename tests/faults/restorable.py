@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-class Kept:
+class Restorable:
     """A folder that can be made what it was.
 
     Attributes:
