@@ -38,7 +38,7 @@ class Override:
     Attributes:
         value: JSON for `--hf-overrides`; empty when nothing is to change.
         repair: what it is made of, and what it leaves.
-        unreached: planned releases, none of them decisive, whose draft no override selectors.
+        unreached: planned releases, none of them decisive, whose draft no override reaches.
     """
 
     value: str
@@ -476,7 +476,7 @@ def override(
         token: as for `inspect`.
 
     Raises:
-        OverrideError: the repair is in a file, or read by a draft, that no override selectors.
+        OverrideError: the repair is in a file, or read by a draft, that no override reaches.
         RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
@@ -522,7 +522,7 @@ class _Unreached(NamedTuple):
 
 
 def _unreached(cases: Sequence[EngineCase], selection: Selection) -> _Unreached:
-    """Return the releases that no override selectors."""
+    """Return the releases that no override reaches."""
     decisive = dict.fromkeys(c.release for c in selection.deciding(cases) if c.reads_its_own)
     others = dict.fromkeys(case.release for case in cases if case.reads_its_own)
     return _Unreached(tuple(decisive), tuple(r for r in others if r not in decisive))

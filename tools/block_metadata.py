@@ -35,22 +35,40 @@ def with_metadata(asked: Asked, made: Forged, server: Server, folder: Path) -> N
     for ask in (made.folder, folder):
         answer = server.ask(ask, tolerant=True)
         names = names_of(asked.family, asked.variant, answer)
-        _write(asked, made, names, folder)
+        quantized, plain = _parts(asked, names)
+        write(asked, made, folder, quantized=quantized, plain=plain)
 
 
-def _write(asked: Asked, made: Forged, names: Names, folder: Path) -> None:
-    """Write the metadata for some names of the draft, in the place of those that stand there."""
+def write(
+    asked: Asked,
+    made: Forged,
+    folder: Path,
+    *,
+    quantized: Sequence[str],
+    plain: Sequence[str],
+    block: str | None = None,
+) -> None:
+    """State how a block is stored in a copy of a checkpoint, in the place of what stands there.
+
+    Args:
+        asked: what the checkpoint is.
+        made: the checkpoint.
+        folder: the copy.
+        quantized: names of what is stored by the scheme of the block.
+        plain: names of what is not quantized.
+        block: the scheme; None: the one that was asked for.
+    """
+    block = block or asked.block
     config = json.loads((made.folder / "config.json").read_text(encoding="utf-8"))
     stated = config["quantization_config"]
     method = stated["quant_method"]
-    quantized, plain = _parts(asked, names)
     for key, value in schemes.unquantized(method, plain).items():
         both = (*stated[key], *(entry for entry in value if entry not in stated[key]))
         stated[key] = {**stated[key], **value} if isinstance(value, dict) else list(both)
-    if asked.block != asked.trunk or method == "modelopt":
-        block = {name.rpartition(".")[0] for name in made.mtp}
-        trunk = [module for module in made.quantized if module not in block]
-        WRITERS[method](stated, asked.block, quantized, trunk)
+    if block != asked.trunk or method == "modelopt":
+        own = {name.rpartition(".")[0] for name in made.mtp}
+        trunk = [module for module in made.quantized if module not in own]
+        WRITERS[method](stated, block, quantized, trunk)
     for file, value in {"config.json": config, **schemes.companions(config)}.items():
         (folder / file).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
@@ -62,10 +80,10 @@ def _parts(asked: Asked, names: Names) -> tuple[list[str], list[str]]:
     if asked.mtp == "mixed":
         kept = [] if names.experts else [name for name in kept if ".mlp." in name]
     rest = [name for name in names.linears if name not in kept]
-    return _forms(names, kept, names.experts), _forms(names, rest, ())
+    return forms(names, kept, names.experts), forms(names, rest, ())
 
 
-def _forms(names: Names, linears: Sequence[str], fused: Sequence[str]) -> list[str]:
+def forms(names: Names, linears: Sequence[str], fused: Sequence[str]) -> list[str]:
     """Return names with those of the shards and the experts in them."""
     some = names._replace(linears=tuple(linears), experts=tuple(fused))
     return list(dict.fromkeys((*some.linears, *spread(some), *some.experts, *experts(some))))

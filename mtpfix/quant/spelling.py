@@ -1,6 +1,6 @@
 """How an entry is spelled by a quantization method, in its most robust form. Pure.
 
-What selectors everything below a prefix ends at a dot, so that layer 4 is never taken for
+What reaches everything below a prefix ends at a dot, so that layer 4 is never taken for
 layer 43. Spellings hold for every covered release.
 """
 

@@ -3,7 +3,7 @@
 The format is the right one, but the metadata states other bits, groups or blocks than those on
 disk. vLLM cuts a shard for each device out of a tensor before it compares sizes: along the inputs
 for a row-parallel layer, along the outputs for others. What is longer there is cut and loads.
-Routed experts are filled as far as a tensor selectors, since parameters may be padded.
+Routed experts are filled as far as a tensor reaches, since parameters may be padded.
 Source: `model_executor/parameter.py`, and `_narrow_expert_data_for_padding`.
 """
 

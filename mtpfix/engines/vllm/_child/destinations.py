@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Shapes = dict[str, tuple[list[int], str]]
 """Name of a tensor -> its shape and dtype."""
 DROPPED = ""
-"""Stands for the parameter where a tensor selectors none."""
+"""Stands for the parameter where a tensor reaches none."""
 
 
 def ask(model: nn.Module, model_config: Any, config: Any, tensors: Shapes) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Every judged method has spellings, and none of them selectors further than it says."""
+"""Every judged method has spellings, and none of them reaches further than it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AWQ: what an entry selectors, and what is built where none does."""
+"""AWQ: what an entry reaches, and what is built where none does."""
 
 from __future__ import annotations
 
