@@ -13,6 +13,7 @@ metadata were found that load clean.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -93,10 +94,15 @@ def search(server: Server, asked: Asked, folder: Path, limit: int) -> Search:
 def _all_metadata(server: Server, asked: Asked, made: Forged, folder: Path) -> Iterator[str]:
     """Yield metadata in words, each while a copy of the checkpoint has them.
 
-    Some drafts ask about more layers once nothing is stated of them, so both names are taken.
+    Some drafts ask about more layers once nothing is stated of them, so both names are taken. A
+    draft that asks nothing looks for its metadata in the text configuration: it gets a copy there.
     """
     shutil.copytree(made.folder, folder)
     answers = [server.ask(made.folder, tolerant=True)]
+    copied = not answers[0].of("draft")
+    if copied:
+        _copy_metadata(folder)
+        answers = [server.ask(folder, tolerant=True)]
     names = names_of(asked.family, asked.variant, answers[0])
     plain = forms(names, names.linears, names.experts)
     write(asked, made, folder, quantized=(), plain=plain)
@@ -112,7 +118,20 @@ def _all_metadata(server: Server, asked: Asked, made: Forged, folder: Path) -> I
             stated = [name for part in quantized for name in parts[part]]
             plain = [name for part in rest for name in parts[part]]
             write(asked, made, folder, quantized=stated, plain=plain, block=scheme)
-            yield f"{scheme}: {', '.join(quantized) or 'nothing'}"
+            said = f"{scheme}: {', '.join(quantized) or 'nothing'}"
+            if copied:
+                _copy_metadata(folder)
+                said = f"{said}, and a copy in the text configuration"
+            yield said
+
+
+def _copy_metadata(folder: Path) -> None:
+    """Write the metadata into the text configuration too, if there is one."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if "text_config" in config:
+        config["text_config"]["quantization_config"] = config["quantization_config"]
+        file.write_text(json.dumps(config), encoding="utf-8")
 
 
 def _of_method(asked: Asked) -> list[str]:

@@ -100,3 +100,27 @@ def test_the_file_that_the_draft_reads_counts(
     made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
     assert made.after.engines[0].outcome == "clean"
     assert sorted(made.files) == sorted(files)
+
+
+def with_copy(folder: Path, **changed: object) -> None:
+    """Writes the metadata into the text configuration too, where vLLM's draft looks first."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    stated = config["quantization_config"]
+    config["text_config"]["quantization_config"] = {**stated, **changed}
+    file.write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_a_copy_of_the_metadata_lets_the_draft_be_built(tmp_path: Path) -> None:
+    forge("nemotron_h_vl", tmp_path, "ct-fp8-channel", mtp="quantized")
+    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "load_error"
+    with_copy(tmp_path)
+    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "clean"
+
+
+def test_a_copy_that_says_otherwise_is_unknown(tmp_path: Path) -> None:
+    forge("nemotron_h_vl", tmp_path, "ct-fp8-channel", mtp="quantized")
+    with_copy(tmp_path, ignore=["re:.*"])
+    found = api.check(tmp_path, vllm=["0.32.0"])
+    assert found.exit_code == 3
+    assert "make both say the same" in found.findings[0].message

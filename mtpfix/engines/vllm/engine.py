@@ -12,7 +12,7 @@ from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
 from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.policy import Policy
-from mtpfix.engines.vllm.separate_draft import refuse_pair
+from mtpfix.engines.vllm.separate_draft import refuse_copy, refuse_pair
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
 
@@ -68,6 +68,7 @@ class Vllm(Engine):
                 if not by_names:
                     construction.counts(known, found[-1].context)
         if not by_names:
+            refuse_copy(subject, found)
             refuse_pair(subject, found)
         return tuple(found)
 

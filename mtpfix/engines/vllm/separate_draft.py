@@ -1,4 +1,4 @@
-"""A draft that is loaded from another checkpoint than its target: what cannot be foreseen. Pure."""
+"""A draft with metadata, or tensors, that are not its target's: what cannot be foreseen. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,33 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from mtpfix.checkpoint import strict_json
+from mtpfix.checkpoint.document import value_at
 from mtpfix.engines.opening import Analyzable
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.reader import context
 from mtpfix.errors import UnknownError
 from mtpfix.model import QuantView
+
+OWN_COPY = "/text_config/quantization_config"
+"""Where a draft that reads its metadata anew looks first, in a model with a vision tower."""
+
+
+def refuse_copy(subject: Analyzable, cases: Sequence[Case]) -> None:
+    """Refuse a draft that goes by a copy of the metadata that says otherwise.
+
+    Raises:
+        UnknownError: the text configuration has metadata that differ from those at the top.
+    """
+    view = subject.view
+    own = dict.fromkeys(case.release for case in cases if case.reads_its_own)
+    copy = value_at(subject.files.config, OWN_COPY)
+    if own and copy is not None and view.pointer != OWN_COPY and copy != view.raw:
+        raise UnknownError(
+            f"config.json: {OWN_COPY} differs from {view.pointer}, and the draft of vLLM "
+            f"{', '.join(own)} goes by it",
+            "make both say the same",
+        )
 
 
 def refuse_pair(subject: Analyzable, cases: Sequence[Case]) -> None:
