@@ -10,11 +10,13 @@ from pathlib import Path
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import MissingKey
 from mtpfix.engines.opening import UNQUANTIZED
-from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import fitting
+from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import missing_key
 from mtpfix.engines.vllm.methods.shared.headers import scanned
 from mtpfix.engines.vllm.name_mapper import in_force
-from mtpfix.engines.vllm.policy import Policy, fitting, rules
+from mtpfix.engines.vllm.policy import Policy, rules
 from mtpfix.engines.vllm.predict import packed_mapping, predict
 from mtpfix.model import Decision, JsonFile, Module, Part, Platform, QuantView
 from tools import headers, recording

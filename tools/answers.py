@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from mtpfix.engines.vllm.expression import Expression
+from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.expression import Expression
+from mtpfix.engines.policies.family import MapperRow
 from mtpfix.engines.vllm.methods.base import ShardsDifferError
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
 from mtpfix.engines.vllm.name_mapper import mapped
-from mtpfix.engines.vllm.policy import Context, Policy, rules
-from mtpfix.engines.vllm.records.family import Family, MapperRow
+from mtpfix.engines.vllm.policy import KNOWLEDGE, Policy, rules
+from mtpfix.engines.vllm.records.family import Family
 from mtpfix.model import Entry, QuantView
 from mtpfix.patterns import Entries, PatternError
 from tools import grammar
@@ -66,7 +68,7 @@ def our_mapped(asked: grammar.Map, release: str) -> list[str]:
         trunk=(),
         draft=(),
     )
-    known = Policy("none", (), (), record)
+    known = Policy("none", (), (), record, KNOWLEDGE)
     bare = QuantView("compressed-tensors", "config.json", "", listed, "", (), None)
     view = mapped(bare, known, Context(release, "cuda", {}))
     return [entry.text for entry in view.ignore]

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from mtpfix import api, grafting
 from mtpfix.checkpoint.inventory import written_out
-from mtpfix.engines.vllm import construction, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.vllm import policy
 from mtpfix.errors import MtpfixError, UnknownError
 from tests.cases.materialise import CASES, materialise
 from tools.sample import Tensors, dump, write_shard

@@ -22,8 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mtpfix.engines.policies.construction import disk_roots, newest
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.construction import disk_roots, newest
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import disk, environments, tiny
 from tools.disk import Tensors

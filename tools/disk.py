@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mtpfix.engines.vllm.expression import Expression
+from mtpfix.engines.policies.expression import Expression
 from tools import tiny
 
 if TYPE_CHECKING:

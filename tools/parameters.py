@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.live import Answer, Made, Server
 from mtpfix.engines.vllm.methods.shared.parameters import params
 from mtpfix.engines.vllm.policy import rules

@@ -25,7 +25,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mtpfix import api
-from mtpfix.engines.vllm import construction, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.live import Server
 from mtpfix.errors import MtpfixError, UnknownError
 from tools import destinations, environments, schemes, tiny

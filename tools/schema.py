@@ -24,12 +24,13 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
-from mtpfix.engines.vllm.expression import Expression, Template
-from mtpfix.engines.vllm.records.condition import ByRelease, Condition, File, Record, Releases
+from mtpfix.engines.policies.condition import ByRelease, Condition, File, Record, Releases
+from mtpfix.engines.policies.expression import Expression, Template
+from mtpfix.engines.policies.family import Index
+from mtpfix.engines.policies.module import Blocks
 from mtpfix.engines.vllm.records.engine import Engine, Evidence, OtherDrafts, Undrafted
-from mtpfix.engines.vllm.records.family import Family, Index
+from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.method import Method, Schemes
-from mtpfix.engines.vllm.records.module import Blocks
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "mtpfix" / "data" / "vllm"
@@ -198,7 +199,7 @@ def tables() -> str:
     parts = ["**Every row** of a list:", _table(Condition, _fields(Condition))]
     seen: set[type[Record]] = set(_COMMON)
     for title, root in (("families/NAME/policy.json", Family), ("methods/NAME.json", Method)):
-        parts += [f"**`{title}`**: {_sentence(root)}", _table(root, described(root))]
+        parts += [f"**`{title}`**: {_sentence(root)}", _table(root, _own(root))]
         for record, keys in _rows(root, seen).items():
             rows = f"**{', '.join(f'`{key}`' for key in keys)}**: {_sentence(record)}"
             parts += [rows, _table(record, _own(record))]

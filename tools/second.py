@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from mtpfix.engines.policies.condition import Condition
+from mtpfix.engines.policies.context import in_releases
+from mtpfix.engines.policies.family import PackedRow
+from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm import metadata
-from mtpfix.engines.vllm.policy import Policy, block, families, in_releases, policy
-from mtpfix.engines.vllm.records.condition import Condition
-from mtpfix.engines.vllm.records.family import PackedRow
-from mtpfix.engines.vllm.records.module import ModuleRow
+from mtpfix.engines.vllm.policy import KNOWLEDGE, Policy, families, policy
 from mtpfix.model import PLATFORMS, Platform
 from tools.drafting import leaves
 from tools.extract import drafted, locate, registry, sources
@@ -215,7 +216,7 @@ class _Check:
                 continue
             always = sure and row.when is None and not row.optional
             if row.use is not None:
-                yield from self._expanded(block(row.use), prefix + row.prefix, always)
+                yield from self._expanded(KNOWLEDGE.block(row.use), prefix + row.prefix, always)
             else:
                 yield prefix, row, always
 

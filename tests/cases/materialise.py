@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mtpfix.engines.vllm import construction, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.vllm import policy
 from tools.sample import Tensors, dump, write_shard
 
 CASES = Path(__file__).resolve().parent

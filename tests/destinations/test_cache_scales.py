@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import construction, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.destinations import failure
 from mtpfix.engines.vllm.loader import loader
 from tools import environments, tiny

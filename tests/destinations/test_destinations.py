@@ -15,10 +15,12 @@ import pytest
 
 from mtpfix.checkpoint.inventory import written_out
 from mtpfix.checkpoint.precision import split_name
-from mtpfix.engines.vllm import construction, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Context
+from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.destinations import APART, Tree, destination, dropped, failure
 from mtpfix.engines.vllm.loader import Loader, loader
-from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.model import Module, Plain
 from tools import environments, tiny
 from tools.destinations import FOLDER, spread

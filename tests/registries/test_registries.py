@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from mtpfix.engines.policies.condition import Condition
+from mtpfix.engines.policies.context import Context, fits, in_releases
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.policy import Context, covered_releases, in_releases
-from mtpfix.engines.vllm.records.condition import Condition
+from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.model import PLATFORMS
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def drawn(release: str) -> Iterator[str]:
     for known in map(policy.policy, policy.families()):
         for row in known.record.draft_class:
             bare = Condition(releases=row.releases, platforms=row.platforms)
-            if any(policy.fits(bare, Context(release, each, {})) for each in PLATFORMS):
+            if any(fits(bare, Context(release, each, {})) for each in PLATFORMS):
                 yield row.value
 
 

@@ -10,19 +10,21 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.engines.base import Engine, EngineCase, MissingKey
 from mtpfix.engines.opening import UNQUANTIZED
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.condition import Condition
+from mtpfix.engines.policies.context import Context, first, fitting
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
-from mtpfix.engines.vllm import construction, load_outcome, methods
+from mtpfix.engines.vllm import load_outcome, methods
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, follow_names
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.name_mapper import in_force
-from mtpfix.engines.vllm.policy import Context, Policy, first, fitting, rules
+from mtpfix.engines.vllm.policy import Policy, rules
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
-from mtpfix.engines.vllm.records.condition import Condition
 from mtpfix.engines.vllm.records.fault import LimitRow
 from mtpfix.model import (
     Consequence,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mtpfix.engines.coverage import Cell, Covered, Dialect
+from mtpfix.engines.policies.context import Context, in_releases
 from mtpfix.engines.vllm import methods, policy
-from mtpfix.engines.vllm.policy import Context, Policy, in_releases
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.model import PLATFORMS
 
 METHODS = methods.names()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from mtpfix.engines.base import Engine, EngineCase, HeaderList
 from mtpfix.engines.opening import Analyzable, Reading
-from mtpfix.engines.vllm import construction, metadata, policy, reader
+from mtpfix.engines.policies import construction
+from mtpfix.engines.vllm import metadata, policy, reader
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
 from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers

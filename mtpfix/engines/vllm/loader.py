@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mtpfix.engines.vllm.expression import Template
-from mtpfix.engines.vllm.policy import Context, Policy, first, rules
+from mtpfix.engines.policies.context import Context, first
+from mtpfix.engines.policies.expression import Template
+from mtpfix.engines.vllm.policy import Policy, rules
 from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow
 from mtpfix.model import Kind, Precision
 

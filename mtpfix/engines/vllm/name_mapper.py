@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from mtpfix.engines.policies.context import Context, first, fitting, in_releases
+from mtpfix.engines.policies.family import MapperRow
 from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.policy import Context, Policy, first, fitting, in_releases
-from mtpfix.engines.vllm.records.family import DraftMapperRow, MapperRow, Shift
+from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.records.family import DraftMapperRow, Shift
 from mtpfix.engines.vllm.same import Same
 from mtpfix.model import Entry, Group, Part, QuantView
 

@@ -8,19 +8,21 @@ or all rows that fit, are taken by `first` and `fitting`. Nothing here judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from packaging.version import Version
 
 from mtpfix.engines import releases
+from mtpfix.engines.policies import policy as policies
+from mtpfix.engines.policies.context import MINOR, Context, first, in_releases
+from mtpfix.engines.policies.expression import Value
+from mtpfix.engines.policies.family import Head, Index
+from mtpfix.engines.policies.module import Blocks, ModuleRow
 from mtpfix.engines.releases import select_releases as select
 from mtpfix.engines.releases import valid_platforms
-from mtpfix.engines.vllm.expression import Value
-from mtpfix.engines.vllm.records.condition import EVERY, Condition, specifier
 from mtpfix.engines.vllm.records.engine import (
     Engine,
     Evidence,
@@ -29,61 +31,20 @@ from mtpfix.engines.vllm.records.engine import (
     Undrafted,
     UndraftedRow,
 )
-from mtpfix.engines.vllm.records.family import Family, Head, Index
+from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.files import content, parse, read
 from mtpfix.engines.vllm.records.method import Method, Schemes
-from mtpfix.engines.vllm.records.module import Blocks, ModuleRow
 from mtpfix.errors import UnknownError
-from mtpfix.model import PLATFORMS, Grade, Platform
-
-_Row = TypeVar("_Row", bound=Condition)
+from mtpfix.model import PLATFORMS, Grade, Kind, Platform
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """For what a policy is asked: a release, a platform and a configuration."""
-
-    release: str
-    platform: Platform
-    fields: Mapping[str, Value]
-    """Fields of the (text) configuration, with the engine's defaults filled in."""
-    grade: Grade = "run"
-    """The evidence for what the policy says of this release and platform."""
-    method: str = "compressed-tensors"
-    """The quantization method that is in force."""
-
-    def with_fields(self, **fields: Value) -> Context:
-        """The same context with more fields, such as `layer`."""
-        return replace(self, fields={**self.fields, **fields})
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(policies.Policy[Family]):
     """What is known about one model family."""
 
-    family: str
-    architectures: tuple[str, ...]
-    model_types: tuple[str, ...]
-    record: Family
-    """What its file says."""
-
-    @property
-    def title(self) -> str:
-        """Name of the family, for readers."""
-        return self.record.title
-
-    @property
-    def text(self) -> str:
-        """Key of the nested text configuration; empty: its fields stand at the top."""
-        return self.record.text
-
-    @property
-    def kin(self) -> str:
-        """The family whose MTP block is the same, but for the beginnings of names; or empty."""
-        return self.record.kin
+    __slots__ = ()
 
     def reads_its_own(self, context: Context) -> bool:
-        """Whether the draft resolves the metadata of its own checkpoint, not the target's."""
+        """Return whether the draft resolves the metadata of its own checkpoint."""
         return first(self.record.own_config, context) is not None
 
 
@@ -111,7 +72,7 @@ def policy(family: str) -> Policy:
         known = ", ".join(sorted(_heads()))
         raise UnknownError(f"unknown family {family!r}", f"known families: {known}")
     record = read(f"families/{family}/policy.json", Family)
-    return Policy(family, head.architectures, head.model_types, record)
+    return Policy(family, head.architectures, head.model_types, record, KNOWLEDGE)
 
 
 def families() -> tuple[str, ...]:
@@ -120,27 +81,13 @@ def families() -> tuple[str, ...]:
 
 
 def recognise(config: Mapping[str, Value]) -> str | None:
-    """The family of a `config.json`, by architecture, or None if no policy knows it.
-
-    vLLM resolves the target by `architectures`; `model_type` counts only where a
-    configuration names no architecture.
-    """
-    named = config.get("architectures")
-    architectures = [a for a in named if isinstance(a, str)] if isinstance(named, list) else []
-    for family, head in _heads().items():
-        if set(architectures) & set(head.architectures):
-            return family
-    if architectures:
-        return None
-    model_type = config.get("model_type")
-    return next((f for f, head in _heads().items() if model_type in head.model_types), None)
+    """The family of a `config.json`, or None if no policy knows it."""
+    return _index().recognise(config)
 
 
 def declares_mtp(config: Mapping[str, Value]) -> bool:
     """Return whether a `config.json`, of whatever family, says that the model has MTP layers."""
-    nested = (config.get(key) for key in ("text_config", "mtp_config"))
-    places = [config, *(value for value in nested if isinstance(value, Mapping))]
-    return any(place.get(key) for place in places for key in _index().mtp_keys)
+    return _index().declares_mtp(config)
 
 
 @lru_cache(maxsize=1)
@@ -202,11 +149,6 @@ def schemes() -> Schemes:
 @lru_cache(maxsize=1)
 def _blocks() -> Mapping[str, tuple[ModuleRow, ...]]:
     return read("blocks.json", Blocks).blocks
-
-
-def block(name: str) -> tuple[ModuleRow, ...]:
-    """The rows of a building block that several families share."""
-    return _blocks()[name]
 
 
 # --- releases ----------------------------------------------------------------
@@ -274,40 +216,10 @@ def is_newer(release: str) -> bool:
     return releases.is_newer(release, covered_releases())
 
 
-# --- choosing rows -----------------------------------------------------------
+# --- evidence, and the engine's own rules --------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def in_releases(releases: str, release: str) -> bool:
-    """Whether `release` is one that a specifier speaks of; patch versions do not count."""
-    major, minor = Version(release).release[:2]
-    return Version(f"{major}.{minor}") in specifier(releases)
-
-
-def fits(row: Condition, context: Context) -> bool:
-    """Whether a policy row speaks about this release, platform, method and configuration."""
-    if row.releases is not EVERY and not in_releases(row.releases, context.release):
-        return False
-    if row.platforms is not None and context.platform not in row.platforms:
-        return False
-    if row.methods is not None and context.method not in row.methods:
-        return False
-    if context.method in row.except_:
-        return False
-    return row.when is None or bool(row.when.value(context.fields))
-
-
-def fitting(rows: Iterable[_Row], context: Context) -> Iterator[_Row]:
-    """The rows that fit, in order."""
-    return (row for row in rows if fits(row, context))
-
-
-def first(rows: Iterable[_Row], context: Context) -> _Row | None:
-    """The first row that fits, or None."""
-    return next(fitting(rows, context), None)
-
-
-def grade(policy: Policy, context: Context) -> Grade:
+def grade(policy: policies.Policy[Any], context: Context) -> Grade:
     """The evidence for a family under one method, in one release, on one platform.
 
     Recordings are made of what CUDA builds; the rest is read in the sources, and what
@@ -315,7 +227,8 @@ def grade(policy: Policy, context: Context) -> Grade:
     """
     if is_newer(context.release):
         return "assumed"
-    row = first(policy.record.grades, context)
+    said: Family = policy.record
+    row = first(said.grades, context)
     if row is not None:
         return row.value
     recorded = evidence().recorded.get(context.method, {}).get(policy.family, ())
@@ -330,3 +243,44 @@ def rules(key: str, release: str) -> Any:
         if in_releases(row.releases, release):
             return row.value
     raise UnknownError(f"no rule {key!r} for vLLM {release}", "see `mtpfix families`")
+
+
+_CLASS_OF_KIND: Mapping[Kind, str] = {
+    "lm_head": "ParallelLMHead",
+    "embedding": "VocabParallelEmbedding",
+}
+
+
+class Knowledge(policies.Knowledge):
+    """What is known of vLLM whatever the family."""
+
+    depth = MINOR
+
+    @property
+    def newest(self) -> str:
+        """The newest release that is known."""
+        return covered_releases()[-1]
+
+    def block(self, name: str) -> tuple[ModuleRow, ...]:
+        """Return the rows of a building block that several families share."""
+        return _blocks()[name]
+
+    def class_of(self, kind: Kind, release: str) -> str:
+        """Return the class of a module whose row names none."""
+        if kind == "experts":
+            name: str = rules("experts_class", release)
+            return name
+        return _CLASS_OF_KIND.get(kind, "")
+
+    def grade(self, policy: policies.Policy[Any], context: Context) -> Grade:
+        """Return the evidence for a family under one method, in one release, on one platform."""
+        return grade(policy, context)
+
+    def method(self, policy: policies.Policy[Any], context: Context) -> str:
+        """Return the method that is in force: a release may hand metadata on to another."""
+        known: Family = policy.record
+        row = first(known.rereads, context)
+        return context.method if row is None else row.method
+
+
+KNOWLEDGE = Knowledge()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.bypass import find_bypass
 from mtpfix.engines.vllm.methods.base import (
@@ -22,7 +23,7 @@ from mtpfix.engines.vllm.methods.base import (
 )
 from mtpfix.engines.vllm.methods.shared.refusal import refuse
 from mtpfix.engines.vllm.name_mapper import in_force
-from mtpfix.engines.vllm.policy import Context, Policy, first
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.records.family import OwnClass, OwnMethodRow
 from mtpfix.model import Built, Decision, Module, Part, QuantView
 from mtpfix.patterns import PatternError

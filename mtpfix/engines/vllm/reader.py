@@ -7,11 +7,13 @@ from typing import cast
 
 from mtpfix.checkpoint import strict_json
 from mtpfix.engines.opening import Analyzable, Block, Reading
-from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Context
+from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
 from mtpfix.engines.vllm.methods.shared.headers import reads_headers
-from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Listing, Module, Platform, QuantView
 from mtpfix.quant import foreign

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import construction, metadata, methods, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Context
+from mtpfix.engines.vllm import metadata, methods, policy
 from mtpfix.engines.vllm.case import Case
-from mtpfix.engines.vllm.policy import Context, Policy
+from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import Checkpoint, Json, Listing, Platform, QuantView, Target, Tensor
 from mtpfix.quant import Location

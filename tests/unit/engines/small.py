@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
-from mtpfix.engines.vllm import construction, metadata, policy
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Context
+from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import Case
-from mtpfix.engines.vllm.policy import Context, covered_releases
+from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.model import (
     Checkpoint,
     JsonFile,

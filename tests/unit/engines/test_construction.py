@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import construction, policy
-from mtpfix.engines.vllm.construction import MOST_LAYERS, counts, disk_roots
-from mtpfix.engines.vllm.policy import first
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.construction import MOST_LAYERS, counts, disk_roots
+from mtpfix.engines.policies.context import first
+from mtpfix.engines.vllm import policy
 from mtpfix.errors import MtpfixError, UnknownError
 from mtpfix.model import Module
 from tests.unit.engines.small import (

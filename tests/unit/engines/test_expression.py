@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtpfix.engines.vllm.expression import ExprError, Expression, Template
+from mtpfix.engines.policies.expression import ExprError, Expression, Template
 
 
 def evaluate(source: str, fields: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.load_outcome import judge
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Built, Decision, Module, ModuleReport, State
 from tests.unit.engines.small import (
     GLM,

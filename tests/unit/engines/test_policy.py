@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+from mtpfix.engines.policies.condition import Condition
+from mtpfix.engines.policies.context import Context, fits, in_releases
+from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm.policy import (
-    Context,
-    block,
+    KNOWLEDGE,
     covered_releases,
     families,
-    fits,
     grade,
-    in_releases,
     is_newer,
     known_releases,
     policy,
@@ -24,9 +24,7 @@ from mtpfix.engines.vllm.policy import (
     rules,
     select_releases,
 )
-from mtpfix.engines.vllm.records.condition import Condition
 from mtpfix.engines.vllm.records.files import parse
-from mtpfix.engines.vllm.records.module import ModuleRow
 from mtpfix.errors import UnknownError, UsageError
 
 COVERED = covered_releases()
@@ -203,7 +201,7 @@ def expanded(rows: Iterable[ModuleRow]) -> Iterator[ModuleRow]:
     """Rows, with those of the blocks that they use."""
     for row in rows:
         yield row
-        yield from expanded(block(row.use) if row.use is not None else ())
+        yield from expanded(KNOWLEDGE.block(row.use) if row.use is not None else ())
 
 
 # --- rows --------------------------------------------------------------------

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from mtpfix.engines.policies.condition import Condition, Record, Releases
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.records import files
-from mtpfix.engines.vllm.records.condition import Condition, Record, Releases
 from mtpfix.engines.vllm.records.engine import Engine
 from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.files import RecordError, parse

@@ -15,9 +15,9 @@ from compressed_tensors.utils.match import is_match
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from mtpfix import quant
+from mtpfix.engines.policies.construction import disk_roots
 from mtpfix.engines.vllm import metadata, methods, policy, recipe_cases
 from mtpfix.engines.vllm.case import Case
-from mtpfix.engines.vllm.construction import disk_roots
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
 from mtpfix.repair.plan import Options, Plan

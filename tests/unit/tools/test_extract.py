@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm.policy import Policy
+from mtpfix.engines.vllm.policy import KNOWLEDGE, Policy
 from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.files import parse
 from tests.unit.tools.release import FILES, write
@@ -51,7 +51,7 @@ POLICY: dict[str, Any] = {
 def disagreements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> list[str]:
     """What the check says of the demonstration's policy, some fields changed."""
     record = parse(json.dumps({**POLICY, **changed}).encode(), Family, "demo.json")
-    known = Policy("demo", ("DemoForCausalLM",), ("demo",), record)
+    known = Policy("demo", ("DemoForCausalLM",), ("demo",), record, KNOWLEDGE)
     monkeypatch.setattr(second, "families", lambda: ("demo",))
     monkeypatch.setattr(second, "policy", lambda _: known)
     return list(second.disagreements("0.33.0", write(tmp_path)))

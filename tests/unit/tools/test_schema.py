@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mtpfix.engines.vllm.records.condition import Record
+from mtpfix.engines.policies.condition import Record
 from tools import schema
 
 DATA = [

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mtpfix.engines.vllm.policy import Context
+from mtpfix.engines.policies.context import Context
 from mtpfix.model import Decision, Entry, Json, JsonFile, Module, Part, QuantView
 from mtpfix.patterns import Listed
 from mtpfix.quant import Location, lists

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from mtpfix.engines.vllm.records.condition import ByRelease, File, Record, Releases, every
+from mtpfix.engines.policies.condition import ByRelease, File, Record, Releases, every
 from mtpfix.model import Grade
 
 

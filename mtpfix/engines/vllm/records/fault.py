@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mtpfix.engines.vllm.records.condition import Condition
+from mtpfix.engines.policies.condition import Condition
 from mtpfix.model import Consequence, Grade, Kind, State
 
 Phase = Literal["config", "build", "load", "forward"]

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mtpfix.engines.vllm.expression import Expression, Template
-from mtpfix.engines.vllm.records.condition import Releases
+from mtpfix.engines.policies.condition import Releases
+from mtpfix.engines.policies.expression import Expression, Template
 
 _PARSED = (Expression, Releases, Template)
 """What is parsed from text where it is loaded."""

@@ -4,8 +4,8 @@ from typing import Literal
 
 import msgspec
 
-from mtpfix.engines.vllm.expression import Template
-from mtpfix.engines.vllm.records.condition import Condition, Record
+from mtpfix.engines.policies.condition import Condition, Record
+from mtpfix.engines.policies.expression import Template
 from mtpfix.model import Consequence, Grade
 
 

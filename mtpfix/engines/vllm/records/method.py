@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mtpfix.engines.vllm.records.condition import Condition, ErrorRow, File, Record
+from mtpfix.engines.policies.condition import Condition, ErrorRow, File, Record
 from mtpfix.engines.vllm.records.fault import Fault, LimitRow
 from mtpfix.model import Kind
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.methods.awq import matcher, refusal
 from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
 from mtpfix.engines.vllm.methods.shared.names import Parts
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import beside
 from mtpfix.quant.spelling import PARTS

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mtpfix.engines.policies.context import Context, in_releases
 from mtpfix.engines.vllm.methods.shared.value_errors import missing, no_bfloat16, validation_error
-from mtpfix.engines.vllm.policy import Context, in_releases
 from mtpfix.model import Json, QuantView
 
 _NEEDED = (("w_bit", "bits"), ("q_group_size", "group_size"), ("zero_point",))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.vllm.methods.compressed_tensors.schemes import is_activation_format, normalised
-from mtpfix.engines.vllm.policy import in_releases
 from mtpfix.model import Group, Json, QuantView
 
 _NO_LONGER = (

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from msgspec import UNSET, UnsetType
 
 from mtpfix.checkpoint.packing import CHANNEL
+from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.shared.classes import Grid, grid, is_one
-from mtpfix.engines.vllm.policy import Context, fitting
 from mtpfix.engines.vllm.records.method import SchemeRow, VariantRow
 from mtpfix.model import Group, Json, Kind
 

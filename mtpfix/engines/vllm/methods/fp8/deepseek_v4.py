@@ -10,10 +10,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.methods.base import Decide, Setting
 from mtpfix.engines.vllm.methods.fp8 import matcher as fp8
 from mtpfix.engines.vllm.methods.shared.classes import chosen
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Decision, Module, QuantView
 
 KEPT = "mxfp4-kept"

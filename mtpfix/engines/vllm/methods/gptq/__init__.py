@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
 from mtpfix.engines.vllm.methods.gptq import matcher, reader, refusal
 from mtpfix.engines.vllm.methods.gptq.rules import Rules
 from mtpfix.engines.vllm.methods.gptq.spelling import SPELLING
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location, beside
 

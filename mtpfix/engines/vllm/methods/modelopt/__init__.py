@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
 from mtpfix.engines.vllm.methods.modelopt import matcher, mixed, reader, refusal
 from mtpfix.engines.vllm.methods.modelopt.spelling import SPELLING
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Json, JsonFile, QuantView
 from mtpfix.quant import Location

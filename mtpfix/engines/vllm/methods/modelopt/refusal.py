@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mtpfix.engines.policies.context import Context, fitting, in_releases
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import INVALID
 from mtpfix.engines.vllm.methods.modelopt.reader import (
@@ -18,7 +19,6 @@ from mtpfix.engines.vllm.methods.modelopt.reader import (
     layers,
     made,
 )
-from mtpfix.engines.vllm.policy import Context, fitting, in_releases
 from mtpfix.model import Json, QuantView
 
 _MODEL = "ValidationError: 1 validation error for ModelConfig…Value error, "

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
@@ -18,7 +19,7 @@ from mtpfix.engines.vllm.methods.quark.formats import format_of
 from mtpfix.engines.vllm.methods.quark.layers import Layers
 from mtpfix.engines.vllm.methods.quark.refusal import weight_of
 from mtpfix.engines.vllm.methods.shared.classes import chosen, quantized
-from mtpfix.engines.vllm.policy import Context, rules
+from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Kind, Module, QuantView
 
 _KINDS: tuple[Kind, ...] = ("linear", "experts")
@@ -84,7 +85,7 @@ class _Decider:
     def _exempt(self, module: Module, entry: Entry) -> Decision:
         """What an exempt module becomes: some are quantized while they are loaded."""
         errors = policy.method("quark").exempt
-        row = next(policy.fitting(errors.get(module.kind, ()), self._context), None)
+        row = next(fitting(errors.get(module.kind, ()), self._context), None)
         if row is not None:
             raise RaisesError(row.error, entry)
         if self._online and module.kind == "linear" and "self_attn" in module.name:

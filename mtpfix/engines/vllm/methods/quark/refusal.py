@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.methods.quark.layers import cache_patterns, same
-from mtpfix.engines.vllm.policy import Context, rules
+from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Json, QuantView
 
 _NOTHING = "AttributeError: 'NoneType' object has no attribute 'get'"

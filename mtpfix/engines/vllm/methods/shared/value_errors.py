@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mtpfix.engines.vllm.policy import Context
+from mtpfix.engines.policies.context import Context
 from mtpfix.model import Json, QuantView
 
 

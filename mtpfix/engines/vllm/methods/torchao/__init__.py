@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm.methods.base import Decide, Setting, UnmappedMethod
 from mtpfix.engines.vllm.methods.shared.components import Anywhere
 from mtpfix.engines.vllm.methods.torchao import matcher, reader, refusal
-from mtpfix.engines.vllm.policy import Context
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
 from mtpfix.quant.spelling import COMPONENTS

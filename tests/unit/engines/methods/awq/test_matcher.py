@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.engines.vllm import construction
+from mtpfix.engines.policies import construction
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Platform
 from tests.unit.engines.small import GLM, NEWEST, Config, known, modules, view_of

@@ -1,6 +1,6 @@
-"""From a configuration and a policy to the modules that vLLM constructs.
+"""From a configuration and a policy to the modules that an engine constructs.
 
-Pure: the names, kinds, classes and fused members of every module that vLLM
+Pure: the names, kinds, classes and fused members of every module that the engine
 asks a quantization method for, in the order in which it asks, and of those
 that it builds unquantized without asking.
 """
@@ -14,23 +14,14 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from mtpfix.engines.vllm.expression import ExprError, Expression, Value
-from mtpfix.engines.vllm.policy import (
-    Context,
-    Policy,
-    block,
-    covered_releases,
-    first,
-    fits,
-    grade,
-    in_releases,
-    rules,
-)
-from mtpfix.engines.vllm.policy import policy as policy_of
-from mtpfix.engines.vllm.records.condition import Condition
-from mtpfix.engines.vllm.records.module import ModuleRow
+from mtpfix.engines.policies.condition import Condition
+from mtpfix.engines.policies.context import Context, first, fits, in_releases
+from mtpfix.engines.policies.expression import ExprError, Expression, Value
+from mtpfix.engines.policies.family import Family
+from mtpfix.engines.policies.module import ModuleRow
+from mtpfix.engines.policies.policy import Policy
 from mtpfix.errors import UnknownError
-from mtpfix.model import Kind, Module, Part, Plain, Platform
+from mtpfix.model import Module, Part, Plain, Platform
 
 MOST_LAYERS = 1024
 """More layers than any model has: a larger number is a mistake or an attack."""
@@ -38,10 +29,7 @@ MOST_LAYERS = 1024
 MOST_EXPERTS = 1_000_000
 """More routed experts, over all layers, than any model has."""
 
-_CLASS_OF_KIND: Mapping[str, str] = {
-    "lm_head": "ParallelLMHead",
-    "embedding": "VocabParallelEmbedding",
-}
+AnyPolicy = Policy[Family]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +58,7 @@ FILES = "files_beside"
 
 
 def context(
-    policy: Policy,
+    policy: AnyPolicy,
     config: Mapping[str, Value],
     release: str,
     platform: Platform,
@@ -88,23 +76,23 @@ def context(
     for name, expression in known.derived.items():
         fields[name] = expression.value(fields)
     fields["mtp_layers"] = known.mtp_layers.value(fields)
-    return under_method(policy, Context(release, platform, fields), method)
+    bare = Context(release, platform, fields, depth=policy.knowledge.depth)
+    return under_method(policy, bare, method)
 
 
-def under_method(policy: Policy, context: Context, method: str) -> Context:
+def under_method(policy: AnyPolicy, context: Context, method: str) -> Context:
     """The context under metadata of another method: a release may hand them on to a third."""
     bare = replace(context, method=method)
-    row = first(policy.record.rereads, bare)
-    bare = bare if row is None else replace(bare, method=row.method)
-    return replace(bare, grade=grade(policy, bare))
+    bare = replace(bare, method=policy.knowledge.method(policy, bare))
+    return replace(bare, grade=policy.knowledge.grade(policy, bare))
 
 
-def newest(policy: Policy, config: Mapping[str, Value]) -> Context:
+def newest(policy: AnyPolicy, config: Mapping[str, Value]) -> Context:
     """The context where no release is chosen: for what is on disk they hardly differ."""
-    return context(policy, config, covered_releases()[-1], "cuda")
+    return context(policy, config, policy.knowledge.newest, "cuda")
 
 
-def counts(policy: Policy, context: Context) -> tuple[int, int]:
+def counts(policy: AnyPolicy, context: Context) -> tuple[int, int]:
     """Number of trunk layers and of MTP layers that the configuration declares.
 
     Raises:
@@ -115,13 +103,13 @@ def counts(policy: Policy, context: Context) -> tuple[int, int]:
     return layers, _mtp_layers(policy, context)
 
 
-def _mtp_layers(policy: Policy, context: Context) -> int:
+def _mtp_layers(policy: AnyPolicy, context: Context) -> int:
     granted = context.fields.get("mtp_layers")
     known = policy.record.mtp_layers
     return _count(policy, known, known.value(context.fields) if granted is None else granted)
 
 
-def _count(policy: Policy, known: Expression, value: Value) -> int:
+def _count(policy: AnyPolicy, known: Expression, value: Value) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LAYERS:
         raise UnknownError(
             f"{policy.title}: {known} = {value!r:.60} is not a number of layers",
@@ -130,7 +118,7 @@ def _count(policy: Policy, known: Expression, value: Value) -> int:
     return value
 
 
-def drafting(policy: Policy, context: Context, stored: Iterable[str]) -> Context:
+def drafting(policy: AnyPolicy, context: Context, stored: Iterable[str]) -> Context:
     """The context with the MTP layers that the engine takes for granted.
 
     Some configuration classes take one layer where a file declares none; that is of
@@ -149,7 +137,7 @@ def drafting(policy: Policy, context: Context, stored: Iterable[str]) -> Context
     return granted if any(name.startswith(roots) for name in stored) else context
 
 
-def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
+def modules(policy: AnyPolicy, context: Context, part: Part) -> tuple[Module, ...]:
     """Every module of one part, in the order of construction.
 
     Raises:
@@ -161,20 +149,20 @@ def modules(policy: Policy, context: Context, part: Part) -> tuple[Module, ...]:
     return found
 
 
-def modules_key(policy: Policy, context: Context, part: Part) -> Hashable:
+def modules_key(policy: AnyPolicy, context: Context, part: Part) -> Hashable:
     """What of a release and a platform the modules of a part rest on.
 
     Under one configuration, releases and platforms that share it build the same modules.
     """
-    said = _conditions(policy.family, part)
+    said = _conditions(policy, part)
     return (
         part,
-        tuple(in_releases(specifier, context.release) for specifier in said.releases),
+        tuple(in_releases(each, context.release, context.depth) for each in said.releases),
         context.platform if said.platforms else "",
         context.method,
         context.grade,
         repr(context.fields["mtp_layers"]),  # whatever a file may hold there
-        rules("experts_class", context.release),
+        policy.knowledge.class_of("experts", context.release),
     )
 
 
@@ -186,29 +174,29 @@ class _Conditions(NamedTuple):
 
 
 @cache
-def _conditions(family: str, part: Part) -> _Conditions:
-    known = policy_of(family).record
+def _conditions(policy: AnyPolicy, part: Part) -> _Conditions:
+    known = policy.record
     sections = known.draft if part == "draft" else known.trunk
-    inside = (row for section in sections for row in _rows_below(section.modules))
+    inside = (row for section in sections for row in _rows_below(policy, section.modules))
     found: tuple[Condition, ...] = (*known.per_layer, *sections, *inside)
     releases = dict.fromkeys(row.releases for row in found)
     return _Conditions(tuple(releases), any(row.platforms is not None for row in found))
 
 
-def _rows_below(rows: Iterable[ModuleRow]) -> Iterator[ModuleRow]:
+def _rows_below(policy: AnyPolicy, rows: Iterable[ModuleRow]) -> Iterator[ModuleRow]:
     """Some rows, with those of the blocks that they use."""
     for row in rows:
         yield row
-        yield from _rows_below(() if row.use is None else block(row.use))
+        yield from _rows_below(policy, () if row.use is None else policy.knowledge.block(row.use))
 
 
-def _modules(policy: Policy, context: Context, part: Part) -> Iterator[Module]:
+def _modules(policy: AnyPolicy, context: Context, part: Part) -> Iterator[Module]:
     for row, place, inner in _rows_of(policy, context, part):
         if row.name is not None:
-            yield _module(row, row.name, place, inner, part)
+            yield _module(policy, row, place, inner, part)
 
 
-def plain(policy: Policy, context: Context) -> tuple[Plain, ...]:
+def plain(policy: AnyPolicy, context: Context) -> tuple[Plain, ...]:
     """Every parameter of the draft that belongs to none of its modules, such as a norm.
 
     Raises:
@@ -231,7 +219,7 @@ _Placed = tuple[ModuleRow, _Position, Context]
 """A row of a policy, and where it stands."""
 
 
-def _rows_of(policy: Policy, context: Context, part: Part) -> Iterator[_Placed]:
+def _rows_of(policy: AnyPolicy, context: Context, part: Part) -> Iterator[_Placed]:
     """The rows of one part that hold for the configuration, layer by layer."""
     for section in policy.record.draft if part == "draft" else policy.record.trunk:
         if not fits(section, context):
@@ -249,10 +237,10 @@ def _rows_of(policy: Policy, context: Context, part: Part) -> Iterator[_Placed]:
                 param=(section.param or section.prefix).filled(inner.fields),
                 layer=layer,
             )
-            yield from _rows(section.modules, place, inner)
+            yield from _rows(policy, section.modules, place, inner)
 
 
-def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
+def _in_layer(policy: AnyPolicy, context: Context, layer: int) -> Context:
     """The context of one layer: its index, and what the policy derives from it."""
     inner = context.with_fields(layer=layer)
     rows = policy.record.per_layer
@@ -264,24 +252,29 @@ def _in_layer(policy: Policy, context: Context, layer: int) -> Context:
     return inner.with_fields(**derived)
 
 
-def _rows(rows: Iterable[ModuleRow], place: _Position, context: Context) -> Iterator[_Placed]:
+def _rows(
+    policy: AnyPolicy, rows: Iterable[ModuleRow], place: _Position, context: Context
+) -> Iterator[_Placed]:
     for row in rows:
         if not fits(row, context):
             continue
         if row.use is not None:
-            yield from _rows(block(row.use), place.inside(row), context)
+            yield from _rows(policy, policy.knowledge.block(row.use), place.inside(row), context)
         else:
             yield row, place, context
 
 
-def _module(row: ModuleRow, name: str, place: _Position, context: Context, part: Part) -> Module:
+def _module(
+    policy: AnyPolicy, row: ModuleRow, place: _Position, context: Context, part: Part
+) -> Module:
+    name = row.name or ""
     asked = name if row.absolute else place.prefix + name
     members = [name] if row.members is None else row.members
     return Module(
         part=part,
         name=asked,
         kind=row.kind,
-        cls=row.cls or _class_of(row.kind, context.release),
+        cls=row.cls or policy.knowledge.class_of(row.kind, context.release),
         members=tuple(_on_disk(m, place) for m in members),
         stacked=tuple(_on_disk(m, place) for m in row.stacked),
         param=_in_tree(name if row.param is UNSET else row.param, place),
@@ -299,7 +292,7 @@ def _module(row: ModuleRow, name: str, place: _Position, context: Context, part:
     )
 
 
-def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
+def disk_roots(policy: AnyPolicy, context: Context) -> tuple[str, ...]:
     """Prefixes of tensor names on disk that belong to an MTP layer, declared or not."""
     layers = max(1, _mtp_layers(policy, context))
     roots = (
@@ -308,13 +301,6 @@ def disk_roots(policy: Policy, context: Context) -> tuple[str, ...]:
         for root in policy.record.disk_roots
     )
     return tuple(dict.fromkeys(roots))
-
-
-def _class_of(kind: Kind, release: str) -> str:
-    if kind == "experts":
-        name: str = rules("experts_class", release)
-        return name
-    return _CLASS_OF_KIND[kind]
 
 
 def _on_disk(member: str, place: _Position) -> str:

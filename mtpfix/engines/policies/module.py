@@ -3,8 +3,8 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mtpfix.engines.vllm.expression import Expression, Template
-from mtpfix.engines.vllm.records.condition import Condition, File
+from mtpfix.engines.policies.condition import Condition, File
+from mtpfix.engines.policies.expression import Expression, Template
 from mtpfix.model import Kind
 
 

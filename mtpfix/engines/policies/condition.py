@@ -9,7 +9,7 @@ from functools import lru_cache
 import msgspec
 from packaging.specifiers import SpecifierSet
 
-from mtpfix.engines.vllm.expression import Expression
+from mtpfix.engines.policies.expression import Expression
 from mtpfix.model import Grade, Platform
 
 
