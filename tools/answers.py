@@ -9,7 +9,7 @@ import msgspec
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.expression import Expression
 from mtpfix.engines.policies.family import MapperRow
-from mtpfix.engines.vllm.methods.base import ShardsDifferError
+from mtpfix.engines.policies.method import ShardsDifferError
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
 from mtpfix.engines.vllm.name_mapper import mapped
 from mtpfix.engines.vllm.policy import KNOWLEDGE, Policy, rules

@@ -71,9 +71,9 @@ class ByRelease(Record, frozen=True, kw_only=True):
     """Base of rows that hold for some releases only."""
 
     releases: Releases = msgspec.field(default_factory=every)
-    """The releases of vLLM that the row holds for, such as `>=0.24,<0.30`; left out: all."""
+    """The releases that the row holds for, such as `>=0.24,<0.30`; left out: all."""
     grade: Grade | None = None
-    """The evidence for the row: `run` (vLLM was run), `read` (in its sources) or `assumed`."""
+    """The evidence for the row: `run` (by the engine), `read` (in its sources) or `assumed`."""
     note: str = ""
     """Remark for readers."""
 
@@ -100,7 +100,7 @@ class TextRow(Condition, frozen=True, kw_only=True):
 
 
 class ErrorRow(Condition, frozen=True, kw_only=True):
-    """A row whose answer is an exception of vLLM."""
+    """A row whose answer is an exception of the engine."""
 
     error: str
     """The exception, as `Type: message`; `{name}` stands for the name of the module."""

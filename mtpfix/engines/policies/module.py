@@ -1,4 +1,4 @@
-"""Records of the modules that vLLM constructs, and of the blocks that families share."""
+"""Records of the modules that an engine constructs, and of the blocks that families share."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -38,7 +38,7 @@ class ModuleRow(Condition, frozen=True, kw_only=True):
     absolute: bool = False
     """Whether `name` does not stand below the prefix of the section."""
     asks: bool = True
-    """Whether vLLM asks the quantization method; if not, the module is built unquantized."""
+    """Whether the engine asks the quantization method; if not, the module is built unquantized."""
     lenient: bool = False
     """Whether the loader dequantizes what is stored quantized."""
     optional: bool = False
@@ -48,7 +48,7 @@ class ModuleRow(Condition, frozen=True, kw_only=True):
     experts: Expression | None = None
     """Number of routed experts in the module."""
     probe: tuple[str, ...] = ()
-    """The members of expert 0 that vLLM asks about in place of the module."""
+    """The members of expert 0 that the engine asks about in place of the module."""
     if_quantized: tuple[str, ...] = ()
     """The module is built only if one of these names is quantized."""
     unless_quantized: tuple[str, ...] = ()

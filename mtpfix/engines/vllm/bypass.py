@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.policies.context import Context, first
-from mtpfix.engines.vllm.methods.base import RaisesError
+from mtpfix.engines.policies.method import RaisesError
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.records.family import SparesRow
 from mtpfix.model import Decision, Entry, Module, QuantView

@@ -13,12 +13,12 @@ from mtpfix.engines.opening import UNQUANTIZED
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, first, fitting
+from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
 from mtpfix.engines.vllm import load_outcome, methods
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, follow_names
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
-from mtpfix.engines.vllm.methods.base import Packed
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.name_mapper import in_force

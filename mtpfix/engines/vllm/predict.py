@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mtpfix.engines.policies.context import Context, first
-from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.bypass import find_bypass
-from mtpfix.engines.vllm.methods.base import (
+from mtpfix.engines.policies.method import (
     Decide,
     HalvedError,
     Packed,
@@ -21,6 +19,8 @@ from mtpfix.engines.vllm.methods.base import (
     Setting,
     plain,
 )
+from mtpfix.engines.vllm import methods
+from mtpfix.engines.vllm.bypass import find_bypass
 from mtpfix.engines.vllm.methods.shared.refusal import refuse
 from mtpfix.engines.vllm.name_mapper import in_force
 from mtpfix.engines.vllm.policy import Policy

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mtpfix.engines.policies.method import Method
 from mtpfix.engines.vllm.methods import (
     auto_round,
     awq,
@@ -22,7 +23,6 @@ from mtpfix.engines.vllm.methods import (
     simple,
     torchao,
 )
-from mtpfix.engines.vllm.methods.base import Method
 
 _METHODS: Mapping[str, Method] = {
     method.name: method

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from mtpfix.engines.policies.method import Packed, RaisesError, ShardsDifferError
 from mtpfix.engines.vllm.methods.auto_round.keys import Keys
-from mtpfix.engines.vllm.methods.base import Packed, RaisesError, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry, Json, Module, QuantView
 

@@ -9,9 +9,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from mtpfix.engines.policies.context import Context, first, fitting
+from mtpfix.engines.policies.method import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.auto_round.layers import Layers, Said
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import grid, is_one, made
 from mtpfix.engines.vllm.records.method import ClassRow, Method, RefusesRow
 from mtpfix.model import Decision, Json, Kind, Module, QuantView

@@ -10,8 +10,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.method import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.awq import matcher, refusal
-from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
 from mtpfix.engines.vllm.methods.shared.names import Parts
 from mtpfix.model import Entry, QuantView

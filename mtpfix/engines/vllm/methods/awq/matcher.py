@@ -5,7 +5,7 @@ Source: `AutoAWQConfig.get_quant_method`, and `AWQMarlinConfig` before 0.24.
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
+from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import (
     exempting,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, UnmappedMethod
+from mtpfix.engines.policies.method import Decide, Setting, UnmappedMethod
 from mtpfix.engines.vllm.methods.bitsandbytes import matcher
 from mtpfix.engines.vllm.methods.shared.components import Leading
 from mtpfix.model import Entry, QuantView

@@ -5,7 +5,7 @@ Source: `BitsAndBytesConfig.get_quant_method` of each release up to 0.27.
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
+from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.components import Leading
 from mtpfix.model import Decision, Module

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
+from mtpfix.engines.policies.method import Decide, Method, Rename, Setting
 from mtpfix.engines.vllm.methods.compressed_tensors import matcher, reader, refusal
 from mtpfix.engines.vllm.methods.compressed_tensors.spelling import SPELLING
 from mtpfix.model import Entry, Module, QuantView

@@ -7,7 +7,7 @@ Sources: `should_ignore_layer` and `find_matched_target` in
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import Packed, ShardsDifferError
+from mtpfix.engines.policies.method import Packed, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 from mtpfix.patterns import Entries

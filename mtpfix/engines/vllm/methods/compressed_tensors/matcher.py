@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, HalvedError, RaisesError, Setting, plain
+from mtpfix.engines.policies.method import Decide, HalvedError, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
 from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, normalised, scheme
 from mtpfix.engines.vllm.policy import rules

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
+from mtpfix.engines.policies.method import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.fp8 import deepseek_v4, matcher, reader, refusal
 from mtpfix.engines.vllm.methods.shared.names import Names
 from mtpfix.model import Entry, QuantView

@@ -11,7 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Setting
+from mtpfix.engines.policies.method import Decide, Setting
 from mtpfix.engines.vllm.methods.fp8 import matcher as fp8
 from mtpfix.engines.vllm.methods.shared.classes import chosen
 from mtpfix.model import Decision, Module, QuantView

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
+from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import Grid, grid, quantized
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped
 from mtpfix.model import Decision, Json, Module

@@ -6,7 +6,7 @@ Source: `Fp8Config.from_config` and `__init__`.
 from __future__ import annotations
 
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import INVALID
+from mtpfix.engines.vllm.methods.shared.value_errors import INVALID
 from mtpfix.model import Json, QuantView
 
 _NO_SCHEME = (

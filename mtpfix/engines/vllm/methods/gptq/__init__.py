@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
+from mtpfix.engines.policies.method import Decide, Method, Rename, Setting
 from mtpfix.engines.vllm.methods.gptq import matcher, reader, refusal
 from mtpfix.engines.vllm.methods.gptq.rules import Rules
 from mtpfix.engines.vllm.methods.gptq.spelling import SPELLING

@@ -7,7 +7,7 @@ Experts are not asked about in the list, only in the rules. Source:
 
 from __future__ import annotations
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, ShardsDifferError, plain
+from mtpfix.engines.policies.method import Decide, Setting, ShardsDifferError, plain
 from mtpfix.engines.vllm.methods.gptq.rules import Rule, Rules, check, packed_by
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import fallback, falls_back

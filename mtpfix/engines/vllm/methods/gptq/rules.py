@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mtpfix.engines.vllm.methods.base import RaisesError
+from mtpfix.engines.policies.method import RaisesError
 from mtpfix.engines.vllm.methods.shared.classes import Grid, grid
 from mtpfix.model import Entry, Json
 from mtpfix.patterns import bounded, fits_start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
+from mtpfix.engines.policies.method import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.humming import matcher, reader
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location

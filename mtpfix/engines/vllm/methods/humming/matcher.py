@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
+from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.humming.reader import RULES
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.policy import rules

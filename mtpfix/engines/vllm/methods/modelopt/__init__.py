@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Method, Rename, Setting
+from mtpfix.engines.policies.method import Decide, Method, Rename, Setting
 from mtpfix.engines.vllm.methods.modelopt import matcher, mixed, reader, refusal
 from mtpfix.engines.vllm.methods.modelopt.spelling import SPELLING
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded

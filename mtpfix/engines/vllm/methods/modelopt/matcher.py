@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
+from mtpfix.engines.policies.method import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.modelopt.reader import LAYERS
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
 from mtpfix.engines.vllm.methods.shared.classes import quantized

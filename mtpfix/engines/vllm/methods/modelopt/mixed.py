@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from mtpfix.engines.vllm.methods.base import Decide, Packed, RaisesError, Setting, plain
+from mtpfix.engines.policies.method import Decide, Packed, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.modelopt.matcher import excluded_by
 from mtpfix.engines.vllm.methods.modelopt.reader import algorithm, format_of, layers
 from mtpfix.engines.vllm.methods.shared.classes import quantized

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 from mtpfix.engines.policies.context import Context, fitting, in_releases
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import INVALID
 from mtpfix.engines.vllm.methods.modelopt.reader import (
     BESIDE,
     METHODS,
@@ -19,6 +18,7 @@ from mtpfix.engines.vllm.methods.modelopt.reader import (
     layers,
     made,
 )
+from mtpfix.engines.vllm.methods.shared.value_errors import INVALID
 from mtpfix.model import Json, QuantView
 
 _MODEL = "ValidationError: 1 validation error for ModelConfig…Value error, "

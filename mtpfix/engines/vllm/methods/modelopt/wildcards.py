@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
 
-from mtpfix.engines.vllm.methods.base import Packed
+from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped
 from mtpfix.model import Entry
 from mtpfix.patterns import PatternError

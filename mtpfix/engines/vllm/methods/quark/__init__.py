@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Method, Setting
+from mtpfix.engines.policies.method import Decide, Method, Setting
 from mtpfix.engines.vllm.methods.quark import matcher, reader, refusal
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
 from mtpfix.engines.vllm.methods.quark.spelling import SPELLING

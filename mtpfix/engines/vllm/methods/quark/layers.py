@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
-from mtpfix.engines.vllm.methods.base import Packed, RaisesError
+from mtpfix.engines.policies.method import Packed, RaisesError
 from mtpfix.engines.vllm.methods.quark.keys import Keys
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry, Json, QuantView

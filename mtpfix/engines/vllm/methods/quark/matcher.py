@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mtpfix.engines.policies.context import Context, fitting
+from mtpfix.engines.policies.method import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
 from mtpfix.engines.vllm.methods.quark.formats import format_of
 from mtpfix.engines.vllm.methods.quark.layers import Layers

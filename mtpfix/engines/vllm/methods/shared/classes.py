@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mtpfix.engines.policies.context import Context, fitting
+from mtpfix.engines.policies.method import RaisesError, plain
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import RaisesError, plain
 from mtpfix.engines.vllm.records.method import ClassRow
 from mtpfix.model import Decision, Entry, Json, Kind, Module, QuantView
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mtpfix.engines.vllm.methods.base import Packed, ShardsDifferError
+from mtpfix.engines.policies.method import Packed, ShardsDifferError
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 

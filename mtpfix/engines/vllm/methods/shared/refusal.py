@@ -8,8 +8,8 @@ platform.
 from __future__ import annotations
 
 from mtpfix.engines.policies.context import Context, first
+from mtpfix.engines.policies.method import RaisesError
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.base import RaisesError
 from mtpfix.engines.vllm.records.method import Refusal
 
 

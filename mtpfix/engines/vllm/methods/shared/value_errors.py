@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from mtpfix.engines.policies.context import Context
 from mtpfix.model import Json, QuantView
 
+INVALID = "ValidationError: 1 validation error for VllmConfig…Value error, "
+"""What a ValueError of a method begins with that is raised while `VllmConfig` is validated."""
+
 
 def validation_error(why: str | None) -> str | None:
     """Return the exception for what a ValueError says; None where there is none."""

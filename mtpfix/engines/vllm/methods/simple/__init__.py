@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, UnmappedMethod, plain
+from mtpfix.engines.policies.method import Decide, Setting, UnmappedMethod, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.names import Names
 from mtpfix.model import Decision, Entry, Module

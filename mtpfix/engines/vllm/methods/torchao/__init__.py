@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.base import Decide, Setting, UnmappedMethod
+from mtpfix.engines.policies.method import Decide, Setting, UnmappedMethod
 from mtpfix.engines.vllm.methods.shared.components import Anywhere
 from mtpfix.engines.vllm.methods.torchao import matcher, reader, refusal
 from mtpfix.model import Entry, QuantView

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.vllm.methods.base import Decide, Setting, plain
+from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.components import Anywhere
 from mtpfix.engines.vllm.methods.torchao.reader import by_name, kind

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.method import RaisesError, Setting, ShardsDifferError
 from mtpfix.engines.vllm.methods import of
-from mtpfix.engines.vllm.methods.base import RaisesError, Setting, ShardsDifferError
 from mtpfix.model import Decision, Kind, Module
 from mtpfix.patterns import PatternError
 from tests.unit.engines.methods.auto_round.test_reader import read

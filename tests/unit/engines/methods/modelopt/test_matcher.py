@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.method import ShardsDifferError
 from mtpfix.engines.vllm import methods
-from mtpfix.engines.vllm.methods.base import ShardsDifferError
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.model import Decision, Entry

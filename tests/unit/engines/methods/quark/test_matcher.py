@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.method import RaisesError, Setting
 from mtpfix.engines.vllm.methods import of
-from mtpfix.engines.vllm.methods.base import RaisesError, Setting
 from mtpfix.model import Decision, Kind, Module, QuantView
 from mtpfix.patterns import PatternError
 from tests.unit.engines.methods.quark.test_reader import read

@@ -1,4 +1,4 @@
-"""What every quantization method of vLLM is asked, and answers. Pure."""
+"""What every quantization method of an engine is asked, and answers. Pure."""
 
 from __future__ import annotations
 
@@ -37,10 +37,6 @@ class ShardsDifferError(HalvedError):
     """Some shards of a fused layer match and others do not."""
 
 
-INVALID = "ValidationError: 1 validation error for VllmConfig…Value error, "
-"""What a ValueError of a method begins with that is raised while `VllmConfig` is validated."""
-
-
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What is in force while one part of a checkpoint is built.
@@ -69,7 +65,7 @@ def plain(module: Module, entry: Entry | None = None) -> Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """One quantization method of vLLM: how its metadata is read, and what is built under it.
+    """One quantization method of an engine: how its metadata is read, and what is built under it.
 
     What differs in values is said where a method is made; a subclass overrides the rest.
 
@@ -112,10 +108,10 @@ class Method(ABC):
         return replace(view, twins=twins(view, configs, self.twin_files))
 
     def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
-        """Return the `quantization_config` that keeps vLLM from another file; None: none does."""
+        """Return the `quantization_config` that hides another file; None: none does."""
         return None
 
-    # --- what vLLM builds ---
+    # --- what the engine builds ---
 
     def decider(self, setting: Setting) -> Decide:
         """Return the decisions of one release for one part.
@@ -129,12 +125,12 @@ class Method(ABC):
         return self.make_decider(setting)
 
     def refusal(self, view: QuantView, context: Context) -> str | None:
-        """Return what vLLM raises while it reads the metadata, `Type: message`; None: nothing."""
+        """Return what is raised while the metadata is read, `Type: message`; None: nothing."""
         return None
 
     @abstractmethod
     def make_decider(self, setting: Setting) -> Decide:
-        """Return the decisions under metadata that vLLM does not refuse.
+        """Return the decisions under metadata that the engine does not refuse.
 
         Raises:
             PatternError: a list has too many patterns, or one that is none.
