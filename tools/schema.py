@@ -47,7 +47,7 @@ FILES: dict[str, type[File]] = {
     "evidence.json": Evidence,
     "methods/schemes.json": Schemes,
 }
-"""The files as `records.files.read` names them, and the record of each."""
+"""The files as `PolicyFiles.read` names them, and the record of each."""
 
 _TABLES = re.compile(r"(<!-- fields: .*? -->\n).*?(<!-- end of fields -->)", re.DOTALL)
 _COMMON = (Record, File, ByRelease, Condition)

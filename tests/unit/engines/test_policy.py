@@ -24,7 +24,7 @@ from mtpfix.engines.vllm.policy import (
     rules,
     select_releases,
 )
-from mtpfix.engines.vllm.records.files import parse
+from mtpfix.engines.policies.files import parse
 from mtpfix.errors import UnknownError, UsageError
 
 COVERED = covered_releases()

@@ -1,0 +1,1 @@
+"""SGLang: what it builds and loads for the MTP draft of a checkpoint."""
