@@ -1,0 +1,1 @@
+"""SGLang: what it builds of the MTP block of a checkpoint, release by release."""
