@@ -1,1 +1,1 @@
-"""SGLang: what it builds and loads for the MTP draft of a checkpoint."""
+"""SGLang: what it builds of the MTP block of a checkpoint, release by release."""

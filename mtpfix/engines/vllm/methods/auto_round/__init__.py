@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Decide, Method, Setting
-from mtpfix.engines.vllm.methods.auto_round import matcher, reader
+from mtpfix.engines.vllm.methods.auto_round import matcher
 from mtpfix.engines.vllm.methods.auto_round.keys import Keys
 from mtpfix.engines.vllm.methods.auto_round.spelling import SPELLING
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
+from mtpfix.quant.readers import auto_round as reader
 
 
 class AutoRound(Method):

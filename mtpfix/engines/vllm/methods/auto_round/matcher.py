@@ -12,9 +12,10 @@ from mtpfix.engines.policies.context import Context, first, fitting
 from mtpfix.engines.policies.method import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.auto_round.layers import Layers, Said
-from mtpfix.engines.vllm.methods.shared.classes import grid, is_one, made
+from mtpfix.engines.vllm.methods.shared.classes import made
 from mtpfix.engines.vllm.records.method import ClassRow, Method, RefusesRow
 from mtpfix.model import Decision, Json, Kind, Module, QuantView
+from mtpfix.quant.arguments import grid, is_one
 
 _KINDS: tuple[Kind, ...] = ("linear", "lm_head", "experts", "embedding")
 _Row = TypeVar("_Row", ClassRow, RefusesRow)

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Decide, Method, Rename, Setting
-from mtpfix.engines.vllm.methods.compressed_tensors import matcher, reader, refusal
+from mtpfix.engines.vllm.methods.compressed_tensors import matcher, refusal
 from mtpfix.engines.vllm.methods.compressed_tensors.spelling import SPELLING
 from mtpfix.model import Entry, Module, QuantView
 from mtpfix.patterns import Entries
 from mtpfix.quant import Location
+from mtpfix.quant.readers import compressed_tensors as reader
 
 
 class CompressedTensors(Method):

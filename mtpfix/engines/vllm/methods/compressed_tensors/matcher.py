@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Decide, HalvedError, RaisesError, Setting, plain
 from mtpfix.engines.vllm.methods.compressed_tensors.entries import ignored, target
-from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, normalised, scheme
+from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, scheme
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Group, Json, Kind, Module, QuantView
 from mtpfix.patterns import Entries
+from mtpfix.quant.arguments import normalised
 
 _UNSUPPORTED_PROBES = (
     "ValueError: All MoE projections need to have same quantization scheme but found multiple"

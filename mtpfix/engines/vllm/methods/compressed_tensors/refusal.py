@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtpfix.engines.policies.context import in_releases
-from mtpfix.engines.vllm.methods.compressed_tensors.schemes import is_activation_format, normalised
+from mtpfix.engines.vllm.methods.compressed_tensors.schemes import is_activation_format
 from mtpfix.model import Group, Json, QuantView
+from mtpfix.quant.arguments import normalised
 
 _NO_LONGER = (
     "ValueError: Compressed-tensors group/dynamic activation ordering "

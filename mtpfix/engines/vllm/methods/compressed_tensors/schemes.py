@@ -7,23 +7,12 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.shared.classes import Grid, grid, is_one
 from mtpfix.engines.vllm.records.method import SchemeRow, VariantRow
 from mtpfix.model import Group, Json, Kind
-
-_DEFAULTS: Mapping[str, Json] = {
-    "num_bits": 8,
-    "type": "int",
-    "symmetric": True,
-    "group_size": None,
-    "dynamic": False,
-    "scale_dtype": None,
-}
-"""Defaults of `QuantizationArgs` in the compressed-tensors package."""
-
+from mtpfix.quant import arguments
+from mtpfix.quant.arguments import Grid, is_one, normalised
 
 _NONE = SchemeRow(weights="", error="ValidationError: the group has no weights")
 
@@ -62,22 +51,9 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
         fit = (v.suffix for v in variants if kind in (v.kinds or (kind,)) and shape.has(v))
         expects += next(fit, "")
     values = normalised(group.weights or {})
-    packing = _packing(values) if (expects or "").startswith("int-pack") else None
-    block = _block(values) if (expects or "").startswith("fp8-block") else None
+    packing = arguments.packing(values) if (expects or "").startswith("int-pack") else None
+    block = arguments.block(values) if (expects or "").startswith("fp8-block") else None
     return Scheme(row.scheme, row.error, expects, packing, block)
-
-
-def _packing(values: Mapping[str, Json]) -> Grid | None:
-    size = values["group_size"]
-    whole = values["strategy"] == "channel" or size is None
-    return grid(values["num_bits"], CHANNEL if whole else size)
-
-
-def _block(values: Mapping[str, Json]) -> Grid | None:
-    sizes = values.get("block_structure")
-    if isinstance(sizes, str):  # as older quantizers wrote it
-        sizes = [int(size) for size in sizes.split("x") if size.isdecimal()]
-    return grid(*sizes) if isinstance(sizes, list) and len(sizes) == 2 else None  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +90,3 @@ class _Shape:
 def is_activation_format(format: str | None) -> bool:  # noqa: A002
     """Whether a format stands for quantized activations too."""
     return format in policy.schemes().activation_formats
-
-
-def normalised(args: Mapping[str, Json]) -> dict[str, Json]:
-    """Quantization arguments with defaults and the inferred strategy filled in."""
-    values = {**_DEFAULTS, **{key: value for key, value in args.items() if value is not None}}
-    for field in ("num_bits", "group_size"):
-        if isinstance(values[field], str) and values[field].isdecimal():
-            values[field] = int(values[field])
-    for field in ("type", "strategy"):
-        if isinstance(values.get(field), str):
-            values[field] = values[field].lower()
-    if values.get("strategy") is None:
-        size = values["group_size"]
-        values["strategy"] = "tensor" if size is None else "channel" if size == -1 else "group"
-    return values

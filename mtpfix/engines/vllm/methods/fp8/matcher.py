@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mtpfix.engines.policies.method import Decide, Setting, plain
-from mtpfix.engines.vllm.methods.shared.classes import Grid, grid, quantized
+from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped
 from mtpfix.model import Decision, Json, Module
+from mtpfix.quant.arguments import Grid, grid
 
 
 def decider(setting: Setting) -> Decide:

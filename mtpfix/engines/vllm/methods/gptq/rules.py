@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mtpfix.engines.policies.method import RaisesError
-from mtpfix.engines.vllm.methods.shared.classes import Grid, grid
 from mtpfix.model import Entry, Json
 from mtpfix.patterns import bounded, fits_start
+from mtpfix.quant.arguments import Grid, grid
 
 SKIP, CHANGE = "-:", "+:"
 _MARLIN = ((4, True), (8, True))

@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Decide, Method, Setting
-from mtpfix.engines.vllm.methods.quark import matcher, reader, refusal
+from mtpfix.engines.vllm.methods.quark import matcher, refusal
 from mtpfix.engines.vllm.methods.quark.exclude import Excluded
 from mtpfix.engines.vllm.methods.quark.spelling import SPELLING
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
+from mtpfix.quant.readers import quark as reader
 
 
 class Quark(Method):

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from msgspec import UNSET
 
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.shared.classes import is_one
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.records.method import FormatRow
 from mtpfix.model import Json, QuantView
+from mtpfix.quant.arguments import is_one
 
 
 def format_of(config: Json, view: QuantView, release: str) -> str:

@@ -6,10 +6,8 @@ from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.policies.method import RaisesError, plain
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.records.method import ClassRow
-from mtpfix.model import Decision, Entry, Json, Kind, Module, QuantView
-
-Grid = tuple[int, int]
-"""Bits and group size of packed integers, or outputs and inputs of a block."""
+from mtpfix.model import Decision, Entry, Kind, Module, QuantView
+from mtpfix.quant.arguments import Grid
 
 
 def quantized(
@@ -55,15 +53,6 @@ def made(
     return Decision(module, "quantized", row.scheme, expects, entry, packing=packing)
 
 
-def grid(one: Json, other: Json) -> Grid | None:
-    """Return two sizes that metadata states; None where one is no number that a size can be."""
-    return (one, other) if _is_size(one) and _is_size(other) else None
-
-
-def _is_size(value: Json) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and (value > 0 or value == -1)
-
-
 def chosen(kind: Kind, view: QuantView, context: Context) -> ClassRow | None:
     """The row of the table that speaks of a kind of module, a format and a release."""
     rows = policy.method(view.method).classes.get(kind, ())
@@ -72,10 +61,3 @@ def chosen(kind: Kind, view: QuantView, context: Context) -> ClassRow | None:
 
 def _speaks_of(row: ClassRow, view: QuantView) -> bool:
     return row.formats is None or view.format in row.formats
-
-
-def is_one(value: Json, allowed: Json) -> bool:
-    """Whether a value is the one, one of several, or not a certain one."""
-    if isinstance(allowed, dict):
-        return not is_one(value, allowed["not"])
-    return value in allowed if isinstance(allowed, list) else bool(value == allowed)

@@ -8,9 +8,9 @@ list of AWQ has not been through a name mapper. Source: `check_moe_marlin_suppor
 from __future__ import annotations
 
 from mtpfix.engines.policies.context import Context
-from mtpfix.engines.vllm.methods.shared.classes import Grid, grid
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
+from mtpfix.quant.arguments import Grid, grid
 
 SCHEME = "MoeWNA16Method"
 _GROUPS = (-1, 32, 64, 128)

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from mtpfix.engines.vllm.methods.compressed_tensors.reader import read
 from mtpfix.engines.vllm.methods.compressed_tensors.refusal import refusal
-from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, normalised, scheme
+from mtpfix.engines.vllm.methods.compressed_tensors.schemes import Scheme, scheme
 from mtpfix.engines.vllm.methods.shared.parameters import params
 from mtpfix.model import Entry, Group, Kind, Platform
+from mtpfix.quant.arguments import normalised
 from mtpfix.quant.location import Location
+from mtpfix.quant.readers.compressed_tensors import read
 from tests.unit.engines.small import ALL, GLM, context
 
 Args = dict[str, Any]

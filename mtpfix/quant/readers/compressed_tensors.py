@@ -1,7 +1,7 @@
 """compressed-tensors: `config_groups` with targets, and the list `ignore`.
 
-Read as `CompressedTensorsConfig.from_config` reads it
-(vLLM, `model_executor/layers/quantization/compressed_tensors/compressed_tensors.py`).
+Read as `CompressedTensorsConfig.from_config` of vLLM and of SGLang reads it
+(`quantization/compressed_tensors/compressed_tensors.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """auto-round: bits for every layer of some blocks, and other bits by name in `extra_config`.
 
-Read as `INCConfig.from_config` reads it (vLLM, `model_executor/layers/quantization/inc/`,
-`inc.py` before 0.24). A key of `extra_config` is a name, the end of one, or a regex; with 16
-bits or more it exempts what it fits.
+Read as `INCConfig.from_config` of vLLM (`quantization/inc/`, `inc.py` before 0.24) and
+`AutoRoundConfig.from_config` of SGLang (`quantization/auto_round.py`) read it. A key of
+`extra_config` is a name, the end of one, or a regex; with 16 bits or more it exempts what it fits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mtpfix.quant.location import Location, entries, keys, mapping
 METHOD = "auto-round"
 KEY = "extra_config"
 BLOCKS = ("block_name_to_quantize", "to_quant_block_names")
-"""The keys for the names of the blocks; vLLM takes the first that is there."""
+"""The keys for the names of the blocks; the first that is there counts."""
 PLAIN = {"bits": 16}
 """What auto-round writes about a layer that it leaves as it is."""
 

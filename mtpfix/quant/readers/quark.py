@@ -1,7 +1,6 @@
 """quark: one configuration for all layers, others by name, and the list `exclude`.
 
-Read as `QuarkConfig.from_config` reads it
-(vLLM, `model_executor/layers/quantization/quark/quark.py`).
+Read as `QuarkConfig.from_config` of vLLM and of SGLang reads it (`quantization/quark/quark.py`).
 """
 
 from __future__ import annotations

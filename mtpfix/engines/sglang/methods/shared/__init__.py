@@ -1,0 +1,1 @@
+"""What several of SGLang's quantization methods share."""

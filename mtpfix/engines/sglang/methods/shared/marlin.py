@@ -1,0 +1,52 @@
+"""Which packed integers Marlin takes, and which sizes of experts. Pure.
+
+Source: `quantization/marlin_utils.py`: `check_marlin_supported` and
+`check_moe_marlin_supports_layer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.expression import Value
+from mtpfix.model import Json
+
+GROUPS = (-1, 32, 64, 128)
+_HIDDEN, _TILE = 128, 64
+_SIZES = (
+    "moe_intermediate_size",
+    "expert_hidden_dim",
+    "expert_ffn_hidden_size",
+    "intermediate_size",
+)
+"""Fields that hold the width of an expert, the first that is there."""
+SYMMETRIC = ((4, True), (8, True))
+"""Bits of GPTQ's weights, and whether they are symmetric."""
+ASYMMETRIC = ((4, False),)
+"""The same of AWQ's weights, which have zero points."""
+
+
+def takes_gptq(raw: Mapping[str, Json], context: Context) -> bool:
+    """Return whether GPTQ's weights go to Marlin."""
+    if context.platform != "cuda" or raw.get("desc_act") is None:
+        return False
+    fits = (raw.get("bits"), raw.get("sym")) in SYMMETRIC and raw.get("group_size") in GROUPS
+    return fits and raw.get("checkpoint_format") != "marlin" and not raw.get("is_marlin_format")
+
+
+def takes_awq(raw: Mapping[str, Json], context: Context) -> bool:
+    """Return whether AWQ's weights go to Marlin."""
+    fits = raw.get("bits") == 4 and raw.get("group_size") in GROUPS  # noqa: PLR2004
+    return context.platform == "cuda" and fits and raw.get("zero_point") is True
+
+
+def takes_experts(group: Json, fields: Mapping[str, Value]) -> bool:
+    """Return whether Marlin takes experts of the sizes that a configuration has."""
+    if not isinstance(group, int) or group not in GROUPS:
+        return False
+    hidden = fields.get("hidden_size")
+    if isinstance(hidden, int) and hidden % _HIDDEN:
+        return False
+    width = next((fields[key] for key in _SIZES if fields.get(key) is not None), None)
+    return not isinstance(width, int) or width % max(_TILE, group) == 0

@@ -1,0 +1,1 @@
+"""How metadata is read that several engines read alike: one module a method. Pure."""
