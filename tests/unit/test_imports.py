@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "mtpfix.advice",
         "mtpfix.subject",
+        "mtpfix.merging",
         "mtpfix.analysis",
         "mtpfix.recipe",
         "mtpfix.targets",
