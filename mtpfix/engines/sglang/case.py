@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -108,6 +108,20 @@ class Case(EngineCase):
     def disk_roots(self) -> tuple[str, ...]:
         """Beginnings of the names of MTP tensors on disk."""
         return construction.disk_roots(self.policy, self.context)
+
+    @cached_property
+    def draft_roots(self) -> tuple[str, ...]:
+        """Beginnings of names that SGLang gives to modules of the draft alone.
+
+        The draft is built as a model of its own, so that names of it need not say that.
+        """
+        taken = {start for module in self.trunk for start in _beginnings(module.name)}
+        roots: dict[str, None] = {}
+        for module in self.draft:
+            free = (start for start in _beginnings(module.name) if start not in taken)
+            start = next(free, "") if module.asks else ""
+            roots.update({f"{start}.": None} if start and start != module.name else {})
+        return tuple(roots)
 
     @property
     def reads_its_own(self) -> bool:
@@ -317,6 +331,12 @@ class Case(EngineCase):
     def in_force(self, view: QuantView, part: Part) -> QuantView:
         """Return the view after the name mapper of target or draft has run over it."""
         return in_force(view, self.policy, self.context, part)
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    """Yield every dotted beginning of a name, the name itself last."""
+    yield from (name[:at] for at, letter in enumerate(name) if letter == "." and at)
+    yield name
 
 
 def _absent(report: ModuleReport) -> bool:

@@ -51,20 +51,17 @@ def judge(
     disk, members = stored.precision, stored.members
     if decision.built == "error":
         return ModuleReport(decision, disk, members, False, "load_error", decision.error)
-    if decision.built == "unknown":
-        return ModuleReport(decision, disk, members, None)
     if disk.state is State.MISSING:
-        absent = None if module.optional or module.part == "trunk" else "silent_garbage"
+        optional = module.optional or module.part == "trunk"
+        absent: Consequence | None = None if optional else "silent_garbage"
         return ModuleReport(decision, disk, members, None, absent)
-    if decision.built == "quantized" and known is None:
+    if decision.built == "unknown" or (decision.built == "quantized" and known is None):
         return ModuleReport(decision, disk, members, None)
     wrong = _wrong(decision, stored, loader, known)
-    if wrong is None and not _complete(module, stored):
-        wrong = Wrong("silent_garbage")
-    if wrong is not None and module.optional and module.kind == "lm_head":
-        return ModuleReport(decision, disk, members, True, detail=_REPLACED, replaced=True)
     if wrong is None:
         return ModuleReport(decision, disk, members, True)
+    if module.optional and module.kind == "lm_head":
+        return ModuleReport(decision, disk, members, True, detail=_REPLACED)
     return ModuleReport(decision, disk, members, False, wrong.consequence, wrong.detail)
 
 
@@ -73,29 +70,29 @@ def _wrong(
 ) -> Wrong | None:
     """Return what goes wrong when the tensors are loaded; None: nothing does."""
     module, disk = decision.module, stored.precision
-    wanted = {"weight"} if known is None else {*known.needed}
-    allowed = wanted | _ELSEWHERE | (set() if known is None else {*known.more})
-    found: set[str] = set().union(*map(set, stored.suffixes))
-    counted = [set(own) for own in stored.suffixes if set(own) - {"bias"}]
-    strange = {_suffix(each) for each in found} - allowed
-    missing = wanted - set.intersection(*({_suffix(e) for e in own} for own in counted))
-    plain = known is None
-    if disk.state is State.MIXED:
-        return Wrong("silent_garbage") if loader.unexpected == "skipped" else Wrong("load_error")
+    raised = loader.experts if module.kind == "experts" else loader.unexpected
+    strange, missing = _astray(stored, known)
     if _shapes_differ(stored, known):
         return Wrong("load_error")
-    if not plain and disk.state is State.UNQUANTIZED:
-        checked = module.cls == CHECKED and known is not None and known.float8
-        if checked and not loader.threads:
-            return Wrong("load_error", _DOWNCAST)
+    cast = known is not None and known.float8 and disk.state is State.UNQUANTIZED
+    if cast and module.cls == CHECKED and not loader.threads:
+        return Wrong("load_error", _DOWNCAST)
     if strange:
-        raised = loader.experts if module.kind == "experts" else loader.unexpected
-        return Wrong("silent_garbage") if raised == "skipped" else Wrong("load_error")
-    if missing:
+        return Wrong("silent_garbage" if raised == "skipped" else "load_error")
+    if missing or disk.state is State.MIXED or not _complete(module, stored):
         return Wrong("silent_garbage")
-    if not plain and disk.format not in (decision.expects, None):
-        return Wrong("load_error")
-    return None
+    other = known is not None and disk.format not in (decision.expects, None)
+    return Wrong("load_error") if other else None
+
+
+def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:
+    """Return whether a tensor has no parameter, and whether a member lacks one that is needed."""
+    wanted = {"weight"} if known is None else {*known.needed}
+    allowed = wanted | _ELSEWHERE | (set() if known is None else {*known.more})
+    members = [{_suffix(each) for each in own} for own in stored.suffixes]
+    strange = any(own - allowed for own in members)
+    missing = any(wanted - own for own in members if own - {"bias"})
+    return strange, missing
 
 
 def _suffix(stored: str) -> str:

@@ -3,7 +3,7 @@
 from mtpfix.engines.policies import family as policies
 from mtpfix.engines.policies.condition import Condition, File, Record
 from mtpfix.engines.policies.expression import Template
-from mtpfix.model import Grade
+from mtpfix.model import Consequence, Grade
 
 
 class DropRow(Condition, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class LimitRow(Condition, frozen=True, kw_only=True):
     """What is wrong, for users."""
     error: str | None = None
     """The exception, `Type: message`; None: there is none, or it is not known."""
-    outcome: str = "load_error"
+    outcome: Consequence = "load_error"
     """What comes of it: `load_error` or `silent_garbage`."""
     good_from: str | None = None
     """The first release without it; None: there is none."""
@@ -73,8 +73,6 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """What the draft's loader does with what does not fit."""
     limits: tuple[LimitRow, ...] = ()
     """Faults that no metadata can fix."""
-
-
 
 
 class Releases(File, frozen=True, kw_only=True):

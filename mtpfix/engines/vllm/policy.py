@@ -20,6 +20,7 @@ from mtpfix.engines.policies import policy as policies
 from mtpfix.engines.policies.context import MINOR, Context, first, in_releases
 from mtpfix.engines.policies.expression import Value
 from mtpfix.engines.policies.family import Head, Index
+from mtpfix.engines.policies.files import PolicyFiles, parse
 from mtpfix.engines.policies.module import Blocks, ModuleRow
 from mtpfix.engines.releases import select_releases as select
 from mtpfix.engines.releases import valid_platforms
@@ -32,7 +33,6 @@ from mtpfix.engines.vllm.records.engine import (
     UndraftedRow,
 )
 from mtpfix.engines.vllm.records.family import Family
-from mtpfix.engines.policies.files import PolicyFiles, parse
 from mtpfix.engines.vllm.records.method import Method, Schemes
 from mtpfix.errors import UnknownError
 from mtpfix.model import PLATFORMS, Grade, Kind, Platform

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix.engines.vllm import metadata, methods, policy
 from mtpfix.engines.policies.files import RecordError
+from mtpfix.engines.vllm import metadata, methods, policy
 
 HOME = Path(methods.__file__).parent
 
