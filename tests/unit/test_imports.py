@@ -68,6 +68,7 @@ CORE = (
 NO_CORE = (
     "mtpfix.checkpoint.hub",
     "mtpfix.checkpoint.hub_requests",
+    "mtpfix.engines.sglang._child",
     "mtpfix.engines.vllm._child",
     "mtpfix.engines.vllm.families",
 )
