@@ -19,16 +19,16 @@ from typing import NamedTuple
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.opening import UNQUANTIZED
-from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.sglang import metadata, policy
-from mtpfix.engines.sglang.case import Case
-from mtpfix.errors import MtpfixError
+from mtpfix.engines.sglang.case import Case, context_of
+from mtpfix.errors import MtpfixError, UnknownError
 from mtpfix.model import Checkpoint, JsonFile, Listing, Module, Part, QuantView, Target
 from tools import schemes, sglang_recording
 from tools.sglang_recording import Case as Recorded
 
 PARTS: tuple[Part, ...] = ("draft", "trunk")
+_ABSENT = "not there"
 _NOWHERE = Checkpoint(Listing(Target("local", ""), (), {}, {}, "none"), {})
 
 
@@ -61,7 +61,7 @@ def case_of(recorded: Recorded, view: QuantView) -> Case | None:
     known = policy.policy(family)
     if not in_releases(known.record.releases, recorded.release, policy.DEPTH):
         return None
-    context = construction.context(known, recorded.config, recorded.release, "cuda", view.method)
+    context = context_of(known, recorded.config, recorded.release, "cuda", view)
     return Case(known, context, Inventory(_NOWHERE), view=view)
 
 
@@ -73,6 +73,8 @@ def differences(recorded: Recorded) -> Iterator[Difference]:
     try:
         view = view_of(recorded)
         case = case_of(recorded, view)
+    except UnknownError:
+        return
     except MtpfixError as error:
         if recorded.outcomes:
             yield Difference(recorded, "", "", f"unknown: {error.message}", "it was built")
@@ -85,11 +87,13 @@ def differences(recorded: Recorded) -> Iterator[Difference]:
             continue
         ours = {
             (d.module.name, d.module.cls): _said(d.built, d.scheme)
-            for d in case.decide(view, [m for m in _modules(case, part) if m.asks])
+            for d in case.decide(view, _modules(case, part))
+            if d.module.asks
         }
         for key in dict.fromkeys((*real, *ours)):
-            one, other = ours.get(key, "not there"), real.get(key, "not there")
-            if one != other:
+            one, other = ours.get(key, _ABSENT), real.get(key, _ABSENT)
+            ended = other == _ABSENT and bool(recorded.failures)  # by an exception before it
+            if one != other and not ended:
                 yield Difference(recorded, part, f"{key[0]} ({key[1]})", one, other)
 
 
@@ -98,7 +102,8 @@ def _recorded(recorded: Recorded, part: Part) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for outcome in recorded.outcomes:
         module = outcome.module
-        if module.part == part and not module.name.startswith("visual."):
+        chooses = module.cls == "LinearBase"  # asked by the class itself, to choose what to build
+        if module.part == part and not module.name.startswith("visual.") and not chooses:
             scheme = None if outcome.scheme is None else outcome.scheme.rpartition(":")[2]
             found.setdefault((module.name, module.cls), _said(outcome.built, scheme))
     return found
@@ -109,6 +114,9 @@ def _modules(case: Case, part: Part) -> tuple[Module, ...]:
 
 
 def _said(built: str, scheme: str | None) -> str:
+    """Return what is built, in words; which kernel serves it hangs on the shapes of the layer."""
+    if scheme is not None:
+        scheme = scheme.replace("Marlin", "")
     return f"{built}: {scheme}" if built == "quantized" else built
 
 
@@ -119,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=sglang_recording.FOLDER)
     parser.add_argument("--shown", type=int, default=40)
     args = parser.parse_args(arguments)
-    asked, found = 0, []
+    asked = 0
+    found: list[Difference] = []
     for path in sglang_recording.files(args.folder):
         if args.family and path.name.partition(".")[0] not in args.family:
             continue

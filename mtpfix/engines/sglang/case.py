@@ -13,18 +13,30 @@ from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.engines.opening import UNQUANTIZED
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.context import Context, first, fitting
-from mtpfix.engines.policies.method import Decide, HalvedError, Packed, RaisesError, Setting, plain
+from mtpfix.engines.policies.family import PackedRow
+from mtpfix.engines.policies.method import (
+    Decide,
+    HalvedError,
+    Packed,
+    RaisesError,
+    Setting,
+    UnmappedMethod,
+    plain,
+)
 from mtpfix.engines.registry import engine
 from mtpfix.engines.sglang import load_outcome, methods
+from mtpfix.engines.sglang.methods.modelopt.selection import layers
 from mtpfix.engines.sglang.name_mapper import in_force
 from mtpfix.engines.sglang.policy import Policy, formats
 from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
+from mtpfix.errors import UnknownError
 from mtpfix.model import (
     Built,
     Decision,
     EngineReport,
     Entry,
     Grade,
+    Json,
     Limit,
     Module,
     ModuleReport,
@@ -36,8 +48,15 @@ from mtpfix.model import (
 from mtpfix.patterns import Listed, PatternError
 from mtpfix.quant.spelling import Spelling
 
+_ALWAYS: Mapping[str, Packed] = {
+    "quark": {
+        "gate_up_proj": ["gate_proj", "up_proj"],
+        "fused_qkv_a_proj_with_mqa": ["q_a_proj", "kv_a_proj_with_mqa"],
+    }
+}
+"""What the loader adds to the mapping of every class, by method."""
+_SHARED = "shared_expert"
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
-_LAYERS = "quantized_layers"
 
 
 @dataclass(frozen=True)
@@ -166,12 +185,22 @@ class Case(EngineCase):
     def _packed(self) -> Mapping[Part, Packed]:
         """The packed-modules mapping in force for each part."""
         known = self.policy.record
-        draft = first(known.packed, self.context)
-        trunk = first(known.trunk_packed, self.context) or draft
         return {
-            "draft": {} if draft is None else draft.value,
-            "trunk": {} if trunk is None else trunk.value,
+            "draft": self._mapping(known.packed),
+            "trunk": self._mapping(known.trunk_packed or known.packed),
         }
+
+    def _mapping(self, rows: Sequence[PackedRow]) -> Packed:
+        """Return the mapping that some rows say.
+
+        The loader hands the one of a class to methods whose entries it maps; to the others goes
+        what the constructor of the target model writes itself: rows that name the method.
+        """
+        row = first(rows, self.context)
+        own = {} if row is None else row.value
+        if isinstance(methods.of(self.context.method), UnmappedMethod):
+            own = own if row is not None and row.methods is not None else {}
+        return {**_ALWAYS.get(self.context.method, {}), **own}
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """Return what the verdict rests on."""
@@ -210,7 +239,9 @@ class Case(EngineCase):
             broken = error
 
         def decide(module: Module) -> Decision:
-            if not module.asks or (drop is not None and (drop.head or module.kind != "lm_head")):
+            if drop is not None and (drop.head or module.kind != "lm_head"):
+                return plain(replace(module, asks=False))
+            if not module.asks:
                 return plain(module)
             try:
                 if broken is not None:
@@ -238,8 +269,7 @@ class Case(EngineCase):
             pattern = re.compile(listed.filled(self.context.fields))
             if not any(pattern.fullmatch(entry.spelling) for entry in view.ignore):
                 return False
-        layers = view.raw.get(_LAYERS)
-        keys = layers if isinstance(layers, Mapping) else {}
+        keys = layers(view.raw)
         return not row.without_layers or not any(k.startswith(row.without_layers) for k in keys)
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
@@ -331,6 +361,25 @@ class Case(EngineCase):
     def in_force(self, view: QuantView, part: Part) -> QuantView:
         """Return the view after the name mapper of target or draft has run over it."""
         return in_force(view, self.policy, self.context, part)
+
+
+def context_of(
+    known: Policy, config: Mapping[str, Json], release: str, platform: Platform, view: QuantView
+) -> Context:
+    """Return the context that rows of a policy are judged in.
+
+    Whether a shared expert is built as one of the routed ones hangs on whether it is listed.
+
+    Raises:
+        UnknownError: nothing is foreseen of the family under this method.
+    """
+    made = construction.context(known, config, release, platform, view.method)
+    row = first(known.record.unjudged, made)
+    if row is not None:
+        raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
+    texts = (entry.text for entry in view.ignore)
+    listed = any(_SHARED in text and f"{_SHARED}_gate" not in text for text in texts)
+    return made.with_fields(shared_expert_listed=listed)
 
 
 def _beginnings(name: str) -> Iterator[str]:

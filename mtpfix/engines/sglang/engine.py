@@ -9,7 +9,7 @@ from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.engines.opening import Analyzable, Reading
 from mtpfix.engines.policies import construction
 from mtpfix.engines.sglang import metadata, policy, reader
-from mtpfix.engines.sglang.case import Case
+from mtpfix.engines.sglang.case import Case, context_of
 from mtpfix.engines.sglang.policy import Policy
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 
@@ -68,7 +68,7 @@ def _case(
     shared: dict[Hashable, tuple[Module, ...]],
 ) -> Case:
     files = subject.files
-    context = construction.context(known, files.config, release, platform, subject.view.method)
+    context = context_of(known, files.config, release, platform, subject.view)
     context = construction.drafting(known, context, files.block.listing.shards)
     beside = None if files.draft is None else files.draft.inventory
     return Case(known, context, files.inventory, beside, shared, subject.view)

@@ -48,6 +48,13 @@ class LimitRow(Condition, frozen=True, kw_only=True):
     """What helps."""
 
 
+class UnjudgedRow(Condition, frozen=True, kw_only=True):
+    """Where nothing is foreseen of a family."""
+
+    reason: str
+    """Why, for users."""
+
+
 class GradeRow(Condition, frozen=True, kw_only=True):
     """The evidence for a family."""
 
@@ -69,6 +76,8 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """The same of the target model."""
     drops: tuple[DropRow, ...] = ()
     """Where the draft class builds its block without the metadata."""
+    unjudged: tuple[UnjudgedRow, ...] = ()
+    """Where nothing is foreseen."""
     loader: tuple[LoaderRow, ...] = ()
     """What the draft's loader does with what does not fit."""
     limits: tuple[LimitRow, ...] = ()
