@@ -35,9 +35,21 @@ def brief(family: str) -> bool:
 
 def config(family: str) -> tiny.Config:
     """Return the configuration of a tiny model, without quantization."""
-    spec = _models()[family]
     found = tiny.config(like(family))
-    tiny.merge(found, spec.get("set", {}))
-    repeated = spec.get("repeat", {}).items()
-    found.update({key: [value] * times for key, (value, times) in repeated})
+    tiny.merge(found, changes(family))
     return found
+
+
+def changes(family: str) -> tiny.Config:
+    """Return what is otherwise in the configuration than for vLLM."""
+    spec = _models()[family]
+    repeated = spec.get("repeat", {}).items()
+    return {**spec.get("set", {}), **{key: [value] * times for key, (value, times) in repeated}}
+
+
+def adapt(folder: Path, family: str) -> None:
+    """Make a checkpoint that `tools.forge` wrote one that SGLang reads."""
+    path = folder / "config.json"
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    tiny.merge(stated, changes(family))
+    path.write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")

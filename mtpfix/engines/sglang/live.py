@@ -48,6 +48,8 @@ class Loaded:
     """What came of loading a part for real."""
 
     failure: Failure | None
+    postprocess: Failure | None
+    """What was raised because a CPU has no kernel for it: no fault of the checkpoint."""
     uninitialised: SHAPES
     """Parameters that no tensor reached and that have no default, with their shapes."""
     optional: SHAPES
@@ -219,9 +221,12 @@ def parse_load(raw: Mapping[str, Any]) -> Loaded:
     def shapes(key: str) -> SHAPES:
         return {name: tuple(shape) for name, shape in raw[key].items()}
 
-    failure = raw["failure"]
+    def failure(key: str) -> Failure | None:
+        return None if raw[key] is None else Failure(phase="load", **raw[key])
+
     return Loaded(
-        failure=None if failure is None else Failure(phase="load", **failure),
+        failure=failure("failure"),
+        postprocess=failure("postprocess"),
         uninitialised=shapes("uninitialised"),
         optional=shapes("optional"),
         partial=shapes("partial"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,15 @@ def test_tiny_models_differ_from_those_of_vllm_where_the_data_say_so() -> None:
     fused = sglang_tiny.config("deepseek_v3_fused")
     assert fused == {**tiny.config("deepseek_v3"), "n_routed_experts": 256}
     assert sglang_tiny.config("step3p5")["layer_types"] == ["full_attention"] * 48
+
+
+def test_a_forged_checkpoint_is_adapted(tmp_path: Path) -> None:
+    stated = {**tiny.config("longcat_flash"), "quantization_config": KNOWN["fp8-block"]}
+    (tmp_path / "config.json").write_text(json.dumps(stated), encoding="utf-8")
+    sglang_tiny.adapt(tmp_path, "longcat_flash")
+    changed = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert changed == {**stated, **sglang_tiny.changes("longcat_flash")}
+    assert changed["rope_scaling"]["rope_type"] == "default"
 
 
 def test_the_overlay_of_a_release_stands_before_its_wheel(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ OPTIONAL = (
 )
 """Ends of the names of parameters that may stay as they are, since they have a default or are
 read only where a checkpoint brings them."""
+SHARED = ("model.embed_tokens.weight", "lm_head.weight")
+"""Parameters of a draft that its worker replaces by the target's."""
 WARNINGS = 40
 """How many warnings are kept."""
 
@@ -49,18 +51,21 @@ def load_part(model: nn.Module, planned: scheduler.Plan) -> dict[str, Any]:
         model: target or draft, in memory.
         planned: what it was built from.
     """
-    trace, log = Trace(model), Log()
-    failure = None
+    trace, log = Trace(model, shared=SHARED if planned.draft else ()), Log()
+    failure = postprocess = None
     real = concurrent.futures.ThreadPoolExecutor
     concurrent.futures.ThreadPoolExecutor = Here  # type: ignore[assignment,misc]
     try:
         with trace, log:
             scheduler.load(model, planned, trace.follow)
+    except NotImplementedError as error:  # no kernel for a CPU is no fault of the checkpoint
+        postprocess = describe(error)
     except Exception as error:  # noqa: BLE001 - this is what the caller asks about
         failure = describe(error)
     finally:
         concurrent.futures.ThreadPoolExecutor = real  # type: ignore[misc]
-    return {"failure": failure, "warnings": log.lines, **trace.result()}
+    told = {"failure": failure, "postprocess": postprocess, "warnings": log.lines}
+    return {**told, **trace.result()}
 
 
 class Here(concurrent.futures.Executor):
@@ -110,11 +115,13 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
 
     Args:
         model: its parameters are overwritten with the pattern.
+        shared: parameters that may stay as they are, by their names.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, shared: tuple[str, ...] = ()) -> None:
         super().__init__()
         self._model = model
+        self._shared = shared
         self._owner: dict[int, str] = {}
         self._read: dict[str, torch.Tensor] = {}
         self._name: dict[int, str] = {}
@@ -157,7 +164,8 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
                 continue  # empty, or replaced by the loader
             left = bits(parameter.data) == PATTERNS[parameter.element_size()]
             if bool(left.all()):
-                kind = optional if name.endswith(OPTIONAL) else untouched
+                spared = name.endswith(OPTIONAL) or name in self._shared
+                kind = optional if spared else untouched
                 kind[name] = list(parameter.shape)
             elif bool(left.any()) and parameter.element_size() > 1:  # a byte may hold it by chance
                 partial[name] = list(parameter.shape)

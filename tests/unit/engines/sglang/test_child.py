@@ -168,6 +168,27 @@ def test_what_no_tensor_reaches_is_told() -> None:
     assert found["unused"] == ["a", "b", "c"]
 
 
+def test_what_the_target_lends_may_stay_as_it_is() -> None:
+    trace = loading.Trace(Model(), shared=("a",))
+    found = trace.result()
+    assert found["optional"] == {"a": [4], "c_input_scale": [1]}
+    assert found["uninitialised"] == {"b": [4]}
+
+
+@pytest.mark.parametrize(
+    ("error", "key"), [(NotImplementedError("no kernel"), "postprocess"), (KeyError(1), "failure")]
+)
+def test_a_kernel_that_a_cpu_has_not_is_no_failure(
+    error: Exception, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(model: object, planned: object, follow: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loading.scheduler, "load", load)
+    found = loading.load_part(Model(), loading.scheduler.Plan(None, None, None, draft=True))
+    assert [name for name in ("failure", "postprocess") if found[name]] == [key]
+
+
 def test_threads_are_done_in_this_one_and_keep_their_exceptions() -> None:
     def fail() -> Iterator[None]:
         raise KeyError("lost")

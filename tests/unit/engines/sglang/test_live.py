@@ -27,6 +27,7 @@ DECISION = {
 }
 LOADED = {
     "failure": {"type": "KeyError", "message": "'a.b'", "where": "srt/models/mimo.py:1 in load"},
+    "postprocess": None,
     "warnings": ["WARNING something"],
     "uninitialised": {"model.a": [2, 3]},
     "optional": {"model.a.input_scale": [1]},
@@ -142,6 +143,7 @@ def test_a_load_becomes_a_record(fake: Fake) -> None:
     draft = found["draft"]
     assert draft.failure is not None
     assert (draft.failure.phase, str(draft.failure)) == ("load", "KeyError: 'a.b'")
+    assert draft.postprocess is None
     assert draft.uninitialised == {"model.a": (2, 3)}
     assert draft.optional == {"model.a.input_scale": (1,)}
     assert draft.casts == ("model.a: float8_e4m3fn->bfloat16",)
