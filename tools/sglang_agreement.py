@@ -1,6 +1,7 @@
 """Compares what mtpfix foresees of SGLang with what was recorded from real releases.
 
     python -m tools.sglang_agreement [--family F ...] [--folder DIR] [--shown N]
+    python -m tools.sglang_agreement --evidence
 
 Of each recorded case: which modules ask, by which names, in which order and of which class, and
 what is built for each; where it raises, that it raises. Exits 1 where something differs.
@@ -16,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.version import Version
+
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.opening import UNQUANTIZED
@@ -27,6 +30,7 @@ from mtpfix.model import Checkpoint, JsonFile, Listing, Module, Part, QuantView,
 from tools import schemes, sglang_recording
 from tools.sglang_recording import Case as Recorded
 
+EVIDENCE = Path(__file__).parents[1] / "mtpfix" / "data" / "sglang" / "evidence.json"
 PARTS: tuple[Part, ...] = ("draft", "trunk")
 _ABSENT = "not there"
 _NOWHERE = Checkpoint(Listing(Target("local", ""), (), {}, {}, "none"), {})
@@ -120,13 +124,50 @@ def _said(built: str, scheme: str | None) -> str:
     return f"{built}: {scheme}" if built == "quantized" else built
 
 
+def evidence(folder: Path = sglang_recording.FOLDER) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return of which releases decisions are recorded, by method and family."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for path in sglang_recording.files(folder):
+        for recorded in sglang_recording.read(path):
+            family = policy.index().recognise(recorded.config)
+            try:
+                method = view_of(recorded).method
+            except MtpfixError:
+                continue
+            if family is not None and recorded.outcomes:
+                found.setdefault(method, {}).setdefault(family, set()).add(recorded.release)
+    return {
+        method: {
+            family: tuple(sorted(releases, key=Version)) for family, releases in sorted(by.items())
+        }
+        for method, by in sorted(found.items())
+    }
+
+
+def write_evidence() -> None:
+    """Write `mtpfix/data/sglang/evidence.json`."""
+    rows = ",\n".join(
+        f"    {json.dumps(method)}: " + json.dumps(by) for method, by in evidence().items()
+    )
+    about = "What is known by running SGLang; made by `python -m tools.sglang_agreement --evidence`"
+    EVIDENCE.write_text(
+        '{\n  "$schema": "schema/evidence.schema.json",\n'
+        f'  "about": {json.dumps(about)},\n  "recorded": {{\n{rows}\n  }}\n}}\n',
+        encoding="utf-8",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--family", action="append")
     parser.add_argument("--folder", type=Path, default=sglang_recording.FOLDER)
     parser.add_argument("--shown", type=int, default=40)
+    parser.add_argument("--evidence", action="store_true", help="write what is recorded")
     args = parser.parse_args(arguments)
+    if args.evidence:
+        write_evidence()
+        return 0
     asked = 0
     found: list[Difference] = []
     for path in sglang_recording.files(args.folder):
