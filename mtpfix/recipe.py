@@ -6,16 +6,17 @@ stored as is asked for, beside a trunk of which every Linear is quantized.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 
-from mtpfix.engines.base import EngineCase
+from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
+from mtpfix.repair.verdicts import sharing
 from mtpfix.selection import Selection
 
 DEFAULT = "compressed-tensors"
@@ -51,7 +52,8 @@ class Names:
         unserved: the releases in which the entries leave a module wrong, labelled so.
         exit_code: 0 where the entries are right for all that decides, 1 where they are not,
             3 where a release that decides is only assumed.
-        engine: whose names they are, as people spell it.
+        engines: whose names they are, as people spell them. Where there are several, labels begin
+            with their engine: `SGLang 0.5.23`.
         stored: how the block is to be stored; None: unquantized.
         metadata: what the metadata must say beyond the least of the method, so that the block is
             built as it is to be stored: what is added to each key. None: entries are enough.
@@ -67,7 +69,7 @@ class Names:
     decisive: tuple[str, ...] = ()
     unserved: tuple[str, ...] = ()
     exit_code: int = 0
-    engine: str = "vLLM"
+    engines: tuple[str, ...] = ("vLLM",)
     stored: str | None = None
     metadata: Json = None
 
@@ -95,11 +97,7 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
-    engine, *others = selection.engines
-    if others:
-        raise UsageError("each engine has names of its own", "give one --engine at a time")
-    scope = selection.planned
-    cases = engine.imagined(config, scope.releases_of(engine), scope.platforms, method, stored)
+    cases = tuple(_imagined(config, selection, method, stored))
     view, deciding = cases[0].view, selection.deciding(cases)
     made = plan(cases, view, options, _files(view) if stored else None, deciding)
     newer = dict.fromkeys(case.release for case in cases if case.is_newer)
@@ -115,10 +113,37 @@ def advise(
         decisive=tuple(_labelled(deciding, cases)),
         unserved=tuple(_labelled(unserved, cases)),
         exit_code=_exit_code(deciding, unserved),
-        engine=engine.title,
+        engines=tuple(dict.fromkeys(case.engine.title for case in cases)),
         stored=stored,
         metadata=_new(view.raw, made.view.raw) if made.schemes else None,
     )
+
+
+def _imagined(
+    config: Mapping[str, Json], selection: Selection, method: str, stored: str | None
+) -> Iterator[EngineCase]:
+    """Yield the cases of every engine; of one that nobody asked for by name, as far as it can.
+
+    Raises:
+        UsageError: engines that were asked for by name keep their entries in different lists.
+    """
+    scope, first = selection.planned, None
+    for engine in selection.engines:
+        needed = selection.requires(engine)
+        try:
+            found = engine.imagined(
+                config, scope.releases_of(engine), scope.platforms, method, stored
+            )
+        except (UnknownError, UsageError):
+            if needed:
+                raise
+            continue
+        first = first or found[0]
+        if len(sharing([first, found[0]])) == 1 and first is not found[0]:
+            if needed:
+                raise UsageError("the engines read different lists", "give one --engine at a time")
+            continue
+        yield from found
 
 
 def _files(view: QuantView) -> dict[str, JsonFile]:
@@ -142,11 +167,12 @@ def _new(old: Json, new: Json) -> Json:
 
 def _unserved(cases: Iterable[EngineCase], made: Plan) -> list[EngineCase]:
     """Return the cases in which a module of the draft stays wrong under the entries."""
-    return [
-        case
-        for case in cases
-        if any(report.agrees is False for report in case.judged(made.view, case.draft))
-    ]
+
+    def is_wrong(case: EngineCase) -> bool:
+        reports = case.judged(made.views[case.engine], case.draft)
+        return any(report.agrees is False for report in reports)
+
+    return [case for case in cases if is_wrong(case)]
 
 
 def _exit_code(deciding: Sequence[EngineCase], unserved: Sequence[EngineCase]) -> int:
@@ -158,30 +184,25 @@ def _exit_code(deciding: Sequence[EngineCase], unserved: Sequence[EngineCase]) -
 
 def _groups(cases: Sequence[EngineCase]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:
     """Releases that name the draft alike; the platform is said only where platforms differ."""
-    places: dict[tuple[Named, ...], dict[str, list[Platform]]] = {}
+    alike: dict[tuple[Engine, tuple[Named, ...]], list[EngineCase]] = {}
     for case in cases:
         named = tuple(
             Named(replace(module, grade="run"), case.asked(module))
             for module in case.draft
             if module.members
         )
-        releases = places.setdefault(named, {})
-        releases.setdefault(case.release, []).append(case.platform)
-    number = len({case.platform for case in cases})
-    for named, releases in places.items():
-        labels = [_labels(release, on, number) for release, on in releases.items()]
-        yield tuple(label for group in labels for label in group), named
+        alike.setdefault((case.engine, named), []).append(case)
+    for (_, named), members in alike.items():
+        yield tuple(_labelled(members, cases)), named
 
 
 def _labelled(chosen: Iterable[EngineCase], cases: Sequence[EngineCase]) -> Iterable[str]:
     """Return the labels of some cases; the platform is said where not all of them are meant."""
-    releases: dict[str, list[Platform]] = {}
+    releases: dict[tuple[Engine, str], list[Platform]] = {}
     for case in chosen:
-        releases.setdefault(case.release, []).append(case.platform)
-    number = len({case.platform for case in cases})
-    for release, on in releases.items():
-        yield from _labels(release, on, number)
-
-
-def _labels(release: str, on: Sequence[Platform], number: int) -> list[str]:
-    return [release] if len(on) == number else [f"{release} ({platform})" for platform in on]
+        releases.setdefault((case.engine, case.release), []).append(case.platform)
+    several = len({case.engine for case in cases}) > 1
+    for (engine, release), on in releases.items():
+        number = len({case.platform for case in cases if case.engine is engine})
+        label = f"{engine.title} {release}" if several else release
+        yield from [label] if len(on) == number else [f"{label} ({each})" for each in on]

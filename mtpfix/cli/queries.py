@@ -74,8 +74,8 @@ def names(
     output.emit(text, output_file)
     if found.assumed:
         output.note(
-            f"MTP903: {found.engine} {', '.join(found.assumed)} is newer than this mtpfix, so the "
-            "result is assumed"
+            f"MTP903: {' and '.join(found.engines)} {', '.join(found.assumed)} is newer than this "
+            "mtpfix, so the result is assumed"
         )
     raise typer.Exit(found.exit_code)
 

@@ -117,7 +117,8 @@ def _with_list(planner: _Planner) -> Plan:
 def _changes(planner: _Planner, starts: Iterable[Change]) -> Iterator[Change]:
     """Yield what each start comes to."""
     for start in starts:
-        yield planner.without_pointless_rules(planner.reduced(planner.extended(start)))
+        change = planner.without_vain_entries(planner.reduced(planner.extended(start)))
+        yield planner.without_pointless_rules(change)
 
 
 def _refusal(planner: _Planner, change: Change, *, drafts: bool = True) -> str | None:
@@ -338,7 +339,7 @@ class _Planner:
         """
         moves = self._moved(change)
         away = moves.away if self._options.repair_trunk else moves.away + moves.healed
-        return [f"{name} of the target model" for name in away] or self._moved_elsewhere(change)
+        return away or self._moved_elsewhere(change)
 
     def _moved_elsewhere(self, change: Change) -> list[str]:
         """Modules of the target model that another reader of the file treats otherwise."""
@@ -390,9 +391,9 @@ class _Planner:
         return self._moves[change]
 
     def _said(self, case: EngineCase, report: ModuleReport) -> str:
-        """Return the name of a module, with whose it is where several engines are asked."""
-        name = f"`{report.decision.module.name}`"
-        return f"{name} ({case.engine.title})" if self._several else name
+        """Return the name of a module, with who builds it where several engines are asked."""
+        said = f"`{report.decision.module.name}` of the target model"
+        return f"{said}, as {case.engine.title} builds it" if self._several else said
 
     def _touched(self, number: int, change: Change) -> list[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
@@ -609,6 +610,18 @@ class _Planner:
                 and not self.moved(smaller)
             ):
                 change = smaller
+        return change
+
+    def without_vain_entries(self, change: Change) -> Change:
+        """Drops entries for an engine that does not lead and that they make right nowhere."""
+        for engine in set(self._engines).difference(self._leading):
+            own = {
+                (c.engine.name, c.release, c.platform) for c in self._cases if c.engine is engine
+            }
+            if own <= {key[:3] for key in self.broken(change)}:
+                needing = self.needed_by(change)
+                kept = tuple(text for text in change.add if needing[text] != (engine.title,))
+                change = Change(change.remove, kept)
         return change
 
     # --- rules that would win ------------------------------------------------

@@ -63,13 +63,13 @@ def _stored(report: Report) -> str:
 def _table(outcome: Outcome) -> list[str]:
     """Releases that share both outcomes in a row."""
     after = {(e.engine, e.version, e.platform): e for e in outcome.after.engines}
-    groups: dict[tuple[str, str], list[EngineReport]] = {}
-    for engine in sorted(outcome.before.engines, key=lambda e: ranges.age(e.version)):
+    groups: dict[tuple[str, str, str], list[EngineReport]] = {}
+    for engine in wording.in_order(outcome.before.engines):
         then = after.get((engine.engine, engine.version, engine.platform), engine)
-        groups.setdefault((_cell(engine), _cell(then)), []).append(engine)
+        groups.setdefault((engine.engine, _cell(engine), _cell(then)), []).append(engine)
     cells = [
         (prose(wording.release_ranges(members, outcome.before.engines)), before, later)
-        for (before, later), members in groups.items()
+        for (_, before, later), members in groups.items()
     ]
     head = wording.heading(outcome.before.engines)
     return table((head, "before", "after"), cells) if cells else []

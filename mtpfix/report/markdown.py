@@ -54,7 +54,7 @@ def _block(lines: Iterable[str]) -> Iterator[str]:
 def _engines(report: Report) -> list[str]:
     """What comes of it, releases that share it together."""
     groups: dict[tuple[str, str, str], list[EngineReport]] = {}
-    for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
+    for engine in wording.in_order(report.engines):
         key = (engine.engine, outcome(engine), wording.outcome(engine))
         groups.setdefault(key, []).append(engine)
     cells = [

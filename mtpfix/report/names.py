@@ -23,20 +23,12 @@ Group = tuple[tuple[str, ...], tuple[Named, ...]]
 def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa: A002
     """A table for the newest releases, what differs in older ones, then the entries as YAML."""
     page = Page(width, color=color)
-    known = [ranges.parse_label(label) for labels, _ in found.groups for label in labels]
-    newest, *olders = sorted(found.groups, key=_age, reverse=True)
-    page.line(mooded(f"{found.engine} {_places(newest[0], known)}", "strong"))
-    _put(page, newest[1])
-    for releases, named in olders:
-        page.line()
-        as_new = f"{found.engine} {_places(releases, known)}: the same, except"
-        page.line(mooded(as_new, "strong"))
-        _put(page, named, leave=newest[1])
-        gone = {n.module.param for n in newest[1]} - {n.module.param for n in named}
-        if gone:
-            page.item(mooded("  not there: ", "quiet"), Text(", ".join(map(inert, sorted(gone)))))
+    for number, engine in enumerate(found.engines):
+        if number:
+            page.line()
+        _put_engine(page, found, engine)
     page.line()
-    for line in _about_entries(found, known):
+    for line in _about_entries(found):
         page.item(Text("# "), mooded(line, "quiet"))
     for line in yaml(found).splitlines():
         page.line(line)
@@ -44,17 +36,57 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     return shown.translate(ASCII) if ascii else shown
 
 
-def _about_entries(found: Names, known: Sequence[ranges.Label]) -> Iterator[str]:
+def _put_engine(page: Page, found: Names, engine: str) -> None:
+    """Write what one engine calls the modules: its newest releases, then what differs in others."""
+    groups = [(_own(labels, found, engine), named) for labels, named in found.groups]
+    groups = [group for group in groups if group[0]]
+    newest, *olders = sorted(groups, key=_age, reverse=True)
+    page.line(mooded(f"{engine} {_span(newest[0], groups)}", "strong"))
+    _put(page, newest[1])
+    for releases, named in olders:
+        page.line()
+        as_new = f"{engine} {_span(releases, groups)}: the same, except"
+        page.line(mooded(as_new, "strong"))
+        _put(page, named, leave=newest[1])
+        gone = {n.module.param for n in newest[1]} - {n.module.param for n in named}
+        if gone:
+            page.item(mooded("  not there: ", "quiet"), Text(", ".join(map(inert, sorted(gone)))))
+
+
+def _own(labels: Iterable[str], found: Names, engine: str) -> tuple[str, ...]:
+    """Return the labels of one engine, without its title."""
+    start = f"{engine} " if len(found.engines) > 1 else ""
+    return tuple(label.removeprefix(start) for label in labels if label.startswith(start))
+
+
+def _span(labels: Iterable[str], groups: Iterable[Group]) -> str:
+    """Return releases of one engine as ranges."""
+    known = [ranges.parse_label(label) for own, _ in groups for label in own]
+    return ranges.labels([ranges.parse_label(label) for label in labels], known)
+
+
+def _places(labels: Iterable[str], found: Names) -> str:
+    """Return releases as ranges, each with its engine."""
+    labels = tuple(labels)
+    spans = []
+    for engine in found.engines:
+        groups = [(_own(each, found, engine), named) for each, named in found.groups]
+        if own := _own(labels, found, engine):
+            spans.append(f"{engine} {_span(own, groups)}")
+    return " and ".join(spans)
+
+
+def _about_entries(found: Names) -> Iterator[str]:
     """For which releases the entries are right, as comments above them."""
     far = ", as far as is known" if found.assumed else ""
-    unserved = f"{found.engine} {_places(found.unserved, known)}"
+    unserved = _places(found.unserved, found)
     what = "These entries are" if found.metadata is None else "This metadata is"
     if not found.unserved:
         yield f"{what} right for every release above{far}:"
     elif found.exit_code == 1:
         yield f"{what} not right for {unserved}, and no others are."
     else:
-        right = f"{found.engine} {_places(found.decisive, known)}"
+        right = _places(found.decisive, found)
         yield f"{what} right for {right}{far}."
         yield f"They are not right for {unserved}, and no others are."
 
@@ -63,10 +95,6 @@ def _age(group: Group) -> tuple[object, ...]:
     """Sorting key: the newest release of a group; where platforms part, CUDA leads."""
     release, platform = ranges.parse_label(max(group[0], key=ranges.age))
     return ranges.age(release), platform in ("", "cuda")
-
-
-def _places(labels: Iterable[str], known: Iterable[ranges.Label]) -> str:
-    return ranges.labels([ranges.parse_label(label) for label in labels], known)
 
 
 def yaml(found: Names) -> str:

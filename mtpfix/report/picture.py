@@ -98,7 +98,7 @@ def panels(report: Report) -> tuple[Panel, ...]:
     """The pictures of a report, in the order of the oldest release that each is about."""
     lines = rows.lines_of(report)
     groups: dict[tuple[str, str, str, Grid], list[EngineReport]] = {}
-    for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
+    for engine in wording.in_order(report.engines):
         drawn = grid(engine.modules, lines)
         made = (engine.engine, engine.outcome, wording.outcome(engine), drawn)
         groups.setdefault(made, []).append(engine)

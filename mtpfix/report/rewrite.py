@@ -12,7 +12,7 @@ from rich.text import Text
 from mtpfix import __version__
 from mtpfix.errors import RefusedError
 from mtpfix.findings import is_unjudged
-from mtpfix.model import EngineReport, Finding, ModuleReport, Report
+from mtpfix.model import FAILED, EngineReport, Finding, ModuleReport, Report
 from mtpfix.pushing import Landed
 from mtpfix.repair import progress
 from mtpfix.repair.index import IndexRepair
@@ -155,7 +155,7 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
 def _why(entry: str, outcome: Outcome) -> str:
     """What an entry does, as the releases judge it."""
     if entry in outcome.plan.headers:
-        engine = wording.engines(outcome.after.engines)
+        engine = wording.engines(outcome.after.engines[:1])
         return (
             f"{engine} took it from the tensor headers, and stops that once the list has an entry"
         )
@@ -240,14 +240,16 @@ def _put_others(page: Page, outcome: Outcome) -> None:
     )
     if not others:
         return
-    report = replace(outcome.after, engines=others, findings=())
+    told = tuple(replace(each, decides=True) for each in others)  # the line says that none counts
+    failing = any(each.outcome in FAILED and not each.decides for each in others)
+    code = RefusedError.exit_code if failing else outcome.after.exit_code
+    report = replace(outcome.after, engines=told, findings=(), exit_code=code)
     sign = wording.overall(report)
     said = wording.sentence(report)
     if sign.mood == "bad":
         sign = wording.SEVERITIES["warning"]
         said += f". They do not affect the exit code; {_wider(outcome, others)} shows why."
-        for reason in dict.fromkeys(_not_in_one_list(outcome)):
-            said += f" {reason}."
+        said += "".join(f" {reason}." for reason in _not_in_one_list(outcome))
         for remedy in dict.fromkeys(stays.remedy for stays in outcome.plan.unresolved):
             said += f" To fix it: {remedy}." if remedy else ""
     head = Text.assemble(("others  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
@@ -255,11 +257,17 @@ def _put_others(page: Page, outcome: Outcome) -> None:
 
 
 def _not_in_one_list(outcome: Outcome) -> Iterator[str]:
-    """Why modules of an engine that does not decide stay wrong."""
+    """Why modules of engines that do not decide stay wrong: of each engine the first."""
     asked = {engine.name for engine, _ in outcome.selection.decisive.engines}
+    found: dict[str, dict[str, Unresolved]] = {}
     for stays in outcome.plan.unresolved:
         if stays.engine and stays.engine not in asked:
-            yield inert(stays.reason, PROSE_LIMIT)
+            found.setdefault(stays.engine, {}).setdefault(stays.module, stays)
+    for modules in found.values():
+        first = next(iter(modules.values()))
+        more = f" (and {len(modules) - 1} more like it)" if len(modules) > 1 else ""
+        name = inert(first.module) or '""'
+        yield f"`{name}`{more}: {inert(first.reason, PROSE_LIMIT)}"
 
 
 def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:

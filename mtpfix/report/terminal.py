@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mtpfix.model import EngineReport, Finding, Json, Outcome, Report
-from mtpfix.report import ranges, rows, wording
+from mtpfix.report import rows, side_by_side, wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.report.page import Page, mooded, together
 from mtpfix.report.table import put_table
@@ -50,14 +50,17 @@ class _Group(NamedTuple):
 
 def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
     shown: dict[tuple[rows.Section, ...], str] = {}
-    for group, members in _groups(report, verbose=verbose).items():
+    groups = _groups(report, verbose=verbose)
+    beside = [members[0] for members in groups.values()]
+    comparable = side_by_side.is_possible(beside)
+    for group, members in groups.items():
         sign = wording.OUTCOMES[group.outcome]
-        name = f"{wording.engine(group.engine)} {wording.release_ranges(members, report.engines)}"
+        name = wording.with_engine(members, report.engines)
         page.line()
         page.item(mooded(f"{sign.sign} ", sign.mood), mooded(f"{name}: {sign.word}", "strong"))
         page.item(mooded("  "), mooded(group.behind))
         for part, sections in (("draft", group.draft), ("trunk", group.trunk)):
-            if not sections:
+            if not sections or (comparable and part == "draft" and not verbose):
                 continue
             if sections in shown:
                 page.line(mooded(f"  {part} modules as for {shown[sections]}", "quiet"))
@@ -65,12 +68,15 @@ def _put_engines(page: Page, report: Report, *, verbose: bool) -> None:
             shown[sections] = name
             page.line()
             put_table(page, part, sections, wording.engine(group.engine), verbose=verbose)
+    if comparable:
+        page.line()
+        side_by_side.put(page, beside)
 
 
 def _groups(report: Report, *, verbose: bool) -> dict[_Group, list[EngineReport]]:
     lines = rows.lines_of(report)
     groups: dict[_Group, list[EngineReport]] = {}
-    for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
+    for engine in wording.in_order(report.engines):
         draft = rows.sections(engine.modules, "draft", lines, verbose=verbose)
         trunk = rows.sections(engine.modules, "trunk", lines, verbose=verbose)
         group = _Group(engine.engine, engine.outcome, wording.outcome(engine), draft, trunk)

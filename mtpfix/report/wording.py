@@ -128,6 +128,12 @@ def engines(judged: Iterable[EngineReport]) -> str:
     return " and ".join(map(engine, names))
 
 
+def in_order(judged: Sequence[EngineReport]) -> list[EngineReport]:
+    """Return the reports engine by engine as they were asked, each oldest first."""
+    order = list(dict.fromkeys(report.engine for report in judged))
+    return sorted(judged, key=lambda e: (order.index(e.engine), ranges.age(e.version)))
+
+
 def heading(judged: Iterable[EngineReport]) -> str:
     """Return what stands over releases: their engine, where they do not name it themselves."""
     return "releases" if _several(judged := tuple(judged)) else engines(judged)
@@ -171,6 +177,12 @@ def release_ranges(chosen: Iterable[EngineReport], known: Iterable[EngineReport]
     for report in chosen:
         found.setdefault(report.engine, []).append((report.version, report.platform))
     return _joined(found, known)
+
+
+def with_engine(chosen: Sequence[EngineReport], known: Iterable[EngineReport]) -> str:
+    """Return releases and platforms of one engine, always with its title."""
+    span = release_ranges(chosen, [e for e in known if e.engine == chosen[0].engine])
+    return f"{engine(chosen[0].engine)} {span}"
 
 
 def _joined(chosen: Mapping[str, Sequence[ranges.Label]], known: Sequence[EngineReport]) -> str:
@@ -335,8 +347,9 @@ def next_command(report: Report) -> tuple[str, str] | None:
     grave = next((f for f in report.findings if f.severity != "info"), None)
     if grave is not None:
         return f"mtpfix explain {inert(grave.code)}", "explains what to do about it"
+    asked = [each for each in report.engines if each.decides] or report.engines
     if overall(report).mood in {"good", "unsure"}:
-        return f"mtpfix verify{target}", f"asks the installed {engines(report.engines)} itself"
+        return f"mtpfix verify{target}", f"asks the installed {engines(asked[:1])} itself"
     return None
 
 
