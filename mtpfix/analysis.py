@@ -19,9 +19,8 @@ from mtpfix.engines.opening import (
     Unsupported,
 )
 from mtpfix.errors import UnknownError
-from mtpfix.findings import is_unjudged
+from mtpfix.merging import exit_code, merge
 from mtpfix.model import (
-    FAILED,
     EngineReport,
     Finding,
     JsonFile,
@@ -69,7 +68,21 @@ def analyze(subject: Subject, selection: Selection, *, trunk: bool = False) -> A
         selection: engines, releases and platforms.
         trunk: whether every module of the target model is shown, or only those that matter.
     """
-    return _analyze_engines(subject, selection.decisive, trunk=trunk)
+    return _analyze_engines(subject, selection, selection.decisive, trunk=trunk)
+
+
+@budget.shared()
+def analyze_shown(subject: Subject, selection: Selection, *, trunk: bool = False) -> Analysis:
+    """Return what decides and what is told beside make of a subject; see `analyze`."""
+    return _analyze_engines(subject, selection, selection.shown, trunk=trunk)
+
+
+@budget.shared()
+def verdicts_beside(subject: Subject, selection: Selection) -> tuple[EngineReport, ...]:
+    """Return the verdicts of engines that decide nothing, as far as they know the subject."""
+    if not selection.beside.engines:
+        return ()
+    return _analyze_engines(subject, selection, selection.beside).report.engines
 
 
 @budget.shared()
@@ -78,26 +91,37 @@ def analyze_planned(subject: Subject, selection: Selection) -> tuple[Analysis, A
 
     The second costs little: what a case has judged, it keeps.
     """
-    whole = _analyze_engines(subject, selection.planned)
+    whole = _analyze_engines(subject, selection, selection.planned)
     if not whole.cases:
         return whole, whole
     deciding = selection.deciding(whole.cases)
-    return whole, _analyze_engines(subject, selection.planned, cases=deciding)
+    asked = tuple(engine for engine, _ in selection.decisive.engines)
+    decisive = replace(
+        selection.planned,
+        engines=tuple(pair for pair in selection.planned.engines if pair[0] in asked),
+    )
+    return whole, _analyze_engines(subject, selection, decisive, cases=deciding)
 
 
 def _analyze_engines(
     subject: Subject,
+    selection: Selection,
     scope: Scope,
     *,
     trunk: bool = False,
     cases: Sequence[EngineCase] | None = None,
 ) -> Analysis:
-    """Return the analysis for every engine, as one."""
-    parts = [
-        _analyze_opening(subject, engine, opening, scope, trunk=trunk, cases=cases)
-        for engine, opening in subject.openings.items()
-    ]
-    return parts[0] if len(parts) == 1 else _join(parts)
+    """Return the analysis for every engine of `scope`, as one."""
+    parts = {
+        engine: _analyze_opening(
+            subject, engine, subject.openings[engine], scope, trunk=trunk, cases=cases
+        )
+        for engine, _ in scope.engines
+    }
+    report = merge({engine: part.report for engine, part in parts.items()}, selection)
+    made = tuple(case for part in parts.values() for case in part.cases)
+    errors = [p.error for e, p in parts.items() if p.error is not None and selection.requires(e)]
+    return Analysis(report, made, None if made or not errors else errors[0])
 
 
 def _analyze_opening(
@@ -127,24 +151,6 @@ def _analyze_opening(
     return replace(made, report=report)
 
 
-def _join(parts: Sequence[Analysis]) -> Analysis:
-    """Return the analyses of several engines as one: what all of them say is said once."""
-    first = next((part for part in parts if part.cases), parts[0]).report
-    findings = tuple(dict.fromkeys(f for part in parts for f in part.report.findings))
-    engines = tuple(engine for part in parts for engine in part.report.engines)
-    report = replace(
-        first,
-        engines=engines,
-        findings=tuple(sorted(findings, key=rules.gravity)),
-        exit_code=exit_code(findings, engines),
-        lines={at: line for part in parts for at, line in part.report.lines.items()},
-        notes=tuple(dict.fromkeys(note for part in parts for note in part.report.notes)),
-    )
-    cases = tuple(case for part in parts for case in part.cases)
-    errors = [part.error for part in parts if part.error is not None]
-    return Analysis(report, cases, None if cases or not errors else errors[0])
-
-
 # --- a target that can be judged ------------------------------------------------------
 
 
@@ -158,9 +164,9 @@ def _judge(
     """Return the analysis of a target that the engine can be foreseen for."""
     view = subject.view
     try:
-        if cases is None:
+        cases = tuple(case for case in cases or () if case.engine is subject.engine)
+        if not cases:
             cases = subject.cases(scope.releases_of(subject.engine), scope.platforms)
-        cases = tuple(case for case in cases if case.engine is subject.engine)
         evidence = tuple(_collect_evidence(subject, view, cases))
         info = _with_counts(_model(subject.files, subject.family.family), cases[-1])
     except UnknownError as error:
@@ -395,16 +401,3 @@ def add_findings(report: Report, found: Sequence[Finding]) -> Report:
         findings=tuple(sorted((*report.findings, *found), key=rules.gravity)),
         exit_code=exit_code(found, ()) or report.exit_code,
     )
-
-
-def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> int:
-    """Return 0 if clean, 1 if something is wrong, 3 if something could not be judged.
-
-    A load that fails is wrong even where no finding says why; a release that is newer than
-    all that is known is not judged for good.
-    """
-    if rules.worst(findings) == "error" or any(engine.outcome in FAILED for engine in engines):
-        return 1
-    if any(map(is_unjudged, findings)) or any(engine.outcome == "unknown" for engine in engines):
-        return UnknownError.exit_code
-    return 0

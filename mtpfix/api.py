@@ -14,20 +14,21 @@ from typing import NamedTuple
 
 from mtpfix import indexing, renaming, targets
 from mtpfix.advice import advised
-from mtpfix.analysis import add_findings, analyze
+from mtpfix.analysis import add_findings, analyze, analyze_shown, verdicts_beside
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIGS, listing
 from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UsageError
+from mtpfix.merging import tell_beside
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
 from mtpfix.planning import Repair, informed
 from mtpfix.recipe import Names, advise
 from mtpfix.repair import progress, weights, write
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
-from mtpfix.selection import Selection, select
+from mtpfix.selection import Selection, asking, select
 from mtpfix.subject import Subject, config_of, open_subject, patched
 
 
@@ -50,6 +51,7 @@ def inspect(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     trunk: bool = False,
@@ -66,6 +68,7 @@ def inspect(
     Args:
         target: a folder, `org/name`, `org/name@revision` or `hf://org/name`.
         vllm: releases (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`. None: the newest.
+        sglang: the same of SGLang.
         engines: requirements, such as `vllm>=0.28,<0.34`, beside `vllm`.
         platforms: the platforms to judge for. None: CUDA.
         trunk: whether every module of the target model is reported, or only those that matter.
@@ -84,7 +87,7 @@ def inspect(
         UsageError: a selection is empty, or names what is no release.
         MtpfixError: the target cannot be read; every subclass has an exit code and a remedy.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     return inspected(
         target, selection, draft, revision=revision, token=token, trunk=trunk, values=values
     )
@@ -100,8 +103,9 @@ def inspected(
     trunk: bool = False,
     values: bool = False,
     fixes: bool = True,
+    gate: bool = False,
 ) -> Report:
-    """Return the report on a target for what decides; see `inspect`.
+    """Return the report on a target; see `inspect`.
 
     Args:
         target: as for `inspect`.
@@ -112,11 +116,14 @@ def inspected(
         trunk: as for `inspect`.
         values: as for `inspect`.
         fixes: whether findings are given the edits that fix them: that takes a plan.
+        gate: whether it is on what decides alone, with a note on every other engine's verdict.
     """
     source, other = sources(target, draft, revision, token)
     subject = open_subject(source, selection.engines, trunk=trunk, draft=other)
-    made = analyze(subject, selection, trunk=trunk)
+    made = (analyze if gate else analyze_shown)(subject, selection, trunk=trunk)
     report = advised(made.report, source) if other is None else made.report
+    if gate:
+        report = tell_beside(report, verdicts_beside(subject, selection))
     if fixes:
         report = attach_fixes(report, made.cases, subject.files.listing.configs)
         report = report if other else indexing.attach(report, source, subject, selection)
@@ -161,6 +168,7 @@ def check(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     draft: str | Path | None = None,
@@ -175,6 +183,7 @@ def check(
     Args:
         target: as for `inspect`.
         vllm: the releases that it must be right for. None: the newest.
+        sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that it must be right for. None: CUDA.
         draft: as for `inspect`.
@@ -189,9 +198,16 @@ def check(
     Raises:
         MtpfixError: as for `inspect`.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     return inspected(
-        target, selection, draft, revision=revision, token=token, values=values, fixes=False
+        target,
+        selection,
+        draft,
+        revision=revision,
+        token=token,
+        values=values,
+        fixes=False,
+        gate=True,
     )
 
 
@@ -199,6 +215,7 @@ def plan(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
@@ -212,6 +229,7 @@ def plan(
         target: as for `inspect`.
         vllm: the releases that the repair must be right for. None: it is planned for every
             release that knows the family, and the newest must be right, as for `check`.
+        sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that it must be right for. None: it is planned for all, and CUDA
             must be right.
@@ -229,7 +247,7 @@ def plan(
         UnknownError: the family, the method or a release is not covered.
         MtpfixError: the target cannot be read.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     source, other = sources(target, draft, revision, token)
     return indexing.planned(source, other, selection, options).repair
 
@@ -238,6 +256,7 @@ def rewrite(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
@@ -251,6 +270,7 @@ def rewrite(
     Args:
         target: a folder, and no repo: for that there is `push`.
         vllm: the releases that the repair must be right for; None: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
@@ -274,7 +294,13 @@ def rewrite(
         write.tidy(folder)
         weights.put_right(folder)
     made = plan(
-        target, vllm=vllm, engines=engines, platforms=platforms, options=options, draft=draft
+        target,
+        vllm=vllm,
+        sglang=sglang,
+        engines=engines,
+        platforms=platforms,
+        options=options,
+        draft=draft,
     )
     if made.changes or made.refused is not None or output is not None:
         made = granted(made, allow_partial=allow_partial)
@@ -310,8 +336,8 @@ def granted(
     harmed += progress.spoilt(made.before, made.after)
     if harmed:
         raise RefusedError(
-            f"the repair would make it worse on vLLM {_releases(harmed)}; nothing was {what}",
-            "choose other releases with --vllm",
+            f"the repair would make it worse on {_releases(harmed)}; nothing was {what}",
+            f"choose other releases with {asking(harmed[0].engine, '').split()[0]}",
             repair=made,
         )
     helps = progress.improved(made.checked_before, made.checked)
@@ -332,7 +358,8 @@ def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") 
     if made.renames_help:
         return "--rename-tensors fixes more: it gives scales of the MTP block other names"
     if made.refused is not None and not made.selection.explicit:
-        return f"{otherwise}; `--vllm RELEASE` plans for that release only"
+        option = asking(made.selection.engines[0].name, "RELEASE")
+        return f"{otherwise}; `{option}` plans for that release only"
     return otherwise
 
 
@@ -343,7 +370,10 @@ def _codes(report: Report) -> str:
 
 
 def _releases(engines: Iterable[EngineReport]) -> str:
-    return ", ".join(dict.fromkeys(engine.version for engine in engines))
+    found: dict[str, dict[str, None]] = {}
+    for each in engines:
+        found.setdefault(each.engine, {})[each.version] = None
+    return " and ".join(f"{engine(name).title} {', '.join(own)}" for name, own in found.items())
 
 
 def prove(
@@ -410,6 +440,7 @@ def names_of(
     target: str | Path,
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
@@ -423,6 +454,7 @@ def names_of(
     Args:
         target: a folder, a `config.json`, or a repo as for `inspect`; no weights are needed.
         vllm: the releases that the entries must be right for; None: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that they must be right for; None: as for `plan`.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
@@ -434,7 +466,7 @@ def names_of(
     Raises:
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     path = Path(target)
     if path.is_file() and path.name != "config.json":
         raise UsageError(
@@ -451,6 +483,7 @@ def override(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
@@ -468,6 +501,7 @@ def override(
     Args:
         target: as for `inspect`.
         vllm: the releases that the value must be right for; None: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
@@ -480,7 +514,7 @@ def override(
         RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     source, other = sources(target, draft, revision, token)
     made, cases, subject = indexing.planned(source, other, selection, options)
     if made.refused is not None:
@@ -491,14 +525,14 @@ def override(
         raise OverrideError(
             f"an override does not reach {made.index.file}, which must be corrected", _SERVE
         )
-    unreached = _unreached(cases, selection)
+    engine, opening = next(iter(patched(subject, made.files).openings.items()))
+    unreached = _unreached([case for case in cases if case.engine is engine], selection)
     if unreached.decisive:
         raise OverrideError(
-            f"an override does not reach the draft of vLLM {', '.join(unreached.decisive)}, which "
-            "reads config.json again",
+            f"an override does not reach the draft of {engine.title} "
+            f"{', '.join(unreached.decisive)}, which reads config.json again",
             _SERVE,
         )
-    engine, opening = next(iter(patched(subject, made.files).openings.items()))
     repaired = opening.require().view
     stated = engine.overriding(repaired)
     if stated is None:

@@ -91,7 +91,7 @@ def audit(
 
     def one(target: str) -> Audited:
         try:
-            report = inspected(target, asked, token=token, values=values, fixes=fixes)
+            report = inspected(target, asked, token=token, values=values, fixes=fixes, gate=True)
         except MtpfixError as error:
             return Audited(target, None, error)
         return Audited(target, report)

@@ -39,6 +39,7 @@ def drop(
     target: str | Path,
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     revision: str | None = None,
@@ -54,6 +55,7 @@ def drop(
     Args:
         target: a folder, or a repo.
         vllm: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `plan`.
         platforms: as for `plan`.
         revision: as for `plan`.
@@ -68,7 +70,7 @@ def drop(
         RefusedError: no edit does it, or it would change the target model.
         MtpfixError: as for `rewrite` and `push`.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     source = targets.source(target, revision, token)
     made = Drop(plan_drop(source, selection), selection)
     files = made.plan.files

@@ -105,6 +105,7 @@ def plan(
     donor: str | Path,
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     precision: Precision = "auto",
@@ -120,6 +121,7 @@ def plan(
         target: the checkpoint that lost its block: a folder or a repo, as for `inspect`.
         donor: the model that it was made from, a folder or a repo with `@revision`.
         vllm: as for `mtpfix.plan`.
+        sglang: the same of SGLang.
         engines: as for `mtpfix.plan`.
         platforms: as for `mtpfix.plan`.
         precision: what becomes of a block in FP8: `keep` it where the target's method can say it,
@@ -133,7 +135,7 @@ def plan(
             error here: `Graft.refused` says it.
         MtpfixError: one of the two cannot be read.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     ours = targets.source(target, revision, token)
     theirs = targets.source(donor, None, token)
     if targets.is_same(ours.target(), theirs.target()):
@@ -148,6 +150,7 @@ def graft(
     donor: str | Path,
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     precision: Precision = "auto",
@@ -163,6 +166,7 @@ def graft(
         target: a folder.
         donor: as for `plan`.
         vllm: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `plan`.
         platforms: as for `plan`.
         precision: as for `plan`.
@@ -190,6 +194,7 @@ def graft(
         target,
         donor,
         vllm=vllm,
+        sglang=sglang,
         engines=engines,
         platforms=platforms,
         precision=precision,
@@ -247,6 +252,7 @@ def push(
     donor: str | Path,
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     precision: Precision = "auto",
@@ -267,6 +273,7 @@ def push(
         target: a repo, or a folder with `wish.repo_id`.
         donor: as for `plan`.
         vllm: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `plan`.
         platforms: as for `plan`.
         precision: as for `plan`.
@@ -288,6 +295,7 @@ def push(
         target,
         donor,
         vllm=vllm,
+        sglang=sglang,
         engines=engines,
         platforms=platforms,
         precision=precision,

@@ -378,6 +378,8 @@ class EngineReport:
     """First exception the engine would raise, `Type: message`."""
     reason: str | None = None
     """Why the outcome is unknown, where it is."""
+    decides: bool = True
+    """Whether exit codes ask for it: not of an engine that is only told beside."""
 
 
 # --- what is wrong, and the repair -------------------------------------------
@@ -428,11 +430,16 @@ class Finding:
     remedy: str | None = None
     """What the user can do by hand, in a few words."""
     releases: tuple[str, ...] = ()
-    """Engine releases that it holds for; empty: it does not depend on one."""
+    """Engine releases that it holds for; empty: it does not depend on one.
+
+    Each may have its platform behind it, and its engine before it where several are judged.
+    """
     entries: tuple[str, ...] = ()
     """Entries that it is about, as the files spell them; empty: it is not about entries."""
     repair: Fix | None = None
     """The edits that a plan has for it: attached where they are shown, never by a rule."""
+    decides: bool = True
+    """Whether exit codes ask for it: not of an engine that is only told beside."""
 
     @property
     def fix(self) -> Fix | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mtpfix.analysis import Analysis, analyze_planned
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import UnknownError
-from mtpfix.model import Edit, QuantView, Report
+from mtpfix.model import Edit, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
@@ -17,6 +17,7 @@ from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
 from mtpfix.repair.renames import Renames
+from mtpfix.repair.verdicts import sharing
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, patched
 
@@ -98,8 +99,9 @@ def planned_with_cases(
     old = _Judged(whole, checked)
     options = informed(options, selection)
     configs = subject.files.listing.configs
-    deciding = selection.deciding(whole.cases)
-    made = make_plan(whole.cases, _common_view(whole.cases), options, configs, deciding)
+    shared = _sharing(whole.cases, selection)
+    deciding = selection.deciding(shared)
+    made = make_plan(shared, shared[0].view, options, configs, deciding)
     files = _files(subject, made)
     new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
     repair = Repair(
@@ -114,6 +116,7 @@ def planned_with_cases(
         repair_trunk_helps=new.checked.report.exit_code == 1
         and not options.repair_trunk
         and _trunk_repair_helps(subject, old, new, selection, options),
+        notes=tuple(_left_out(whole.cases, shared)),
     )
     return repair, whole.cases
 
@@ -125,29 +128,39 @@ class _Judged(NamedTuple):
     checked: Analysis
 
 
-def _common_view(cases: Sequence[EngineCase]) -> QuantView:
-    """Return the metadata as the first engine reads it, whose list all others read too.
+def _sharing(cases: Sequence[EngineCase], selection: Selection) -> tuple[EngineCase, ...]:
+    """Return the cases of all engines that read the same list as the first.
 
     Raises:
-        UnknownError: they read different lists, which no single plan can change.
+        UnknownError: one that was asked for by name reads another, which no single plan can change.
     """
-    view = cases[0].view
-    one = (view.file, view.ignore_pointer, view.ignore)
-    views = {case.engine: case.view for case in cases}.values()
-    if any((v.file, v.ignore_pointer, v.ignore) != one for v in views):
+    shared = sharing(cases)
+    left = {case.engine for case in cases}.difference(case.engine for case in shared)
+    if any(map(selection.requires, left)):
         raise UnknownError(
             "the engines read different lists",
             "plan for one engine at a time with --engine",
         )
-    return view
+    return shared
+
+
+def _left_out(cases: Sequence[EngineCase], shared: Sequence[EngineCase]) -> Iterator[str]:
+    """Yield that the repair is not planned for an engine, since it reads another list."""
+    planned = {case.engine for case in shared}
+    for engine in dict.fromkeys(case.engine for case in cases if case.engine not in planned):
+        yield (
+            f"{engine.title} reads another list than {shared[0].engine.title}: the repair is not "
+            f"planned for it; `--engine {engine.name}` plans for it alone"
+        )
 
 
 def _trunk_repair_helps(
     subject: Subject, old: _Judged, new: _Judged, selection: Selection, options: Options
 ) -> bool:
     """Return whether a plan that may also correct modules of the target model leaves less wrong."""
-    cases = old.whole.cases
-    wide = make_plan(cases, _common_view(cases), replace(options, repair_trunk=True))
+    cases = _sharing(old.whole.cases, selection)
+    wanted = replace(options, repair_trunk=True)
+    wide = make_plan(cases, cases[0].view, wanted, deciding=selection.deciding(cases))
     if wide.refused is not None or not wide.edits:
         return False
     corrected = analyze_planned(patched(subject, _files(subject, wide)), selection)[1]

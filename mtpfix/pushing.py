@@ -79,6 +79,7 @@ def push(
     target: str | Path = ".",
     *,
     vllm: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
     engines: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
@@ -92,6 +93,7 @@ def push(
     Args:
         target: a repo, or a folder with `wish.repo_id`.
         vllm: the releases that the repair must be right for; None: as for `plan`.
+        sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
@@ -107,7 +109,7 @@ def push(
         WriteError: this login may not write there.
         MtpfixError: as for `plan`.
     """
-    selection = select(vllm, platforms, engines)
+    selection = select(vllm, platforms, engines, sglang)
     if options.rename_in_place:
         raise UsageError(
             "--rename-in-place edits weight files of this machine; nothing was pushed",

@@ -3,12 +3,15 @@
 A repair is planned for as many releases as possible, so that one edit serves them all. Whether it
 is good enough is asked of fewer: of what the user selected, or else of what `check` asks for. Made
 and validated once, before anything is read, and passed on as one value.
+
+Where nothing is selected, every engine is asked, and the default one decides. What another makes of
+a target is told beside, as far as it knows the family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from mtpfix.engines import registry
@@ -19,6 +22,8 @@ from mtpfix.model import PLATFORMS, Platform
 
 NEWEST = ("newest",)
 ALL = ("all",)
+SHORT = ("vllm", "sglang")
+"""Engines whose releases have an option of their own."""
 GATED: tuple[Platform, ...] = ("cuda",)
 """The platforms that `check` asks for where none is given."""
 
@@ -54,6 +59,9 @@ class Scope:
         return case.release in self.releases_of(case.engine) and case.platform in self.platforms
 
 
+_NOTHING = Scope((), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """For what a repair is planned, and what decides whether it is right.
@@ -62,16 +70,28 @@ class Selection:
         planned: what the edits are planned for; nothing in it is made worse.
         decisive: what must be right: it alone decides exit code and refusal.
         explicit: whether the user named the releases.
+        beside: what is judged without being asked for by name, and decides nothing.
     """
 
     planned: Scope
     decisive: Scope
     explicit: bool
+    beside: Scope = _NOTHING
 
     @property
     def engines(self) -> tuple[Engine, ...]:
         """The engines that are asked."""
         return tuple(engine for engine, _ in self.planned.engines)
+
+    @property
+    def shown(self) -> Scope:
+        """What `inspect` shows: what decides, and what is told beside it."""
+        decisive = self.decisive
+        return replace(decisive, engines=(*decisive.engines, *self.beside.engines))
+
+    def requires(self, engine: Engine) -> bool:
+        """Return whether an engine must know the target: others may be silent about it."""
+        return any(asked is engine for asked, _ in self.decisive.engines)
 
     def deciding(self, cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:
         """Return the cases that decide.
@@ -82,7 +102,8 @@ class Selection:
         Args:
             cases: those of `planned` that the family has, oldest first; at least one.
         """
-        return tuple(case for engine in self.engines for case in self._deciding(engine, cases))
+        asked = (engine for engine, _ in self.decisive.engines)
+        return tuple(case for engine in asked for case in self._deciding(engine, cases))
 
     def _deciding(self, engine: Engine, cases: Sequence[EngineCase]) -> list[EngineCase]:
         own = [case for case in cases if case.engine is engine]
@@ -94,6 +115,7 @@ def select(
     vllm: Iterable[str] | None = None,
     platforms: Iterable[Platform] | None = None,
     engines: Iterable[str] | None = None,
+    sglang: Iterable[str] | None = None,
 ) -> Selection:
     """Return the selection for what a user gave; what is given decides in full.
 
@@ -102,38 +124,59 @@ def select(
             planned for all, and the newest decides.
         platforms: names of platforms. None: planned for all, and CUDA decides.
         engines: requirements, such as `vllm` or `vllm>=0.28,<0.34`; a name alone leaves the
-            choice of its releases open. None: vLLM.
+            choice of its releases open. None: every engine is asked, and the default decides.
+        sglang: releases of SGLang, as `vllm`.
 
     Raises:
         UsageError: something is empty, or no release, requirement or platform.
     """
-    wanted = _wanted(vllm, engines)
+    wanted = _wanted(dict(zip(SHORT, (vllm, sglang), strict=True)), engines)
+    others = () if wanted else _others()
+    wanted = wanted or {registry.engine(registry.DEFAULT): []}
     named = None if platforms is None else valid_platforms(listed(platforms))
     unknown: UnknownError | None = None
     planned: dict[Engine, tuple[str, ...]] = dict.fromkeys(wanted, ())
     decisive = dict(planned)
+    beside = {engine: engine.releases[-1:] for engine in others}
     try:
         for engine, words in wanted.items():
             planned[engine] = _releases(engine, words or ALL)
             decisive[engine] = _releases(engine, words or NEWEST)
     except UnknownError as error:
         unknown = error
+    every = (*planned.items(), *((engine, engine.releases) for engine in others))
     return Selection(
-        planned=Scope(tuple(planned.items()), named or PLATFORMS, unknown),
+        planned=Scope(every, named or PLATFORMS, unknown),
         decisive=Scope(tuple(decisive.items()), named or GATED, unknown),
         explicit=any(wanted.values()),
+        beside=Scope(tuple(beside.items()), named or GATED),
     )
 
 
-def _wanted(vllm: Iterable[str] | None, engines: Iterable[str] | None) -> dict[Engine, list[str]]:
+def asking(engine: str, release: str) -> str:
+    """Return the option that asks for a release of an engine, or for `all`."""
+    if engine in SHORT:
+        return f"--{engine} {release}"
+    return f"--engine '{engine}>=0'" if release == "all" else f"--engine {engine}=={release}"
+
+
+def _others() -> tuple[Engine, ...]:
+    """Return every engine but the default."""
+    return tuple(registry.engine(name) for name in registry.ENGINES if name != registry.DEFAULT)
+
+
+def _wanted(
+    short: Mapping[str, Iterable[str] | None], engines: Iterable[str] | None
+) -> dict[Engine, list[str]]:
     """Return each engine that is asked, with the words that choose its releases."""
     wanted: dict[Engine, list[str]] = {}
     for text in () if engines is None else listed(engines):
         engine, word = _parse_requirement(text)
         wanted.setdefault(engine, []).extend([word] if word else [])
-    if vllm is not None:
-        wanted.setdefault(registry.engine("vllm"), []).extend(listed(vllm))
-    return wanted or {registry.engine(registry.DEFAULT): []}
+    for name, words in short.items():
+        if words is not None:
+            wanted.setdefault(registry.engine(name), []).extend(listed(words))
+    return wanted
 
 
 def _parse_requirement(text: str) -> tuple[Engine, str]:
@@ -161,7 +204,7 @@ def _parse_requirement(text: str) -> tuple[Engine, str]:
 
 
 def _releases(engine: Engine, words: Iterable[str]) -> tuple[str, ...]:
-    return select_releases(words, engine.releases, engine.title)
+    return select_releases(words, engine.releases, engine.title, engine.depth)
 
 
 def listed(given: Iterable[_Word]) -> tuple[_Word, ...]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mtpfix import api
-from mtpfix.analysis import exit_code
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import RefusedError
+from mtpfix.merging import exit_code
 from mtpfix.model import EngineReport, Finding, ModuleReport, Report
 from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise

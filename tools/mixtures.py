@@ -64,17 +64,17 @@ def questions(
     beside = [f"{name.removesuffix('experts')}{end}" for name in experts for end in BESIDE]
     wrapped = [new + n.removeprefix(old) for n in spread for new, old in WRAPPERS if _is(n, old)]
     found = {
-        "layers_trunk": _layers(trunk),
-        "layers_disk": _layers([*trunk, *disk]),
-        "layers_shards": _layers([*trunk, *spread, *members]),
-        "layers_fused": _layers([*fused, *experts], "NVFP4"),
-        "layers_half": _layers(first),
-        "layers_differ": _layers(spread) | _layers(first, "NVFP4"),
+        "layers_trunk": layers(trunk),
+        "layers_disk": layers([*trunk, *disk]),
+        "layers_shards": layers([*trunk, *spread, *members]),
+        "layers_fused": layers([*fused, *experts], "NVFP4"),
+        "layers_half": layers(first),
+        "layers_differ": layers(spread) | layers(first, "NVFP4"),
         "layers_all_kinds": _rows(rotated),
-        "layers_expert_0": _layers([*trunk[:1], *members[: len(weights)]], "NVFP4"),
-        "layers_beside": _layers([*trunk[:1], *beside]),
-        "layers_parents": _layers([*trunk[:1], *{name.rpartition(".")[0] for name in fused}]),
-        "layers_wrapped": _layers([*trunk[:1], *wrapped, "lm_head", "model.lm_head"], "NVFP4"),
+        "layers_expert_0": layers([*trunk[:1], *members[: len(weights)]], "NVFP4"),
+        "layers_beside": layers([*trunk[:1], *beside]),
+        "layers_parents": layers([*trunk[:1], *{name.rpartition(".")[0] for name in fused}]),
+        "layers_wrapped": layers([*trunk[:1], *wrapped, "lm_head", "model.lm_head"], "NVFP4"),
     }
     asked = {name: {"quantized_layers": rows} for name, rows in found.items()}
     spared = {"ignore": [*spread, *experts], **asked["layers_shards"]}
@@ -85,7 +85,8 @@ def _is(name: str, start: str) -> bool:
     return name.startswith(start)
 
 
-def _layers(names: Iterable[str], algorithm: str = "FP8") -> Keys:
+def layers(names: Iterable[str], algorithm: str = "FP8") -> Keys:
+    """Return rows of `quantized_layers` that give modules one algorithm."""
     return _rows(dict.fromkeys(names, algorithm))
 
 

@@ -28,6 +28,7 @@ from mtpfix.engines.policies.condition import ByRelease, Condition, File, Record
 from mtpfix.engines.policies.expression import Expression, Template
 from mtpfix.engines.policies.family import Index
 from mtpfix.engines.policies.module import Blocks
+from mtpfix.engines.sglang import records as sglang
 from mtpfix.engines.vllm.records.engine import Engine, Evidence, OtherDrafts, Undrafted
 from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.method import Method, Schemes
@@ -47,7 +48,18 @@ FILES: dict[str, type[File]] = {
     "evidence.json": Evidence,
     "methods/schemes.json": Schemes,
 }
-"""The files as `records.files.read` names them, and the record of each."""
+"""The files as `PolicyFiles.read` names them, and the record of each."""
+
+SGLANG = ROOT / "mtpfix" / "data" / "sglang" / "schema"
+OTHER: dict[str, type[File]] = {
+    "family": sglang.Family,
+    "families": Index,
+    "blocks": Blocks,
+    "releases": sglang.Releases,
+    "evidence": sglang.Evidence,
+    "parameters": sglang.Formats,
+}
+"""The records of SGLang's files, by the name of their schema."""
 
 _TABLES = re.compile(r"(<!-- fields: .*? -->\n).*?(<!-- end of fields -->)", re.DOTALL)
 _COMMON = (Record, File, ByRelease, Condition)
@@ -103,7 +115,8 @@ def _fields(record: type[Record]) -> dict[str, str]:
 
 def schemas() -> dict[Path, str]:
     """Return the text of each schema, by its path."""
-    return {schema_of(pattern): _schema(record) for pattern, record in FILES.items()}
+    other = {SGLANG / f"{name}.schema.json": _schema(record) for name, record in OTHER.items()}
+    return {schema_of(pattern): _schema(record) for pattern, record in FILES.items()} | other
 
 
 def files_of(pattern: str) -> dict[str, Path]:
@@ -278,7 +291,7 @@ def main() -> None:
             print(f"stale: {path.relative_to(ROOT)}; run python -m tools.schema", file=sys.stderr)
         sys.exit(bool(old))
     for path, text in {**schemas(), PAGE: page()}.items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 

@@ -29,6 +29,7 @@ class Reached(NamedTuple):
 def inspect(
     target: options.TargetArg = ".",
     vllm: options.VllmNewest = None,
+    sglang: options.Sglang = None,
     platform: options.PlatformCuda = None,
     engine: options.EngineOption = None,
     *,
@@ -54,7 +55,7 @@ def inspect(
     wish = gate.wish(select, ignore, fail_on.value)
     copies = rendering.copies(also)
     trunk = trunk or output_format is ReportFormat.html
-    selection = options.selection(vllm, engine, platform)
+    selection = options.selection(vllm, engine, platform, sglang)
     reached = Reached(draft, revision, token)
     report = _judged(target, selection, reached, wish, trunk=trunk, values=values)
     person = partial(_text, verbose=verbose)
@@ -65,6 +66,7 @@ def inspect(
 def check(
     targets: options.TargetsArg = None,
     vllm: options.VllmNewest = None,
+    sglang: options.Sglang = None,
     platform: options.PlatformCuda = None,
     engine: options.EngineOption = None,
     *,
@@ -92,12 +94,12 @@ def check(
     copies = rendering.copies(also)
     # A plan is made only where edits are shown: text tells what is wrong.
     edits = any(f is not ReportFormat.text for f in (output_format, *(c.form for c in copies)))
-    selection = options.selection(vllm, engine, platform)
+    selection = options.selection(vllm, engine, platform, sglang)
     many = from_file is not None or org is not None or len(targets or ()) > 1
     if not many:
         target = targets[0] if targets else "."
         reached = Reached(draft, revision, token)
-        report = _judged(target, selection, reached, wish, values=values, fixes=edits)
+        report = _judged(target, selection, reached, wish, values=values, fixes=edits, gated=True)
         person = partial(_text, verbose=True) if verbose else _brief
         rendering.emit(
             report, person, form=output_format, file=output_file, color=color, also=copies
@@ -126,6 +128,7 @@ def _judged(
     trunk: bool = False,
     values: bool = False,
     fixes: bool = True,
+    gated: bool = False,
 ) -> "Report":
     """Return the report on a target, with the findings that count."""
     from mtpfix import api
@@ -140,6 +143,7 @@ def _judged(
             trunk=trunk,
             values=values,
             fixes=fixes,
+            gate=gated,
         )
     return gate.gated(report, wish)
 

@@ -22,7 +22,9 @@ def drop(target: str, way: "Way", chosen: "Chosen", show: "Show", revision: str 
     from mtpfix.report import change
 
     words = ["mtpfix", "graft", way.wish.repo_id or target, "--drop"]
-    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
+    words += options.selecting(
+        chosen["vllm"], chosen["engines"], chosen["platforms"], chosen["sglang"]
+    )
     command = shlex.join(words)
     with output.working("trying on every release what takes the declaration out"):
         made, pushed = dropping.drop(

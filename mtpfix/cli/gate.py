@@ -82,13 +82,14 @@ def gated(report: Report, wanted: Wish) -> Report:
 def _exit_code(report: Report, kept: Sequence[Finding], wanted: Wish) -> int:
     from mtpfix.findings import is_unjudged
 
+    kept = [finding for finding in kept if finding.decides]
     unjudged = [f for f in kept if is_unjudged(f)]
     failing = _FAILING[wanted.fail_on]
     if any(f.severity in failing for f in kept if f not in unjudged):
         return 1
     if failing and _unexplained(report):
         return 1
-    open_engines = any(engine.outcome == "unknown" for engine in report.engines)
+    open_engines = any(e.outcome == "unknown" for e in report.engines if e.decides)
     return UnknownError.exit_code if unjudged or open_engines else 0
 
 
@@ -96,14 +97,16 @@ def _unexplained(report: Report) -> bool:
     """Whether a load fails and no finding says why: then there is none to leave out either."""
     from mtpfix.model import FAILED
 
-    explained = any(finding.severity == "error" for finding in report.findings)
-    return not explained and any(engine.outcome in FAILED for engine in report.engines)
+    explained = any(f.severity == "error" for f in report.findings if f.decides)
+    failed = any(engine.outcome in FAILED for engine in report.engines if engine.decides)
+    return failed and not explained
 
 
 def readable(report: Report) -> int:
     """The exit code of `inspect`: 0 if everything that was asked for could be judged."""
     from mtpfix.findings import is_unjudged
 
-    unjudged = any(is_unjudged(f) and f.severity == "error" for f in report.findings)
-    open_engines = any(engine.outcome == "unknown" for engine in report.engines)
+    deciding = (finding for finding in report.findings if finding.decides)
+    unjudged = any(is_unjudged(f) and f.severity == "error" for f in deciding)
+    open_engines = any(e.outcome == "unknown" for e in report.engines if e.decides)
     return UnknownError.exit_code if unjudged or open_engines else 0

@@ -50,6 +50,7 @@ class Chosen(TypedDict):
     """What all calls of the library take."""
 
     vllm: tuple[str, ...] | None
+    sglang: tuple[str, ...] | None
     engines: tuple[str, ...] | None
     platforms: tuple["Platform", ...] | None
     token: str | None
@@ -83,9 +84,10 @@ def graft(
         ),
     ] = None,
     vllm: options.VllmAll = None,
+    sglang: options.Sglang = None,
     platform: options.PlatformAll = None,
-    engine: options.EngineOption = None,
     *,
+    engine: options.EngineOption = None,
     write: Annotated[
         bool, options.acting("--write", help="Bring the block into the folder.")
     ] = False,
@@ -148,6 +150,7 @@ def graft(
     _refuse_contradictions(way, drop=drop, base=base)
     chosen = Chosen(
         vllm=options.releases(vllm),
+        sglang=options.releases(sglang),
         engines=options.engines(engine),
         platforms=options.platforms(platform),
         token=token,
@@ -269,7 +272,9 @@ def _emit(done: "Grafted", command: str, show: Show) -> None:
 def _command(target: str, base: str, chosen: Chosen, block: _Block) -> str:
     """The command line that makes the same graft."""
     words = ["mtpfix", "graft", target, "--from", options.shared(base)]
-    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
+    words += options.selecting(
+        chosen["vllm"], chosen["engines"], chosen["platforms"], chosen["sglang"]
+    )
     words += [] if block["precision"] == "auto" else ["--precision", block["precision"]]
     words += ["--engine-names-only"] if block["options"].engine_names_only else []
     return shlex.join(words)

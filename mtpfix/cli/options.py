@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mtpfix.engines.registry import ENGINES
+
 if TYPE_CHECKING:
     from mtpfix.model import Platform
     from mtpfix.selection import Selection
@@ -100,15 +102,31 @@ def acting(flag: str, *flags: str, **details: Any) -> Any:
     return typer.Option(flag, *flags, **details)
 
 
-def _releases(incomplete: str) -> list[str]:
-    """Releases for the completion of a shell."""
-    from mtpfix.engines.registry import engine  # noqa: PLC0415 - not for every `--help`
+def _short(name: str, details: str) -> Any:
+    """Return the short form of `--engine` for one engine; it is hidden while that is not there."""
 
-    known = ("newest", "all", *engine("vllm").releases)
-    return [word for word in known if word.startswith(incomplete)]
+    def completed(incomplete: str) -> list[str]:
+        """Releases for the completion of a shell."""
+        from mtpfix.engines.registry import engine  # noqa: PLC0415 - not for every `--help`
+
+        known = ("newest", "all", *engine(name).releases)
+        return [word for word in known if word.startswith(incomplete)]
+
+    return option(
+        f"--{name}",
+        metavar="RELEASE",
+        help=f"{_RELEASES[name]}{details}",
+        autocompletion=completed,
+        hidden=name not in ENGINES,
+    )
 
 
-_VLLM = "A vLLM release, a specifier such as '>=0.28,<0.34', newest or all; repeatable."
+_RELEASES = {
+    "vllm": "A vLLM release, a specifier such as '>=0.28,<0.34', newest or all; repeatable.",
+    "sglang": "The same for SGLang, such as 0.5.23 or '>=0.5.19'; alone, it means SGLang alone.",
+}
+_NEWEST = "  [default: newest]"
+_ALL = " All of them must be right.  [default: plan for all; the newest must be right]"
 _PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
 _CODES = "with this code or prefix (MTP2); repeatable."
 
@@ -158,25 +176,9 @@ Token = Annotated[
         help="The token for the Hub.  [default: HF_TOKEN, or hf auth login]",
     ),
 ]
-VllmNewest = Annotated[
-    list[str] | None,
-    option(
-        "--vllm",
-        metavar="RELEASE",
-        help=f"{_VLLM}  [default: newest]",
-        autocompletion=_releases,
-    ),
-]
-VllmAll = Annotated[
-    list[str] | None,
-    option(
-        "--vllm",
-        metavar="RELEASE",
-        help=f"{_VLLM} All of them must be right.  [default: plan for all; the newest must be "
-        "right]",
-        autocompletion=_releases,
-    ),
-]
+VllmNewest = Annotated[list[str] | None, _short("vllm", _NEWEST)]
+VllmAll = Annotated[list[str] | None, _short("vllm", _ALL)]
+Sglang = Annotated[list[str] | None, _short("sglang", "")]
 EngineOption = Annotated[
     list[str] | None,
     option(
@@ -346,7 +348,7 @@ RenameInPlace = Annotated[
 
 
 def releases(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """What `--vllm` selects; None where it is not given.
+    """What `--vllm` or `--sglang` selects; None where it is not given.
 
     The environment variable is cut at blanks: a specifier that ends in a comma goes on.
     """
@@ -372,11 +374,12 @@ def selection(
     vllm: Sequence[str] | None,
     engine: Sequence[str] | None,
     platform: Iterable[PlatformChoice] | None,
+    sglang: Sequence[str] | None = None,
 ) -> Selection:
-    """Return what `--vllm`, `--engine` and `--platform` select together."""
+    """Return what `--vllm`, `--sglang`, `--engine` and `--platform` select together."""
     from mtpfix.selection import select  # noqa: PLC0415 - not for every `--help`
 
-    return select(releases(vllm), platforms(platform), engines(engine))
+    return select(releases(vllm), platforms(platform), engines(engine), releases(sglang))
 
 
 def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | None:
@@ -393,10 +396,18 @@ def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | 
 
 
 def selecting(
-    vllm: Iterable[str] | None, engine: Iterable[str] | None, platform: Iterable[str] | None
+    vllm: Iterable[str] | None,
+    engine: Iterable[str] | None,
+    platform: Iterable[str] | None,
+    sglang: Iterable[str] | None = None,
 ) -> list[str]:
     """Return the options that select the same releases and platforms."""
-    given = (("--vllm", vllm), ("--engine", engine), ("--platform", platform))
+    given = (
+        ("--vllm", vllm),
+        ("--sglang", sglang),
+        ("--engine", engine),
+        ("--platform", platform),
+    )
     return [word for flag, values in given for value in values or () for word in (flag, value)]
 
 

@@ -18,6 +18,7 @@ def names(
         ),
     ] = ".",
     vllm: options.VllmAll = None,
+    sglang: options.Sglang = None,
     platform: options.PlatformAll = None,
     engine: options.EngineOption = None,
     *,
@@ -54,6 +55,7 @@ def names(
         found = api.names_of(
             target,
             vllm=options.releases(vllm),
+            sglang=options.releases(sglang),
             engines=options.engines(engine),
             platforms=options.platforms(platform),
             options=Options(engine_names_only),

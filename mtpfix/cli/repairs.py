@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def rewrite(
     target: options.TargetArg = ".",
     vllm: options.VllmAll = None,
+    sglang: options.Sglang = None,
     platform: options.PlatformAll = None,
     engine: options.EngineOption = None,
     *,
@@ -86,6 +87,7 @@ def rewrite(
 
     chosen = _Chosen(
         vllm=options.releases(vllm),
+        sglang=options.releases(sglang),
         engines=options.engines(engine),
         platforms=options.platforms(platform),
         options=Options(
@@ -155,6 +157,7 @@ class _Chosen(TypedDict):
     """What all calls of the library take."""
 
     vllm: tuple[str, ...] | None
+    sglang: tuple[str, ...] | None
     engines: tuple[str, ...] | None
     platforms: tuple["Platform", ...] | None
     options: "Options"
@@ -226,6 +229,7 @@ def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
     made = api.rewrite(
         target,
         vllm=chosen["vllm"],
+        sglang=chosen["sglang"],
         engines=chosen["engines"],
         platforms=chosen["platforms"],
         options=chosen["options"],
@@ -241,7 +245,9 @@ def _command(target: str, chosen: _Chosen) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
     words += ["--draft", options.shared(chosen["draft"])] if chosen["draft"] else []
-    words += options.selecting(chosen["vllm"], chosen["engines"], chosen["platforms"])
+    words += options.selecting(
+        chosen["vllm"], chosen["engines"], chosen["platforms"], chosen["sglang"]
+    )
     words += ["--engine-names-only"] if chosen["options"].engine_names_only else []
     words += ["--repair-trunk"] if chosen["options"].repair_trunk else []
     words += ["--rename-tensors"] if chosen["options"].renames else []
@@ -268,6 +274,7 @@ def _show(outcome: "Outcome", color: Color, file: Path | None, *, verbose: bool)
 def override(
     target: options.TargetArg = ".",
     vllm: options.VllmAll = None,
+    sglang: options.Sglang = None,
     platform: options.PlatformAll = None,
     engine: options.EngineOption = None,
     *,
@@ -294,6 +301,7 @@ def override(
         made = api.override(
             target,
             vllm=options.releases(vllm),
+            sglang=options.releases(sglang),
             engines=options.engines(engine),
             platforms=options.platforms(platform),
             options=Options(engine_names_only, repair_trunk),
@@ -324,4 +332,5 @@ def _override_notes(made: "Override") -> Iterator[str]:
         yield "--repair-trunk fixes more: it also corrects entries that match the target model"
     if made.unreached:
         releases = ", ".join(made.unreached)
-        yield f"it does not reach the draft of vLLM {releases}, which reads config.json again"
+        engine = repair.selection.engines[0].title
+        yield f"it does not reach the draft of {engine} {releases}, which reads config.json again"

@@ -39,6 +39,7 @@ class _Key(NamedTuple):
 
 KEYS: Mapping[str, _Key] = {
     "vllm": _Key("vllm"),
+    "sglang": _Key("sglang"),
     "platform": _Key("platform", PlatformChoice),
     "select": _Key("select"),
     "ignore": _Key("ignore"),
@@ -46,13 +47,13 @@ KEYS: Mapping[str, _Key] = {
     "format": _Key("output_format", ReportFormat, many=False),
 }
 
-_JUDGING = ("vllm", "platform", "select", "ignore", "fail-on", "format")
+_JUDGING = ("vllm", "sglang", "platform", "select", "ignore", "fail-on", "format")
 COMMANDS: Mapping[str, Sequence[str]] = {
     "inspect": _JUDGING,
     "check": _JUDGING,
     "rewrite": _JUDGING,
-    "override": ("vllm", "platform"),
-    "names": ("vllm", "platform"),
+    "override": ("vllm", "sglang", "platform"),
+    "names": ("vllm", "sglang", "platform"),
 }
 """Command -> the settings that it heeds."""
 

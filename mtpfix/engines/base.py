@@ -140,6 +140,16 @@ class EngineCase(ABC):
         """Modules of the target model, in construction order."""
 
     @property
+    def draft_roots(self) -> tuple[str, ...]:
+        """Beginnings of names, each with a dot at its end, that this engine gives to MTP modules.
+
+        Only those that neither a layer's number nor a word of the MTP block's own tells from other
+        models' names, such as `model.decoder.`: entries may begin so then, as long as no module of
+        the target model does.
+        """
+        return ()
+
+    @property
     def grade(self) -> Grade:
         """The evidence for what is said of this release and platform."""
         return "run"
@@ -296,7 +306,9 @@ class Engine(ABC):
     title: str
     """As people spell it: `vLLM`."""
     releases: tuple[str, ...]
-    """The releases that are known, oldest first, one a minor version."""
+    """The releases that are known, oldest first, as `depth` tells them apart."""
+    depth: int = 2
+    """How many numbers of a version tell releases apart: of vLLM two, 0.32.1 is as 0.32.0."""
     metadata_pointers: tuple[str, ...] = ("/quantization_config",)
     """Where it looks for quantization metadata in `config.json`, first things first."""
     mtp_keys: tuple[str, ...] = ()
@@ -405,7 +417,7 @@ class Engine(ABC):
         """Return whether a release is newer than all that is known."""
         from mtpfix.engines.releases import is_newer  # noqa: PLC0415 - packaging is slow
 
-        return is_newer(release, self.releases)
+        return is_newer(release, self.releases, self.depth)
 
     # --- what is covered, and the installed engine -----------------------------------------
 

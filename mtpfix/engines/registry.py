@@ -11,7 +11,10 @@ from mtpfix.errors import UsageError
 if TYPE_CHECKING:
     from mtpfix.engines.base import Engine
 
-ENGINES: dict[str, str] = {"vllm": "mtpfix.engines.vllm.engine"}
+ENGINES: dict[str, str] = {
+    "vllm": "mtpfix.engines.vllm.engine",
+    "sglang": "mtpfix.engines.sglang.engine",
+}
 """Name of an engine -> the module whose `ENGINE` it is. The first is the default."""
 
 DEFAULT = "vllm"

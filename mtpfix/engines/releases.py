@@ -10,16 +10,22 @@ from packaging.version import InvalidVersion, Version
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import PLATFORMS, Platform
 
+MINOR = 2
+"""How many numbers of a version tell releases apart where nothing else is said."""
 
-def select_releases(wanted: Iterable[str], covered: Sequence[str], title: str) -> tuple[str, ...]:
+
+def select_releases(
+    wanted: Iterable[str], covered: Sequence[str], title: str, depth: int = MINOR
+) -> tuple[str, ...]:
     """Return releases for what a user typed: `0.32.0`, `0.32`, `>=0.28,<0.34`, `all` or `newest`.
 
     A release that is newer than all that is known is taken too (see `is_newer`).
 
     Args:
         wanted: what was typed.
-        covered: the releases that are known, oldest first, one a minor version.
+        covered: the releases that are known, oldest first, as `depth` tells them apart.
         title: the engine, as people spell it.
+        depth: how many numbers of a version tell releases apart.
 
     Raises:
         UsageError: a value is neither a release nor a specifier.
@@ -27,28 +33,28 @@ def select_releases(wanted: Iterable[str], covered: Sequence[str], title: str) -
     """
     chosen: dict[str, None] = {}
     for text in wanted:
-        chosen.update(dict.fromkeys(_select(text.strip(), covered, title)))
+        chosen.update(dict.fromkeys(_select(text.strip(), covered, title, depth)))
     return tuple(sorted(chosen, key=Version))
 
 
-def _select(text: str, covered: Sequence[str], title: str) -> Iterator[str]:
+def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterator[str]:
     if not text:
         raise UsageError(
-            f"the {title} release is empty", "write for example 0.32.0, '>=0.28' or all"
+            f"the {title} release is empty", f"write for example {_example(covered, depth)} or all"
         )
     if text == "all":
         yield from covered
     elif text == "newest":
         yield covered[-1]
     elif text[:1].isdigit():
-        yield _one(text, covered, title)
+        yield _one(text, covered, title, depth)
     else:
         try:
             specifier = SpecifierSet(text)
         except InvalidSpecifier as error:
             raise UsageError(
                 f"{text!r} is neither a {title} release nor a specifier",
-                "write for example 0.32.0, '>=0.28,<0.34' or all",
+                f"write for example {_example(covered, depth)} or all",
             ) from error
         chosen = [release for release in covered if Version(release) in specifier]
         if not chosen:
@@ -58,28 +64,38 @@ def _select(text: str, covered: Sequence[str], title: str) -> Iterator[str]:
         yield from chosen
 
 
-def _one(text: str, covered: Sequence[str], title: str) -> str:
+def _one(text: str, covered: Sequence[str], title: str, depth: int) -> str:
     try:
         version = Version(text)
     except InvalidVersion as error:
-        raise UsageError(f"{text!r} is not a version", "write for example 0.32.0") from error
+        raise UsageError(
+            f"{text!r} is not a version",
+            f"write for example {covered[max(-2, -len(covered))]}",
+        ) from error
     for release in covered:
-        if Version(release).release[:2] == version.release[:2]:
+        if Version(release).release[:depth] == version.release[:depth]:
             return text if text.count(".") > 1 else release
-    if is_newer(text, covered):
+    if is_newer(text, covered, depth):
         return text if text.count(".") > 1 else f"{text}.0"
     raise UnknownError(f"{title} {text} is not covered", _coverage(covered), code="MTP903")
 
 
-def is_newer(release: str, covered: Sequence[str]) -> bool:
+def is_newer(release: str, covered: Sequence[str], depth: int = MINOR) -> bool:
     """Return whether a release is newer than all that is known."""
-    return Version(release).release[:2] > Version(covered[-1]).release[:2]
+    return Version(release).release[:depth] > Version(covered[-1]).release[:depth]
 
 
-def later_releases(release: str, covered: Sequence[str]) -> tuple[str, ...]:
-    """Return the covered releases of later minor versions, oldest first."""
-    minor = Version(release).release[:2]
-    return tuple(r for r in covered if Version(r).release[:2] > minor)
+def later_releases(release: str, covered: Sequence[str], depth: int = MINOR) -> tuple[str, ...]:
+    """Return the covered releases that are later, oldest first."""
+    own = Version(release).release[:depth]
+    return tuple(r for r in covered if Version(r).release[:depth] > own)
+
+
+def _example(covered: Sequence[str], depth: int) -> str:
+    """Return what could be typed: a release, and a specifier that ends before the next one."""
+    first, last = (Version(covered[at]).release[:depth] for at in (max(-6, -len(covered)), -1))
+    start, end = (".".join(map(str, each)) for each in (first, (*last[:-1], last[-1] + 1)))
+    return f"{covered[max(-2, -len(covered))]}, '>={start},<{end}'"
 
 
 def _coverage(covered: Sequence[str]) -> str:

@@ -59,6 +59,8 @@ class Demand(NamedTuple):
 
 _LITERAL = re.compile(r"\^((?:[\w/-]|\\\W)*)(.*)", re.DOTALL)
 """A pattern that is anchored: what it spells out, and the rest."""
+_BARE = re.compile(r"(?<!\\)\.(?=\w)")
+"""A dot that is not escaped: it is meant for itself where a name goes on behind it."""
 _RESTS: Mapping[str, Literal["whole", "component", "open"]] = {
     "$": "whole",
     r"(\..*)?$": "component",
@@ -76,7 +78,9 @@ def demand(entry: str, spelled: Spelling) -> Demand | None:
         spelled: how its method writes entries.
     """
     if spelled.syntax == "pattern":
-        return _demand_of_pattern(entry, spelled.mark)
+        mark = spelled.mark
+        bare = mark is not None and entry.startswith(mark)
+        return _demand_of_pattern(_BARE.sub(r"\\.", entry) if bare else entry, mark)
     if spelled.syntax == "wildcard":
         plain = re.sub(r"^\[([^\]])\]", r"\1", entry)
         text = plain.removesuffix("*")

@@ -27,17 +27,21 @@ _EXEMPTIBLE = frozenset({State.UNQUANTIZED, State.MISSING})
 
 
 class Candidates:
-    """Entries for the draft modules of one checkpoint under several releases.
+    """Entries for the draft modules of one checkpoint under several releases of one engine.
 
     Args:
         cases: the releases.
         draft: for each case, the reports of its draft modules.
+        every: the cases of all engines, whose names no entry may be too wide for.
     """
 
     def __init__(
-        self, cases: Sequence[EngineCase], draft: Sequence[tuple[ModuleReport, ...]]
+        self,
+        cases: Sequence[EngineCase],
+        draft: Sequence[tuple[ModuleReport, ...]],
+        every: Sequence[EngineCase],
     ) -> None:
-        self._cases = cases
+        self._cases, self._every = cases, every
         self._draft = draft
         self._trunk: Inventory = cases[0].disk("trunk")
         self._block: Inventory = cases[0].disk("draft")
@@ -46,7 +50,7 @@ class Candidates:
     @cached_property
     def names(self) -> MtpNames:
         """What tells the MTP block from the target model."""
-        return mtp_names(self._cases, self._trunk_on_disk)
+        return mtp_names(self._every, self._trunk_on_disk)
 
     def allowed(self, entry: str, *, empty: bool) -> bool:
         """Whether mtpfix may write an entry.
@@ -167,10 +171,10 @@ class Candidates:
         """Names that no block may hit: those of the trunk and of quantized MTP modules."""
         spoilt = set(self._trunk_on_disk)
         for case, reports in zip(self._cases, self._draft, strict=True):
-            quantized = [r.decision.module for r in reports if r.disk.state not in _EXEMPTIBLE]
-            for module in (*case.trunk, *quantized):
-                spoilt.add(module.name)
-                spoilt.update(case.asked(module))
+            quantized = (r.decision.module for r in reports if r.disk.state not in _EXEMPTIBLE)
+            spoilt.update(name for module in quantized for name in _names(case, module))
+        for case in self._every:
+            spoilt.update(name for module in case.trunk for name in _names(case, module))
         return spoilt
 
     @cached_property
@@ -178,6 +182,10 @@ class Candidates:
         """Modules on disk outside the MTP block, expert numbers left out."""
         roots = self._cases[0].disk_roots
         return {name for name in self._trunk.states if not f"{name}.".startswith(roots)}
+
+
+def _names(case: EngineCase, module: Module) -> tuple[str, ...]:
+    return (module.name, *case.asked(module))
 
 
 def _shorter(root: str) -> Iterator[str]:

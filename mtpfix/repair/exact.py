@@ -31,11 +31,13 @@ class MtpNames:
             of its layer where it has one.
         roots: prefixes of MTP modules on disk, without the dot at their end.
         target: names of the target model's modules, on disk and as engines ask about them.
+        given: prefixes that an engine says are the MTP block's, without the dot at their end.
     """
 
     draft: Mapping[str, int | None]
     roots: tuple[str, ...]
     target: frozenset[str]
+    given: frozenset[str] = frozenset()
 
     @cached_property
     def prefixes(self) -> frozenset[str]:
@@ -54,6 +56,7 @@ class MtpNames:
             # What the policy has as a root is on disk the MTP block's alone, number and all.
             numbered = "." in root and root.rpartition(".")[2].isdecimal() and root not in taken
             found.update([root] if numbered else (b for b in beginnings(root) if marks(b, None)))
+        found.update(self.given - taken)
         return frozenset(b for b in found if found.isdisjoint(list(beginnings(b))[:-1]))
 
     def prefix_of(self, name: str) -> str | None:
@@ -63,7 +66,9 @@ class MtpNames:
     @cached_property
     def _tails(self) -> frozenset[str]:
         """The prefixes without their first words, as long as more than a number is left."""
-        return frozenset(tail for p in self.prefixes for tail in _tails(p) if not tail.isdecimal())
+        marked = self.prefixes - self.given
+        tails = (tail for prefix in marked for tail in _tails(prefix) if not tail.isdecimal())
+        return self.prefixes.intersection(self.given).union(tails)
 
     def covers(self, wanted: Demand, *, anywhere: bool, parts: bool) -> bool:
         """Whether only MTP names can meet a demand.
@@ -157,7 +162,8 @@ def mtp_names(cases: Sequence[EngineCase], on_disk: Iterable[str]) -> MtpNames:
         for module in case.trunk:
             target.update(dict.fromkeys(_names(case, module)))
     roots = {root.removesuffix(".") for case in cases for root in case.disk_roots}
-    return MtpNames(draft, tuple(sorted(roots)), frozenset(target))
+    given = frozenset(root.removesuffix(".") for case in cases for root in case.draft_roots)
+    return MtpNames(draft, tuple(sorted(roots)), frozenset(target), given)
 
 
 def _names(case: EngineCase, module: Module) -> Iterator[str]:

@@ -10,6 +10,7 @@ from mtpfix.findings import kind
 from mtpfix.model import Applicability, Finding, Fix, JsonFile, Report
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
+from mtpfix.repair.verdicts import sharing
 
 
 def attach_fixes(
@@ -24,12 +25,16 @@ def attach_fixes(
     """
     if not cases:
         return report
-    view = cases[0].view
+    cases, view = sharing(cases), cases[0].view
+    counted = {each.engine for each in report.engines if each.decides}
+    deciding = [case for case in cases if case.engine.name in counted]
+    deciding = [] if len(deciding) == len(cases) else deciding
     by = {kind(finding).fixed_by for finding in report.findings} if view.method else set()
     # A report is on the newest release, which needs no entry for the empty name, or on chosen ones.
     chosen = Options(chosen_releases=True)
-    safe = plan(cases, view, chosen, configs) if "metadata" in by else None
-    trunk = plan(cases, view, replace(chosen, repair_trunk=True)) if "target list" in by else None
+    safe = plan(cases, view, chosen, configs, deciding) if "metadata" in by else None
+    wider = replace(chosen, repair_trunk=True)
+    trunk = plan(cases, view, wider, deciding=deciding) if "target list" in by else None
     return replace(report, findings=tuple(_fixed(f, safe, trunk) for f in report.findings))
 
 

@@ -9,7 +9,7 @@ to the target model (`readers.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -26,38 +26,46 @@ from mtpfix.repair.exact import fits_empty_name
 from mtpfix.repair.headers import stand_ins
 from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.target_model import TargetModel
-from mtpfix.repair.verdicts import distinct
+from mtpfix.repair.verdicts import Views, distinct
 
 
 @budget.shared()
 def list_plan(
-    cases: Sequence[EngineCase], view: QuantView, options: Options, *, edited: bool = False
+    cases: Sequence[EngineCase],
+    views: Views,
+    options: Options,
+    *,
+    leading: Collection[Engine] = (),
+    edited: bool = False,
 ) -> Plan:
-    """The fewest entries of `view` that are right for all `cases` (releases and platforms).
+    """The fewest entries that are right for all `cases` (releases and platforms).
 
     Args:
-        cases: one checkpoint under several releases; all of one family.
-        view: the metadata as it is.
+        cases: one checkpoint under several releases; all of one family. Engines that read the same
+            list may be planned for together: what is edited is the metadata as the first reads it.
+        views: the metadata as they are, as each engine reads them.
         options: what may be changed.
+        leading: the engines that the list is made for where it cannot be right for all; none: all.
         edited: whether the metadata are edited already: the block needs entries then, if only for
             a head that is built wrong and replaced.
     """
-    different = distinct(cases, view)
-    read = cases[0].engine.header_list(view)
+    different = distinct(cases, views)
+    planner = _Planner(different, views, options, leading, edited=edited)
+    read = cases[0].engine.header_list(planner.view)
     if read is not None and read.lists == "unquantized":
-        return _instead_of_headers(different, view, options)
-    return _with_list(_Planner(different, view, options, edited=edited))
+        return _instead_of_headers(planner)
+    return _with_list(planner)
 
 
-def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options: Options) -> Plan:
+def _instead_of_headers(planner: _Planner) -> Plan:
     """The plan where a first entry stops the engine from reading headers: the list says it all."""
-    planner, none = _Planner(cases, view, options), Change()
+    view, none = planner.view, Change()
     hidden = planner.hidden()
     if not planner.wrong(none) and not hidden:
-        return Plan(view, unresolved=planner.unresolved(none))
+        return planner.unchanged()
     refused = None
-    for base in stand_ins(cases[0], view, hidden):
-        made = _with_list(_Planner(cases, quant.changed(view, Change(add=base)), options))
+    for base in stand_ins(planner.cases[0], view, hidden):
+        made = _with_list(planner.on_top_of(Change(add=base)))
         whole = Change(add=tuple(entry.text for entry in made.view.ignore))
         planner.state(base)
         refused = made.refused or _refusal(planner, whole)
@@ -69,8 +77,10 @@ def _instead_of_headers(cases: tuple[EngineCase, ...], view: QuantView, options:
                 unresolved=made.unresolved,
                 headers=base,
                 by_disk=planner.by_disk(whole),
+                views=planner.views(whole),
+                needed_by=made.needed_by,
             )
-    return Plan(view, unresolved=planner.unresolved(none), refused=refused)
+    return planner.unchanged(refused)
 
 
 def _with_list(planner: _Planner) -> Plan:
@@ -78,17 +88,18 @@ def _with_list(planner: _Planner) -> Plan:
     view, none = planner.view, Change()
     starts = planner.starts()
     if starts == [none] and not planner.wrong(none):
-        return Plan(view, unresolved=planner.unresolved(none))
-    changes = [
-        planner.without_pointless_rules(planner.reduced(planner.extended(start)))
-        for start in starts
-    ]
+        return planner.unchanged()
+    changes = [*_changes(planner, starts)]
     refusals = [_refusal(planner, change) for change in changes]
+    if all(refusals) and (alone := planner.for_leading()) is not None:
+        others = [*_changes(alone, alone.starts())]
+        changes += others
+        refusals += [_refusal(alone, c) or _refusal(planner, c, drafts=False) for c in others]
     if all(refusals):
-        return Plan(view, unresolved=planner.unresolved(none), refused=refusals[-1])
+        return planner.unchanged(refusals[len(starts) - 1])
     change = next(c for c, refused in zip(changes, refusals, strict=True) if refused is None)
     if not planner.helps(change):
-        return Plan(view, unresolved=planner.unresolved(none))
+        return planner.unchanged()
     return Plan(
         view=quant.changed(view, change),
         edits=quant.edit(view, change),
@@ -98,19 +109,33 @@ def _with_list(planner: _Planner) -> Plan:
         defaults=tuple(text for text in change.add if text in planner.defaults),
         by_disk=planner.by_disk(change),
         nameless=frozenset(e for e in change.add if fits_empty_name(e, planner.spelling)),
+        views=planner.views(change),
+        needed_by=planner.needed_by(change),
     )
 
 
-def _refusal(planner: _Planner, change: Change) -> str | None:
-    """Why `change` must not be made, or None."""
+def _changes(planner: _Planner, starts: Iterable[Change]) -> Iterator[Change]:
+    """Yield what each start comes to."""
+    for start in starts:
+        yield planner.without_pointless_rules(planner.reduced(planner.extended(start)))
+
+
+def _refusal(planner: _Planner, change: Change, *, drafts: bool = True) -> str | None:
+    """Why `change` must not be made, or None.
+
+    Args:
+        planner: tries it.
+        change: the change.
+        drafts: whether it must break no module of the leading engines' drafts either.
+    """
     if moved := planner.moved(change):
         return f"every list that fixes the MTP block would change {moved[0]}"
     if wide := planner.wide(change):
         return f"a needed entry would match more than the MTP block: {wide[0]}"
-    if harmed := planner.broken(change) - planner.broken(Change()):
-        releases = ", ".join(sorted({release for _, release, _, _ in harmed}))
-        engine = planner.engine
-        return f"no list fixes the MTP block without breaking other modules on {engine} {releases}"
+    harmed = planner.leads(planner.broken(change) - planner.broken(Change()))
+    if drafts and harmed:
+        where = planner.named(harmed)
+        return f"no list fixes the MTP block without breaking other modules on {where}"
     return None
 
 
@@ -154,13 +179,17 @@ class _Planner:
     def __init__(
         self,
         cases: tuple[EngineCase, ...],
-        view: QuantView,
+        views: Views,
         options: Options,
+        leading: Collection[Engine] = (),
         *,
         edited: bool = False,
     ) -> None:
-        self._cases = cases
-        self.view = view
+        self.cases = self._cases = cases
+        self._read = views
+        self._engines = tuple(dict.fromkeys(case.engine for case in cases))
+        self._leading = tuple(e for e in self._engines if e in leading) or self._engines
+        self.view = views[self._engines[0]]
         self._edited = edited
         self._options = options
         self._views: dict[tuple[Engine, Change], QuantView] = {}
@@ -175,24 +204,83 @@ class _Planner:
         self._moves: dict[Change, _Moves] = {}
         self._elsewhere: dict[Change, list[str]] = {}
         self._shared: dict[_Key, str] = {}
-        self._candidates = Candidates(cases, self._draft(Change()))
-        self._target = TargetModel(cases, view.method)
+        self._candidates = {engine: self._candidates_for(engine) for engine in self._engines}
+        self._target = TargetModel(cases, self.view.method)
         self._stated: set[str] = set()
-        self.defaults = self._target.kept_heads if quant.listed(view) is None else ()
+        self.defaults = self._target.kept_heads if quant.listed(self.view) is None else ()
         """What is said of the target model with the first entry of a list: it was so before."""
 
-    @property
-    def engine(self) -> str:
-        """The engines that are planned for, as people spell them."""
-        return " and ".join(dict.fromkeys(case.engine.title for case in self._cases))
+    def _candidates_for(self, engine: Engine) -> Candidates:
+        both = zip(self._cases, self._draft(Change()), strict=True)
+        own = [(case, reports) for case, reports in both if case.engine is engine]
+        return Candidates([c for c, _ in own], [reports for _, reports in own], self._cases)
 
     @property
     def spelling(self) -> Spelling:
         """How entries are written."""
         return self._cases[0].spelling
 
-    def _reads_headers(self, view: QuantView) -> bool:
-        return any(case.engine.header_list(view) is not None for case in self._cases)
+    # --- several engines -----------------------------------------------------
+
+    @property
+    def _several(self) -> bool:
+        return len(self._engines) > 1
+
+    def for_leading(self) -> _Planner | None:
+        """Return the same for the leading engines alone; None where there are no others."""
+        if self._leading == self._engines:
+            return None
+        own = tuple(case for case in self._cases if case.engine in self._leading)
+        return _Planner(own, self._read, self._options, edited=self._edited)
+
+    def on_top_of(self, change: Change) -> _Planner:
+        """Return the same for metadata that are changed already."""
+        return _Planner(self._cases, self.views(change), self._options, self._leading)
+
+    def views(self, change: Change) -> Views:
+        """Return the metadata after `change`, as each engine reads them."""
+        return {case.engine: self._changed(case, change) for case in self._cases}
+
+    def unchanged(self, refused: str | None = None) -> Plan:
+        """Return the plan that changes nothing."""
+        none = Change()
+        return Plan(
+            self.view,
+            unresolved=self.unresolved(none),
+            refused=refused,
+            views=self.views(none),
+        )
+
+    def leads(self, keys: Collection[_Key]) -> set[_Key]:
+        """Return what is of a leading engine."""
+        if self._leading == self._engines:
+            return set(keys)
+        names = {engine.name for engine in self._leading}
+        return {key for key in keys if key[0] in names}
+
+    def named(self, keys: Iterable[_Key]) -> str:
+        """Return the releases of some modules, with their engine."""
+        found: dict[str, set[str]] = {}
+        for engine, release, _, _ in keys:
+            found.setdefault(engine, set()).add(release)
+        titles = {engine.name: engine.title for engine in self._engines}
+        return " and ".join(f"{titles[e]} {', '.join(sorted(r))}" for e, r in found.items())
+
+    def needed_by(self, change: Change) -> dict[str, tuple[str, ...]]:
+        """Return each new entry with the engines whose drafts need it; one engine: nothing."""
+        if not self._several:
+            return {}
+        return {text: tuple(self._needing(text, change)) for text in change.add}
+
+    def _needing(self, text: str, change: Change) -> Iterator[str]:
+        """Yield the engines that build a module of the draft otherwise without an entry."""
+        rest = Change(change.remove, tuple(other for other in change.add if other != text))
+        keys = self.wrong(rest) ^ self.wrong(change) | self.broken(rest) ^ self.broken(change)
+        names = {key[0] for key in keys}
+        yield from (engine.title for engine in self._engines if engine.name in names)
+
+    def _reads_headers(self) -> bool:
+        return any(engine.header_list(self._read[engine]) is not None for engine in self._engines)
 
     # --- judging a change ----------------------------------------------------
 
@@ -207,8 +295,7 @@ class _Planner:
         """Return the metadata after `change`, as the engine of a case reads it."""
         key = case.engine, change
         if key not in self._views:
-            ours = case.engine is self._cases[0].engine
-            self._views[key] = quant.changed(self.view if ours else case.view, change)
+            self._views[key] = quant.changed(self._read[case.engine], change)
         return self._views[key]
 
     def wrong(self, change: Change) -> set[_Key]:
@@ -251,14 +338,14 @@ class _Planner:
         """
         moves = self._moved(change)
         away = moves.away if self._options.repair_trunk else moves.away + moves.healed
-        return [f"`{name}` of the target model" for name in away] or self._moved_elsewhere(change)
+        return [f"{name} of the target model" for name in away] or self._moved_elsewhere(change)
 
     def _moved_elsewhere(self, change: Change) -> list[str]:
         """Modules of the target model that another reader of the file treats otherwise."""
         if change not in self._elsewhere:
             new = quant.listed(quant.changed(self.view, change))
             # What vLLM read in headers, or may be corrected, becomes right for others as well.
-            may_correct = self._options.repair_trunk or self._reads_headers(self.view)
+            may_correct = self._options.repair_trunk or self._reads_headers()
             self._elsewhere[change] = [
                 f"`{treated.module}` of the target model, as {treated.reader} reads the file"
                 for treated in self._target.treated_otherwise(
@@ -286,18 +373,26 @@ class _Planner:
             return self._moves[change]
         away: dict[str, None] = {}
         healed: dict[str, None] = {}
-        # Then vLLM builds no layer at all, or all of them as if there were no entries.
-        unreadable, unread = self.view.null, self.view.unread is not None
         for number, case in enumerate(self._cases):
+            # Then vLLM builds no layer at all, or all of them as if there were no entries.
+            view = self._read[case.engine]
+            unreadable, unread = view.null, view.unread is not None
+            # What another engine reads in headers is news to this one.
+            told = self._reads_headers() and case.engine.header_list(view) is None
             for old, new in _paired(
                 case, self._changed(case, change), self._touched(number, change)
             ):
                 right = old.agrees is False and new.agrees is True
-                revived = right and (unread or (unreadable and old.decision.built == "error"))
-                if not _same(old, new) and not revived:
-                    (healed if right else away)[old.decision.module.name] = None
+                spoke = unread or told or (unreadable and old.decision.built == "error")
+                if not _same(old, new) and not (right and spoke):
+                    (healed if right else away)[self._said(case, old)] = None
         self._moves[change] = _Moves(list(away), list(healed))
         return self._moves[change]
+
+    def _said(self, case: EngineCase, report: ModuleReport) -> str:
+        """Return the name of a module, with whose it is where several engines are asked."""
+        name = f"`{report.decision.module.name}`"
+        return f"{name} ({case.engine.title})" if self._several else name
 
     def _touched(self, number: int, change: Change) -> list[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
@@ -305,13 +400,13 @@ class _Planner:
         old, changed = self._changed(case, Change()), self._changed(case, change)
         if case.engine.header_list(old) != case.engine.header_list(changed):
             return list(self._trunk[number])
-        gone = [self.view.ignore[index] for index in change.remove]
-        if self.view.unread is not None and change != Change():
-            gone = list(self.view.ignore)
+        gone = [old.ignore[index] for index in change.remove]
+        if old.unread is not None and change != Change():
+            gone = list(old.ignore)
         new = [Entry(text, "", "") for text in change.add]
         view = replace(old, ignore=(*gone, *new), groups=(), unread=None)
         entries = case.valid(view, case.in_force(view, "trunk").ignore)
-        broken = view.null or any(e.text.startswith("re:") for e in gone)
+        broken = old.null or any(e.text.startswith("re:") for e in gone)
         return [
             report
             for report, asked in zip(self._trunk[number], self._asked[number], strict=True)
@@ -320,22 +415,29 @@ class _Planner:
 
     def unresolved(self, change: Change) -> tuple[Unresolved, ...]:
         """What stays wrong after `change`, with the releases and the reason."""
-        releases: dict[tuple[str, str, str | None], dict[str, None]] = {}
+        releases: dict[tuple[str, str, str, str | None], dict[str, None]] = {}
         for case, reports in zip(self._cases, self._draft(change), strict=True):
             for report in reports:
                 if report.agrees is False:
                     reason, remedy = self._reason(case, report)
-                    key = (report.decision.module.name, reason, remedy)
+                    key = (case.engine.name, report.decision.module.name, reason, remedy)
                     releases.setdefault(key, {})[case.release] = None
         return tuple(
-            Unresolved(name, tuple(found), reason, remedy)
-            for (name, reason, remedy), found in releases.items()
+            Unresolved(name, tuple(found), reason, remedy, engine)
+            for (engine, name, reason, remedy), found in releases.items()
         )
 
     def _reason(self, case: EngineCase, report: ModuleReport) -> tuple[str, str | None]:
         """Why a module stays wrong, and what the user can do about it."""
+        reason, remedy = self._own_reason(case, report)
+        if case.engine in self._leading:
+            return reason, remedy
+        return reasons.not_in_one_list(case.engine, reason, remedy)
+
+    def _own_reason(self, case: EngineCase, report: ModuleReport) -> tuple[str, str | None]:
+        """Return the same, whichever engine leads."""
         module = report.decision.module
-        servable = self._candidates.empty_entry is not None
+        servable = self._candidates[case.engine].empty_entry is not None
         written = servable and self._options.chosen_releases
         nameless = not module.name and report.disk.state is State.UNQUANTIZED
         if nameless and not written and report.limit is None:
@@ -390,7 +492,8 @@ class _Planner:
 
     def helps(self, change: Change) -> bool:
         """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""
-        if self.wrong(change) < self.wrong(Change()):
+        before, after = self.wrong(Change()), self.wrong(change)
+        if after < before or self.leads(after) < self.leads(before):
             return True
         return self._options.repair_trunk and bool(self._moved(change).healed)
 
@@ -413,12 +516,31 @@ class _Planner:
     # --- adding --------------------------------------------------------------
 
     def extended(self, change: Change) -> Change:
-        """Adds entries until every unquantized MTP module is exempt, as far as entries reach."""
+        """Adds entries until every unquantized MTP module is exempt, as far as entries reach.
+
+        Where that is not done for the leading engines without harm to the draft of another, the
+        list is theirs.
+        """
+        change = self._extended(change, self._harmless)
+        if self._leading != self._engines and self.leads(self.wrong(change)):
+            change = self._extended(change, self._harmless_for_leading)
+        return change
+
+    def _harmless(self, trial: Change, change: Change) -> bool:
+        return self.broken(trial) <= self.broken(change)
+
+    def _harmless_for_leading(self, trial: Change, change: Change) -> bool:
+        helps = self.leads(self.wrong(trial)) < self.leads(self.wrong(change))
+        return helps and self.leads(self.broken(trial)) <= self.leads(self.broken(change))
+
+    def _extended(self, change: Change, harmless: Callable[[Change, Change], bool]) -> Change:
         for entries in self._offers():
             texts = dict.fromkeys((*self.defaults, *change.add, *entries))
             trial = Change(change.remove, tuple(texts))
-            helps = self.wrong(trial) < self.wrong(change) or self._wanted(entries, change)
-            if not helps or not self.broken(trial) <= self.broken(change):
+            helps = self.leads(self.wrong(trial)) < self.leads(self.wrong(change))
+            helps = helps or self.wrong(trial) < self.wrong(change)
+            helps = helps or self._wanted(entries, change)
+            if not helps or not harmless(trial, change):
                 continue
             if moved := self.moved(trial):
                 fixed = self.wrong(change) - self.wrong(trial)
@@ -429,35 +551,42 @@ class _Planner:
 
     def _offers(self) -> Iterator[tuple[str, ...]]:
         by_disk = not self._options.engine_names_only
-        offers = [self._candidates.blocks()]
+        every = self._candidates.values()
+        offers = [candidates.blocks() for candidates in every]
         if by_disk:
-            offers.append(self._candidates.disk_blocks())
-        offers.append(self._candidates.modules(by_disk=by_disk))
+            offers += [candidates.disk_blocks() for candidates in every]
+        offers += [candidates.modules(by_disk=by_disk) for candidates in every]
         # Entries that are too wide are tried too: what they hit says why nothing else is left.
         yield from (entries for found in offers for entries in found if all(entries))
 
     def _allowed(self, entries: Iterable[str]) -> bool:
-        """Whether all of them name the MTP block and nothing wider."""
+        """Whether all of them name the MTP block and nothing wider, whoever reads them."""
         empty = self._options.chosen_releases
-        return all(self._candidates.allowed(entry, empty=empty) for entry in entries)
+        every = self._candidates.values()
+        return all(each.allowed(entry, empty=empty) for entry in entries for each in every)
 
     def _wanted(self, entries: Iterable[str], change: Change) -> bool:
         """Whether other readers of the file need `entries`: names on disk not yet exempt."""
         if self._options.engine_names_only:
             return False
-        case = self._cases[-1]
+        case = self._newest
         view = self._changed(case, Change())
         have = case.valid(view, self._changed(case, change).ignore)
         new = case.valid(view, (Entry(text, "", "") for text in entries))
-        on_disk = self._candidates.names_on_disk()
+        on_disk = self._candidates[case.engine].names_on_disk()
         try:
             return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
         except PatternError:  # MTP404 says which entry is too slow
             return False
 
+    @property
+    def _newest(self) -> EngineCase:
+        """The newest release of the first engine."""
+        return next(case for case in reversed(self._cases) if case.engine is self._engines[0])
+
     def by_disk(self, change: Change) -> frozenset[str]:
         """Return the new entries that fit names of the MTP block on disk."""
-        case = self._cases[-1]
+        case = self._newest
         members = {name for reports in self._draft(change) for r in reports for name in r.members}
 
         def fits(text: str) -> bool:

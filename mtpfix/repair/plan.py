@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mtpfix.model import Edit, QuantView
+from mtpfix.repair.verdicts import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Unresolved:
     reason: str
     remedy: str | None = None
     """What the user can do about it, where that is known."""
+    engine: str = ""
+    """Name of the engine whose releases these are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Plan:
         by_disk: new entries that fit names of the MTP block on disk.
         nameless: new entries that fit the empty name and no other.
         schemes: those that the block is given, in words; the edits that say so come first.
+        views: the metadata after the edits, as each engine reads them.
+        needed_by: new entry -> titles of the engines that need it; empty where one is planned for.
     """
 
     view: QuantView
@@ -73,6 +79,8 @@ class Plan:
     by_disk: frozenset[str] = frozenset()
     nameless: frozenset[str] = frozenset()
     schemes: tuple[str, ...] = ()
+    views: Views = field(default_factory=dict)
+    needed_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def nothing() -> Plan:

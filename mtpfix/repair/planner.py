@@ -9,7 +9,7 @@ fewest edits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -27,7 +27,7 @@ from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
 from mtpfix.repair.stages import composed
 from mtpfix.repair.target_model import TargetModel
-from mtpfix.repair.verdicts import for_each
+from mtpfix.repair.verdicts import Views, for_each, views_of
 
 
 @budget.shared()
@@ -41,17 +41,20 @@ def plan(
     """Return the fewest edits of `view` that are right for all `cases`.
 
     Args:
-        cases: one checkpoint under several releases and platforms; all of one family.
-        view: the metadata as it is.
+        cases: one checkpoint under several releases and platforms; all of one family. Those of
+            several engines read the same list.
+        view: the metadata as it is, as the engine of the first case reads it.
         options: what may be changed.
         configs: the files that state it, by name; None: nothing but the list is changed.
         deciding: the cases that must be right before all others.
     """
-    made = list_plan(cases, view, options)
-    failing = set() if configs is None else _failing(cases, made.view)
+    views, leading = views_of(cases, view), {case.engine for case in deciding}
+    made = list_plan(cases, views, options, leading=leading)
+    failing = set() if configs is None else _failing(cases, made.views)
     if configs is None or not failing:
         return made
-    return _Trials(tuple(cases), view, options, configs, tuple(deciding)).better_than(made, failing)
+    trials = _Trials(tuple(cases), views, options, configs, tuple(deciding))
+    return trials.better_than(made, failing)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class _Trials:
     """Tries proposals of schemes against all cases."""
 
     cases: tuple[EngineCase, ...]
-    view: QuantView
+    views: Views
     options: Options
     configs: Mapping[str, JsonFile]
     deciding: tuple[EngineCase, ...]
@@ -74,13 +77,13 @@ class _Trials:
             failing: the cases that it leaves wrong.
         """
         best, least = made, self._cost(failing)
-        before = _failing(self.cases, self.view)
-        found = schemes.proposals(block(self.cases, self.view, self.configs))
+        before = _failing(self.cases, self.views)
+        found = [each for cases in self._groups() for each in self._proposals(cases)]
         different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
         served = bool(self.deciding) and not least[0]
         for proposal in sorted(different.values(), key=lambda each: each.entries):
             tried = None if served and proposal.whole else self._tried(proposal)
-            left = before if tried is None else _failing(self.cases, tried.view)
+            left = before if tried is None else _failing(self.cases, tried.views)
             if tried is None or not left <= before:
                 continue
             cost = self._cost(left)
@@ -90,18 +93,32 @@ class _Trials:
                 break
         return best if best is made else replace(best, unresolved=self._remedied(best))
 
+    def _groups(self) -> Iterator[tuple[EngineCase, ...]]:
+        """Yield the cases whose names proposals are made of: of all, and of the first engine."""
+        yield self.cases
+        own = tuple(case for case in self.cases if case.engine is self.cases[0].engine)
+        if own != self.cases:
+            yield own
+
+    def _proposals(self, cases: tuple[EngineCase, ...]) -> Iterable[Proposal]:
+        return schemes.proposals(block(cases, self.views, self.configs))
+
     def _remedied(self, made: Plan) -> tuple[Unresolved, ...]:
         """Return what stays wrong, with the first release from which on the scheme is right."""
-        wrong: dict[str, set[str]] = {}
+        wrong: dict[tuple[str, str], set[str]] = {}
         for stays in made.unresolved:
-            wrong.setdefault(stays.module, set()).update(stays.releases)
-        releases = tuple(dict.fromkeys(case.release for case in self.cases))
-        return tuple(
-            stays
-            if (good := _good_from(releases, wrong[stays.module])) is None or stays.remedy
-            else replace(stays, remedy=reasons.later(self.cases[0].engine.title, good))
-            for stays in made.unresolved
-        )
+            wrong.setdefault((stays.engine, stays.module), set()).update(stays.releases)
+        engines = {case.engine.name: case.engine for case in self.cases}
+
+        def remedied(stays: Unresolved) -> Unresolved:
+            engine = engines[stays.engine]
+            releases = tuple(dict.fromkeys(c.release for c in self.cases if c.engine is engine))
+            good = _good_from(releases, wrong[stays.engine, stays.module])
+            if good is None or stays.remedy:
+                return stays
+            return replace(stays, remedy=reasons.later(engine.title, good))
+
+        return tuple(map(remedied, made.unresolved))
 
     def _cost(self, failing: Set[int]) -> tuple[int, int]:
         """Return how many cases stay wrong: of those that decide, and of all."""
@@ -117,16 +134,24 @@ class _Trials:
         try:
             texts = patch.apply_all(proposal.edits, lambda name: self.configs[name].raw)
             files = {n: JsonFile(n, raw, strict_json.loads(raw, n)) for n, raw in texts.items()}
-            new = self.cases[0].engine.metadata({**self.configs, **files})
+            new = self._read({**self.configs, **files})
         except MtpfixError:
             return None
         if new is None or not self._helps(new) or any(self._moved(new)):
             return None
-        made = list_plan(_under(self.cases, new), new, self.options, edited=True)
+        leading = {case.engine for case in self.deciding}
+        under = _under(self.cases, new)
+        made = list_plan(under, new, self.options, leading=leading, edited=True)
         edits = composed(self.configs, proposal.edits, made.edits)
         return replace(made, edits=edits, schemes=proposal.schemes)
 
-    def _helps(self, new: QuantView) -> bool:
+    def _read(self, configs: Mapping[str, JsonFile]) -> Views | None:
+        """Return other metadata as each engine reads them; None: one finds none."""
+        found = {engine: engine.metadata(configs) for engine in self.views}
+        read = {engine: view for engine, view in found.items() if view is not None}
+        return read if len(read) == len(found) else None
+
+    def _helps(self, new: Views) -> bool:
         """Return whether fewer modules are wrong that no entry makes right.
 
         What is unquantized gets its entries afterwards, and what an entry exempts loses it.
@@ -136,39 +161,43 @@ class _Trials:
     @cached_property
     def _wrong(self) -> int:
         """How many modules are wrong as the metadata are."""
-        return self._count(self.view, exempt=True)
+        return self._count(self.views, exempt=True)
 
-    def _count(self, view: QuantView, *, exempt: bool) -> int:
+    def _count(self, views: Views, *, exempt: bool) -> int:
         """Return how many modules are wrong in all cases, with or without those exempt."""
 
-        def number(case: EngineCase) -> int:
+        def number(case: EngineCase, view: QuantView) -> int:
             reports = [r for r in case.judged(view, case.draft) if r.agrees is False]
             return sum(_needs_scheme(r) and (exempt or not _exempt(r)) for r in reports)
 
-        return sum(for_each(_under(self.cases, view), view, number))
+        return sum(for_each(_under(self.cases, views), views, number))
 
-    def _moved(self, new: QuantView) -> Iterator[str]:
+    def _moved(self, new: Views) -> Iterator[str]:
         """Yield the modules of the target model that other metadata build otherwise.
 
         So do modules that another reader of the file treats otherwise.
         """
         seen = set()
+        lead = self.cases[0].engine
         for case, other in zip(self.cases, _under(self.cases, new), strict=True):
-            both = case.fingerprint(self.view), other.fingerprint(new)
+            was, will = self.views[case.engine], new[case.engine]
+            both = case.fingerprint(was), other.fingerprint(will)
             if both in seen:
                 continue
             seen.add(both)
-            old = {_place(was): _built(was) for was in case.part(self.view, "trunk")}
-            becomes = {_place(r): _built(r) for r in other.judged(new, other.trunk)}
+            old = {_place(report): _built(report) for report in case.part(was, "trunk")}
+            becomes = {_place(r): _built(r) for r in other.judged(will, other.trunk)}
             yield from (name for name in {**old, **becomes} if old.get(name) != becomes.get(name))
         for treated in self._target.treated_otherwise(
-            quant.listed(self.view), quant.listed(new), may_correct=self.options.repair_trunk
+            quant.listed(self.views[lead]),
+            quant.listed(new[lead]),
+            may_correct=self.options.repair_trunk,
         ):
             yield treated.module
 
     @cached_property
     def _target(self) -> TargetModel:
-        return TargetModel(self.cases, self.view.method)
+        return TargetModel(self.cases, self.views[self.cases[0].engine].method)
 
 
 def _good_from(releases: Sequence[str], wrong: Collection[str]) -> str | None:
@@ -187,9 +216,9 @@ def _exempt(report: ModuleReport) -> bool:
     return report.decision.built == "unquantized" and report.decision.because is not None
 
 
-def _under(cases: Sequence[EngineCase], view: QuantView) -> tuple[EngineCase, ...]:
-    """Return the cases as they are under a view, whose method may be another."""
-    return tuple(case.under(view) for case in cases)
+def _under(cases: Sequence[EngineCase], views: Views) -> tuple[EngineCase, ...]:
+    """Return the cases as they are under other metadata, whose method may be another."""
+    return tuple(case.under(views[case.engine]) for case in cases)
 
 
 def _place(report: ModuleReport) -> str:
@@ -203,11 +232,11 @@ def _built(report: ModuleReport) -> tuple[object, ...]:
     return decision.built, decision.scheme, decision.expects, decision.packing, decision.block
 
 
-def _failing(cases: Sequence[EngineCase], view: QuantView) -> set[int]:
+def _failing(cases: Sequence[EngineCase], views: Views) -> set[int]:
     """Return which cases build a module of the draft otherwise than it is stored."""
 
-    def fails(case: EngineCase) -> bool:
+    def fails(case: EngineCase, view: QuantView) -> bool:
         return any(report.agrees is False for report in case.judged(view, case.draft))
 
-    wrong = for_each(_under(cases, view), view, fails)
+    wrong = for_each(_under(cases, views), views, fails)
     return {index for index, fails_here in enumerate(wrong) if fails_here}

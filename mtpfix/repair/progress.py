@@ -49,9 +49,9 @@ def spoilt(before: Report, after: Report) -> tuple[EngineReport, ...]:
 
 def _pairs(before: Report, after: Report) -> Iterator[tuple[EngineReport, EngineReport]]:
     """Each release and platform before and after."""
-    known = {(engine.version, engine.platform): engine for engine in before.engines}
+    known = {(each.engine, each.version, each.platform): each for each in before.engines}
     for engine in after.engines:
-        old = known.get((engine.version, engine.platform))
+        old = known.get((engine.engine, engine.version, engine.platform))
         if old is not None:
             yield old, engine
 

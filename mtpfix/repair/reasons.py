@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtpfix.engines.base import EngineCase
+from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import Module, ModuleReport, State
 
 
@@ -33,6 +33,18 @@ def reason(report: ModuleReport, engine: str, shared: str | None = None) -> str:
 def later(engine: str, release: str) -> str:
     """Return the remedy for a module that is right from a later release on."""
     return f"serve with {engine} {release} or newer"
+
+
+def not_in_one_list(engine: Engine, why: str, remedy: str | None) -> tuple[str, str]:
+    """Return why a list that is made for another engine leaves a module wrong, and a remedy.
+
+    Args:
+        engine: who builds the module.
+        why: what keeps an entry from fixing it.
+        remedy: what helps with its releases, or None.
+    """
+    apart = f"`mtpfix override --engine {engine.name}` says what {engine.title} needs instead"
+    return f"{engine.title} cannot be served by the same list: {why}", remedy or apart
 
 
 def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, str]:

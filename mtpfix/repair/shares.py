@@ -10,10 +10,10 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.checkpoint.packing import packings
 from mtpfix.checkpoint.scheme import Numbers, Scheme, scheme
 from mtpfix.engines.base import EngineCase
-from mtpfix.model import JsonFile, Kind, ModuleReport, QuantView, State
+from mtpfix.model import JsonFile, Kind, ModuleReport, State
 from mtpfix.quant.schemes.share import Block, Names, Share
 from mtpfix.repair.exact import MtpNames, mtp_names, shortest_root
-from mtpfix.repair.verdicts import distinct
+from mtpfix.repair.verdicts import Views, distinct
 
 _CACHE = (".k_scale", ".v_scale", ".q_scale", ".prob_scale")
 """How the names of tensors end that scale a KV cache."""
@@ -35,16 +35,16 @@ class _Found:
     members: dict[str, None] = field(default_factory=dict)
 
 
-def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, JsonFile]) -> Block:
+def block(cases: Sequence[EngineCase], views: Views, configs: Mapping[str, JsonFile]) -> Block:
     """Return the block as it is stored, without modules that no metadata can be right for.
 
     Args:
         cases: the releases.
-        view: the metadata.
+        views: the metadata, as each engine reads them.
         configs: the files that state it, by name.
     """
-    different = distinct(cases, view)
-    found = _modules(different, view)
+    different = distinct(cases, views)
+    found = _modules(different, views)
     roots = tuple(dict.fromkeys(root for case in cases for root in case.disk_roots))
     disk = cases[0].disk("trunk")
     outside = (name for name in disk.modules() if not f"{name}.".startswith(roots))
@@ -52,20 +52,20 @@ def block(cases: Sequence[EngineCase], view: QuantView, configs: Mapping[str, Js
     names = mtp_names(cases, states)
     ways = dict.fromkeys(way for each in found if len(each.ways) == 1 for way in each.ways)
     return Block(
-        view=view,
+        view=views[cases[0].engine],
         configs=configs,
         shares=tuple(_share(way, found, names) for way in ways),
         trunk=tuple(name for name, state in states.items() if state is State.QUANTIZED),
         plain=tuple(name for name, state in states.items() if state is State.UNQUANTIZED),
-        trunk_names=tuple(_quantized(different, view)),
+        trunk_names=tuple(_quantized(different, views)),
         cache_scales=any(name.endswith(_CACHE) for name in disk.names),
         latent=any(name.endswith(_LATENT) for name in disk.modules()),
     )
 
 
-def _quantized(cases: Sequence[EngineCase], view: QuantView) -> dict[str, None]:
+def _quantized(cases: Sequence[EngineCase], views: Views) -> dict[str, None]:
     """Return the names of the target model's modules that some release builds quantized."""
-    reports = (report for case in cases for report in case.part(view, "trunk"))
+    reports = (report for case in cases for report in case.part(views[case.engine], "trunk"))
     return dict.fromkeys(
         report.decision.module.name
         for report in reports
@@ -73,13 +73,13 @@ def _quantized(cases: Sequence[EngineCase], view: QuantView) -> dict[str, None]:
     )
 
 
-def _modules(cases: Sequence[EngineCase], view: QuantView) -> list[_Found]:
+def _modules(cases: Sequence[EngineCase], views: Views) -> list[_Found]:
     """Return the modules that are on disk, those of one name and one way together."""
     widths = _widths(cases[0])
     usual = _usual(cases[0], widths)
     found: dict[tuple[str, tuple[str, ...]], _Found] = {}
     for case in cases:
-        for report in case.part(view, "draft"):
+        for report in case.part(views[case.engine], "draft"):
             module = report.decision.module
             if report.disk.state is State.MISSING:
                 continue

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from mtpfix.engines.base import EngineCase
+from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import QuantView
 
 _T = TypeVar("_T")
 
+Views = Mapping[Engine, QuantView]
+"""The same metadata as each engine reads them."""
 
-def distinct(cases: Sequence[EngineCase], view: QuantView) -> tuple[EngineCase, ...]:
+
+def views_of(cases: Sequence[EngineCase], view: QuantView) -> Views:
+    """Return the metadata as each engine reads them.
+
+    Args:
+        cases: those of one checkpoint.
+        view: what the engine of the first case is to read; the others read what they read.
+    """
+    return {**{case.engine: case.view for case in cases}, cases[0].engine: view}
+
+
+def distinct(cases: Sequence[EngineCase], views: Views) -> tuple[EngineCase, ...]:
     """Return the first case of each verdict."""
-    found = {case.fingerprint(view): case for case in reversed(cases)}
+    found = {case.fingerprint(views[case.engine]): case for case in reversed(cases)}
     return tuple(reversed(found.values()))
 
 
 def for_each(
-    cases: Sequence[EngineCase], view: QuantView, of: Callable[[EngineCase], _T]
+    cases: Sequence[EngineCase], views: Views, of: Callable[[EngineCase, QuantView], _T]
 ) -> list[_T]:
     """Return a value for each case, found once for all that share a verdict."""
     known: dict[Hashable, _T] = {}
     found = []
     for case in cases:
+        view = views[case.engine]
         key = case.fingerprint(view)
         if key not in known:
-            known[key] = of(case)
+            known[key] = of(case, view)
         found.append(known[key])
     return found
+
+
+def sharing(cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:
+    """Return the cases of all engines that read the same list of entries as the first."""
+    lists = {c.engine: (c.view.file, c.view.ignore_pointer, c.view.ignore) for c in cases}
+    one = lists[cases[0].engine]
+    return tuple(case for case in cases if lists[case.engine] == one)

@@ -11,7 +11,7 @@ from mtpfix.report import ranges, wording
 from mtpfix.report.inert_text import inert
 from mtpfix.report.markdown import outcome as outcome_of
 from mtpfix.report.markdown_text import code, details, fenced, prose, table
-from mtpfix.report.rewrite import Outcome, left
+from mtpfix.report.rewrite import Outcome, left, needed_alone
 
 _DIFF = 30_000
 """Characters of the diff that are shown: a forge has its own."""
@@ -40,7 +40,7 @@ def _head(outcome: Outcome, untouched: str) -> Iterator[str]:
     elif outcome.files:
         files = ", ".join(map(code, outcome.files))
         yield (
-            f"{wording.engines(outcome.before.engines)} builds the MTP draft according to the "
+            f"{wording.builders(outcome.before.engines)} the MTP draft according to the "
             "quantization metadata of the whole model. This change makes the metadata match "
             f"{_stored(outcome.before)}. It edits {files} and changes "
             f"{_UNTOUCHED if outcome.renames else untouched}."
@@ -62,16 +62,16 @@ def _stored(report: Report) -> str:
 
 def _table(outcome: Outcome) -> list[str]:
     """Releases that share both outcomes in a row."""
-    after = {(e.version, e.platform): e for e in outcome.after.engines}
+    after = {(e.engine, e.version, e.platform): e for e in outcome.after.engines}
     groups: dict[tuple[str, str], list[EngineReport]] = {}
     for engine in sorted(outcome.before.engines, key=lambda e: ranges.age(e.version)):
-        then = after.get((engine.version, engine.platform), engine)
+        then = after.get((engine.engine, engine.version, engine.platform), engine)
         groups.setdefault((_cell(engine), _cell(then)), []).append(engine)
     cells = [
         (prose(wording.release_ranges(members, outcome.before.engines)), before, later)
         for (before, later), members in groups.items()
     ]
-    head = wording.engines(outcome.before.engines)
+    head = wording.heading(outcome.before.engines)
     return table((head, "before", "after"), cells) if cells else []
 
 
@@ -84,13 +84,19 @@ def _cell(engine: EngineReport) -> str:
 def _entries(outcome: Outcome) -> Iterator[str]:
     for verb, entries in (("Added", outcome.plan.added), ("Removed", outcome.plan.removed)):
         if entries:
-            yield f"{verb}: {', '.join(map(code, entries))}"
+            yield f"{verb}: {', '.join(code(text) + _needed(text, outcome) for text in entries)}"
     for done in outcome.index.done:
         yield f"In {code(outcome.index.file)}: {prose(done)}"
     for file in outcome.renames.files:
         for (old, new), number in outcome.renames.ends(file).items():
             said = wording.count(number, "tensor")
             yield f"Renamed: {said} of {code(file)}, {code(old)} to {code(new)}"
+
+
+def _needed(entry: str, outcome: Outcome) -> str:
+    """Say for whom an entry is made, where several engines are planned for and not all need it."""
+    alone = needed_alone(entry, outcome)
+    return f" (for {prose(alone)} alone)" if alone else ""
 
 
 def _left(outcome: Outcome) -> Iterator[str]:
@@ -100,8 +106,8 @@ def _left(outcome: Outcome) -> Iterator[str]:
         yield "Not fixed:"
         yield ""
     for finding in stays[:_LEFT]:
-        reach = wording.release_range(finding, outcome.after.engines)
-        where = f" ({wording.engines(outcome.after.engines)} {reach})" if reach is not None else ""
+        reach = wording.reach(finding, outcome.after.engines)
+        where = f" ({reach})" if reach is not None else ""
         yield f"- {prose(finding.code)} {finding.severity}: {prose(finding.message)}{where}"
     if len(stays) > _LEFT:
         yield f"- … and {len(stays) - _LEFT} more"
@@ -127,9 +133,12 @@ def _foot(outcome: Outcome, command: str) -> Iterator[str]:
 def _judged(report: Report) -> str:
     if not report.engines:
         return ""
-    releases = sorted({e.version for e in report.engines}, key=ranges.age)
+    releases: dict[str, set[str]] = {}
+    for engine in report.engines:
+        releases.setdefault(engine.engine, set()).add(engine.version)
     platforms = ", ".join(dict.fromkeys(inert(e.platform) for e in report.engines))
-    span = ranges.releases(releases, releases)
-    engine = wording.engines(report.engines)
-    number = wording.count(len(releases), "release")
-    return f"Judged for {engine} {span} ({number}) on {platforms}. "
+    spans = " and ".join(
+        f"{wording.engine(name)} {ranges.releases(own, own)} ({wording.count(len(own), 'release')})"
+        for name, own in releases.items()
+    )
+    return f"Judged for {spans} on {platforms}. "

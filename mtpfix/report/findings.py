@@ -36,9 +36,9 @@ def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
     place = finding.where
     said = f"{rows.where(place.file, place.line)}: " if place and place.line is not None else ""
     body = Text.assemble((said, STYLES["strong"]), inert(finding.message, PROSE_LIMIT))
-    reach = wording.release_range(finding, report.engines)
+    reach = wording.reach(finding, report.engines)
     if reach is not None:
-        body.append(f" [{wording.engines(report.engines)} {reach}]", STYLES["quiet"])
+        body.append(f" [{reach}]", STYLES["quiet"])
     page.item(label, body, indent)
 
 

@@ -46,9 +46,9 @@ def _said(finding: Finding, report: Report) -> str:
     lines = [finding.message]
     if report.target.kind == "hub" and place is not None:
         lines[0] = f"{report.target.name}: {place.file}:{place.line or 1}: {finding.message}"
-    reach = wording.release_range(finding, report.engines)
+    reach = wording.reach(finding, report.engines)
     if reach is not None:
-        lines.append(f"{wording.engines(report.engines)} {reach}")
+        lines.append(reach)
     if finding.fix is not None:
         lines.append(f"fix: {finding.fix.title} ({wording.how_to(finding.fix)})")
     return "\n".join(inert(line, PROSE_LIMIT) for line in lines)

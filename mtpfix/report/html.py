@@ -203,8 +203,11 @@ def _newest(panel: Panel) -> tuple[tuple[int, ...], int, str]:
 
 def _places(report: Report, panel: Panel) -> str:
     if _where(report):
-        known = (engine.version for engine in report.engines)
-        return _text(ranges.releases((engine.version for engine in panel.members), known))
+        name = panel.members[0].engine
+        known = (engine.version for engine in report.engines if engine.engine == name)
+        span = ranges.releases((engine.version for engine in panel.members), known)
+        several = wording.heading(report.engines) != wording.engine(name)
+        return _text(f"{wording.engine(name)} {span}" if several else span)
     return _text(wording.release_ranges(panel.members, report.engines))
 
 
@@ -253,7 +256,9 @@ def _decider(decider: Decider | str) -> str:
 
 def _panel(report: Report, panel: Panel, place: int, numbers: _Numbers) -> Iterator[str]:
     sign = wording.OUTCOMES[panel.members[0].outcome]
-    name = f"{wording.engine(panel.members[0].engine)} {_places(report, panel)}"
+    name = _places(report, panel)
+    if wording.heading(report.engines) != "releases":
+        name = f"{wording.engine(panel.members[0].engine)} {name}"
     yield f'<div class="panel" data-g="{place}">\n'
     yield f"<h2>{escape(name)}: {_signed(sign)}</h2>\n<p>{_prose(panel.behind)}</p>\n"
     if panel.grid.blocks:
@@ -359,7 +364,7 @@ def _legend(report: Report, found: Sequence[Panel]) -> Iterator[str]:
     used |= {"x" for face in faces if face.verdict.mood == "bad"}
     yield (
         f'<p class="how">Each cell shows what is on disk above, and below it what '
-        f"{wording.engines(report.engines)} builds, and the number "
+        f"{wording.builders(report.engines)}, and the number "
         'of the entry that decided.</p>\n<ul class="legend" aria-label="legend">\n'
     )
     for kind, label, meaning in _KEYS:
@@ -393,7 +398,7 @@ def _finding(finding: Finding, report: Report) -> Iterator[str]:
         facts.append(("where", f"{escape(place)} {_code(finding.where.pointer)}"))
     reach = wording.release_range(finding, report.engines)
     if reach is not None:
-        facts.append((wording.engines(report.engines), _text(reach)))
+        facts.append((wording.heading(report.engines), _text(reach)))
     if finding.confidence != "run":
         facts.append(("evidence", wording.GRADES[finding.confidence]))
     if finding.fix is not None:

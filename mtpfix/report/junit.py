@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, Report
-from mtpfix.report import ranges, rows, wording
+from mtpfix.report import rows, wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
 
@@ -45,7 +46,7 @@ def _grave(report: Report) -> list[Finding]:
     """The findings that fail a case: none if the gate lets the target pass."""
     if report.exit_code != 1:
         return []
-    judged = [finding for finding in report.findings if not is_unjudged(finding)]
+    judged = [f for f in report.findings if f.decides and not is_unjudged(f)]
     errors = [finding for finding in judged if finding.severity == "error"]
     return errors or [finding for finding in judged if finding.severity == "warning"]
 
@@ -69,28 +70,26 @@ def _whole(report: Report, suite: str, grave: list[Finding]) -> ET.Element:
 def _case(engine: EngineReport, report: Report, suite: str, grave: list[Finding]) -> ET.Element:
     name = f"{wording.engine(engine.engine)} {inert(engine.version)} on {inert(engine.platform)}"
     case = ET.Element("testcase", classname=suite, name=name)
-    here = [finding for finding in report.findings if holds(finding, engine)]
+    here = [finding for finding in report.findings if holds(finding, engine, report.engines)]
     failing = [finding for finding in here if finding in grave]
     if failing:
         _put(case, "failure", failing)
-    elif engine.outcome in FAILED and report.exit_code == 1:
+    elif engine.outcome in FAILED and report.exit_code == 1 and engine.decides:
         said = f"{wording.OUTCOMES[engine.outcome].word}: {wording.outcome(engine)}"
         ET.SubElement(case, "failure", message=said, type=engine.outcome)
-    elif engine.outcome == "unknown":
+    elif engine.outcome == "unknown" and engine.decides:
         ET.SubElement(case, "error", message=wording.outcome(engine), type="unknown")
-    elif engine.outcome == "no_mtp":
+    elif engine.outcome == "no_mtp" or not engine.decides:
         ET.SubElement(case, "skipped", message=wording.outcome(engine))
     _put_rest(case, [finding for finding in here if finding not in failing])
     return case
 
 
-def holds(finding: Finding, engine: EngineReport) -> bool:
-    """Whether a finding names a release on its platform."""
+def holds(finding: Finding, engine: EngineReport, judged: Sequence[EngineReport]) -> bool:
+    """Whether a finding names a release on its platform, of all that were judged."""
     place = (engine.version, engine.platform)
-    return any(
-        found in (place, (engine.version, ""))
-        for found in map(ranges.parse_label, finding.releases)
-    )
+    found = wording.labels_of(finding, engine.engine, judged)
+    return any(label in (place, (engine.version, "")) for label in found)
 
 
 def _put(case: ET.Element, kind: str, findings: list[Finding]) -> None:

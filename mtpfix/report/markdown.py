@@ -32,7 +32,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"Note: {prose(note)}"
     yield from _block(_engines(report))
     yield from _block(_findings(report))
-    yield from _block(_modules(report))
+    for name in dict.fromkeys(engine.engine for engine in report.engines):
+        yield from _block(_modules(report, name))
     following = wording.next_command(report)
     if following is not None:
         yield ""
@@ -52,16 +53,16 @@ def _block(lines: Iterable[str]) -> Iterator[str]:
 
 def _engines(report: Report) -> list[str]:
     """What comes of it, releases that share it together."""
-    groups: dict[tuple[str, str], list[EngineReport]] = {}
+    groups: dict[tuple[str, str, str], list[EngineReport]] = {}
     for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
-        groups.setdefault((outcome(engine), wording.outcome(engine)), []).append(engine)
+        key = (engine.engine, outcome(engine), wording.outcome(engine))
+        groups.setdefault(key, []).append(engine)
     cells = [
         (prose(wording.release_ranges(members, report.engines)), said, prose(behind))
-        for (said, behind), members in groups.items()
+        for (_, said, behind), members in groups.items()
     ]
-    return (
-        table((wording.engines(report.engines), "outcome", "what happens"), cells) if cells else []
-    )
+    head = wording.heading(report.engines)
+    return table((head, "outcome", "what happens"), cells) if cells else []
 
 
 def outcome(engine: EngineReport) -> str:
@@ -77,7 +78,7 @@ def _findings(report: Report) -> list[str]:
     if not report.findings:
         return []
     shown = report.findings[:_FINDINGS]
-    heads = ("finding", "where", "what", wording.engines(report.engines))
+    heads = ("finding", "where", "what", wording.heading(report.engines))
     lines = table(heads, [_finding(found, report) for found in shown])
     if len(report.findings) > len(shown):
         lines += ["", f"… and {wording.count(len(report.findings) - len(shown), 'finding')} more."]
@@ -98,11 +99,10 @@ def _finding(finding: Finding, report: Report) -> tuple[str, str, str, str]:
 # --- modules -----------------------------------------------------------------
 
 
-def _modules(report: Report) -> list[str]:
-    """The draft on the newest release, folded away."""
-    if not report.engines:
-        return []
-    newest = max(report.engines, key=lambda e: ranges.age(e.version))
+def _modules(report: Report, name: str) -> list[str]:
+    """The draft on the newest release of an engine, folded away."""
+    own = [engine for engine in report.engines if engine.engine == name]
+    newest = max(own, key=lambda e: ranges.age(e.version))
     sections = rows.sections(newest.modules, "draft", rows.lines_of(report))
     cells = [_row(row, section) for section in sections for row in section.rows]
     if not cells:

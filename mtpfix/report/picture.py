@@ -97,12 +97,13 @@ class Panel(NamedTuple):
 def panels(report: Report) -> tuple[Panel, ...]:
     """The pictures of a report, in the order of the oldest release that each is about."""
     lines = rows.lines_of(report)
-    groups: dict[tuple[str, str, Grid], list[EngineReport]] = {}
+    groups: dict[tuple[str, str, str, Grid], list[EngineReport]] = {}
     for engine in sorted(report.engines, key=lambda e: ranges.age(e.version)):
-        made = (engine.outcome, wording.outcome(engine), grid(engine.modules, lines))
+        drawn = grid(engine.modules, lines)
+        made = (engine.engine, engine.outcome, wording.outcome(engine), drawn)
         groups.setdefault(made, []).append(engine)
     return tuple(
-        Panel(tuple(members), behind, drawn) for (_, behind, drawn), members in groups.items()
+        Panel(tuple(members), behind, drawn) for (*_, behind, drawn), members in groups.items()
     )
 
 

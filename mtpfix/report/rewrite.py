@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from json import dumps
 from pathlib import Path
@@ -22,7 +22,7 @@ from mtpfix.repair.write import BACKUP
 from mtpfix.report import findings, ranges, wording
 from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.page import STYLES, Page, mooded
-from mtpfix.selection import Scope, Selection
+from mtpfix.selection import Scope, Selection, asking
 
 SCHEMA = "mtpfix.rewrite/1"
 
@@ -166,24 +166,40 @@ def _why(entry: str, outcome: Outcome) -> str:
     ]
     decided = {m.decision.module.param for m in drafts if _decided_by(entry, m)}
     if decided:
-        releases = {
-            e.version
-            for e in outcome.after.engines
-            if any(_decided_by(entry, m) for m in e.modules)
-        }
-        known = [e.version for e in outcome.after.engines]
-        reach = "" if releases == set(known) else f" in {ranges.releases(releases, known)}"
-        engine, number = (
-            wording.engines(outcome.after.engines),
-            wording.count(len(decided), "module"),
-        )
-        said = f"excludes {number}, with {engine}'s names{reach}"
+        said = _decided(entry, len(decided), outcome)
         if entry in outcome.plan.nameless:
             return f"{said}; it matches only the empty name, for the release that you chose"
         return said
     if entry in outcome.plan.by_disk:
         return "the same in the checkpoint's own spelling, for other readers of the file"
     return "needed by releases that ask about each shard"
+
+
+def _decided(entry: str, number: int, outcome: Outcome) -> str:
+    """What an entry that decides does, for whom, and in which releases."""
+    judged = outcome.after.engines
+    own = [e for e in judged if any(_decided_by(entry, m) for m in e.modules)]
+    names = wording.engines(own)
+    known = [e.version for e in judged if e.engine in {o.engine for o in own}]
+    releases = {e.version for e in own}
+    reach = "" if releases == set(known) else f" in {_releases(own, judged)}"
+    alone = needed_alone(entry, outcome)
+    for_whom = f"; {alone} alone needs it" if alone else ""
+    counted = wording.count(number, "module")
+    return f"excludes {counted}, with {names}'s names{reach}{for_whom}"
+
+
+def _releases(own: Sequence[EngineReport], judged: Sequence[EngineReport]) -> str:
+    """Releases as ranges whatever their platforms; with titles where several engines are told."""
+    alike = [replace(each, platform=own[0].platform) for each in (*own, *judged)]
+    return wording.release_ranges(dict.fromkeys(alike[: len(own)]), alike)
+
+
+def needed_alone(entry: str, outcome: Outcome) -> str:
+    """Return the engines that need an entry, where not all need it; else nothing."""
+    needing = outcome.plan.needed_by.get(entry, ())
+    number = len({each.engine for each in outcome.after.engines})
+    return " and ".join(needing) if len(needing) < number else ""
 
 
 def _decided_by(entry: str, module: ModuleReport) -> bool:
@@ -218,8 +234,10 @@ def _unchanged(outcome: Outcome) -> str:
 
 def _put_others(page: Page, outcome: Outcome) -> None:
     """Releases and platforms that the repair is planned for and that do not decide, in one line."""
-    decide = {(engine.version, engine.platform) for engine in outcome.checked.engines}
-    others = tuple(e for e in outcome.after.engines if (e.version, e.platform) not in decide)
+    decide = {(e.engine, e.version, e.platform) for e in outcome.checked.engines}
+    others = tuple(
+        e for e in outcome.after.engines if (e.engine, e.version, e.platform) not in decide
+    )
     if not others:
         return
     report = replace(outcome.after, engines=others, findings=())
@@ -228,19 +246,28 @@ def _put_others(page: Page, outcome: Outcome) -> None:
     if sign.mood == "bad":
         sign = wording.SEVERITIES["warning"]
         said += f". They do not affect the exit code; {_wider(outcome, others)} shows why."
+        for reason in dict.fromkeys(_not_in_one_list(outcome)):
+            said += f" {reason}."
         for remedy in dict.fromkeys(stays.remedy for stays in outcome.plan.unresolved):
             said += f" To fix it: {remedy}." if remedy else ""
     head = Text.assemble(("others  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
     page.item(head, Text(said))
 
 
+def _not_in_one_list(outcome: Outcome) -> Iterator[str]:
+    """Why modules of an engine that does not decide stay wrong."""
+    asked = {engine.name for engine, _ in outcome.selection.decisive.engines}
+    for stays in outcome.plan.unresolved:
+        if stays.engine and stays.engine not in asked:
+            yield inert(stays.reason, PROSE_LIMIT)
+
+
 def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:
     """The options of `check` that judge what does not decide."""
     decisive = outcome.selection.decisive
-    known = {release for _, releases in decisive.engines for release in releases}
-    wider = (f" --engine '{name}>=0'" for name in dict.fromkeys(e.engine for e in others))
-    option = " --vllm all" if {e.engine for e in others} == {"vllm"} else "".join(wider)
-    wide = "" if all(e.version in known for e in others) else option
+    known = {(e.name, release) for e, releases in decisive.engines for release in releases}
+    wider = (f" {asking(name, 'all')}" for name in dict.fromkeys(e.engine for e in others))
+    wide = "" if all((e.engine, e.version) in known for e in others) else "".join(wider)
     wide += "" if all(e.platform in decisive.platforms for e in others) else " --platform all"
     return f"`mtpfix check` with{wide}"
 
@@ -262,7 +289,8 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
     for other in others:
         name = inert(other.module) or '""'
         why = "; ".join(filter(None, (other.reason, other.remedy)))
-        said = f"{name}: {inert(why, PROSE_LIMIT)} [{engine} {', '.join(other.releases)}]"
+        whose = wording.engine(other.engine) if other.engine else engine
+        said = f"{name}: {inert(why, PROSE_LIMIT)} [{whose} {', '.join(other.releases)}]"
         page.item(mooded("✗ ", "bad"), Text(said), 2)
     for note in after.notes:
         page.item(mooded("note  ", "quiet"), Text(inert(note, PROSE_LIMIT)))
@@ -299,24 +327,28 @@ def _unlisted(outcome: Outcome) -> Iterator[Unresolved]:
 
     One that the user can do something about is told beside the finding.
     """
-    decisive = {engine.version for engine in outcome.checked.engines}
     for stays in outcome.plan.unresolved:
+        own = [e for e in outcome.checked.engines if stays.engine in ("", e.engine)]
+        decisive = {engine.version for engine in own}
         releases = tuple(release for release in stays.releases if release in decisive)
         told = stays.module in outcome.named and not stays.remedy
-        if releases and not told and _is_wrong(outcome, stays.module):
+        if releases and not told and _is_wrong(own, stays.module):
             yield replace(stays, releases=releases)
 
 
-def _is_wrong(outcome: Outcome, name: str) -> bool:
+def _is_wrong(judged: Iterable[EngineReport], name: str) -> bool:
     """Whether a module is wrong on a platform that decides."""
-    modules = (module for engine in outcome.checked.engines for module in engine.modules)
+    modules = (module for engine in judged for module in engine.modules)
     return any(m.agrees is False and m.decision.module.name == name for m in modules)
 
 
 def clean_newest(report: Report) -> str | None:
-    """The newest of several releases, if nothing is wrong with the draft there anywhere."""
+    """The newest of several releases, if nothing is wrong with the draft there anywhere.
+
+    Of several engines there is none.
+    """
     releases = {engine.version for engine in report.engines}
-    if len(releases) < 2:  # noqa: PLR2004
+    if len({engine.engine for engine in report.engines}) > 1 or len(releases) < 2:  # noqa: PLR2004
         return None
     newest = max(releases, key=ranges.age)
     if any(is_unjudged(f) and _holds(f, newest) for f in report.findings):
@@ -395,22 +427,24 @@ def document(outcome: Outcome) -> dict[str, object]:
             "revision": outcome.before.target.revision,
         },
         "selection": {
-            "planned": _scope(outcome.selection.planned),
-            "decisive": _scope(outcome.selection.decisive),
+            "planned": _scope(outcome.selection.planned, _told(outcome)),
+            "decisive": _scope(outcome.selection.decisive, _told(outcome)),
         },
-        "before": _brief(outcome.before, outcome.plan),
-        "after": _brief(outcome.after, outcome.plan),
-        "checked_before": _brief(outcome.checked_before, outcome.plan),
-        "checked": _brief(outcome.checked, outcome.plan),
+        "before": _brief(outcome.before, outcome.plan, many=several(outcome)),
+        "after": _brief(outcome.after, outcome.plan, many=several(outcome)),
+        "checked_before": _brief(outcome.checked_before, outcome.plan, many=several(outcome)),
+        "checked": _brief(outcome.checked, outcome.plan, many=several(outcome)),
         "schemes": outcome.plan.schemes,
         "added": outcome.plan.added,
         "removed": outcome.plan.removed,
+        **_needed_by(outcome),
         "unresolved": [
             {
                 "module": one.module,
                 "releases": one.releases,
                 "reason": one.reason,
                 "remedy": one.remedy,
+                **({"engine": one.engine} if several(outcome) else {}),
             }
             for one in outcome.plan.unresolved
         ],
@@ -446,16 +480,43 @@ def _of_hub(pushed: Landed) -> dict[str, str]:
     }
 
 
-def _scope(scope: Scope) -> dict[str, object]:
-    releases = [release for _, releases in scope.engines for release in releases]
-    return {"releases": releases, "platforms": scope.platforms}
+def several(outcome: Outcome) -> bool:
+    """Whether releases of several engines are spoken of."""
+    return len(_told(outcome)) > 1
 
 
-def _brief(report: Report, plan: Plan) -> dict[str, object]:
+def _needed_by(outcome: Outcome) -> dict[str, object]:
+    """Return which engines need each new entry, where several are planned for."""
+    needed = outcome.plan.needed_by
+    return {"needed_by": {text: list(who) for text, who in needed.items()}} if needed else {}
+
+
+def _scope(scope: Scope, told: Collection[str]) -> dict[str, object]:
+    """Return releases and platforms, those of each engine too where several are spoken of."""
+    engines = [(engine.name, list(found)) for engine, found in scope.engines]
+    engines = [pair for pair in engines if not told or pair[0] in told]
+    releases = [release for _, found in engines for release in found]
+    shown: dict[str, object] = {"releases": releases, "platforms": scope.platforms}
+    if len(told) > 1:
+        shown["engines"] = [{"engine": name, "releases": found} for name, found in engines]
+    return shown
+
+
+def _told(outcome: Outcome) -> dict[str, None]:
+    return dict.fromkeys(engine.engine for engine in outcome.before.engines)
+
+
+def _brief(report: Report, plan: Plan, *, many: bool) -> dict[str, object]:
     return {
         "exit_code": report.exit_code,
         "outcomes": [
-            {"version": e.version, "platform": e.platform, "outcome": e.outcome, "error": e.error}
+            {
+                **({"engine": e.engine} if many else {}),
+                "version": e.version,
+                "platform": e.platform,
+                "outcome": e.outcome,
+                "error": e.error,
+            }
             for e in report.engines
         ],
         "findings": [

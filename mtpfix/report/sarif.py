@@ -102,9 +102,9 @@ def _result(finding: Finding, report: Report, found: Sequence[str]) -> _View:
 def _said(finding: Finding, report: Report) -> str:
     """Message, releases and remedy; `[text](target)` would be read as a link."""
     said = inert(finding.message, PROSE_LIMIT)
-    reach = wording.release_range(finding, report.engines)
+    reach = wording.reach(finding, report.engines)
     if reach is not None:
-        said += f" ({wording.engines(report.engines)} {reach})"
+        said += f" ({reach})"
     if finding.fix is not None:
         said += f"\nFix: {inert(finding.fix.title, PROSE_LIMIT)} ({wording.how_to(finding.fix)})"
     return said.replace("](", "] (")

@@ -103,7 +103,7 @@ def _about(
         yield "where", f"{rows.where(place.file, place.line)}{pointer}"
     reach = wording.release_range(finding, engines)
     if reach is not None:
-        yield wording.engines(engines), reach
+        yield wording.heading(engines), reach
     if finding.confidence != "run":
         yield "evidence", wording.GRADES[finding.confidence]
     if finding.fix is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, cast
 
 from mtpfix.engines import registry
 from mtpfix.findings import is_unjudged, kind
@@ -21,6 +22,7 @@ from mtpfix.model import (
     Grade,
     ModuleReport,
     Outcome,
+    Platform,
     Precision,
     Report,
     Severity,
@@ -30,6 +32,7 @@ from mtpfix.report import ranges
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.rules import evidence
 
+_NOWHERE = cast("Platform", "")
 _DASH = "\N{EN DASH}"
 
 
@@ -125,6 +128,21 @@ def engines(judged: Iterable[EngineReport]) -> str:
     return " and ".join(map(engine, names))
 
 
+def heading(judged: Iterable[EngineReport]) -> str:
+    """Return what stands over releases: their engine, where they do not name it themselves."""
+    return "releases" if _several(judged := tuple(judged)) else engines(judged)
+
+
+def builders(judged: Iterable[EngineReport]) -> str:
+    """Return who builds, and the verb: `vLLM builds`, `vLLM and SGLang build`."""
+    judged = tuple(judged)
+    return f"{engines(judged)} build{'' if _several(judged) else 's'}"
+
+
+def _several(judged: Iterable[EngineReport]) -> bool:
+    return len({report.engine for report in judged}) > 1
+
+
 def outcome(report: EngineReport) -> str:
     """What stands behind an outcome: the exception, the reason, or what it leads to."""
     if report.outcome == "load_error":
@@ -147,10 +165,23 @@ def exception(text: str) -> str:
 
 
 def release_ranges(chosen: Iterable[EngineReport], known: Iterable[EngineReport]) -> str:
-    """Releases and platforms, for example `0.30-0.33 on cuda`."""
-    return ranges.labels(
-        [(e.version, e.platform) for e in chosen], [(e.version, e.platform) for e in known]
-    )
+    """Releases and platforms, for example `0.30-0.33 on cuda`; of several engines with titles."""
+    known = tuple(known)
+    found: dict[str, list[ranges.Label]] = {}
+    for report in chosen:
+        found.setdefault(report.engine, []).append((report.version, report.platform))
+    return _joined(found, known)
+
+
+def _joined(chosen: Mapping[str, Sequence[ranges.Label]], known: Sequence[EngineReport]) -> str:
+    """Return releases of each engine, with its title where several were judged."""
+    several = _several(known)
+    spans = []
+    for name, labels in chosen.items():
+        own = [(e.version, e.platform) for e in known if e.engine == name]
+        span = ranges.labels(labels, own)
+        spans.append(f"{engine(name)} {span}" if several else span)
+    return " and ".join(spans)
 
 
 def severity(finding: Finding) -> Sign:
@@ -161,10 +192,24 @@ def severity(finding: Finding) -> Sign:
 
 def release_range(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
     """The releases that a finding holds for; None where naming them says nothing."""
-    known = [(e.version, e.platform) for e in engines]
-    if not finding.releases or len(known) < 2:  # noqa: PLR2004
+    if not finding.releases or len(engines) < 2:  # noqa: PLR2004
         return None
-    return ranges.labels([ranges.parse_label(label) for label in finding.releases], known)
+    names = dict.fromkeys(report.engine for report in engines)
+    found = {name: labels_of(finding, name, engines) for name in names}
+    return _joined({name: labels for name, labels in found.items() if labels}, engines)
+
+
+def reach(finding: Finding, engines: Sequence[EngineReport]) -> str | None:
+    """Return the same with the title of the engine, also where there is only one."""
+    span = release_range(finding, engines)
+    return span if span is None or _several(engines) else f"{engine(engines[0].engine)} {span}"
+
+
+def labels_of(finding: Finding, name: str, engines: Sequence[EngineReport]) -> list[ranges.Label]:
+    """Return the releases of one engine that a finding holds for."""
+    start = f"{engine(name)} " if _several(engines) else ""
+    own = (label for label in finding.releases if label.startswith(start))
+    return [ranges.parse_label(label.removeprefix(start)) for label in own]
 
 
 # --- the whole report --------------------------------------------------------
@@ -214,7 +259,7 @@ def overall(report: Report) -> Sign:
 
 def passes(report: Report) -> bool:
     """Whether something is wrong that does not count: left out, or not to fail."""
-    failed = any(engine.outcome in FAILED for engine in report.engines)
+    failed = any(each.outcome in FAILED for each in report.engines if each.decides)
     return report.exit_code == 0 and (failed or _has(report, "error"))
 
 
@@ -244,7 +289,16 @@ def sentence(report: Report) -> str:
     said = f"{', '.join(firsts)} and {last}" if firsts else last
     assumed = ", as far as is known" if _unjudged(report) else ""
     passed = ", which is not counted as a failure here" if passes(report) else ""
-    return f"the {_subject(report)} {said}{where}{assumed}{passed}"
+    return f"the {_subject(report)} {said}{where}{assumed}{passed}{_counted(report)}"
+
+
+def _counted(report: Report) -> str:
+    """Say whose verdict counts, where another one's is worse."""
+    asked = [each for each in report.engines if each.decides]
+    others = {each.outcome for each in report.engines if not each.decides}
+    if not asked or others.isdisjoint(FAILED):
+        return ""
+    return f"; `mtpfix check` asks {engines(asked)} alone"
 
 
 def _subject(report: Report) -> str:
@@ -255,13 +309,13 @@ def _subject(report: Report) -> str:
 
 def _parts(judged: Sequence[EngineReport]) -> Iterator[str]:
     """What the draft does, and on which releases; a platform that all share is left out."""
-    several = len({e.platform for e in judged}) > 1
-    known = [(e.version, e.platform if several else "") for e in judged]
-    name = f"{engine(judged[0].engine)} "
+    if len({e.platform for e in judged}) == 1:  # the sentence names it
+        judged = [replace(e, platform=_NOWHERE) for e in judged]
+    name = "" if _several(judged) else f"{engine(judged[0].engine)} "
     for outcome, verb in _VERBS.items():
-        found = [place for place, e in zip(known, judged, strict=True) if e.outcome == outcome]
+        found = [e for e in judged if e.outcome == outcome]
         if found:
-            yield f"{verb} on {name}{ranges.labels(found, known)}"
+            yield f"{verb} on {name}{release_ranges(found, judged)}"
             name = ""
 
 
@@ -308,7 +362,7 @@ def how_to(fix: Fix) -> str:
 
 
 def _has(report: Report, severity: Severity) -> bool:
-    return any(finding.severity == severity for finding in report.findings)
+    return any(f.severity == severity for f in report.findings if f.decides)
 
 
 def _unjudged(report: Report) -> list[Finding]:

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from mtpfix import api
-from mtpfix.analysis import exit_code
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import RefusedError
+from mtpfix.merging import exit_code
 from mtpfix.model import FAILED, EngineReport, Report
 from mtpfix.planning import Repair
 from mtpfix.repair.plan import Options

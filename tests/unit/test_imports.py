@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "mtpfix.advice",
         "mtpfix.subject",
+        "mtpfix.merging",
         "mtpfix.analysis",
         "mtpfix.recipe",
         "mtpfix.targets",
@@ -67,6 +68,7 @@ CORE = (
 NO_CORE = (
     "mtpfix.checkpoint.hub",
     "mtpfix.checkpoint.hub_requests",
+    "mtpfix.engines.sglang._child",
     "mtpfix.engines.vllm._child",
     "mtpfix.engines.vllm.families",
 )

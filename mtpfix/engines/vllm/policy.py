@@ -20,6 +20,7 @@ from mtpfix.engines.policies import policy as policies
 from mtpfix.engines.policies.context import MINOR, Context, first, in_releases
 from mtpfix.engines.policies.expression import Value
 from mtpfix.engines.policies.family import Head, Index
+from mtpfix.engines.policies.files import PolicyFiles, parse
 from mtpfix.engines.policies.module import Blocks, ModuleRow
 from mtpfix.engines.releases import select_releases as select
 from mtpfix.engines.releases import valid_platforms
@@ -32,7 +33,6 @@ from mtpfix.engines.vllm.records.engine import (
     UndraftedRow,
 )
 from mtpfix.engines.vllm.records.family import Family
-from mtpfix.engines.vllm.records.files import content, parse, read
 from mtpfix.engines.vllm.records.method import Method, Schemes
 from mtpfix.errors import UnknownError
 from mtpfix.model import PLATFORMS, Grade, Kind, Platform
@@ -48,12 +48,16 @@ class Policy(policies.Policy[Family]):
         return first(self.record.own_config, context) is not None
 
 
+FILES = PolicyFiles("vllm")
+"""What is known of vLLM."""
+
+
 # --- files -------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
 def _index() -> Index:
-    return read("families.json", Index)
+    return FILES.read("families.json", Index)
 
 
 def _heads() -> Mapping[str, Head]:
@@ -71,7 +75,7 @@ def policy(family: str) -> Policy:
     if head is None:
         known = ", ".join(sorted(_heads()))
         raise UnknownError(f"unknown family {family!r}", f"known families: {known}")
-    record = read(f"families/{family}/policy.json", Family)
+    record = FILES.read(f"families/{family}/policy.json", Family)
     return Policy(family, head.architectures, head.model_types, record, KNOWLEDGE)
 
 
@@ -98,7 +102,7 @@ def mtp_keys() -> tuple[str, ...]:
 
 def undrafted() -> tuple[UndraftedRow, ...]:
     """Return why there is no policy for architectures and model types that vLLM knows."""
-    return read("undrafted.json", Undrafted).rows
+    return FILES.read("undrafted.json", Undrafted).rows
 
 
 def reason(config: Mapping[str, Value]) -> str | None:
@@ -114,13 +118,13 @@ def reason(config: Mapping[str, Value]) -> str | None:
 @lru_cache(maxsize=1)
 def drafts() -> tuple[OtherDraftRow, ...]:
     """Drafts that are not MTP."""
-    return read("drafts.json", OtherDrafts).drafts
+    return FILES.read("drafts.json", OtherDrafts).drafts
 
 
 @lru_cache(maxsize=1)
 def evidence() -> Evidence:
     """What is known by running vLLM."""
-    return read("evidence.json", Evidence)
+    return FILES.read("evidence.json", Evidence)
 
 
 _UNQUANTIZED = Method()
@@ -133,22 +137,22 @@ def method(name: str) -> Method:
     if not name:
         return _UNQUANTIZED
     file = f"methods/{name}.json"
-    own = read(file, Method)
+    own = FILES.read(file, Method)
     if not own.like:
         return own
-    stated = parse(content(file), dict[str, msgspec.Raw], file).keys() - {"$schema"}
+    stated = parse(FILES.content(file), dict[str, msgspec.Raw], file).keys() - {"$schema"}
     return msgspec.structs.replace(method(own.like), **{key: getattr(own, key) for key in stated})
 
 
 @lru_cache(maxsize=1)
 def schemes() -> Schemes:
     """The schemes of compressed-tensors."""
-    return read("methods/schemes.json", Schemes)
+    return FILES.read("methods/schemes.json", Schemes)
 
 
 @lru_cache(maxsize=1)
 def _blocks() -> Mapping[str, tuple[ModuleRow, ...]]:
-    return read("blocks.json", Blocks).blocks
+    return FILES.read("blocks.json", Blocks).blocks
 
 
 # --- releases ----------------------------------------------------------------
@@ -156,7 +160,7 @@ def _blocks() -> Mapping[str, tuple[ModuleRow, ...]]:
 
 @lru_cache(maxsize=1)
 def _engine() -> Engine:
-    return read("releases.json", Engine)
+    return FILES.read("releases.json", Engine)
 
 
 def covered_releases() -> tuple[str, ...]:

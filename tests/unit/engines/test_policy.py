@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, fits, in_releases
+from mtpfix.engines.policies.files import parse
 from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm.policy import (
     KNOWLEDGE,
@@ -24,7 +25,6 @@ from mtpfix.engines.vllm.policy import (
     rules,
     select_releases,
 )
-from mtpfix.engines.vllm.records.files import parse
 from mtpfix.errors import UnknownError, UsageError
 
 COVERED = covered_releases()

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from mtpfix.engines.policies import files
 from mtpfix.engines.policies.condition import Condition, Record, Releases
+from mtpfix.engines.policies.files import RecordError, parse
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.records import files
 from mtpfix.engines.vllm.records.engine import Engine
 from mtpfix.engines.vllm.records.family import Family
-from mtpfix.engines.vllm.records.files import RecordError, parse
 from mtpfix.engines.vllm.records.method import Method
 from tools.schema import FILES, files_of
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from mtpfix.engines.policies.files import parse
 from mtpfix.engines.vllm.policy import KNOWLEDGE, Policy
 from mtpfix.engines.vllm.records.family import Family
-from mtpfix.engines.vllm.records.files import parse
 from tests.unit.tools.release import FILES, write
 from tools import changes, drafting, extract, second
 

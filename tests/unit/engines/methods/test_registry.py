@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mtpfix.engines.policies.files import RecordError
 from mtpfix.engines.vllm import metadata, methods, policy
-from mtpfix.engines.vllm.records.files import RecordError
 
 HOME = Path(methods.__file__).parent
 

@@ -1,0 +1,399 @@
+"""One release of SGLang, judged for one checkpoint. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.absence import block_absent
+from mtpfix.engines.base import Engine, EngineCase
+from mtpfix.engines.opening import UNQUANTIZED
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Context, first, fitting
+from mtpfix.engines.policies.family import PackedRow
+from mtpfix.engines.policies.method import (
+    Decide,
+    HalvedError,
+    Packed,
+    RaisesError,
+    Setting,
+    UnmappedMethod,
+    plain,
+)
+from mtpfix.engines.registry import engine
+from mtpfix.engines.sglang import load_outcome, methods
+from mtpfix.engines.sglang.methods.modelopt.selection import layers
+from mtpfix.engines.sglang.name_mapper import in_force
+from mtpfix.engines.sglang.policy import Policy, formats
+from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
+from mtpfix.errors import UnknownError
+from mtpfix.model import (
+    Built,
+    Decision,
+    EngineReport,
+    Entry,
+    Grade,
+    Json,
+    Limit,
+    Module,
+    ModuleReport,
+    Outcome,
+    Part,
+    Platform,
+    QuantView,
+)
+from mtpfix.patterns import Listed, PatternError
+from mtpfix.quant.spelling import Spelling
+
+_ALWAYS: Mapping[str, Packed] = {
+    "quark": {
+        "gate_up_proj": ["gate_proj", "up_proj"],
+        "fused_qkv_a_proj_with_mqa": ["q_a_proj", "kv_a_proj_with_mqa"],
+    }
+}
+"""What the loader adds to the mapping of every class, by method."""
+_SHARED = "shared_expert"
+_PARTS: tuple[Part, ...] = ("draft", "trunk")
+
+
+@dataclass(frozen=True)
+class Case(EngineCase):
+    """A checkpoint seen by one release of SGLang: the modules that it would build, and the disk."""
+
+    policy: Policy
+    context: Context
+    inventory: Inventory
+    beside: Inventory | None = None
+    """That of the checkpoint that the MTP block is loaded from, if it is another one."""
+    shared_modules: dict[Hashable, tuple[Module, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Modules by `construction.modules_key`, which the cases of one configuration share."""
+    view: QuantView = field(default=UNQUANTIZED, compare=False, repr=False)
+
+    # --- what is known before anything is judged ---------------------------------
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that this is a case of."""
+        return engine("sglang")
+
+    @cached_property
+    def release(self) -> str:
+        """The release of SGLang."""
+        return self.context.release
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The platform that it builds for."""
+        return self.context.platform
+
+    @cached_property
+    def family(self) -> str:
+        """Name of the policy."""
+        return self.policy.family
+
+    @cached_property
+    def method(self) -> str:
+        """The quantization method."""
+        return self.context.method
+
+    @cached_property
+    def grade(self) -> Grade:
+        """The evidence for what the policy says."""
+        return self.context.grade
+
+    @cached_property
+    def layers(self) -> int:
+        """Layers of the target model."""
+        return construction.counts(self.policy, self.context)[0]
+
+    @cached_property
+    def mtp_layers(self) -> int:
+        """MTP layers that are declared, or taken for granted."""
+        count: int = self.context.fields["mtp_layers"]
+        return count
+
+    @cached_property
+    def draft_class(self) -> str | None:
+        """The class of the draft model."""
+        row = first(self.policy.record.draft_class, self.context)
+        return None if row is None else row.value
+
+    @cached_property
+    def disk_roots(self) -> tuple[str, ...]:
+        """Beginnings of the names of MTP tensors on disk."""
+        return construction.disk_roots(self.policy, self.context)
+
+    @cached_property
+    def draft_roots(self) -> tuple[str, ...]:
+        """Beginnings of names that SGLang gives to modules of the draft alone.
+
+        The draft is built as a model of its own, so that names of it need not say that.
+        """
+        taken = {start for module in self.trunk for start in _beginnings(module.name)}
+        roots: dict[str, None] = {}
+        for module in self.draft:
+            free = (start for start in _beginnings(module.name) if start not in taken)
+            start = next(free, "") if module.asks else ""
+            roots.update({f"{start}.": None} if start and start != module.name else {})
+        return tuple(roots)
+
+    @property
+    def reads_its_own(self) -> bool:
+        """A draft always has a config object of its own, from the files of its own folder."""
+        return True
+
+    @cached_property
+    def comparison(self) -> str:
+        """How the method that is in force compares entries with names."""
+        return methods.of(self.context.method).compares
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """How entries of the method that is in force are written."""
+        return methods.of(self.context.method).spelling
+
+    def disk(self, part: Part) -> Inventory:
+        """Return what is on disk for target or draft."""
+        return self.inventory if part == "trunk" or self.beside is None else self.beside
+
+    @cached_property
+    def draft(self) -> tuple[Module, ...]:
+        """Modules of the draft, in construction order."""
+        return self._modules("draft")
+
+    @cached_property
+    def trunk(self) -> tuple[Module, ...]:
+        """Modules of the target, in construction order."""
+        return self._modules("trunk")
+
+    def _modules(self, part: Part) -> tuple[Module, ...]:
+        key = construction.modules_key(self.policy, self.context, part)
+        if key not in self.shared_modules:
+            self.shared_modules[key] = construction.modules(self.policy, self.context, part)
+        return self.shared_modules[key]
+
+    @cached_property
+    def _loader(self) -> LoaderRow:
+        return first(self.policy.record.loader, self.context) or LoaderRow()
+
+    @cached_property
+    def _packed(self) -> Mapping[Part, Packed]:
+        """The packed-modules mapping in force for each part."""
+        known = self.policy.record
+        return {
+            "draft": self._mapping(known.packed),
+            "trunk": self._mapping(known.trunk_packed or known.packed),
+        }
+
+    def _mapping(self, rows: Sequence[PackedRow]) -> Packed:
+        """Return the mapping that some rows say.
+
+        The loader hands the one of a class to methods whose entries it maps; to the others goes
+        what the constructor of the target model writes itself: rows that name the method.
+        """
+        row = first(rows, self.context)
+        own = {} if row is None else row.value
+        if isinstance(methods.of(self.context.method), UnmappedMethod):
+            own = own if row is not None and row.methods is not None else {}
+        return {**_ALWAYS.get(self.context.method, {}), **own}
+
+    def fingerprint(self, view: QuantView) -> Hashable:
+        """Return what the verdict rests on."""
+        return "sglang", self.release, self.platform, view.method
+
+    def under(self, view: QuantView) -> Case:
+        """Return the case where the metadata are `view`: they may be of another method."""
+        if view.method == self.view.method:
+            return self
+        if view.method not in self._others:
+            context = construction.under_method(self.policy, self.context, view.method)
+            self._others[view.method] = replace(self, context=context, view=view)
+        return self._others[view.method]
+
+    @cached_property
+    def _others(self) -> dict[str, Case]:
+        """The case under other methods, by name."""
+        return {}
+
+    # --- decisions ---------------------------------------------------------------
+
+    def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
+        """Return what SGLang builds for `modules` under `view`, and why."""
+        deciders = {part: self._decider(view, part) for part in {m.part for m in modules}}
+        return [deciders[module.part](module) for module in modules]
+
+    def _decider(self, view: QuantView, part: Part) -> Decide:
+        """Return the decisions for one part; an exception is a decision, too."""
+        drop = self._drop(view) if part == "draft" else None
+        broken: RaisesError | PatternError | None = None
+        ask: Decide = plain
+        try:
+            setting = Setting(self.in_force(view, part), self.context, part, self._packed[part])
+            ask = methods.of(view.method).decider(setting)
+        except (RaisesError, PatternError) as error:
+            broken = error
+
+        def decide(module: Module) -> Decision:
+            if drop is not None and (drop.head or module.kind != "lm_head"):
+                return plain(replace(module, asks=False))
+            if not module.asks:
+                return plain(module)
+            try:
+                if broken is not None:
+                    raise broken
+                return ask(module)
+            except RaisesError as error:
+                halved = isinstance(error, HalvedError)
+                return Decision(
+                    module, "error", because=error.entry, error=error.message, halved=halved
+                )
+            except PatternError as error:
+                built: Built = "unknown" if error.hangs else "error"
+                return Decision(module, built, because=error.entry, error=error.reason)
+
+        return decide
+
+    def _drop(self, view: QuantView) -> DropRow | None:
+        """Return the row by which the draft class builds without the metadata, or None."""
+        rows = fitting(self.policy.record.drops, self.context)
+        return next((row for row in rows if self._holds(row, view)), None)
+
+    def _holds(self, row: DropRow, view: QuantView) -> bool:
+        listed = row.listed
+        if listed is not None:
+            pattern = re.compile(listed.filled(self.context.fields))
+            if not any(pattern.fullmatch(entry.spelling) for entry in view.ignore):
+                return False
+        keys = layers(view.raw)
+        return not row.without_layers or not any(k.startswith(row.without_layers) for k in keys)
+
+    def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
+        """Return decisions for `modules` under `view`, set against the disk."""
+        reports = (
+            load_outcome.judge(
+                decision,
+                self.disk(decision.module.part),
+                self._loader if decision.module.part == "draft" else LoaderRow(),
+                _parameters(view.method, decision),
+            )
+            for decision in self.decide(view, modules)
+            if decision.module.members
+        )
+        return tuple(map(self._limited, reports))
+
+    def _limited(self, report: ModuleReport) -> ModuleReport:
+        """Return the report, with a fault of this release that metadata cannot fix."""
+        limit = self._limit
+        if limit is None or report.decision.module.part == "trunk":
+            return report
+        return replace(
+            report, agrees=False, consequence=limit.outcome, detail=limit.error, limit=limit
+        )
+
+    @cached_property
+    def _limit(self) -> Limit | None:
+        row: LimitRow | None = first(self.policy.record.limits, self.context)
+        if row is None:
+            return None
+        return Limit(
+            reason=row.reason,
+            outcome=row.outcome,
+            error=row.error,
+            phase="build",
+            good_from=row.good_from,
+            grade=row.grade or "read",
+            remedy=row.remedy,
+        )
+
+    def report(self, view: QuantView) -> EngineReport:
+        """Return the verdict of this release: an exception anywhere hides silent garbage."""
+        parts = {part: self.part(view, part) for part in _PARTS}
+        modules = (*parts["draft"], *parts["trunk"])
+        outcome, error = self._outcome(parts)
+        return EngineReport("sglang", self.release, self.platform, outcome, modules, error)
+
+    def _outcome(self, parts: Mapping[Part, Sequence[ModuleReport]]) -> tuple[Outcome, str | None]:
+        """Return what comes of a load, target first, and the exception where there is one."""
+        if not self.mtp_layers:
+            return "no_mtp", None
+        if block_absent(parts["draft"]):
+            return "silent_garbage", None
+        reports = (*parts["trunk"], *parts["draft"])
+        failing = [r for r in reports if r.agrees is False or r.consequence is not None]
+        raised = [r for r in failing if r.consequence == "load_error"]
+        if raised:
+            built = [r for r in raised if r.decision.built == "error"]
+            return "load_error", (built or raised)[0].detail
+        if failing:
+            return "silent_garbage", None
+        unknown = any(
+            r.decision.built == "unknown"
+            or (r.agrees is None and r.decision.module.part == "draft" and not _absent(r))
+            for r in reports
+        )
+        return ("unknown" if unknown else "clean"), None
+
+    # --- names and entries ---------------------------------------------------------
+
+    def asked(self, module: Module) -> tuple[str, ...]:
+        """Return every name that is compared with entries in order to decide about `module`."""
+        if not module.asks:
+            return ()
+        if module.kind == "experts":
+            return methods.of(self.context.method).probes(module)
+        last = module.name.rpartition(".")[2]
+        shards = self._packed[module.part].get(last, ())
+        return (module.name, *(module.name.replace(last, shard) for shard in shards))
+
+    def listed(self, view: QuantView, entries: Iterable[Entry]) -> Listed:
+        """Return entries as the method compares them with names in this release."""
+        return methods.of(view.method).listed(entries, self.context.release)
+
+    def is_name(self, view: QuantView, entry: Entry) -> bool:
+        """Return whether an entry can only fit the name that is spelled like it."""
+        return methods.of(view.method).exact(entry)
+
+    def in_force(self, view: QuantView, part: Part) -> QuantView:
+        """Return the view after the name mapper of target or draft has run over it."""
+        return in_force(view, self.policy, self.context, part)
+
+
+def context_of(
+    known: Policy, config: Mapping[str, Json], release: str, platform: Platform, view: QuantView
+) -> Context:
+    """Return the context that rows of a policy are judged in.
+
+    Whether a shared expert is built as one of the routed ones hangs on whether it is listed.
+
+    Raises:
+        UnknownError: nothing is foreseen of the family under this method.
+    """
+    made = construction.context(known, config, release, platform, view.method)
+    row = first(known.record.unjudged, made)
+    if row is not None:
+        raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
+    texts = (entry.text for entry in view.ignore)
+    listed = any(_SHARED in text and f"{_SHARED}_gate" not in text for text in texts)
+    return made.with_fields(shared_expert_listed=listed)
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    """Yield every dotted beginning of a name, the name itself last."""
+    yield from (name[:at] for at, letter in enumerate(name) if letter == "." and at)
+    yield name
+
+
+def _absent(report: ModuleReport) -> bool:
+    return not report.members
+
+
+def _parameters(method: str, decision: Decision) -> Parameters | None:
+    """Return what a built module reads; None: it is unquantized, or that is not known."""
+    if decision.built != "quantized" or decision.expects is None:
+        return None
+    return formats().formats.get(method, {}).get(decision.expects)

@@ -1,0 +1,123 @@
+"""What a load of the draft comes to: clean, an exception, or silent garbage. Pure.
+
+SGLang's loaders copy a tensor into the parameter of its name. Most drop a tensor without one and
+say nothing, or warn; none of them asks in the end which parameters were filled. A plain column of
+weights refuses to be cast down to FP8; all other layers, and experts, are cast in silence, and
+their scales stay as they were allocated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.engines.sglang.records import LoaderRow, Parameters
+from mtpfix.model import Consequence, Decision, Module, ModuleReport, State
+
+CHECKED = "ColumnParallelLinear"
+"""The class of linear layers whose weights are never cast down."""
+_DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
+_ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
+"""Suffixes that go elsewhere whatever the scheme, such as to the router."""
+_REPLACED = "never read: the target model's own takes its place"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What goes wrong with a module.
+
+    Attributes:
+        consequence: what comes of it.
+        detail: the exception, `Type: message`; None: there is none, or it is not known.
+    """
+
+    consequence: Consequence
+    detail: str | None = None
+
+
+def judge(
+    decision: Decision, inventory: Inventory, loader: LoaderRow, known: Parameters | None
+) -> ModuleReport:
+    """Return one decision set against the disk.
+
+    Args:
+        decision: what is built.
+        inventory: what is on disk.
+        loader: what the class of the module's part does with tensors that do not fit.
+        known: what the built module reads; None: it is unquantized, or that is not known.
+    """
+    module = decision.module
+    stored = inventory.stored(module)
+    disk, members = stored.precision, stored.members
+    if decision.built == "error":
+        return ModuleReport(decision, disk, members, False, "load_error", decision.error)
+    if disk.state is State.MISSING:
+        optional = module.optional or module.part == "trunk"
+        absent: Consequence | None = None if optional else "silent_garbage"
+        return ModuleReport(decision, disk, members, None, absent)
+    if decision.built == "unknown" or (decision.built == "quantized" and known is None):
+        return ModuleReport(decision, disk, members, None)
+    wrong = _wrong(decision, stored, loader, known)
+    if wrong is None:
+        return ModuleReport(decision, disk, members, True)
+    if module.optional and module.kind == "lm_head":
+        return ModuleReport(decision, disk, members, True, detail=_REPLACED)
+    return ModuleReport(decision, disk, members, False, wrong.consequence, wrong.detail)
+
+
+def _wrong(
+    decision: Decision, stored: Stored, loader: LoaderRow, known: Parameters | None
+) -> Wrong | None:
+    """Return what goes wrong when the tensors are loaded; None: nothing does."""
+    module, disk = decision.module, stored.precision
+    raised = loader.experts if module.kind == "experts" else loader.unexpected
+    strange, missing = _astray(stored, known)
+    if _shapes_differ(stored, known):
+        return Wrong("load_error")
+    cast = known is not None and known.float8 and disk.state is State.UNQUANTIZED
+    if cast and module.cls == CHECKED and not loader.threads:
+        return Wrong("load_error", _DOWNCAST)
+    if strange:
+        return Wrong("silent_garbage" if raised == "skipped" else "load_error")
+    if missing or disk.state is State.MIXED or not _complete(module, stored):
+        return Wrong("silent_garbage")
+    other = known is not None and disk.format not in (decision.expects, None)
+    return Wrong("load_error") if other else None
+
+
+def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:
+    """Return whether a tensor has no parameter, and whether a member lacks one that is needed."""
+    wanted = {"weight"} if known is None else {*known.needed}
+    allowed = wanted | _ELSEWHERE | (set() if known is None else {*known.more})
+    members = [{_suffix(each) for each in own} for own in stored.suffixes]
+    strange = any(own - allowed for own in members)
+    missing = any(wanted - own for own in members if own - {"bias"})
+    return strange, missing
+
+
+def _suffix(stored: str) -> str:
+    """Return the end of a parameter's name; stacked experts have theirs without `weight`."""
+    names = {"": "weight", "_scale": "weight_scale", "_scale_inv": "weight_scale_inv"}
+    return names.get(stored, stored)
+
+
+def _shapes_differ(stored: Stored, known: Parameters | None) -> bool:
+    """Return whether the weight on disk has another shape than the built one: one is packed."""
+    packed = known is not None and known.packed
+    disk = stored.precision
+    halved = disk.state is State.QUANTIZED and _is_packed(disk.format)
+    has_weight = any("weight" in own or "" in own for own in stored.suffixes)
+    return has_weight and packed != halved
+
+
+def _is_packed(stored: str | None) -> bool:
+    """Return whether weights of a format lie two in a byte under the name of plain ones."""
+    return stored in ("modelopt-nvfp4", "quark-mxfp4", "quark-int4")
+
+
+def _complete(module: Module, stored: Stored) -> bool:
+    """Return whether every member of a fused module, and every expert, has weights on disk."""
+    if not set(module.stacked).isdisjoint(stored.members):
+        return True
+    expected = sum(module.experts if "*" in member else 1 for member in module.members)
+    return len(stored.members) >= expected

@@ -1,0 +1,189 @@
+"""Compares what mtpfix foresees of SGLang with what was recorded from real releases.
+
+    python -m tools.sglang_agreement [--family F ...] [--folder DIR] [--shown N]
+    python -m tools.sglang_agreement --evidence
+
+Of each recorded case: which modules ask, by which names, in which order and of which class, and
+what is built for each; where it raises, that it raises. Exits 1 where something differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from packaging.version import Version
+
+from mtpfix.checkpoint import strict_json
+from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.opening import UNQUANTIZED
+from mtpfix.engines.policies.context import in_releases
+from mtpfix.engines.sglang import metadata, policy
+from mtpfix.engines.sglang.case import Case, context_of
+from mtpfix.errors import MtpfixError, UnknownError
+from mtpfix.model import Checkpoint, JsonFile, Listing, Module, Part, QuantView, Target
+from tools import schemes, sglang_recording
+from tools.sglang_recording import Case as Recorded
+
+EVIDENCE = Path(__file__).parents[1] / "mtpfix" / "data" / "sglang" / "evidence.json"
+PARTS: tuple[Part, ...] = ("draft", "trunk")
+_ABSENT = "not there"
+_NOWHERE = Checkpoint(Listing(Target("local", ""), (), {}, {}, "none"), {})
+
+
+class Difference(NamedTuple):
+    """What is foreseen otherwise than recorded."""
+
+    case: Recorded
+    part: str
+    module: str
+    foreseen: str
+    recorded: str
+
+
+def view_of(recorded: Recorded) -> QuantView:
+    """Return the metadata of a recorded case, as mtpfix reads them for SGLang."""
+    values = {"config.json": recorded.config, **schemes.companions(recorded.config)}
+    configs = {
+        name: JsonFile(name, (raw := json.dumps(value).encode()), strict_json.loads(raw, name))
+        for name, value in values.items()
+    }
+    place = metadata.find(configs)
+    return UNQUANTIZED if place is None else metadata.read(place, configs)
+
+
+def case_of(recorded: Recorded, view: QuantView) -> Case | None:
+    """Return the case of mtpfix; None: the family is not covered there."""
+    family = policy.index().recognise(recorded.config)
+    if family is None:
+        return None
+    known = policy.policy(family)
+    if not in_releases(known.record.releases, recorded.release, policy.DEPTH):
+        return None
+    context = context_of(known, recorded.config, recorded.release, "cuda", view)
+    return Case(known, context, Inventory(_NOWHERE), view=view)
+
+
+def differences(recorded: Recorded) -> Iterator[Difference]:
+    """Yield what is foreseen otherwise than recorded.
+
+    Where the metadata cannot be made at all, nothing asks; then the exception is all there is.
+    """
+    try:
+        view = view_of(recorded)
+        case = case_of(recorded, view)
+    except UnknownError:
+        return
+    except MtpfixError as error:
+        if recorded.outcomes:
+            yield Difference(recorded, "", "", f"unknown: {error.message}", "it was built")
+        return
+    if case is None:
+        return
+    for part in PARTS:
+        real = _recorded(recorded, part)
+        if not real:
+            continue
+        ours = {
+            (d.module.name, d.module.cls): _said(d.built, d.scheme)
+            for d in case.decide(view, _modules(case, part))
+            if d.module.asks
+        }
+        for key in dict.fromkeys((*real, *ours)):
+            one, other = ours.get(key, _ABSENT), real.get(key, _ABSENT)
+            ended = other == _ABSENT and bool(recorded.failures)  # by an exception before it
+            if one != other and not ended:
+                yield Difference(recorded, part, f"{key[0]} ({key[1]})", one, other)
+
+
+def _recorded(recorded: Recorded, part: Part) -> dict[tuple[str, str], str]:
+    """Return what was built of a part: of modules of one name the first."""
+    found: dict[tuple[str, str], str] = {}
+    for outcome in recorded.outcomes:
+        module = outcome.module
+        chooses = module.cls == "LinearBase"  # asked by the class itself, to choose what to build
+        if module.part == part and not module.name.startswith("visual.") and not chooses:
+            scheme = None if outcome.scheme is None else outcome.scheme.rpartition(":")[2]
+            found.setdefault((module.name, module.cls), _said(outcome.built, scheme))
+    return found
+
+
+def _modules(case: Case, part: Part) -> tuple[Module, ...]:
+    return case.draft if part == "draft" else case.trunk
+
+
+def _said(built: str, scheme: str | None) -> str:
+    """Return what is built, in words; which kernel serves it hangs on the shapes of the layer."""
+    if scheme is not None:
+        scheme = scheme.replace("Marlin", "")
+    return f"{built}: {scheme}" if built == "quantized" else built
+
+
+def evidence(folder: Path = sglang_recording.FOLDER) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return of which releases decisions are recorded, by method and family."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for path in sglang_recording.files(folder):
+        for recorded in sglang_recording.read(path):
+            family = policy.index().recognise(recorded.config)
+            try:
+                method = view_of(recorded).method
+            except MtpfixError:
+                continue
+            if family is not None and recorded.outcomes:
+                found.setdefault(method, {}).setdefault(family, set()).add(recorded.release)
+    return {
+        method: {
+            family: tuple(sorted(releases, key=Version)) for family, releases in sorted(by.items())
+        }
+        for method, by in sorted(found.items())
+    }
+
+
+def write_evidence() -> None:
+    """Write `mtpfix/data/sglang/evidence.json`."""
+    rows = ",\n".join(
+        f"    {json.dumps(method)}: " + json.dumps(by) for method, by in evidence().items()
+    )
+    about = "What is known by running SGLang; made by `python -m tools.sglang_agreement --evidence`"
+    EVIDENCE.write_text(
+        '{\n  "$schema": "schema/evidence.schema.json",\n'
+        f'  "about": {json.dumps(about)},\n  "recorded": {{\n{rows}\n  }}\n}}\n',
+        encoding="utf-8",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--family", action="append")
+    parser.add_argument("--folder", type=Path, default=sglang_recording.FOLDER)
+    parser.add_argument("--shown", type=int, default=40)
+    parser.add_argument("--evidence", action="store_true", help="write what is recorded")
+    args = parser.parse_args(arguments)
+    if args.evidence:
+        write_evidence()
+        return 0
+    asked = 0
+    found: list[Difference] = []
+    for path in sglang_recording.files(args.folder):
+        if args.family and path.name.partition(".")[0] not in args.family:
+            continue
+        for recorded in sglang_recording.read(path):
+            asked += len(recorded.outcomes)
+            found += differences(recorded)
+    for each in found[: args.shown]:
+        print(f"{each.case.id} {each.part} {each.module}: {each.foreseen}, not {each.recorded}")
+    places = Counter((d.case.family, d.case.scheme, d.case.ignore_name) for d in found)
+    for place, number in places.most_common(args.shown):
+        print(number, *place)
+    print(f"{asked} decisions recorded, {len(found)} foreseen otherwise")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
