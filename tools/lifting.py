@@ -71,15 +71,15 @@ class Matchers:
 
 def lifted(sources: Path) -> Matchers:
     """The matchers of the release that is unpacked in `sources`."""
-    trees = [_tree(sources / name) for name in (*_FILES, _MODELS, _CONFIG)]
+    trees = [parsed(sources / name) for name in (*_FILES, _MODELS, _CONFIG)]
     nodes: dict[str, ast.stmt] = {}
-    for tree in trees:
-        for node in tree.body:
+    for each in trees:
+        for node in each.body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 nodes.setdefault(node.name, node)
-    imports = [node for tree in trees for node in tree.body if _allowed(node)]
-    method = _method(nodes["CompressedTensorsConfig"], "apply_vllm_mapper")
-    body = [*imports, *_closure(nodes, _ROOTS), nodes["WeightsMapper"], method]
+    imports = [node for each in trees for node in each.body if allowed(node)]
+    method = method_of(nodes["CompressedTensorsConfig"], "apply_vllm_mapper")
+    body = [*imports, *closure(nodes, _ROOTS), nodes["WeightsMapper"], method]
     future = ast.ImportFrom("__future__", [ast.alias("annotations")], 0)
     module = ast.fix_missing_locations(ast.Module([future, *body], []))
     space: dict[str, Any] = {"__name__": "builtins"}  # a module that dataclasses find
@@ -88,12 +88,13 @@ def lifted(sources: Path) -> Matchers:
     return Matchers(ignored, target, space["WeightsMapper"], space[method.name])
 
 
-def _tree(path: Path) -> ast.Module:
+def parsed(path: Path) -> ast.Module:
+    """Return a source file, parsed; nothing of it where there is none."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return ast.parse(text)
 
 
-def _allowed(node: ast.stmt) -> bool:
+def allowed(node: ast.stmt) -> bool:
     """Whether a statement imports nothing but modules that lifted functions may use."""
     if isinstance(node, ast.Import):
         names: list[str | None] = [alias.name for alias in node.names]
@@ -104,12 +105,13 @@ def _allowed(node: ast.stmt) -> bool:
     return all((name or "").split(".")[0] in _IMPORTED for name in names)
 
 
-def _method(cls: ast.stmt, name: str) -> ast.FunctionDef:
+def method_of(cls: ast.stmt, name: str) -> ast.FunctionDef:
+    """Return a method of a class."""
     body = cls.body if isinstance(cls, ast.ClassDef) else []
     return next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == name)
 
 
-def _closure(nodes: Mapping[str, ast.stmt], roots: Iterable[str]) -> Iterator[ast.stmt]:
+def closure(nodes: Mapping[str, ast.stmt], roots: Iterable[str]) -> Iterator[ast.stmt]:
     """The functions that are asked, and all that they call."""
     wanted, seen = list(roots), set(roots)
     while wanted:

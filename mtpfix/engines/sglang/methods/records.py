@@ -79,6 +79,8 @@ class Rules(File, frozen=True, kw_only=True):
     """Quark: whether an entry may name a fused layer, or a single expert."""
     quark_maps_layers: tuple[Yes, ...]
     """Quark: whether name mappers see `layer_quant_config`."""
+    quark_mirrors: tuple[Yes, ...]
+    """Quark: whether mappers let the key of `wq_a` speak of `wqkv_a` too."""
     quark_asks_all: tuple[Yes, ...]
     """Quark: whether a configuration is looked for whatever the kind of layer."""
     plain_gptq: tuple[Yes, ...]

@@ -22,6 +22,8 @@ from mtpfix.quant import arguments
 
 PROBED = ("gate_proj", "up_proj", "down_proj")
 """Layers of expert 0 that are asked about in the place of routed experts."""
+_EXPERTS = "FusedMoE"
+"""The class that routed experts are targeted by."""
 _DIFFER = "ValueError: All MoE projections need to have same quantization scheme but found multiple"
 _NO_TARGET = (
     "ValueError: Unable to find matching target for {name} in the compressed-tensors config."
@@ -92,7 +94,7 @@ class Decider:
     def _is_mxfp4(self) -> bool:
         if "mxfp4" in (self._view.format or ""):
             return True
-        found = (self._said.get(text) for text in ("FusedMoE", "Linear"))
+        found = (self._said.get(text) for text in (_EXPERTS, "Linear"))
         return any(stated is not None and has("mxfp4", stated.weights) for stated in found)
 
     def _head(self, module: Module) -> Decision:
@@ -142,14 +144,16 @@ class Decider:
             for entry in group.targets:
                 found[entry.text] = entry
                 self._said[entry.text] = said(group, self._view, self._release)
+        if "Linear" in found:
+            self._said.setdefault(_EXPERTS, self._said["Linear"])
         return found
 
 
 def _for_experts(targets: dict[str, Entry]) -> Iterator[Entry]:
     """Yield the targets, and where `Linear` is one, the classes of experts behind them."""
     yield from targets.values()
-    if "Linear" in targets and "FusedMoE" not in targets:
-        yield replace(targets["Linear"], text="FusedMoE", written="Linear")
+    if "Linear" in targets and _EXPERTS not in targets:
+        yield replace(targets["Linear"], text=_EXPERTS, written="Linear")
 
 
 def refusal(view: QuantView, context: Context) -> str | None:

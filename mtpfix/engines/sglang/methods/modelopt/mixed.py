@@ -109,7 +109,8 @@ class Algorithms:
         )
         found = {self._layers[n].algo: self._layers[n] for n in names if n in self._layers}
         if len(found) > 1:
-            error = _DIFFER.format(name=name, algos=set(found))
+            algos = f"{{{', '.join(map(repr, sorted(found)))}}}"  # a set, whose order varies
+            error = _DIFFER.format(name=name, algos=algos)
             raise RaisesError(error, next(iter(found.values())).entry)
         return next(iter(found.values()), None)
 

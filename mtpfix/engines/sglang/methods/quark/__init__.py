@@ -9,6 +9,7 @@ from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Decide, Method, Rename, Setting
 from mtpfix.engines.sglang.methods.quark import matcher
 from mtpfix.engines.sglang.methods.quark.exclude import Excluded
+from mtpfix.engines.sglang.methods.quark.layers import mirrored
 from mtpfix.engines.sglang.methods.shared.spelling import MARKED
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location
@@ -47,7 +48,10 @@ class Quark(Method):
 
 
 def _both(entry: Entry, renamed: Entry) -> tuple[Entry, ...]:
-    if _LAYERS in entry.pointer or not renamed.text.startswith(_WRAPPER):
+    if _LAYERS in entry.pointer:
+        mirror = mirrored(renamed)
+        return (renamed,) if mirror is None else (renamed, mirror)
+    if not renamed.text.startswith(_WRAPPER):
         return (renamed,)
     short = renamed.text.removeprefix(_WRAPPER)
     return (renamed, replace(renamed, text=short, written=entry.spelling))

@@ -6,6 +6,7 @@ Source: `QuarkConfig._find_matched_config` of each release.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from mtpfix.engines.policies.method import Packed, RaisesError
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.model import Entry, Json, QuantView
 
-_EXPERTS, _FUSED_PARTS = ".experts", ".wq_a"
+_EXPERTS = ".experts"
+_HALF, _WHOLE = ".wq_a", ".wqkv_a"
 _SHARDS = (
     "ValueError: Found a different quantization configuration for {shards} in {name}. {speaker} "
     "requires all to use the same scheme."
@@ -42,7 +44,8 @@ class Layers:
     def __init__(self, view: QuantView, packed: Packed, release: str) -> None:
         self._raw, self._packed, self._release = view.raw, packed, release
         self._experts: bool = rules("quark_whole_first", release)
-        self._by_name = _by_name(view, mapped=rules("quark_maps_layers", release))
+        mapped: bool = rules("quark_maps_layers", release)
+        self._by_name = _by_name(view, mapped=mapped, mirrored=rules("quark_mirrors", release))
 
     def of(self, name: str, cls: str) -> Found:
         """Return the configuration of the module `name`.
@@ -122,19 +125,34 @@ def _uneven(name: str, below: Mapping[str, Found]) -> str | None:
     return None
 
 
-def _by_name(view: QuantView, *, mapped: bool) -> Mapping[str, Found]:
+def mirrored(entry: Entry) -> Entry | None:
+    """Return the key of a fused layer that stands beside the key of its first half, or None."""
+    if not entry.text.endswith(_HALF):
+        return None
+    text = entry.text.removesuffix(_HALF) + _WHOLE
+    return replace(entry, text=text, written=entry.spelling)
+
+
+def _is_mirrored(entry: Entry) -> bool:
+    return entry.text.endswith(_WHOLE) and entry.spelling.endswith(_HALF)
+
+
+def _by_name(view: QuantView, *, mapped: bool, mirrored: bool) -> Mapping[str, Found]:
     """Return configurations by key; of two that a mapper made alike, the last."""
     layers = view.raw.get("layer_quant_config")
     stated = layers if isinstance(layers, Mapping) else {}
     found: dict[str, Found] = {}
+    behind: dict[str, Found] = {}
     for group in view.groups:
+        config = _without_cache(group.name, stated[group.name], view)
         for entry in group.targets:
-            text = entry.text if mapped else entry.spelling
-            found[text] = Found(_without_cache(group.name, stated[group.name], view), entry)
-    if mapped:
-        halves = [key for key in found if key.endswith(_FUSED_PARTS)]
-        for key in halves:
-            found.setdefault(f"{key.removesuffix(_FUSED_PARTS)}.wqkv_a", found[key])
+            if _is_mirrored(entry):
+                behind.setdefault(entry.text, Found(config, entry))
+            else:
+                found[entry.text if mapped else entry.spelling] = Found(config, entry)
+    if mirrored:
+        for text, mirror in behind.items():
+            found.setdefault(text, mirror)
     return found
 
 
