@@ -118,8 +118,7 @@ class Decider:
         found = target(name, cls, targets, self._packed)
         if found is None:
             raise RaisesError(_NO_TARGET.format(name=name))
-        said = self._said.get(found.text) or self._said["Linear"]
-        return _Match(found, said)
+        return _Match(found, self._said[found.text])
 
     def _built(self, module: Module, match: _Match) -> Decision:
         if match.said is None:

@@ -103,9 +103,9 @@ BUILT = {
     "modelopt_fp4": ("ModelOptFp4LinearMethod", "ModelOptNvFp4FusedMoEMethod"),
     "w4afp8": ("Fp8LinearMethod", "W4AFp8MoEMethod"),
     "awq": ("AWQMarlinLinearScheme", "AWQMoEScheme"),
-    "gptq": ("GPTQMarlinLinearMethod", "GPTQMarlinMoEMethod"),
+    "gptq": ("GPTQMarlinLinearScheme", "GPTQMarlinMoEScheme"),
     "quark": ("QuarkW8A8Fp8", "QuarkW8A8FP8MoE"),
-    "auto-round": ("GPTQMarlinLinearMethod", "GPTQMarlinMoEMethod"),
+    "auto-round": ("GPTQMarlinLinearScheme", "GPTQMarlinMoEScheme"),
 }
 
 
