@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -230,6 +230,7 @@ class Case(EngineCase):
     def _decider(self, view: QuantView, part: Part) -> Decide:
         """Return the decisions for one part; an exception is a decision, too."""
         drop = self._drop(view) if part == "draft" else None
+        spared = self._spared(view)
         broken: RaisesError | PatternError | None = None
         ask: Decide = plain
         try:
@@ -243,6 +244,8 @@ class Case(EngineCase):
                 return plain(replace(module, asks=False))
             if not module.asks:
                 return plain(module)
+            if (entry := spared(module)) is not None:
+                return plain(replace(module, asks=False), entry)
             try:
                 if broken is not None:
                     raise broken
@@ -257,6 +260,18 @@ class Case(EngineCase):
                 return Decision(module, built, because=error.entry, error=error.reason)
 
         return decide
+
+    def _spared(self, view: QuantView) -> Callable[[Module], Entry | None]:
+        """Return what says by which entry a class builds a layer without asking; None: by none."""
+        row = first(self.policy.record.spares, self.context)
+        listed = {} if row is None else {entry.text: entry for entry in view.ignore}
+
+        def spared(module: Module) -> Entry | None:
+            parent, _, last = module.name.rpartition(".")
+            member = None if row is None else row.by.get(last)
+            return None if member is None else listed.get(f"{parent}.{member}")
+
+        return spared
 
     def _drop(self, view: QuantView) -> DropRow | None:
         """Return the row by which the draft class builds without the metadata, or None."""

@@ -20,6 +20,13 @@ class DropRow(Condition, frozen=True, kw_only=True):
     """Whether the head is built without the metadata, too."""
 
 
+class SparesRow(Condition, frozen=True, kw_only=True):
+    """Layers that a model class builds without asking, since it looks into the list itself."""
+
+    by: dict[str, str]
+    """Last part of a layer's name -> the part in its place in the entry that spares it."""
+
+
 class LoaderRow(Condition, frozen=True, kw_only=True):
     """What the draft's `load_weights` does with a tensor that has no parameter of its name."""
 
@@ -76,6 +83,8 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """The same of the target model."""
     drops: tuple[DropRow, ...] = ()
     """Where the draft class builds its block without the metadata."""
+    spares: tuple[SparesRow, ...] = ()
+    """Layers that are built without asking, because of an entry."""
     unjudged: tuple[UnjudgedRow, ...] = ()
     """Where nothing is foreseen."""
     loader: tuple[LoaderRow, ...] = ()
