@@ -141,7 +141,8 @@ def _settled(
     disagree = any(problem.kind == "header_disagrees" for problem in checkpoint.problems)
     if disagree and report is None:
         report = analyze(subject, selection).report
-    index = _index(source, _with_all_headers(source, checkpoint), readings, report)
+    engine = selection.engines[0].title
+    index = _index(source, _with_all_headers(source, checkpoint), readings, report, engine)
     made = repair(index)
     if made.lost and _loses(_opened(source, _files(source, made), selection), selection):
         made = repair(replace(index, keep=made.lost))  # the names of what must be brought back
@@ -178,7 +179,8 @@ def _without_files(source: Remembered, selection: Selection, error: TargetError)
     readings = [each.read(found, config) for each in engines]
     if not _roots(readings):
         raise error
-    made = repair(_index(source, open_shards(source, found, there.keys()), readings, None))
+    checkpoint = open_shards(source, found, there.keys())
+    made = repair(_index(source, checkpoint, readings, None, engines[0].title))
     files = _files(source, made)
     if not files or not set(made.shards(found.shards).values()) <= set(usable):
         raise error
@@ -201,7 +203,11 @@ def _is_wrong(checkpoint: Checkpoint, roots: tuple[str, ...]) -> bool:
 
 
 def _index(
-    source: Source, checkpoint: Checkpoint, readings: Iterable[Reading], report: Report | None
+    source: Source,
+    checkpoint: Checkpoint,
+    readings: Iterable[Reading],
+    report: Report | None,
+    engine: str,
 ) -> Index:
     """Return the index of a checkpoint, with all that was read of its files."""
     found = checkpoint.listing
@@ -218,6 +224,7 @@ def _index(
         headers={**checkpoint.headers, **found.strays},
         roots=_roots(readings),
         shared=frozenset(name for each in readings for name in each.block.alone),
+        engine=engine,
     )
     return index if report is None else replace(index, unfit=_unfit(report, table))
 

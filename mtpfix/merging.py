@@ -156,7 +156,8 @@ def exit_code(findings: Sequence[Finding], engines: Sequence[EngineReport]) -> i
     """
     outcomes = {engine.outcome for engine in engines if engine.decides}
     deciding = [finding for finding in findings if finding.decides]
-    if rules.worst(deciding) == "error" or not outcomes.isdisjoint(FAILED):
+    judged = (finding for finding in deciding if not is_unjudged(finding))
+    if rules.worst(judged) == "error" or not outcomes.isdisjoint(FAILED):
         return 1
     if any(map(is_unjudged, deciding)) or "unknown" in outcomes:
         return UnknownError.exit_code

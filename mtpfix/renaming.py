@@ -124,7 +124,10 @@ def _tried(
     """Return what renames come to, each of them planned for."""
     if made.exit_code != WRONG or not cases or not cases[0].view.method:
         return _Tried({})
-    narrow = _narrow(selection, selection.deciding(cases))
+    deciding = selection.deciding(cases)
+    if not deciding:
+        return _Tried({})
+    narrow = _narrow(selection, deciding)
     least: Mapping[str, str] = {}
     wrong, stays = _failing(made.checked), dict.fromkeys(_wrong(made.checked))
     for names in _names(subject, made.checked):
@@ -161,7 +164,7 @@ def _narrow(selection: Selection, deciding: Iterable[EngineCase]) -> Selection:
     cases = tuple(deciding)
     engines = tuple(
         (engine, tuple(dict.fromkeys(c.release for c in cases if c.engine is engine)))
-        for engine in selection.engines
+        for engine in dict.fromkeys(case.engine for case in cases)
     )
     scope = Scope(engines, tuple(dict.fromkeys(case.platform for case in cases)))
     return replace(selection, planned=scope, decisive=scope)

@@ -216,7 +216,7 @@ class _Planner:
         if stray:
             raise RefusedError(
                 f"{held[stray[0]]!r:.120} holds {stray[0]!r:.120}, and the index does not name it: "
-                "vLLM would load both this tensor and that of the base",
+                f"{self._engine.title} would load both this tensor and that of the base",
                 "take the old MTP tensors out of that file, or name them in the index",
             )
 
@@ -352,7 +352,8 @@ class _Planner:
         if any(not name.startswith("consolidated") for name in found.shards.values()):
             return self._source.read(INDEX) if found.layout == "index" else None
         raise RefusedError(
-            "the weights are in consolidated*.safetensors, beside which vLLM reads no other file",
+            "the weights are in consolidated*.safetensors, beside which "
+            f"{self._engine.title} reads no other file",
             "rename them to model*.safetensors, with an index of that name",
         )
 

@@ -92,6 +92,7 @@ class Index:
         shared: names of other tensors that the draft may load.
         unfit: tensors, and modules whose tensors, the draft cannot take as they are loaded.
         keep: names that stay though no file holds their tensors.
+        engine: who reads it, as people spell it.
     """
 
     file: str
@@ -103,6 +104,7 @@ class Index:
     shared: frozenset[str] = frozenset()
     unfit: frozenset[str] = frozenset()
     keep: Collection[str] = frozenset()
+    engine: str = "vLLM"
 
     @cached_property
     def named(self) -> frozenset[str]:
@@ -229,8 +231,8 @@ class _Repairer:
         if file not in index.usable:
             return Refusal(
                 file,
-                "where there are any, vLLM reads consolidated*.safetensors and no other file, "
-                "whatever an index says",
+                f"where there are any, {index.engine} reads consolidated*.safetensors and no other "
+                "file, whatever an index says",
                 OTHER_FORMAT,
             )
         twice = [name for name in header if self._elsewhere(name, file)]
@@ -239,7 +241,7 @@ class _Repairer:
         if twice and set(block) <= set(twice):
             return Refusal(
                 file,
-                f"its MTP tensors are also in {other}, and vLLM would load both",
+                f"its MTP tensors are also in {other}, and {index.engine} would load both",
                 f"move {quoted} out of the folder, if {other} has the right ones",
             )
         clash = [name for name in header if self._clashes(name)]
@@ -248,7 +250,7 @@ class _Repairer:
             form = "" if twice else ", a part of the target model that other files hold otherwise"
             return Refusal(
                 file,
-                f"it also holds {held}{form}, and vLLM would load both",
+                f"it also holds {held}{form}, and {index.engine} would load both",
                 move_by_hand.copied(file, index.roots),
             )
         return None
@@ -330,8 +332,8 @@ class _Repairer:
     def _twice(self, file: str, name: str, other: str) -> Refusal:
         return Refusal(
             file,
-            f"{shown(name)} is also in {shown(other)}: vLLM loads both, and the file that it reads "
-            "last wins",
+            f"{shown(name)} is also in {shown(other)}: {self.index.engine} loads both, and the "
+            "file that it reads last wins",
             f"if the other is the right one, {move_by_hand.cleared(file, [name], self.index.file)}",
         )
 
@@ -339,8 +341,8 @@ class _Repairer:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return Refusal(
             file,
-            f"vLLM loads whole files, and {shown(names[0])}{more} in it has no place beside the "
-            "tensors that the index names",
+            f"{self.index.engine} loads whole files, and {shown(names[0])}{more} in it has no "
+            "place beside the tensors that the index names",
             move_by_hand.cleared(file, names, self.index.file),
         )
 

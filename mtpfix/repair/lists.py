@@ -205,6 +205,7 @@ class _Planner:
         self._moves: dict[Change, _Moves] = {}
         self._elsewhere: dict[Change, list[str]] = {}
         self._shared: dict[_Key, str] = {}
+        self._vain: set[Engine] = set()
         self._candidates = {engine: self._candidates_for(engine) for engine in self._engines}
         self._target = TargetModel(cases, self.view.method)
         self._stated: set[str] = set()
@@ -423,10 +424,11 @@ class _Planner:
                     reason, remedy = self._reason(case, report)
                     key = (case.engine.name, report.decision.module.name, reason, remedy)
                     releases.setdefault(key, {})[case.release] = None
-        return tuple(
+        left = [
             Unresolved(name, tuple(found), reason, remedy, engine)
             for (engine, name, reason, remedy), found in releases.items()
-        )
+        ]
+        return tuple(sorted(left, key=lambda stays: reasons.VAIN in stays.reason))
 
     def _reason(self, case: EngineCase, report: ModuleReport) -> tuple[str, str | None]:
         """Why a module stays wrong, and what the user can do about it."""
@@ -444,6 +446,8 @@ class _Planner:
         if nameless and not written and report.limit is None:
             return reasons.nameless(case, module, servable=servable)
         shared = self._shared.get(_key(case, report))
+        if case.engine in self._vain and shared is None and _mendable(report):
+            return reasons.VAIN, None
         return reasons.reason(report, case.engine.title, shared), None
 
     # --- taking away ---------------------------------------------------------
@@ -621,6 +625,7 @@ class _Planner:
             if own <= {key[:3] for key in self.broken(change)}:
                 needing = self.needed_by(change)
                 kept = tuple(text for text in change.add if needing[text] != (engine.title,))
+                self._vain |= {engine} if kept != change.add else set()
                 change = Change(change.remove, kept)
         return change
 

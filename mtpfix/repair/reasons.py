@@ -5,6 +5,9 @@ from __future__ import annotations
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import Module, ModuleReport, State
 
+VAIN = "its entry is left out, since other modules of the draft stay wrong"
+"""Why an entry is not written that would be right for a module."""
+
 
 def reason(report: ModuleReport, engine: str, shared: str | None = None) -> str:
     """Return why a module stays wrong.

@@ -86,7 +86,6 @@ def _engine(engine: EngineReport) -> _View:
         "outcome": engine.outcome,
         "error": engine.error,
         "reason": engine.reason,
-        **({} if engine.decides else {"decides": False}),
         "modules": [_module(m) for m in engine.modules if m.decision.module.asks],
     }
 
@@ -126,7 +125,6 @@ def _finding(finding: Finding) -> _View:
         "releases": list(finding.releases),
         "where": _where(finding.where),
         "fix": _fix(finding.fix),
-        **({} if finding.decides else {"decides": False}),
     }
 
 

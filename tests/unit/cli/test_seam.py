@@ -76,7 +76,10 @@ def test_what_is_no_engine_is_said_in_one_line(run: Run, folder: Folder, given: 
     assert ran.err.count("\n") <= 2
 
 
-def test_names_are_those_of_one_engine(run: Run, folder: Folder) -> None:
+def test_an_engine_that_names_no_modules_is_said(run: Run, folder: Folder) -> None:
     ran = run("names", folder, "--engine", "fake", "--engine", "vllm")
-    assert ran.code == 2
-    assert "one --engine at a time" in ran.err
+    assert ran.code == 3
+    assert "cannot name modules for Fake" in ran.err
+    alone = run("names", folder)
+    assert alone.code == 0
+    assert "Fake" not in alone.out + alone.err

@@ -104,7 +104,7 @@ def test_check_asks_vllm_alone_and_tells_the_other_in_one_line(run: Run, folder:
     assert run("check", folder, "--sglang", "0.5.23").code == 1
     shown = run("inspect", folder, "--format", "json").json
     assert shown["exit_code"] == 0
-    assert [each.get("decides", True) for each in shown["engines"]] == [True, False]
+    assert [each["outcome"] for each in shown["engines"]] == ["clean", "load_error"]
 
 
 def test_check_of_several_targets_tells_the_other_too(run: Run, folder: Folder) -> None:

@@ -1,0 +1,45 @@
+"""Releases of an engine whose third number tells them apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from mtpfix.engines.releases import is_newer, later_releases, select_releases
+from mtpfix.errors import UnknownError, UsageError
+
+COVERED = ("0.5.13", "0.5.22", "0.5.23")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        ("newest", ("0.5.23",)),
+        ("0.5.22", ("0.5.22",)),
+        ("0.5.22.post1", ("0.5.22.post1",)),
+        (">=0.5.22", ("0.5.22", "0.5.23")),
+        ("0.5.24", ("0.5.24",)),
+        ("0.6", ("0.6.0",)),
+    ],
+)
+def test_the_third_number_counts(wanted: str, chosen: tuple[str, ...]) -> None:
+    assert select_releases([wanted], COVERED, "SGLang", 3) == chosen
+
+
+@pytest.mark.parametrize("wanted", ["0.5.14", "0.5", "0.5.12"])
+def test_what_lies_between_or_says_too_little_is_not_covered(wanted: str) -> None:
+    with pytest.raises(UnknownError, match=f"SGLang {wanted} is not covered"):
+        select_releases([wanted], COVERED, "SGLang", 3)
+
+
+def test_examples_are_the_engines_own() -> None:
+    with pytest.raises(UsageError) as caught:
+        select_releases(["x"], COVERED, "SGLang", 3)
+    assert caught.value.remedy == "write for example 0.5.22, '>=0.5.13,<0.5.24' or all"
+
+
+def test_newer_and_later() -> None:
+    assert is_newer("0.5.24", COVERED, 3)
+    assert not is_newer("0.5.24", COVERED)
+    assert not is_newer("0.5.23.post1", COVERED, 3)
+    assert later_releases("0.5.13", COVERED, 3) == ("0.5.22", "0.5.23")
+    assert later_releases("0.5.13", COVERED) == ()
