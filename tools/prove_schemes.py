@@ -35,7 +35,7 @@ from tools.blocks import Asked
 from tools.environments import HOME, Home, releases
 from tools.prove import drafted, loading_faults, outcome, prediction_faults
 from tools.scheme_page import PAGE, page
-from tools.scheme_record import RECORD, Proof
+from tools.scheme_record import RECORD, SEARCHES, Proof
 
 CACHE_SCALES = tuple(f".{part}_scale" for part in ("q", "k", "v", "prob"))
 """Ends of parameters of attention layers, which some methods have for a quantized cache alone."""
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 RECORD.keep({part: [proof]})
                 faults += len(proof.faults)
     if args.page:
-        PAGE.write_text(page(RECORD.kept()), encoding="utf-8")
+        PAGE.write_text(page(RECORD.kept(), SEARCHES.kept()), encoding="utf-8")
     return int(bool(faults))
 
 
