@@ -75,10 +75,12 @@ def prove(server: Server, asked: Asked, folder: Path) -> Proof:
     if not repair.files:
         return replace(begun, refused=_left(repair) or "mtpfix calls it clean")
     after = server.ask(made.folder, load=True)
+    loaded = [] if repair.exit_code else loading_faults(after, asked.family, made.mtp)
+    whatever = loading_faults(hand, asked.family, made.mtp)  # vLLM does it with any metadata
     faults = (
         *begun.faults,
         *prediction_faults(repair.after.engines[0], after),
-        *([] if repair.exit_code else loading_faults(after, asked.family, made.mtp)),
+        *(fault for fault in loaded if fault not in whatever),
         *([] if same_trunk(before, after) else ["decisions about the target model have changed"]),
         *grafted.rest_faults(tensors, made.folder),
         *(["a second repair changes files"] if _rewritten(made.folder, release).files else ()),
