@@ -35,7 +35,7 @@ from tools.blocks import Asked
 from tools.environments import HOME, Home, releases
 from tools.prove import drafted, loading_faults, outcome, prediction_faults
 from tools.scheme_page import PAGE, page
-from tools.scheme_record import RECORD, Proof
+from tools.scheme_record import RECORD, SEARCHES, Proof
 
 CACHE_SCALES = tuple(f".{part}_scale" for part in ("q", "k", "v", "prob"))
 """Ends of parameters of attention layers, which some methods have for a quantized cache alone."""
@@ -75,10 +75,12 @@ def prove(server: Server, asked: Asked, folder: Path) -> Proof:
     if not repair.files:
         return replace(begun, refused=_left(repair) or "mtpfix calls it clean")
     after = server.ask(made.folder, load=True)
+    loaded = [] if repair.exit_code else loading_faults(after, asked.family, made.mtp)
+    whatever = loading_faults(hand, asked.family, made.mtp)  # vLLM does it with any metadata
     faults = (
         *begun.faults,
         *prediction_faults(repair.after.engines[0], after),
-        *([] if repair.exit_code else loading_faults(after, asked.family, made.mtp)),
+        *(fault for fault in loaded if fault not in whatever),
         *([] if same_trunk(before, after) else ["decisions about the target model have changed"]),
         *grafted.rest_faults(tensors, made.folder),
         *(["a second repair changes files"] if _rewritten(made.folder, release).files else ()),
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 RECORD.keep({part: [proof]})
                 faults += len(proof.faults)
     if args.page:
-        PAGE.write_text(page(RECORD.kept()), encoding="utf-8")
+        PAGE.write_text(page(RECORD.kept(), SEARCHES.kept()), encoding="utf-8")
     return int(bool(faults))
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
+from tools.blocks import Asked
 from tools.prove import named
-from tools.scheme_record import Proof
+from tools.scheme_record import Proof, Search
 from tools.tables import brief, table
 
 PAGE = Path(__file__).parents[1] / "docs" / "scheme-proof.md"
@@ -41,6 +42,16 @@ TITLES = {
     "gptq": "Other bits, or another group size, for the block (`dynamic`).",
     "quark": "A configuration for the layers of the block (`layer_quant_config`).",
 }
+SEARCH = """
+## Refusals, searched
+
+Where mtpfix refused, `python -m tools.search_schemes` had the same vLLM load the checkpoint with
+everything that the method can say of it, in bounds: each part of the block (attention, experts,
+other MLPs, the rest) unquantized or quantized, by each scheme of the method, under all names that
+vLLM asks about. mtpfix takes no part in it. What loads clean is metadata that a repair could have
+written.
+
+"""
 SHOWN = 160
 """Letters of a refusal."""
 COLUMNS = (
@@ -49,13 +60,34 @@ COLUMNS = (
 )
 
 
-def page(found: Mapping[str, Sequence[Proof]]) -> str:
-    """Return the proofs as a page of the documentation."""
+def page(found: Mapping[str, Sequence[Proof]], searched: Mapping[str, Sequence[Search]]) -> str:
+    """Return proofs and searches as a page of the documentation."""
     parts = [HEAD + _summary(found)]
     for part, rows in found.items():
         parts.append(f"\n## {part}\n\n{fill(TITLES[part], 100)}\n\n")
         parts.append(table(COLUMNS, map(_cells, rows)))
+    tried = [search for rows in searched.values() for search in rows]
+    if tried:
+        heads = ("family", "trunk", "block", "vLLM", "metadata tried", "clean", "the others")
+        parts.append(SEARCH + table(heads, map(_search_cells, tried)))
     return "".join(parts)
+
+
+def _search_cells(row: Search) -> tuple[str, ...]:
+    asked = row.asked
+    return (
+        asked.family,
+        asked.trunk,
+        _block(asked),
+        row.release,
+        str(row.tried),
+        named(row.clean) if row.clean else "none",
+        "; ".join(map(brief, row.outcomes)),
+    )
+
+
+def _block(asked: Asked) -> str:
+    return asked.block if asked.mtp == "quantized" else f"{asked.block}, {asked.mtp}"
 
 
 def _summary(found: Mapping[str, Sequence[Proof]]) -> str:
@@ -79,16 +111,13 @@ KINDS = ("refused", "faults")
 
 
 def _cells(row: Proof) -> tuple[str, ...]:
-    block = (
-        row.asked.block if row.asked.mtp == "quantized" else f"{row.asked.block}, {row.asked.mtp}"
-    )
     after = brief(row.after) if row.after else ""
     if row.refused:
         after = "; ".join(filter(None, (after, f"refused: {row.refused[:SHOWN]}")))
     return (
         row.asked.family,
         row.asked.trunk,
-        block,
+        _block(row.asked),
         row.release,
         brief(row.before),
         brief(row.by_hand) + ("" if row.by_hand_trunk else ", trunk moved"),

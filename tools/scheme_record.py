@@ -1,4 +1,4 @@
-"""What `tools.prove_schemes` found, kept in `scheme_proofs.json`."""
+"""What `tools.prove_schemes` and `tools.search_schemes` found, kept in a JSON file each."""
 
 from __future__ import annotations
 
@@ -45,3 +45,30 @@ def _proof(row: dict[str, Any]) -> Proof:
 
 
 RECORD = Record(Path(__file__).with_name("scheme_proofs.json"), PARTS, _proof)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found for a checkpoint that `tools.search_schemes` tried metadata for.
+
+    Attributes:
+        release: of vLLM.
+        asked: the checkpoint.
+        tried: how many metadata vLLM was asked to load.
+        clean: those that loaded clean, in words.
+        outcomes: what came of the others, the most frequent first.
+    """
+
+    release: str
+    asked: Asked
+    tried: int
+    clean: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+
+
+def _search(row: dict[str, Any]) -> Search:
+    lists = {key: tuple(row[key]) for key in ("clean", "outcomes")}
+    return Search(**{**row, **lists, "asked": Asked(**row["asked"])})
+
+
+SEARCHES = Record(Path(__file__).with_name("scheme_searches.json"), PARTS, _search)

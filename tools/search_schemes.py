@@ -19,52 +19,23 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from mtpfix.engines.vllm.live import Server
 from tools import blocks, schemes, tiny
 from tools.block_metadata import forms, write
-from tools.blocks import PARTS, Asked
+from tools.blocks import Asked
 from tools.environments import HOME, Home, releases
 from tools.forge import Forged
-from tools.proof_record import Record
 from tools.prove import outcome
 from tools.record import Names, names_of
 from tools.scheme_record import RECORD as PROOFS
+from tools.scheme_record import SEARCHES, Search
 
 ATTENTION = ("attn", "attention", "mixer")
 SHOWN = 3
 """Outcomes that are kept of a search, the most frequent ones."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """What was found for one checkpoint.
-
-    Attributes:
-        release: of vLLM.
-        asked: the checkpoint.
-        tried: how many metadata vLLM was asked to load.
-        clean: those that loaded clean, in words.
-        outcomes: what came of the others, the most frequent first.
-    """
-
-    release: str
-    asked: Asked
-    tried: int
-    clean: tuple[str, ...] = ()
-    outcomes: tuple[str, ...] = ()
-
-
-def _search(row: dict[str, Any]) -> Search:
-    lists = {key: tuple(row[key]) for key in ("clean", "outcomes")}
-    return Search(**{**row, **lists, "asked": Asked(**row["asked"])})
-
-
-RECORD = Record(Path(__file__).with_name("scheme_searches.json"), PARTS, _search)
 
 
 def search(server: Server, asked: Asked, folder: Path, limit: int) -> Search:
@@ -197,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     vllm = Home(HOME).server(args.release) if args.release else Server(python=args.python)
     with vllm as server:
         for part, one in searches(server, args):
-            RECORD.keep({part: [one]})
+            SEARCHES.keep({part: [one]})
             found += len(one.clean)
     return int(bool(found))
 

@@ -42,14 +42,24 @@ class Scheme(NamedTuple):
     inputs: frozenset[str] = frozenset()
 
 
+def likely_packings(tensors: Tensors, inputs: int | None) -> frozenset[Packing]:
+    """Return the ways to read packed integers, of a known width where there is one.
+
+    Args:
+        tensors: suffix -> header entry of the module.
+        inputs: of the layer, where they are known.
+    """
+    ways = packings(tensors)
+    return frozenset(way for way in ways if way.width == inputs) or ways
+
+
 def _packing(
-    tensors: Tensors, widths: Collection[int], usual: Mapping[Numbers, int]
+    ways: Collection[Packing], widths: Collection[int], usual: Mapping[Numbers, int]
 ) -> Packing | None:
     """Return how the integers of a module are packed; None: not at all, or it cannot be told.
 
     Of two ways to read a module the one counts that is more usual, then that of a known width.
     """
-    ways = packings(tensors)
     if not ways:
         return None
 
@@ -65,6 +75,7 @@ def scheme(
     tensors: Tensors,
     widths: Collection[int] = (),
     usual: Mapping[Numbers, int] = MappingProxyType({}),
+    inputs: int | None = None,
 ) -> Scheme | None:
     """Return how a module is quantized; None: it is not, or its tensors do not tell.
 
@@ -73,13 +84,14 @@ def scheme(
         widths: inputs that layers of this model are known to have.
         usual: how many modules of the model have such an input if they are read by some numbers.
             A row that is one group of such numbers has the same, and not those of a channel.
+        inputs: of the module, where they are known.
     """
     found = precision(tensors)
     if found.state is not State.QUANTIZED or found.format is None:
         return None
     return Scheme(
         format=found.format,
-        packing=_numbers(_packing(tensors, widths, usual), usual),
+        packing=_numbers(_packing(likely_packings(tensors, inputs), widths, usual), usual),
         block=_block(tensors) if found.format == "fp8-block" else None,
         symmetric=tensors.keys().isdisjoint({"weight_zero_point", "qzeros"}),
         ordered=not tensors.keys().isdisjoint({"weight_g_idx", "g_idx"}),

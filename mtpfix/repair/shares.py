@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.checkpoint.packing import packings
-from mtpfix.checkpoint.scheme import Numbers, Scheme, scheme
+from mtpfix.checkpoint.scheme import Numbers, Scheme, likely_packings, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, State
 from mtpfix.quant.schemes.share import Block, Names, Share
@@ -106,8 +105,8 @@ def _ways(
     """Return how the members of a module are stored; none where one of them does not tell."""
     if report.disk.state is State.UNQUANTIZED:
         return frozenset({None})
-    tensors = map(disk.tensors, report.members)
-    ways = frozenset(scheme(each, widths, usual) for each in tensors)
+    layers = disk.layers(report.members)
+    ways = frozenset(scheme(each.tensors, widths, usual, each.inputs) for each in layers)
     return frozenset() if None in ways else ways
 
 
@@ -127,9 +126,14 @@ def _widths(case: EngineCase) -> frozenset[int]:
 def _usual(case: EngineCase, widths: frozenset[int]) -> Counter[Numbers]:
     """Return bits and group sizes, and how many modules of the block have a known width by them."""
     disk = case.disk("draft")
-    names = (name for group in disk.below(case.disk_roots) for name in group[:1])
-    ways = (way for name in names for way in packings(disk.tensors(name)))
-    return Counter(Numbers(way.bits, way.group_size) for way in ways if way.width in widths)
+    names = tuple(name for group in disk.below(case.disk_roots) for name in group[:1])
+    found = ((each, likely_packings(each.tensors, each.inputs)) for each in disk.layers(names))
+    return Counter(
+        Numbers(way.bits, way.group_size)
+        for layer, ways in found
+        for way in ways
+        if way.width in widths or way.width == layer.inputs
+    )
 
 
 def _share(way: Scheme | None, found: Iterable[_Found], names: MtpNames) -> Share:

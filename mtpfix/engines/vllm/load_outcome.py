@@ -117,13 +117,32 @@ def _misfit(
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     alike = same and disk.state is not State.MIXED
     met = suffixes & known.needed > {"weight"} or not missing  # by a parameter of another shape
-    if alike and not agree and met:
-        return Misfit("load_error", None, next(found).name)
+    if alike and not agree and (met or _other_groups(decision, known, disk)):
+        cast = _of_one_shape(known.stored or decision.expects, disk.format)
+        name = next((tensor.name for tensor in found), None)
+        return Misfit("silent_garbage" if cast else "load_error", None, None if cast else name)
     if alike and whole and not missing:
         return _sizes_differ(decision, stored, inventory, loader)
     if loader.strict and missing:
         return Misfit("load_error", loader.unfilled, None)
     return Misfit("silent_garbage", None, None)
+
+
+_EIGHT_BITS = frozenset({"fp8", "int8"})
+_GROUPS = {"nvfp4-pack": 16, "mxfp4-pack": 32}
+"""Formats of `weight_packed` whose scales each cover so many weights of a row."""
+
+
+def _of_one_shape(built: str | None, disk: str | None) -> bool:
+    """Return whether all tensors of two formats have one shape: codes are cast to other codes."""
+    (one, _, grain), (other, _, its_grain) = ((f or "").partition("-") for f in (built, disk))
+    return {one, other} == _EIGHT_BITS and grain == its_grain
+
+
+def _other_groups(decision: Decision, known: Params, disk: Precision) -> bool:
+    """Return whether scales lie under the right name, and in groups of another size."""
+    built = _GROUPS.get(known.stored or decision.expects or "")
+    return built is not None and _GROUPS.get(disk.format or "", built) != built
 
 
 def _sizes_differ(
