@@ -162,7 +162,7 @@ def asking(engine: str, release: str) -> str:
 
 def _others() -> tuple[Engine, ...]:
     """Return every engine but the default."""
-    return tuple(registry.engine(name) for name in registry.ENGINES if name != registry.DEFAULT)
+    return tuple(map(registry.engine, registry.BESIDE))
 
 
 def _wanted(

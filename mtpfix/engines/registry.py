@@ -17,6 +17,12 @@ ENGINES: dict[str, str] = {
 }
 """Name of an engine -> the module whose `ENGINE` it is. The first is the default."""
 
+BESIDE: tuple[str, ...] = ()
+"""The engines that are judged and planned for beside the default one where none is chosen.
+
+SGLang is asked for by name, until its loads are proved as its decisions are.
+"""
+
 DEFAULT = "vllm"
 """The engine that `check` asks about where none is chosen."""
 

@@ -16,6 +16,7 @@ VLLM = registry.engine("vllm")
 @pytest.fixture(autouse=True)
 def sglang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.ENGINES, "sglang", "tests.unit.cli.fake_sglang")
+    monkeypatch.setattr(registry, "BESIDE", ("sglang",))
 
 
 def report(

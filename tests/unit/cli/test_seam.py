@@ -19,6 +19,7 @@ ENTRY = r"re:^model\.mtp_layers\..*"
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.ENGINES, "fake", "tests.unit.cli.fake_engine")
+    monkeypatch.setattr(registry, "BESIDE", ("fake",))
 
 
 @pytest.mark.parametrize("command", ["inspect", "check"])

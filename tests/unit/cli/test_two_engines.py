@@ -32,6 +32,7 @@ NEWEST = VLLM.releases[-1]
 @pytest.fixture(autouse=True)
 def sglang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.ENGINES, "sglang", "tests.unit.cli.fake_sglang")
+    monkeypatch.setattr(registry, "BESIDE", ("sglang",))
 
 
 @pytest.fixture
@@ -129,6 +130,7 @@ def test_a_user_of_vllm_alone_imports_no_other_engine(folder: Folder) -> None:
         "import sys\n"
         "from mtpfix.engines import registry\n"
         "registry.ENGINES['sglang'] = 'tests.unit.cli.fake_sglang'\n"
+        "registry.BESIDE = ('sglang',)\n"
         "from mtpfix.cli import main\n"
         f"codes = [main([c, {str(folder)!r}, '--vllm', '0.32.0']) for c in ('check', 'inspect')]\n"
         "assert codes == [1, 0], codes\n"

@@ -25,6 +25,7 @@ FOR_VLLM = r"re:^model\.layers\.2\..*"
 @pytest.fixture(autouse=True)
 def sglang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.ENGINES, "sglang", "tests.unit.cli.fake_sglang")
+    monkeypatch.setattr(registry, "BESIDE", ("sglang",))
 
 
 @pytest.fixture
