@@ -26,7 +26,7 @@ from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.sglang import metadata, policy
 from mtpfix.engines.sglang.case import Case, context_of
 from mtpfix.errors import MtpfixError, UnknownError
-from mtpfix.model import Checkpoint, JsonFile, Listing, Module, Part, QuantView, Target
+from mtpfix.model import Checkpoint, Json, JsonFile, Listing, Module, Part, QuantView, Target
 from tools import schemes, sglang_recording
 from tools.sglang_recording import Case as Recorded
 
@@ -119,13 +119,16 @@ def _modules(case: Case, part: Part) -> tuple[Module, ...]:
 
 def _said(built: str, scheme: str | None) -> str:
     """Return what is built, in words; which kernel serves it hangs on the shapes of the layer."""
+    if scheme in ("MoeWNA16Method", "GPTQMarlinMoEScheme", "AWQMoEScheme"):
+        return f"{built}: experts of packed integers"
     if scheme is not None:
         scheme = scheme.replace("Marlin", "")
     return f"{built}: {scheme}" if built == "quantized" else built
 
 
-def evidence(folder: Path = sglang_recording.FOLDER) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return of which releases decisions are recorded, by method and family."""
+def evidence(folder: Path = sglang_recording.FOLDER) -> dict[str, Json]:
+    """Return how many decisions are recorded, and of which releases, by method and family."""
+    decisions: Counter[str] = Counter()
     found: dict[str, dict[str, set[str]]] = {}
     for path in sglang_recording.files(folder):
         for recorded in sglang_recording.read(path):
@@ -135,24 +138,26 @@ def evidence(folder: Path = sglang_recording.FOLDER) -> dict[str, dict[str, tupl
             except MtpfixError:
                 continue
             if family is not None and recorded.outcomes:
+                decisions[method] += len(recorded.outcomes)
                 found.setdefault(method, {}).setdefault(family, set()).add(recorded.release)
-    return {
-        method: {
-            family: tuple(sorted(releases, key=Version)) for family, releases in sorted(by.items())
-        }
+    rows = {
+        method: {family: sorted(of, key=Version) for family, of in sorted(by.items())}
         for method, by in sorted(found.items())
     }
+    return {"decisions": dict(sorted(decisions.items())), "recorded": rows}
 
 
 def write_evidence() -> None:
     """Write `mtpfix/data/sglang/evidence.json`."""
+    made = evidence()
     rows = ",\n".join(
-        f"    {json.dumps(method)}: " + json.dumps(by) for method, by in evidence().items()
+        f"    {json.dumps(m)}: {json.dumps(by)}" for m, by in made["recorded"].items()
     )
     about = "What is known by running SGLang; made by `python -m tools.sglang_agreement --evidence`"
     EVIDENCE.write_text(
         '{\n  "$schema": "schema/evidence.schema.json",\n'
-        f'  "about": {json.dumps(about)},\n  "recorded": {{\n{rows}\n  }}\n}}\n',
+        f'  "about": {json.dumps(about)},\n  "decisions": {json.dumps(made["decisions"])},\n'
+        f'  "recorded": {{\n{rows}\n  }}\n}}\n',
         encoding="utf-8",
     )
 

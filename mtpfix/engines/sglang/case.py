@@ -25,7 +25,7 @@ from mtpfix.engines.policies.method import (
 )
 from mtpfix.engines.registry import engine
 from mtpfix.engines.sglang import load_outcome, methods
-from mtpfix.engines.sglang.methods.modelopt.selection import layers
+from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.name_mapper import in_force
 from mtpfix.engines.sglang.policy import Policy, formats
 from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
@@ -55,6 +55,7 @@ _ALWAYS: Mapping[str, Packed] = {
     }
 }
 """What the loader adds to the mapping of every class, by method."""
+_MODELOPT = (selection.FP8, selection.FP4, selection.MIXED, selection.W4AFP8)
 _SHARED = "shared_expert"
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 
@@ -284,7 +285,7 @@ class Case(EngineCase):
             pattern = re.compile(listed.filled(self.context.fields))
             if not any(pattern.fullmatch(entry.spelling) for entry in view.ignore):
                 return False
-        keys = layers(view.raw)
+        keys = selection.layers(view.raw)
         return not row.without_layers or not any(k.startswith(row.without_layers) for k in keys)
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
@@ -392,6 +393,8 @@ def context_of(
     row = first(known.record.unjudged, made)
     if row is not None:
         raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
+    if view.method in _MODELOPT:
+        made = construction.under_method(known, made, selection.in_force(view.raw, made))
     texts = (entry.text for entry in view.ignore)
     listed = any(_SHARED in text and f"{_SHARED}_gate" not in text for text in texts)
     return made.with_fields(shared_expert_listed=listed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.engines.opening import Analyzable, Reading
@@ -12,6 +12,9 @@ from mtpfix.engines.sglang import metadata, policy, reader
 from mtpfix.engines.sglang.case import Case, context_of
 from mtpfix.engines.sglang.policy import Policy
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
+
+if TYPE_CHECKING:
+    from mtpfix.engines.coverage import Covered, Dialect
 
 
 class Sglang(Engine):
@@ -58,6 +61,18 @@ class Sglang(Engine):
                     construction.counts(known, case.context)
                 found.append(case)
         return tuple(found)
+
+    def coverage(self) -> tuple[Covered, ...]:
+        """Return every family that has a policy."""
+        from mtpfix.engines.sglang import coverage  # noqa: PLC0415 - for `families` alone
+
+        return coverage.coverage()
+
+    def dialects(self) -> tuple[Dialect, ...]:
+        """Return every quantization method that is judged."""
+        from mtpfix.engines.sglang import coverage  # noqa: PLC0415 - for `families` alone
+
+        return coverage.dialects()
 
 
 def _case(

@@ -103,6 +103,8 @@ class Releases(File, frozen=True, kw_only=True):
 class Evidence(File, frozen=True, kw_only=True):
     """`evidence.json`: what is known by running SGLang, by quantization method."""
 
+    decisions: dict[str, int]
+    """How many decisions are recorded, by method."""
     recorded: dict[str, dict[str, tuple[str, ...]]]
     """Method -> family -> the releases whose decisions are recorded."""
 

@@ -102,7 +102,7 @@ def arguments(folder: str, more: dict[str, Any]) -> Any:
 def publish(args: Any) -> None:
     """Make arguments those of this process, and the world that layers expect."""
     context = _module("sglang.srt.runtime_context")
-    if context is None:  # up to 0.5.16
+    if not hasattr(context, "publish"):  # up to 0.5.16
         importlib.import_module("sglang.srt.server_args").set_global_server_args_for_scheduler(args)
     elif hasattr(context, "SpawnRanks"):  # from 0.5.21
         context.publish(args, role="scheduler", ranks=context.SpawnRanks(world_rank=0, gpu_id=0))
