@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mtpfix.api import Override, check, inspect, names_of, override, plan, rewrite
+    from mtpfix.drafting import Drafted, draft_folder
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BrokenFileError",
     "ConflictError",
+    "Drafted",
     "Edit",
     "EngineReport",
     "Finding",
@@ -74,6 +76,7 @@ __all__ = [
     "WriteError",
     "__version__",
     "check",
+    "draft_folder",
     "graft",
     "inspect",
     "names_of",
@@ -106,6 +109,7 @@ _HOMES = {
         "UsageError",
         "WriteError",
     ),
+    "mtpfix.drafting": ("Drafted", "draft_folder"),
     "mtpfix.grafting": ("Graft", "graft"),
     "mtpfix.model": (
         "Edit",

@@ -41,5 +41,6 @@ def verify(
     """
     selection = select(engines=[engine])
     subject = read(target, draft, selection, revision=revision, token=token)
-    (opening,) = subject.openings.values()
-    return selection.engines[0].verify(opening.require(), python=python, timeout=timeout)
+    (asked,) = selection.engines
+    opening = subject.openings[asked]
+    return asked.verify(opening.require(), python=python, timeout=timeout)

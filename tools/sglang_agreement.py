@@ -24,7 +24,8 @@ from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.opening import UNQUANTIZED
 from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.sglang import metadata, policy
-from mtpfix.engines.sglang.case import Case, context_of
+from mtpfix.engines.sglang.case import Case
+from mtpfix.engines.sglang.context import context_of
 from mtpfix.errors import MtpfixError, UnknownError
 from mtpfix.model import Checkpoint, Json, JsonFile, Listing, Module, Part, QuantView, Target
 from tools import schemes, sglang_recording

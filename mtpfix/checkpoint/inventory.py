@@ -23,7 +23,7 @@ from mtpfix.checkpoint.precision import (
     named_precision,
     precision,
 )
-from mtpfix.model import Checkpoint, Module, Precision, State, Tensor
+from mtpfix.model import Checkpoint, Listing, Module, Precision, State, Target, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,3 +246,7 @@ def without_expert(name: str) -> str:
     head, found, rest = name.partition("experts.")
     number, dot, tail = rest.partition(".")
     return f"{head}{found}*.{tail}" if dot and number.isdecimal() else name
+
+
+NOTHING = Inventory(Checkpoint(Listing(Target("local", ""), (), {}, {}, "none"), {}))
+"""That of a checkpoint without tensors."""

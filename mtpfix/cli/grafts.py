@@ -195,7 +195,7 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
     target, base, revision = pair
 
     if way.push:
-        with _watching(f"the block from {inert(base)}") as watch:
+        with watching(f"the block from {inert(base)}") as watch:
             made, pushed = grafting.push(
                 target,
                 base,
@@ -209,7 +209,7 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
         return _grafted(made, way, pushed)
     if way.acts:
         targets.parse(target, revision)
-        with _watching(f"the block from {inert(base)}") as watch:
+        with watching(f"the block from {inert(base)}") as watch:
             made = grafting.graft(
                 target, base, **chosen, **block, output=way.output, backup=way.backup, watch=watch
             )
@@ -284,7 +284,7 @@ def _command(target: str, base: str, chosen: Chosen, block: _Block) -> str:
 
 
 @contextmanager
-def _watching(what: str) -> Iterator["Watch"]:
+def watching(what: str) -> Iterator["Watch"]:
     """Say on a terminal how many bytes of the block have arrived."""
     from mtpfix.grafts.transfer import Watch
     from mtpfix.report.graft import bar, lineage

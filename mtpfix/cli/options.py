@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtpfix.engines.registry import ENGINES
+from mtpfix.engines.registry import DEFAULT, ENGINES
+from mtpfix.errors import UsageError
 
 if TYPE_CHECKING:
     from mtpfix.model import Platform
@@ -417,3 +418,15 @@ def shared(target: str) -> str:
 
     path = targets.parse(target).path
     return target if path is None else path.name
+
+
+def one_engine(given: Sequence[str] | None) -> str:
+    """The one engine that `--engine` names; the default where it is not given.
+
+    Raises:
+        UsageError: it names more than one.
+    """
+    named = engines(given) or (DEFAULT,)
+    if len(named) > 1:
+        raise UsageError(f"{len(named)} engines are named", "ask one engine at a time")
+    return named[0]

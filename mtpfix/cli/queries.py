@@ -1,4 +1,4 @@
-"""`names` and `verify`: what vLLM calls things, and what an installed vLLM builds."""
+"""`names` and `verify`: what vLLM calls things, and what an installed engine builds."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -82,19 +82,25 @@ def names(
 
 def verify(
     target: options.TargetArg = ".",
+    engine: Annotated[
+        list[str] | None,
+        options.option(
+            "--engine", metavar="NAME", help="The engine to ask: vllm or sglang.  [default: vllm]"
+        ),
+    ] = None,
     *,
     python: Annotated[
         str | None,
         options.option(
             "--python",
             metavar="PATH",
-            help="The Python interpreter that has vLLM.  [default: this one]",
+            help="The Python interpreter that has the engine.  [default: this one]",
         ),
     ] = None,
     timeout: Annotated[
         float,
         options.option(
-            "--timeout", metavar="SECONDS", min=1, help="How long to wait for an answer of vLLM."
+            "--timeout", metavar="SECONDS", min=1, help="How long to wait for an answer."
         ),
     ] = 600,
     draft: options.Draft = None,
@@ -105,16 +111,22 @@ def verify(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Ask an installed vLLM itself what it builds, without a GPU and without loading weights.
+    """Ask an installed vLLM or SGLang what it builds, without a GPU and without loading weights.
 
     mtpfix compares the answer with what is on disk, and with its own prediction.
     """
     from mtpfix.report import verify as renderer
     from mtpfix.verification import verify as ask
 
-    with output.working("asking vLLM, which takes some seconds"):
+    with output.working("asking the engine, which takes some seconds"):
         answer = ask(
-            target, python=python, timeout=timeout, draft=draft, revision=revision, token=token
+            target,
+            engine=options.one_engine(engine),
+            python=python,
+            timeout=timeout,
+            draft=draft,
+            revision=revision,
+            token=token,
         )
     if output_format is Format.json:
         text = renderer.json(answer, target)

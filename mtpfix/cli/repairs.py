@@ -278,6 +278,15 @@ def override(
     platform: options.PlatformAll = None,
     engine: options.EngineOption = None,
     *,
+    output_dir: Annotated[
+        Path | None,
+        options.acting(
+            "--output",
+            metavar="DIR",
+            help="For SGLang: make a folder that the draft loads from. It holds links to the MTP "
+            "shards, and a config.json for the draft alone.",
+        ),
+    ] = None,
     engine_names_only: options.EngineNamesOnly = False,
     repair_trunk: options.RepairTrunk = False,
     draft: options.Draft = None,
@@ -286,17 +295,28 @@ def override(
     output_format: options.FormatOption = Format.text,
     output_file: options.OutputFile = None,
 ) -> None:
-    """Show the repair as flags for `vllm serve`, for a repository that you cannot edit.
+    """Show the repair as flags for the server, for a repository that you cannot edit.
 
-    The text format is quoted for a shell; json is only the value of --hf-overrides. If no
-    override can reach the draft, the exit code is 3.
+    For vLLM, the text format is quoted for a shell; json is only the value of --hf-overrides. If
+    no override can reach the draft, the exit code is 3.
+
+    SGLang loads the draft from a folder of its own: --engine sglang shows what that would hold,
+    and --output DIR makes it.
 
     As in `rewrite`, mtpfix plans the repair for every release. The exit code is 0 if the newest
     release is right on cuda, or all that --vllm, --engine and --platform select.
     """
     from mtpfix import api
+    from mtpfix.cli import draft_folders
     from mtpfix.repair.plan import Options
 
+    chosen = draft_folders.Chosen(
+        target, options.releases(sglang), options.engines(engine), output_dir, revision, token
+    )
+    if draft_folders.are_wanted(chosen, options.releases(vllm), options.platforms(platform)):
+        draft_folders.refuse(draft=draft, narrow=engine_names_only, trunk=repair_trunk)
+        show = draft_folders.Show(output_format is Format.json, output_file)
+        raise typer.Exit(draft_folders.make(chosen, options.platforms(platform), show))
     with output.working("trying repairs on every release"):
         made = api.override(
             target,

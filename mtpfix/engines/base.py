@@ -75,6 +75,21 @@ class HeaderList:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class DraftFlags:
+    """How an engine is told of a draft folder.
+
+    Attributes:
+        always: what is added to its command line.
+        asked: the option by which a user names a quantization method.
+        then: what is added where that is given, and the folder has no metadata.
+    """
+
+    always: str
+    asked: str
+    then: str
+
+
 class EngineCase(ABC):
     """One checkpoint seen by one release of an engine on one platform.
 
@@ -198,6 +213,16 @@ class EngineCase(ABC):
         """Return the tensors that `part` is loaded from."""
         return self.inventory
 
+    def alone(self) -> EngineCase:
+        """Return the case of a folder that the draft alone is loaded from.
+
+        No list in it reaches the target model: see `Engine.takes_draft_folder`.
+
+        Raises:
+            UnknownError: the engine takes no such folder.
+        """
+        raise UnknownError(f"{self.engine.title} takes no draft folder", "see `mtpfix rewrite`")
+
     # --- decisions ---------------------------------------------------------------
 
     def under(self, view: QuantView) -> EngineCase:  # noqa: ARG002
@@ -313,6 +338,8 @@ class Engine(ABC):
     """Where it looks for quantization metadata in `config.json`, first things first."""
     mtp_keys: tuple[str, ...] = ()
     """Fields of `config.json` that declare MTP layers, in whatever family."""
+    takes_draft_folder: bool = False
+    """Whether the draft may lie in a folder of its own, by whose metadata alone it is built."""
 
     # --- a checkpoint ----------------------------------------------------------------
 
@@ -377,6 +404,22 @@ class Engine(ABC):
     def reads_alike(self, method: str, other: str) -> bool:
         """Return whether the metadata of both methods is read in one way."""
         return method == other
+
+    def draft_flags(self, folder: str) -> DraftFlags:
+        """Return how the engine is told of a draft folder; see `takes_draft_folder`.
+
+        Args:
+            folder: its path.
+
+        Raises:
+            UnknownError: the engine takes no such folder.
+        """
+        del folder
+        raise UnknownError(f"{self.title} takes no draft folder", "see `mtpfix rewrite`")
+
+    def environment(self, cases: Sequence[EngineCase]) -> Mapping[str, str]:  # noqa: ARG002
+        """Return variables that repair all of these cases without a file; empty: none do."""
+        return {}
 
     def unquantized_note(self, files: Iterable[str]) -> str | None:  # noqa: ARG002
         """Return what is worth knowing where only other metadata files are there, or None."""

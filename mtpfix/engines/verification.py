@@ -45,6 +45,7 @@ class Verification:
         failures: exceptions that ended a phase.
         patches: what had to be patched so that it runs here.
         exit_code: 0 all fits, 1 something differs, 3 it gave no usable answer.
+        engine: the engine, as people spell it.
     """
 
     version: str
@@ -53,3 +54,4 @@ class Verification:
     failures: tuple[str, ...]
     patches: tuple[str, ...]
     exit_code: int
+    engine: str = "vLLM"

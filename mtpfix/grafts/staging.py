@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from mtpfix.checkpoint.source import Source
 from mtpfix.errors import RefusedError, WriteError
 from mtpfix.grafts import transfer
+from mtpfix.grafts.layout import Layout
 from mtpfix.grafts.leftovers import LOCK
 from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.grafts.values import Values, refuse_broken
-from mtpfix.model import Finding
+from mtpfix.model import Finding, Target
 from mtpfix.repair import write
 from mtpfix.repair.locking import locked
 
@@ -59,15 +61,57 @@ def fetched(
         MtpfixError: the base cannot be read.
     """
     values = Values()
-    seen = replace(watch, scanner=values.scanner)
+
+    def judge() -> tuple[Finding, ...]:
+        findings = values.findings(plan)
+        refuse_broken(findings)
+        return findings
+
+    order = Order(plan.donor.source, plan.donor.target, plan.layout, plan.shard)
+    with received(order, room, replace(watch, scanner=values.scanner), check, judge) as made:
+        yield made
+
+
+class Order(NamedTuple):
+    """A new shard that is wanted.
+
+    Attributes:
+        source: where its bytes come from.
+        origin: what the user named it by.
+        layout: what it holds.
+        shard: what it will be called.
+    """
+
+    source: Source
+    origin: Target
+    layout: Layout
+    shard: str
+
+
+@contextlib.contextmanager
+def received(
+    order: Order,
+    room: Path,
+    watch: Watch,
+    check: Callable[[], None] = lambda: None,
+    judge: Callable[[], tuple[Finding, ...]] = lambda: (),
+) -> Iterator[Fetched]:
+    """Fetch a shard into a folder; see `fetched`.
+
+    Args:
+        order: what is fetched.
+        room: the folder.
+        watch: what is told of the bytes as they pass.
+        check: is called before anything is fetched.
+        judge: is called when all is there, and says what is doubtful, or refuses it.
+    """
     with explained(room), locked(room, LOCK):
         check()
-        part = transfer.part_of(room, plan.shard, plan.layout, plan.donor.target)
-        _refuse_full(room, plan, part)
+        part = transfer.part_of(room, order.shard, order.layout, order.origin)
+        _refuse_full(room, order.layout, part)
         try:
-            hashes = transfer.fetch(plan.donor.source, plan.layout, part, seen)
-            findings = values.findings(plan)
-            refuse_broken(findings)
+            hashes = transfer.fetch(order.source, order.layout, part, watch)
+            findings = judge()
         except RefusedError:
             transfer.forget(part)
             raise
@@ -79,12 +123,12 @@ def fetched(
         transfer.forget(part)
 
 
-def _refuse_full(room: Path, plan: GraftPlan, part: Path) -> None:
+def _refuse_full(room: Path, layout: Layout, part: Path) -> None:
     """Refuse to begin what the disk has no room for."""
     there = (
         part.stat().st_blocks * 512 if part.exists() and hasattr(part.stat(), "st_blocks") else 0
     )
-    needed = plan.layout.size - there + _SPARE
+    needed = layout.size - there + _SPARE
     free = shutil.disk_usage(room).free
     if free < needed:
         raise WriteError(

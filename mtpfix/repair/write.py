@@ -214,19 +214,51 @@ def overlay(
             writing beside `output`.
     """
     source, output = _places(source, output)
-    for path in files:
-        if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise UsageError(f"{path!r} is not a path inside the folder")
-    tidy(output.parent)  # also where nothing is made: a killed run may have got that far
-    with explained(f"cannot make {output}"):
-        _check_places(source, output)
-        with locked(output.parent):
-            _sweep(output.parent)
-            for path, old in (read or {}).items():
-                _refuse_moved(source / path, old)
-            links = _build(source, output, files, addition, weights)
-            written = (*files, *(weight.name for weight in weights))
-            return Overlay(output, tuple(sorted(written)), links)
+
+    def begin() -> Iterator[tuple[str, Path]]:
+        for path, old in (read or {}).items():
+            _refuse_moved(source / path, old)
+        new = {*files, *(weight.name for weight in weights)}
+        all_files = ((file.relative_to(source).as_posix(), file) for file in _regular(source))
+        return ((name, file) for name, file in all_files if name not in new)
+
+    made = Made(source, output, files, begin, addition, weights)
+    links = made.put(lambda: _check_places(source, output))
+    written = (*files, *(weight.name for weight in weights))
+    return Overlay(output, tuple(sorted(written)), links)
+
+
+def assemble(
+    output: Path,
+    files: Mapping[str, bytes],
+    linked: Mapping[str, Path],
+    *,
+    apart: Path | None = None,
+    addition: Addition | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Overlay:
+    """Makes a folder of new files, and of links to chosen ones; as `overlay` does it.
+
+    Args:
+        output: must not exist yet, or be empty; its parent must exist.
+        files: path in the folder -> bytes.
+        linked: path in the folder -> the file that it leads to.
+        apart: a folder that `output` must not be inside of, nor around; None: there is none.
+        addition: a weight file that is moved into the new folder.
+        check: is called when nobody else writes there, before anything is made.
+
+    Raises:
+        MtpfixError: as for `overlay`.
+    """
+    source, output = _places(apart or output, output)
+
+    def begin() -> Iterator[tuple[str, Path]]:
+        check()
+        return iter(linked.items())
+
+    made = Made(source, output, files, begin, addition)
+    links = made.put(lambda: check_new(output, apart))
+    return Overlay(output, tuple(sorted(files)), links)
 
 
 def put(
@@ -463,13 +495,21 @@ def _places(source: Path, output: Path) -> tuple[Path, Path]:
     return source.resolve(), output.parent.resolve() / output.name
 
 
-def _check_places(source: Path, output: Path) -> None:
+def check_new(output: Path, apart: Path | None = None) -> None:
+    """Refuse places where no new folder can be made; `apart` as for `assemble`."""
+    source, output = _places(apart or output, output)
+    _check_places(None if apart is None else source, output)
+
+
+def _check_places(source: Path | None, output: Path) -> None:
     """Refuses outputs that exist already, have no parent, or overlap the source."""
-    if not source.is_dir():
+    if source is not None and not source.is_dir():
         raise UsageError(f"{source} is not a folder")
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent} does not exist", f"mkdir -p '{output.parent}'")
-    if output == source or source in output.parents or output in source.parents:
+    if source is not None and (
+        output == source or source in output.parents or output in source.parents
+    ):
         raise UsageError(
             f"{output} and {source}: one is inside the other", "choose a folder beside it"
         )
@@ -479,42 +519,76 @@ def _check_places(source: Path, output: Path) -> None:
         raise UsageError(f"{output} is not empty", "choose a new or an empty folder")
 
 
-def _build(
-    source: Path,
-    output: Path,
-    files: Mapping[str, bytes],
-    addition: Addition | None,
-    weights: Sequence[WeightFile],
-) -> dict[str, str]:
-    """Makes the new folder beside its place and renames it; returns how files came in."""
-    made = output.parent / f".{output.name}{TEMPORARY}"
-    made.mkdir()
-    links: dict[str, str] = {}
-    try:
-        for name in files:
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            create(made / name, files[name])
-        for weight in weights:
-            weight.create(made / weight.name, source / weight.name)
-        new = {*files, *(weight.name for weight in weights)}
-        for file in _regular(source):
-            name = file.relative_to(source).as_posix()
-            if name not in new:
+@dataclass(frozen=True)
+class Made:
+    """A new folder on its way: built beside its place, then renamed.
+
+    Attributes:
+        source: where the weight files that change come from.
+        output: the place.
+        files: path in the folder -> bytes.
+        begin: is called when nobody else writes there; path in the folder -> the file to link.
+        addition: a weight file that is moved into the new folder.
+        weights: weight files that are changed in the new folder.
+    """
+
+    source: Path
+    output: Path
+    files: Mapping[str, bytes]
+    begin: Callable[[], Iterable[tuple[str, Path]]]
+    addition: Addition | None = None
+    weights: Sequence[WeightFile] = ()
+
+    def put(self, check: Callable[[], None]) -> dict[str, str]:
+        """Make the folder; return how files came in.
+
+        Args:
+            check: refuses places that are none.
+        """
+        for path in self.files:
+            _refuse_climbing(path)
+        parent = self.output.parent
+        tidy(parent)  # also where nothing is made: a killed run may have got that far
+        with explained(f"cannot make {self.output}"):
+            check()
+            with locked(parent):
+                _sweep(parent)
+                return self._build(self.begin())
+
+    def _build(self, brought: Iterable[tuple[str, Path]]) -> dict[str, str]:
+        output, addition = self.output, self.addition
+        made = output.parent / f".{output.name}{TEMPORARY}"
+        made.mkdir()
+        links: dict[str, str] = {}
+        try:
+            for name in self.files:
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
+                create(made / name, self.files[name])
+            for weight in self.weights:
+                weight.create(made / weight.name, self.source / weight.name)
+            for name, file in brought:
+                _refuse_climbing(name)
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 links[name] = _bring(file.resolve(), made / name)
-        if addition is not None:
-            os.replace(addition.part, made / addition.name)  # noqa: PTH105
-        sync(made)
-        os.replace(made, output)  # noqa: PTH105
-        sync(output.parent)
-    except BaseException:
-        there = made if made.exists() else output
-        if addition is not None:
-            with contextlib.suppress(OSError):  # then it is fetched again
-                _take_back(addition, there)
-        shutil.rmtree(there, ignore_errors=True)
-        raise
-    return links
+            if addition is not None:
+                os.replace(addition.part, made / addition.name)  # noqa: PTH105
+            sync(made)
+            os.replace(made, output)  # noqa: PTH105
+            sync(output.parent)
+        except BaseException:
+            there = made if made.exists() else output
+            if addition is not None:
+                with contextlib.suppress(OSError):  # then it is fetched again
+                    _take_back(addition, there)
+            shutil.rmtree(there, ignore_errors=True)
+            raise
+        return links
+
+
+def _refuse_climbing(path: str) -> None:
+    """Refuse a path that leads out of the folder."""
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise UsageError(f"{path!r} is not a path inside the folder")
 
 
 def _regular(source: Path) -> Iterator[Path]:

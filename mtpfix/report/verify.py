@@ -1,4 +1,4 @@
-"""What an installed vLLM built, beside the disk and the prediction."""
+"""What an installed engine built, beside the disk and the prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mtpfix.report.wording import Sign
 SCHEMA = "mtpfix.verify/1"
 
 _ALARM = (
-    "MTPFIX IS WRONG: vLLM {version} decided {count} differently from what mtpfix predicts. "
+    "MTPFIX IS WRONG: {engine} {version} decided {count} differently from what mtpfix predicts. "
     "This is a bug in mtpfix: please report it with the output of `mtpfix verify --format json`."
 )
 
@@ -33,11 +33,11 @@ _VERDICTS = {
 def alarm(answer: Verification) -> str:
     """What is said aloud where a prediction was wrong."""
     number = wording.count(len(unforeseen(answer)), "module")
-    return _ALARM.format(version=answer.version, count=number)
+    return _ALARM.format(engine=answer.engine, version=answer.version, count=number)
 
 
 def unforeseen(answer: Verification) -> list[Verified]:
-    """Modules that vLLM decided otherwise than predicted."""
+    """Modules that the engine decided otherwise than predicted."""
     return [row for row in answer.modules if row.foreseen is False]
 
 
@@ -53,9 +53,9 @@ def text(
     page = Page(width, color=color)
     name = (answer.draft_class or "").rpartition(".")[2]
     draft = f", drafted by {inert(name)}" if name else ""
-    page.line(mooded(f"vLLM {inert(answer.version)}{draft}", "strong"))
+    page.line(mooded(f"{answer.engine} {inert(answer.version)}{draft}", "strong"))
     shown = [row for row in answer.modules if verbose or row.part == "draft" or _matters(row)]
-    titles = ["module", "on disk", "vLLM built", "verdict"]
+    titles = ["module", "on disk", f"{answer.engine} built", "verdict"]
     titles += ["mtpfix predicted"] if any(not row.foreseen for row in shown) else []
     grid.put(page, titles, list(_blocks(shown, len(titles))))
     _put_rest(page, answer, shown, verbose=verbose)
@@ -102,7 +102,7 @@ def _put_rest(
     page.line()
     errors = dict.fromkeys((*answer.failures, *(row.error for row in shown if row.error)))
     for said in errors:
-        page.item(mooded("✗ vLLM raised  ", "bad"), Text(_raised(said)))
+        page.item(mooded(f"✗ {answer.engine} raised  ", "bad"), Text(_raised(said)))
     for patch in answer.patches if verbose else ():
         page.item(mooded("patched  ", "quiet"), mooded(inert(patch, PROSE_LIMIT), "quiet"))
     sign, said = _verdict(answer)
@@ -122,10 +122,10 @@ def _raised(text: str) -> str:
 def _verdict(answer: Verification) -> tuple[Sign, str]:
     wrong = sum(row.agrees is False for row in answer.modules)
     if not answer.modules:
-        return Sign("?", "", "unsure"), "vLLM gave no usable answer."
+        return Sign("?", "", "unsure"), f"{answer.engine} gave no usable answer."
     if wrong or answer.failures:
         counted = wording.count(wrong, "module")
-        what = f"{counted} cannot take what is on disk" if wrong else "vLLM raised"
+        what = f"{counted} cannot take what is on disk" if wrong else f"{answer.engine} raised"
         return _VERDICTS[False], f"{what[:1].upper()}{what[1:]}."
     compared = sum(row.agrees is True for row in answer.modules)
     return _VERDICTS[True], f"All {compared} modules can take what is on disk."
@@ -137,7 +137,9 @@ def json(answer: Verification, target: str) -> str:
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
         "target": _target(target),
-        "vllm": answer.version,
+        "engine": answer.engine.lower(),
+        "version": answer.version,
+        "vllm": answer.version if answer.engine == "vLLM" else None,
         "draft_class": answer.draft_class,
         "modules": [_view(row) for row in answer.modules],
         "failures": answer.failures,

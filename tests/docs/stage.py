@@ -122,7 +122,7 @@ class Theatre:
         shutil.copytree(SAMPLE, folder / "examples" / SAMPLE.name)
         shutil.copy(ROOT / "examples" / "run", folder / "examples" / "run")
         shutil.copytree(SAMPLE, folder / "model")
-        for name in ("base", "lost", "fp8", "scales"):
+        for name in ("base", "lost", "fp8", "scales", "glm", "next"):
             shutil.copytree(self.home / name, folder / name)
         shutil.copytree(folder / "lost", folder / "gone")
         # `examples/run` and `tests/run` look for programs of the tree that they lie in.
@@ -148,6 +148,8 @@ def theatre(home: Path) -> Iterator[Theatre]:
         environment = _environment(home, hub)
         make_pair(home)
         make_scales(home / "scales")
+        for name, family in (("glm", "glm4_moe"), ("next", "qwen3_next")):
+            forge(family, home / name, "ct-fp8-channel", shards=3)
         door = home / "door"
         troupe = [sys.executable, str(ROOT / "tests" / "docs" / "troupe.py"), str(door)]
         with subprocess.Popen(troupe, env=environment, cwd=home) as playing:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.checkpoint.inventory import NOTHING, Inventory
 from mtpfix.engines.absence import block_absent
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.engines.opening import UNQUANTIZED
@@ -29,14 +29,12 @@ from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.name_mapper import in_force
 from mtpfix.engines.sglang.policy import Policy, formats
 from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
-from mtpfix.errors import UnknownError
 from mtpfix.model import (
     Built,
     Decision,
     EngineReport,
     Entry,
     Grade,
-    Json,
     Limit,
     Module,
     ModuleReport,
@@ -55,8 +53,6 @@ _ALWAYS: Mapping[str, Packed] = {
     }
 }
 """What the loader adds to the mapping of every class, by method."""
-_MODELOPT = (selection.FP8, selection.FP4, selection.MIXED, selection.W4AFP8)
-_SHARED = "shared_expert"
 _PARTS: tuple[Part, ...] = ("draft", "trunk")
 
 
@@ -67,13 +63,15 @@ class Case(EngineCase):
     policy: Policy
     context: Context
     inventory: Inventory
-    beside: Inventory | None = None
+    apart: Case | None = None
     """That of the checkpoint that the MTP block is loaded from, if it is another one."""
     shared_modules: dict[Hashable, tuple[Module, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
     """Modules by `construction.modules_key`, which the cases of one configuration share."""
     view: QuantView = field(default=UNQUANTIZED, compare=False, repr=False)
+    by_itself: bool = False
+    """Whether the draft alone is loaded from these files: see `alone`."""
 
     # --- what is known before anything is judged ---------------------------------
 
@@ -160,17 +158,23 @@ class Case(EngineCase):
 
     def disk(self, part: Part) -> Inventory:
         """Return what is on disk for target or draft."""
-        return self.inventory if part == "trunk" or self.beside is None else self.beside
+        if part == "trunk":
+            return NOTHING if self.by_itself else self.inventory
+        return self.inventory if self.apart is None else self.apart.inventory
+
+    def alone(self) -> Case:
+        """Return the case of a folder that the draft alone is loaded from."""
+        return replace(self, by_itself=True)
 
     @cached_property
     def draft(self) -> tuple[Module, ...]:
         """Modules of the draft, in construction order."""
-        return self._modules("draft")
+        return self._modules("draft") if self.apart is None else self.apart.draft
 
     @cached_property
     def trunk(self) -> tuple[Module, ...]:
         """Modules of the target, in construction order."""
-        return self._modules("trunk")
+        return () if self.by_itself else self._modules("trunk")
 
     def _modules(self, part: Part) -> tuple[Module, ...]:
         key = construction.modules_key(self.policy, self.context, part)
@@ -225,8 +229,14 @@ class Case(EngineCase):
 
     def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
         """Return what SGLang builds for `modules` under `view`, and why."""
-        deciders = {part: self._decider(view, part) for part in {m.part for m in modules}}
+        deciders = {part: self._asked(view, part) for part in {m.part for m in modules}}
         return [deciders[module.part](module) for module in modules]
+
+    def _asked(self, view: QuantView, part: Part) -> Decide:
+        """Return the decisions for one part; a draft from elsewhere goes by its own metadata."""
+        if part == "draft" and self.apart is not None:
+            return self.apart._decider(self.apart.view, part)
+        return self._decider(view, part)
 
     def _decider(self, view: QuantView, part: Part) -> Decide:
         """Return the decisions for one part; an exception is a decision, too."""
@@ -290,17 +300,17 @@ class Case(EngineCase):
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Return decisions for `modules` under `view`, set against the disk."""
-        reports = (
-            load_outcome.judge(
-                decision,
-                self.disk(decision.module.part),
-                self._loader if decision.module.part == "draft" else LoaderRow(),
-                _parameters(view.method, decision),
-            )
-            for decision in self.decide(view, modules)
-            if decision.module.members
-        )
-        return tuple(map(self._limited, reports))
+        decisions = (d for d in self.decide(view, modules) if d.module.members)
+        return tuple(self.compared(view, decision) for decision in decisions)
+
+    def compared(self, view: QuantView, decision: Decision) -> ModuleReport:
+        """Return one decision, foreseen or real, set against the disk."""
+        part = decision.module.part
+        if part == "draft" and self.apart is not None:
+            view = self.apart.view
+        loader = self._loader if part == "draft" else LoaderRow()
+        known = _parameters(view.method, decision)
+        return self._limited(load_outcome.judge(decision, self.disk(part), loader, known))
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """Return the report, with a fault of this release that metadata cannot fix."""
@@ -377,27 +387,6 @@ class Case(EngineCase):
     def in_force(self, view: QuantView, part: Part) -> QuantView:
         """Return the view after the name mapper of target or draft has run over it."""
         return in_force(view, self.policy, self.context, part)
-
-
-def context_of(
-    known: Policy, config: Mapping[str, Json], release: str, platform: Platform, view: QuantView
-) -> Context:
-    """Return the context that rows of a policy are judged in.
-
-    Whether a shared expert is built as one of the routed ones hangs on whether it is listed.
-
-    Raises:
-        UnknownError: nothing is foreseen of the family under this method.
-    """
-    made = construction.context(known, config, release, platform, view.method)
-    row = first(known.record.unjudged, made)
-    if row is not None:
-        raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
-    if view.method in _MODELOPT:
-        made = construction.under_method(known, made, selection.in_force(view.raw, made))
-    texts = (entry.text for entry in view.ignore)
-    listed = any(_SHARED in text and f"{_SHARED}_gate" not in text for text in texts)
-    return made.with_fields(shared_expert_listed=listed)
 
 
 def _beginnings(name: str) -> Iterator[str]:

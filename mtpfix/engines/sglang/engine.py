@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.engines.opening import Analyzable, Reading
+from mtpfix.engines.base import DraftFlags, Engine, EngineCase
+from mtpfix.engines.opening import UNQUANTIZED, Analyzable, Draft, Reading
 from mtpfix.engines.policies import construction
-from mtpfix.engines.sglang import metadata, policy, reader
-from mtpfix.engines.sglang.case import Case, context_of
+from mtpfix.engines.sglang import exempting, metadata, policy, reader
+from mtpfix.engines.sglang.case import Case
+from mtpfix.engines.sglang.context import context_of
 from mtpfix.engines.sglang.policy import Policy
 from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 
 if TYPE_CHECKING:
     from mtpfix.engines.coverage import Covered, Dialect
+    from mtpfix.engines.verification import Verification
 
 
 class Sglang(Engine):
@@ -25,6 +27,7 @@ class Sglang(Engine):
     depth = policy.DEPTH
     releases = policy.covered_releases()
     mtp_keys = policy.index().mtp_keys
+    takes_draft_folder = True
 
     def read(
         self,
@@ -74,6 +77,28 @@ class Sglang(Engine):
 
         return coverage.dialects()
 
+    def draft_flags(self, folder: str) -> DraftFlags:
+        """Return how SGLang is told of a draft folder.
+
+        A draft whose folder has no metadata inherits the method that is given for the target;
+        `unquant` keeps it from that, and does nothing where none is given.
+        """
+        return DraftFlags(
+            f"--speculative-draft-model-path {folder}",
+            "--quantization",
+            "--speculative-draft-model-quantization unquant",
+        )
+
+    def environment(self, cases: Sequence[EngineCase]) -> Mapping[str, str]:
+        """Return the variable by which fp8 spares the draft, where it spares nothing else."""
+        return exempting.environment(cases)
+
+    def verify(self, subject: Analyzable, *, python: str | None, timeout: float) -> Verification:
+        """Ask the installed SGLang what it builds; see `Engine.verify`."""
+        from mtpfix.engines.sglang.verify import verify  # noqa: PLC0415 - rare
+
+        return verify(subject, python=python, timeout=timeout)
+
 
 def _case(
     subject: Analyzable,
@@ -82,11 +107,19 @@ def _case(
     platform: Platform,
     shared: dict[Hashable, tuple[Module, ...]],
 ) -> Case:
-    files = subject.files
+    files, draft = subject.files, subject.files.draft
     context = context_of(known, files.config, release, platform, subject.view)
     context = construction.drafting(known, context, files.block.listing.shards)
-    beside = None if files.draft is None else files.draft.inventory
-    return Case(known, context, files.inventory, beside, shared, subject.view)
+    apart = None if draft is None else _apart(draft, known, release, platform)
+    return Case(known, context, files.inventory, apart, shared, subject.view)
+
+
+def _apart(draft: Draft, known: Policy, release: str, platform: Platform) -> Case:
+    """Return the case of the checkpoint that the draft is loaded from: it goes by that alone."""
+    view = draft.reading.view or UNQUANTIZED
+    context = context_of(known, draft.config, release, platform, view)
+    context = construction.drafting(known, context, draft.checkpoint.listing.shards)
+    return Case(known, context, draft.inventory, view=view, by_itself=True)
 
 
 ENGINE = Sglang()

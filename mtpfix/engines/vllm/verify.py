@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from mtpfix.checkpoint.precision import MISSING
+from mtpfix.engines.folders import folder_of
 from mtpfix.engines.opening import Analyzable
 from mtpfix.engines.verification import Verification, Verified
 from mtpfix.engines.vllm import live, load_outcome, reader
@@ -19,7 +18,7 @@ from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.predict import predict
 from mtpfix.engines.vllm.separate_draft import refuse_pair
 from mtpfix.errors import UnknownError
-from mtpfix.model import Decision, Listing, Part
+from mtpfix.model import Decision, Part
 from mtpfix.patterns import budget
 
 
@@ -34,8 +33,8 @@ def verify(subject: Analyzable, *, python: str | None, timeout: float) -> Verifi
             "and give DIR",
         )
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder(found))
-        draft = None if files.draft is None else stack.enter_context(_folder(files.block.listing))
+        folder = stack.enter_context(folder_of(found))
+        draft = None if files.draft is None else stack.enter_context(folder_of(files.block.listing))
         answer = live.ask(folder, python=python, tolerant=True, timeout=timeout, draft=draft)
     return compared(subject, answer)
 
@@ -62,21 +61,6 @@ def compared(subject: Analyzable, answer: live.Answer) -> Verification:
         patches=answer.patches,
         exit_code=3 if not rows else 1 if wrong else 0,
     )
-
-
-@contextmanager
-def _folder(found: Listing) -> Iterator[Path]:
-    """What vLLM is asked about: the folder itself, or one with the metadata files of a repo.
-
-    It is offline and builds without weights, so it needs no more than these.
-    """
-    if found.target.kind == "local":
-        yield Path(found.target.name)
-        return
-    with tempfile.TemporaryDirectory(prefix="mtpfix-") as made:
-        for name, file in found.configs.items():
-            (Path(made) / Path(name).name).write_bytes(file.raw)
-        yield Path(made)
 
 
 def _rows(answer: live.Answer, predicted: Iterable[Decision], case: Case) -> Iterator[Verified]:

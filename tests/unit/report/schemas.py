@@ -23,6 +23,7 @@ NAMES = tuple(
         "dialects",
         "explain",
         "override",
+        "draft-folder",
     )
 )
 

@@ -1,0 +1,36 @@
+"""What rows of a policy are judged by, in one release, on one platform. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Context, first
+from mtpfix.engines.sglang.methods.modelopt import selection
+from mtpfix.engines.sglang.policy import Policy
+from mtpfix.errors import UnknownError
+from mtpfix.model import Json, Platform, QuantView
+
+_MODELOPT = (selection.FP8, selection.FP4, selection.MIXED, selection.W4AFP8)
+_SHARED = "shared_expert"
+
+
+def context_of(
+    known: Policy, config: Mapping[str, Json], release: str, platform: Platform, view: QuantView
+) -> Context:
+    """Return the context that rows of a policy are judged in.
+
+    Whether a shared expert is built as one of the routed ones hangs on whether it is listed.
+
+    Raises:
+        UnknownError: nothing is foreseen of the family under this method.
+    """
+    made = construction.context(known, config, release, platform, view.method)
+    row = first(known.record.unjudged, made)
+    if row is not None:
+        raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
+    if view.method in _MODELOPT:
+        made = construction.under_method(known, made, selection.in_force(view.raw, made))
+    texts = (entry.text for entry in view.ignore)
+    listed = any(_SHARED in text and f"{_SHARED}_gate" not in text for text in texts)
+    return made.with_fields(shared_expert_listed=listed)
