@@ -28,6 +28,7 @@ COMMANDS = {
     "names": ("mtpfix.names/1", ["names", "{}"]),
     "names of keys": ("mtpfix.names/1", ["names", "{}", "--method", "auto-round"]),
     "override": ("mtpfix.override/1", ["override", "{}"]),
+    "override of SGLang": ("mtpfix.draft-folder/1", ["override", "{}", "--engine", "sglang"]),
     "families": ("mtpfix.families/1", ["families"]),
     "dialects": ("mtpfix.dialects/1", ["families", "--dialects"]),
     "explain": ("mtpfix.explain/1", ["explain", "MTP201"]),
