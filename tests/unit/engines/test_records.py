@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from mtpfix.engines.policies import files
 from mtpfix.engines.policies.condition import Condition, Record, Releases
-from mtpfix.engines.policies.files import RecordError, parse
+from mtpfix.engines.policies.files import PolicyFiles, RecordError, parse
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.records.engine import Engine
 from mtpfix.engines.vllm.records.family import Family
@@ -53,7 +52,7 @@ FILE_NAMES = [(name, record) for pattern, record in FILES.items() for name in fi
 
 @pytest.mark.parametrize(("name", "record"), FILE_NAMES)
 def test_every_file_is_as_its_record_says(name: str, record: type[Record]) -> None:
-    assert isinstance(files.read(name, record), record)
+    assert isinstance(policy.FILES.read(name, record), record)
 
 
 def places(value: Any, path: str = "$") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -75,7 +74,7 @@ FREE = {"defaults", "metadata", "example", "shapes", "is"}
     "name", ["families/deepseek_v4/policy.json", "methods/quark.json", "blocks.json"]
 )
 def test_a_wrong_key_is_refused_wherever_it_stands(name: str) -> None:
-    value = json.loads(files.content(name))
+    value = json.loads(policy.FILES.content(name))
     record = dict(FILE_NAMES)[name]
     kept = {key: each for key, each in value.items() if key not in FREE}
     rows = [row for _, row in places(kept) if any(isinstance(v, (str, bool)) for v in row.values())]
@@ -131,7 +130,7 @@ def test_a_class_is_built_or_refused(row: dict[str, Any]) -> None:
 
 
 def test_a_rule_that_no_code_knows_is_refused() -> None:
-    engine = json.loads(files.content("releases.json"))
+    engine = json.loads(policy.FILES.content("releases.json"))
     engine["rules"]["fused_nmae_first"] = [{"value": True}]
     with pytest.raises(RecordError, match=r"unknown field `fused_nmae_first` - at `\$\.rules`"):
         loaded(Engine, **engine)
@@ -143,9 +142,9 @@ def test_what_is_no_json_is_an_error_with_the_file() -> None:
 
 
 def test_a_wrong_file_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "content", lambda name: b'{"whne": 1}')
+    monkeypatch.setattr(PolicyFiles, "content", lambda self, name: b'{"whne": 1}')
     with pytest.raises(RecordError, match=r"^families/mimo/policy\.json: .*`whne`"):
-        files.read("families/mimo/policy.json", Family)
+        policy.FILES.read("families/mimo/policy.json", Family)
 
 
 def test_a_condition_says_what_it_holds_for() -> None:
@@ -162,10 +161,10 @@ def test_a_record_does_not_change() -> None:
 
 @pytest.mark.parametrize("name", [n for n, r in FILE_NAMES if r is Method])
 def test_a_method_like_another_has_what_it_does_not_say_itself(name: str) -> None:
-    stated = json.loads(files.content(name))
+    stated = json.loads(policy.FILES.content(name))
     known = policy.method(name.removeprefix("methods/").removesuffix(".json"))
     other = policy.method(stated["like"]) if "like" in stated else Method()
-    own = files.read(name, Method)
+    own = policy.FILES.read(name, Method)
     for field in msgspec.structs.fields(Method):
         wanted = own if field.encode_name in stated else other
         found = getattr(known, field.name)
