@@ -10,6 +10,7 @@ before. Exits 1 where a folder does not help.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,8 +42,10 @@ CASES = (
     *(f"{name}:fp8-block" for name in ("glm4_moe", "deepseek_v3")),
 )
 SAME = "the same"
-REPLACED = ("embed_tokens.weight", "lm_head.weight", "shared_head.head.weight")
-"""Ends of the names of parameters whose place the target model's own take."""
+REPLACED = re.compile(
+    r"(^|\.)(embed_tokens|word_embeddings|lm_head|shared_head\.head)\.|_swizzled$"
+)
+"""Parameters whose place the target model's own take, or that are made of others after a load."""
 
 
 class Row(NamedTuple):
@@ -85,7 +88,7 @@ def outcome(answer: live.Answer) -> str:
         return f"{failures[0].phase}: {failures[0].type}" if failures else "not loaded"
     if loaded.failure is not None:
         return loaded.failure.type
-    unfilled = [each for each in loaded.uninitialised if not each.endswith(REPLACED)]
+    unfilled = [each for each in loaded.uninitialised if not REPLACED.search(each)]
     unfilled += loaded.partial
     casts = [each for each in loaded.casts if "float8" in each]
     if unfilled or casts:

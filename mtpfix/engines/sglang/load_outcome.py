@@ -16,6 +16,9 @@ from mtpfix.model import Consequence, Decision, Module, ModuleReport, State
 
 CHECKED = "ColumnParallelLinear"
 """The class of linear layers whose weights are never cast down."""
+WHOLE = "ReplicatedLinear"
+"""The class of fused layers whose loader joins the tensors of their members, scales included."""
+_TWO_SCALES = "AssertionError: param.shape=torch.Size([1]) …loaded_weight.shape=torch.Size([2]) …"
 _DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
 """Suffixes that go elsewhere whatever the scheme, such as to the router."""
@@ -55,7 +58,9 @@ def judge(
         optional = module.optional or module.part == "trunk"
         absent: Consequence | None = None if optional else "silent_garbage"
         return ModuleReport(decision, disk, members, None, absent)
-    if decision.built == "unknown" or (decision.built == "quantized" and known is None):
+    quantized = decision.built == "quantized"
+    blind = loader.blind and quantized and disk.state is State.QUANTIZED
+    if decision.built == "unknown" or (quantized and known is None) or blind:
         return ModuleReport(decision, disk, members, None)
     wrong = _wrong(decision, stored, loader, known)
     if wrong is None:
@@ -81,8 +86,12 @@ def _wrong(
         return Wrong("silent_garbage" if raised == "skipped" else "load_error")
     if missing or disk.state is State.MIXED or not _complete(module, stored):
         return Wrong("silent_garbage")
-    other = known is not None and disk.format not in (decision.expects, None)
-    return Wrong("load_error") if other else None
+    if known is not None and disk.format not in (decision.expects, None):
+        return Wrong("load_error")
+    halves = module.cls == WHOLE and len(module.members) > 1
+    return (
+        Wrong("load_error", _TWO_SCALES) if halves and known is not None and known.packed else None
+    )
 
 
 def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:

@@ -36,6 +36,8 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """The same for tensors of routed experts."""
     threads: bool = False
     """Whether weights are copied in threads, where exceptions are lost."""
+    blind: bool = False
+    """Whether it is not known what becomes of the scales of a quantized block."""
     unfilled: str = ""
     """The exception for parameters that no tensor filled, `Type: message`; empty: none."""
 
