@@ -18,7 +18,7 @@ CHECKED = "ColumnParallelLinear"
 """The class of linear layers whose weights are never cast down."""
 WHOLE = "ReplicatedLinear"
 """The class of fused layers whose loader joins the tensors of their members, scales included."""
-_TWO_SCALES = "AssertionError: param.shape=torch.Size([1]) …loaded_weight.shape=torch.Size([2]) …"
+_TWICE = "AssertionError: param.shape=torch.Size([…]) …"
 _DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
 """Suffixes that go elsewhere whatever the scheme, such as to the router."""
@@ -88,10 +88,9 @@ def _wrong(
         return Wrong("silent_garbage")
     if known is not None and disk.format not in (decision.expects, None):
         return Wrong("load_error")
-    halves = module.cls == WHOLE and len(module.members) > 1
-    return (
-        Wrong("load_error", _TWO_SCALES) if halves and known is not None and known.packed else None
-    )
+    joined = module.part == "draft" and module.cls == WHOLE and len(module.members) > 1
+    twice = joined and known is not None and known.single
+    return Wrong("load_error", _TWICE) if twice else None
 
 
 def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:

@@ -122,6 +122,8 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Whether its weight has another shape than a plain one."""
     float8: bool = False
     """Whether its weight is FP8 under the name of a plain one."""
+    single: bool = False
+    """Whether it has one value, or one shape, for a whole layer: two of them cannot be joined."""
 
 
 class Formats(File, frozen=True, kw_only=True):
