@@ -73,7 +73,8 @@ def _foreseen(folder: Path, release: str) -> str:
     draft = [each for each in engines[0].modules if each.decision.module.part == "draft"]
     found = {each.consequence for each in draft if each.consequence is not None}
     if not found:
-        return "unknown" if engines[0].outcome == "unknown" else "clean"
+        unclear = any(each.agrees is None and each.members for each in draft)
+        return "unknown" if unclear else "clean"
     return "load_error" if "load_error" in found else "silent_garbage"
 
 

@@ -86,9 +86,19 @@ def _wrong(
         return Wrong("silent_garbage" if raised == "skipped" else "load_error")
     if missing or disk.state is State.MIXED or not _complete(module, stored):
         return Wrong("silent_garbage")
+    return _unreadable(decision, stored, loader, known)
+
+
+def _unreadable(
+    decision: Decision, stored: Stored, loader: LoaderRow, known: Parameters | None
+) -> Wrong | None:
+    """Return what goes wrong with tensors that all have a parameter of their name."""
+    module, disk = decision.module, stored.precision
     if known is not None and disk.format not in (decision.expects, None):
         return Wrong("load_error")
     joined = module.part == "draft" and module.cls == WHOLE and len(module.members) > 1
+    if joined and disk.state in loader.unjoined:
+        return Wrong("load_error")
     twice = joined and known is not None and known.single
     return Wrong("load_error", _TWICE) if twice else None
 

@@ -3,7 +3,7 @@
 from mtpfix.engines.policies import family as policies
 from mtpfix.engines.policies.condition import Condition, File, Record
 from mtpfix.engines.policies.expression import Template
-from mtpfix.model import Consequence, Grade
+from mtpfix.model import Consequence, Grade, State
 
 
 class DropRow(Condition, frozen=True, kw_only=True):
@@ -36,6 +36,8 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """The same for tensors of routed experts."""
     threads: bool = False
     """Whether weights are copied in threads, where exceptions are lost."""
+    unjoined: tuple[State, ...] = ()
+    """How members of a fused layer are stored that it fails to join."""
     blind: bool = False
     """Whether it is not known what becomes of the scales of a quantized block."""
     unfilled: str = ""
