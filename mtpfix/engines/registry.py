@@ -20,7 +20,7 @@ ENGINES: dict[str, str] = {
 BESIDE: tuple[str, ...] = ()
 """The engines that are judged and planned for beside the default one where none is chosen.
 
-SGLang is asked for by name, until its loads are proved as its decisions are.
+SGLang is asked for by name: no list that was made for vLLM alone changes because it is known.
 """
 
 DEFAULT = "vllm"
