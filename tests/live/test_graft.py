@@ -58,5 +58,5 @@ def test_what_no_metadata_makes_clean_is_refused_and_left_alone(
     server: Server, tmp_path: Path
 ) -> None:
     proof = prove(server, Asked("nemotron_h_vl", "ct-w4a16"), tmp_path)
-    assert "MTP301" in proof.refused
+    assert "MTP304" in proof.refused
     assert proof.faults == ()
