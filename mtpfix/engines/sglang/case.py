@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import NOTHING, Inventory
 from mtpfix.engines.absence import block_absent
-from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.engines.opening import UNQUANTIZED
-from mtpfix.engines.policies import construction
-from mtpfix.engines.policies.context import Context, first, fitting
+from mtpfix.engines.base import Engine
+from mtpfix.engines.policies.case import PARTS, PolicyCase
+from mtpfix.engines.policies.context import first, fitting
 from mtpfix.engines.policies.family import PackedRow
 from mtpfix.engines.policies.method import (
     Decide,
     HalvedError,
+    Method,
     Packed,
     RaisesError,
     Setting,
@@ -25,6 +25,7 @@ from mtpfix.engines.policies.method import (
 )
 from mtpfix.engines.registry import engine
 from mtpfix.engines.sglang import load_outcome, methods
+from mtpfix.engines.sglang.context import under_view
 from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.name_mapper import in_force
 from mtpfix.engines.sglang.policy import Policy, formats
@@ -34,17 +35,14 @@ from mtpfix.model import (
     Decision,
     EngineReport,
     Entry,
-    Grade,
     Limit,
     Module,
     ModuleReport,
     Outcome,
     Part,
-    Platform,
     QuantView,
 )
-from mtpfix.patterns import Listed, PatternError
-from mtpfix.quant.spelling import Spelling
+from mtpfix.patterns import PatternError
 
 _ALWAYS: Mapping[str, Packed] = {
     "quark": {
@@ -53,23 +51,15 @@ _ALWAYS: Mapping[str, Packed] = {
     }
 }
 """What the loader adds to the mapping of every class, by method."""
-_PARTS: tuple[Part, ...] = ("draft", "trunk")
 
 
 @dataclass(frozen=True)
-class Case(EngineCase):
+class Case(PolicyCase):
     """A checkpoint seen by one release of SGLang: the modules that it would build, and the disk."""
 
     policy: Policy
-    context: Context
-    inventory: Inventory
     apart: Case | None = None
     """That of the checkpoint that the MTP block is loaded from, if it is another one."""
-    shared_modules: dict[Hashable, tuple[Module, ...]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-    """Modules by `construction.modules_key`, which the cases of one configuration share."""
-    view: QuantView = field(default=UNQUANTIZED, compare=False, repr=False)
     by_itself: bool = False
     """Whether the draft alone is loaded from these files: see `alone`."""
 
@@ -80,52 +70,9 @@ class Case(EngineCase):
         """The engine that this is a case of."""
         return engine("sglang")
 
-    @cached_property
-    def release(self) -> str:
-        """The release of SGLang."""
-        return self.context.release
-
-    @cached_property
-    def platform(self) -> Platform:
-        """The platform that it builds for."""
-        return self.context.platform
-
-    @cached_property
-    def family(self) -> str:
-        """Name of the policy."""
-        return self.policy.family
-
-    @cached_property
-    def method(self) -> str:
-        """The quantization method."""
-        return self.context.method
-
-    @cached_property
-    def grade(self) -> Grade:
-        """The evidence for what the policy says."""
-        return self.context.grade
-
-    @cached_property
-    def layers(self) -> int:
-        """Layers of the target model."""
-        return construction.counts(self.policy, self.context)[0]
-
-    @cached_property
-    def mtp_layers(self) -> int:
-        """MTP layers that are declared, or taken for granted."""
-        count: int = self.context.fields["mtp_layers"]
-        return count
-
-    @cached_property
-    def draft_class(self) -> str | None:
-        """The class of the draft model."""
-        row = first(self.policy.record.draft_class, self.context)
-        return None if row is None else row.value
-
-    @cached_property
-    def disk_roots(self) -> tuple[str, ...]:
-        """Beginnings of the names of MTP tensors on disk."""
-        return construction.disk_roots(self.policy, self.context)
+    def rules_of(self, method: str) -> Method:
+        """Return what SGLang makes of a quantization method."""
+        return methods.of(method)
 
     @cached_property
     def draft_roots(self) -> tuple[str, ...]:
@@ -146,16 +93,6 @@ class Case(EngineCase):
         """A draft always has a config object of its own, from the files of its own folder."""
         return True
 
-    @cached_property
-    def comparison(self) -> str:
-        """How the method that is in force compares entries with names."""
-        return methods.of(self.context.method).compares
-
-    @cached_property
-    def spelling(self) -> Spelling:
-        """How entries of the method that is in force are written."""
-        return methods.of(self.context.method).spelling
-
     def disk(self, part: Part) -> Inventory:
         """Return what is on disk for target or draft."""
         if part == "trunk":
@@ -175,12 +112,6 @@ class Case(EngineCase):
     def trunk(self) -> tuple[Module, ...]:
         """Modules of the target, in construction order."""
         return () if self.by_itself else self._modules("trunk")
-
-    def _modules(self, part: Part) -> tuple[Module, ...]:
-        key = construction.modules_key(self.policy, self.context, part)
-        if key not in self.shared_modules:
-            self.shared_modules[key] = construction.modules(self.policy, self.context, part)
-        return self.shared_modules[key]
 
     @cached_property
     def _loader(self) -> LoaderRow:
@@ -216,8 +147,8 @@ class Case(EngineCase):
         if view.method == self.view.method:
             return self
         if view.method not in self._others:
-            context = construction.under_method(self.policy, self.context, view.method)
-            self._others[view.method] = replace(self, context=context, view=view)
+            context = under_view(self.policy, self.context, view)
+            self._others[view.method] = replace(self, context=context, shared_modules={}, view=view)
         return self._others[view.method]
 
     @cached_property
@@ -338,7 +269,7 @@ class Case(EngineCase):
 
     def report(self, view: QuantView) -> EngineReport:
         """Return the verdict of this release: an exception anywhere hides silent garbage."""
-        parts = {part: self.part(view, part) for part in _PARTS}
+        parts = {part: self.part(view, part) for part in PARTS}
         modules = (*parts["draft"], *parts["trunk"])
         outcome, error = self._outcome(parts)
         return EngineReport("sglang", self.release, self.platform, outcome, modules, error)
@@ -359,7 +290,7 @@ class Case(EngineCase):
             return "silent_garbage", None
         unknown = any(
             r.decision.built == "unknown"
-            or (r.agrees is None and r.decision.module.part == "draft" and not _absent(r))
+            or (r.agrees is None and r.decision.module.part == "draft" and r.members)
             for r in reports
         )
         return ("unknown" if unknown else "clean"), None
@@ -376,14 +307,6 @@ class Case(EngineCase):
         shards = self._packed[module.part].get(last, ())
         return (module.name, *(module.name.replace(last, shard) for shard in shards))
 
-    def listed(self, view: QuantView, entries: Iterable[Entry]) -> Listed:
-        """Return entries as the method compares them with names in this release."""
-        return methods.of(view.method).listed(entries, self.context.release)
-
-    def is_name(self, view: QuantView, entry: Entry) -> bool:
-        """Return whether an entry can only fit the name that is spelled like it."""
-        return methods.of(view.method).exact(entry)
-
     def in_force(self, view: QuantView, part: Part) -> QuantView:
         """Return the view after the name mapper of target or draft has run over it."""
         return in_force(view, self.policy, self.context, part)
@@ -393,10 +316,6 @@ def _beginnings(name: str) -> Iterator[str]:
     """Yield every dotted beginning of a name, the name itself last."""
     yield from (name[:at] for at, letter in enumerate(name) if letter == "." and at)
     yield name
-
-
-def _absent(report: ModuleReport) -> bool:
-    return not report.members
 
 
 def _parameters(method: str, decision: Decision) -> Parameters | None:

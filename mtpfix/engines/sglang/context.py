@@ -20,8 +20,6 @@ def context_of(
 ) -> Context:
     """Return the context that rows of a policy are judged in.
 
-    Whether a shared expert is built as one of the routed ones hangs on whether it is listed.
-
     Raises:
         UnknownError: nothing is foreseen of the family under this method.
     """
@@ -29,8 +27,16 @@ def context_of(
     row = first(known.record.unjudged, made)
     if row is not None:
         raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
-    if view.method in _MODELOPT:
-        made = construction.under_method(known, made, selection.in_force(view.raw, made))
+    return under_view(known, made, view)
+
+
+def under_view(known: Policy, context: Context, view: QuantView) -> Context:
+    """Return the context under other metadata.
+
+    Whether a shared expert is built as one of the routed ones hangs on whether it is listed.
+    """
+    method = selection.in_force(view.raw, context) if view.method in _MODELOPT else view.method
+    made = construction.under_method(known, context, method)
     texts = (entry.text for entry in view.ignore)
     listed = any(_SHARED in text and f"{_SHARED}_gate" not in text for text in texts)
     return made.with_fields(shared_expert_listed=listed)

@@ -111,7 +111,14 @@ def _case(
     context = context_of(known, files.config, release, platform, subject.view)
     context = construction.drafting(known, context, files.block.listing.shards)
     apart = None if draft is None else _apart(draft, known, release, platform)
-    return Case(known, context, files.inventory, apart, shared, subject.view)
+    return Case(
+        known,
+        context,
+        files.inventory,
+        apart=apart,
+        shared_modules=shared,
+        view=subject.view,
+    )
 
 
 def _apart(draft: Draft, known: Policy, release: str, platform: Platform) -> Case:

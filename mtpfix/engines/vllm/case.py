@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.absence import absent_layers, block_absent
-from mtpfix.engines.base import Engine, EngineCase, MissingKey
-from mtpfix.engines.opening import UNQUANTIZED
+from mtpfix.engines.base import Engine, MissingKey
 from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.case import PARTS, PolicyCase
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, first, fitting
-from mtpfix.engines.policies.method import Packed
+from mtpfix.engines.policies.method import Method, Packed
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
 from mtpfix.engines.vllm import load_outcome, methods
@@ -31,39 +31,28 @@ from mtpfix.model import (
     Decision,
     EngineReport,
     Entry,
-    Grade,
     Limit,
     Module,
     ModuleReport,
     Outcome,
     Part,
     Plain,
-    Platform,
     QuantView,
     Stray,
 )
-from mtpfix.patterns import Listed, budget
-from mtpfix.quant.spelling import Spelling
+from mtpfix.patterns import budget
 
-_PARTS: tuple[Part, ...] = ("draft", "trunk")
 BARE = "Linear"
 """The class of layers that have no quantization method at all."""
 
 
 @dataclass(frozen=True)
-class Case(EngineCase):
+class Case(PolicyCase):
     """A checkpoint seen by one release of vLLM: the modules that it would build, and the disk."""
 
     policy: Policy
-    context: Context
-    inventory: Inventory
     beside: Inventory | None = None
     """That of the checkpoint that the MTP block is loaded from, if it is another one."""
-    shared_modules: dict[Hashable, tuple[Module, ...]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-    """Modules by `construction.modules_key`, which the cases of one configuration share."""
-    view: QuantView = field(default=UNQUANTIZED, compare=False, repr=False)
 
     # --- what is known before anything is judged ---------------------------------
 
@@ -72,52 +61,9 @@ class Case(EngineCase):
         """The engine that this is a case of."""
         return engine("vllm")
 
-    @cached_property
-    def release(self) -> str:
-        """The release of vLLM."""
-        return self.context.release
-
-    @cached_property
-    def platform(self) -> Platform:
-        """The platform that it builds for."""
-        return self.context.platform
-
-    @cached_property
-    def family(self) -> str:
-        """Name of the policy."""
-        return self.policy.family
-
-    @cached_property
-    def method(self) -> str:
-        """The quantization method: some releases hand the metadata on to another."""
-        return self.context.method
-
-    @cached_property
-    def grade(self) -> Grade:
-        """The evidence for what the policy says."""
-        return self.context.grade
-
-    @cached_property
-    def layers(self) -> int:
-        """Layers of the target model."""
-        return construction.counts(self.policy, self.context)[0]
-
-    @cached_property
-    def mtp_layers(self) -> int:
-        """MTP layers that are declared, or taken for granted."""
-        count: int = self.context.fields["mtp_layers"]
-        return count
-
-    @cached_property
-    def draft_class(self) -> str | None:
-        """The class of the draft model."""
-        row = first(self.policy.record.draft_class, self.context)
-        return None if row is None else row.value
-
-    @cached_property
-    def disk_roots(self) -> tuple[str, ...]:
-        """Beginnings of the names of MTP tensors on disk."""
-        return construction.disk_roots(self.policy, self.context)
+    def rules_of(self, method: str) -> Method:
+        """Return what vLLM makes of a quantization method."""
+        return methods.of(method)
 
     @cached_property
     def strays(self) -> tuple[Stray, ...]:
@@ -146,37 +92,11 @@ class Case(EngineCase):
         """Whether the draft resolves the metadata of its own checkpoint."""
         return self.policy.reads_its_own(self.context)
 
-    @cached_property
-    def comparison(self) -> str:
-        """How the method that is in force compares entries with names."""
-        return methods.of(self.context.method).compares
-
-    @cached_property
-    def spelling(self) -> Spelling:
-        """How entries of the method that is in force are written."""
-        return methods.of(self.context.method).spelling
-
     # --- the disk -----------------------------------------------------------------
 
     def disk(self, part: Part) -> Inventory:
         """What is on disk for target or draft."""
         return self.inventory if part == "trunk" or self.beside is None else self.beside
-
-    @cached_property
-    def draft(self) -> tuple[Module, ...]:
-        """Modules of the draft, in construction order."""
-        return self._modules("draft")
-
-    @cached_property
-    def trunk(self) -> tuple[Module, ...]:
-        """Modules of the target, in construction order."""
-        return self._modules("trunk")
-
-    def _modules(self, part: Part) -> tuple[Module, ...]:
-        key = construction.modules_key(self.policy, self.context, part)
-        if key not in self.shared_modules:
-            self.shared_modules[key] = construction.modules(self.policy, self.context, part)
-        return self.shared_modules[key]
 
     @cached_property
     def loader(self) -> Loader:
@@ -216,7 +136,7 @@ class Case(EngineCase):
             self.loader,
             methods.of(view.method).traits(view, context),
             tuple(fitting(rows, context)),
-            repr([packed_mapping(self.policy, context, part) for part in _PARTS]),
+            repr([packed_mapping(self.policy, context, part) for part in PARTS]),
             self.policy.reads_its_own(context),
             refusal(view.method, context),
         )
@@ -287,15 +207,7 @@ class Case(EngineCase):
     @cached_property
     def _packed(self) -> Mapping[Part, Packed]:
         """The packed-modules mapping in force for each part."""
-        return {part: packed_mapping(self.policy, self.context, part) for part in _PARTS}
-
-    def listed(self, view: QuantView, entries: Iterable[Entry]) -> Listed:
-        """Return entries as the method compares them with names in this release."""
-        return methods.of(view.method).listed(entries, self.context.release)
-
-    def is_name(self, view: QuantView, entry: Entry) -> bool:
-        """Return whether an entry can only fit the name that is spelled like it."""
-        return methods.of(view.method).exact(entry)
+        return {part: packed_mapping(self.policy, self.context, part) for part in PARTS}
 
     def in_force(self, view: QuantView, part: Part) -> QuantView:
         """Return the view after the name mappers of target and draft have run over it."""

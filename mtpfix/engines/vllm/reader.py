@@ -102,9 +102,9 @@ def case(
         cast(Policy, subject.family),
         context(subject, files.config, release, platform),
         files.inventory,
-        beside,
-        {} if shared is None else shared,
-        subject.view,
+        beside=beside,
+        shared_modules={} if shared is None else shared,
+        view=subject.view,
     )
 
 
