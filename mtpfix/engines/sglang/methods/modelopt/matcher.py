@@ -12,7 +12,6 @@ from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.sglang.methods.fp8 import matcher as fp8
 from mtpfix.engines.sglang.methods.modelopt import mixed, w4afp8
-from mtpfix.engines.sglang.methods.modelopt.reader import BESIDE
 from mtpfix.engines.sglang.methods.modelopt.selection import (
     FP4,
     FP8,
@@ -27,6 +26,7 @@ from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.rules import DEPTH, rules, table
 from mtpfix.model import Decision, Entry, Module
+from mtpfix.quant.readers.modelopt import BESIDE
 
 
 def decider(setting: Setting) -> Decide:
