@@ -69,10 +69,7 @@ def _one(setting: Setting, method: str) -> Decide:
     def decide(module: Module) -> Decision:
         if module.kind == "embedding" or (module.kind == "lm_head" and not heads):
             return plain(module)
-        if module.kind == "experts":
-            entry = excluded.excludes(module.name)
-        else:
-            entry = excluded.skips(module.name, setting.packed)
+        entry = excluded.about(module, setting.packed)
         if entry is not None:
             return plain(module, entry)
         return made(module, chosen(classes(), module.kind, algo, setting.context))
