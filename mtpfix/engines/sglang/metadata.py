@@ -15,6 +15,7 @@ from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import JsonFile, QuantView
 from mtpfix.quant import Location
+from mtpfix.quant.readers.modelopt import alone
 
 PLACES = ("/quantization_config", "/compression_config")
 """Where SGLang looks for metadata in `config.json`, first things first."""
@@ -39,7 +40,7 @@ def find(configs: Mapping[str, JsonFile]) -> Location | None:
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
-    return modelopt.alone(configs)
+    return alone(configs)
 
 
 def method_of(location: Location) -> str:

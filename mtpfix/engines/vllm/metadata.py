@@ -16,6 +16,7 @@ from mtpfix.engines.vllm.methods.modelopt import reader as modelopt
 from mtpfix.errors import BrokenFileError, UnknownError
 from mtpfix.model import Json, JsonFile, QuantView
 from mtpfix.quant import Location
+from mtpfix.quant.readers.modelopt import alone
 
 UNJUDGED: Mapping[str, str] = {
     "cpu_awq": "vLLM has it up to 0.22, for CPUs only",
@@ -48,7 +49,7 @@ def find(configs: Mapping[str, JsonFile]) -> Location | None:
                 f"config.json: {pointer} is not an object",
                 "restore the quantization_config that the quantizer wrote",
             )
-        if pointer == PLACES[0] and (beside := modelopt.alone(configs)) is not None:
+        if pointer == PLACES[0] and (beside := alone(configs)) is not None:
             return beside
     if isinstance(value_at(config.value, _HALF), Mapping):
         raise BrokenFileError(

@@ -12,9 +12,9 @@ import pytest
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Packed, RaisesError, Setting
+from mtpfix.engines.policies.targets import target
 from mtpfix.engines.sglang import methods
 from mtpfix.engines.sglang.methods.auto_round.layers import Layers as Bits
-from mtpfix.engines.sglang.methods.compressed_tensors.entries import target
 from mtpfix.engines.sglang.methods.modelopt.mixed import Algorithms
 from mtpfix.engines.sglang.methods.quark.layers import Layers
 from mtpfix.model import Decision, Entry, Kind, Module, QuantView

@@ -5,16 +5,14 @@ Source: `AutoRoundConfig.get_layer_config`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
-from mtpfix.engines.policies.method import Packed, RaisesError, ShardsDifferError
+from mtpfix.engines.policies.layer_bits import WHOLE, LayerBits, of_experts, of_shards
+from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.model import Entry, Json, Module, QuantView
 from mtpfix.patterns import PatternError, bounded, fits_start
 
-WHOLE = 16
-"""Bits from which on a layer is not quantized."""
 _SPECIAL = frozenset(r"*+?^$()[]{}|\\")
 
 
@@ -60,24 +58,6 @@ def _fits(entry: Entry, name: str, among: int) -> bool:
         return False
 
 
-class Said(NamedTuple):
-    """What is said about one name, and the key that says it."""
-
-    bits: Json
-    group_size: Json
-    sym: Json
-    entry: Entry | None = None
-
-    @property
-    def quantized(self) -> bool:
-        """Whether it has fewer bits than a plain weight."""
-        return self.bits is not None and bool(self.bits < WHOLE)
-
-    def agrees(self, other: Said) -> bool:
-        """Whether the same is said, whoever says it."""
-        return self[:3] == other[:3]
-
-
 class Layers:
     """The bits of every module, as one release finds them.
 
@@ -93,7 +73,7 @@ class Layers:
         self._blocks = tuple(e.text for group in view.groups for e in group.targets)
         self._subclasses: bool = rules("moe_subclasses", release)
 
-    def of(self, module: Module) -> Said:
+    def of(self, module: Module) -> LayerBits:
         """Return what is said about `module`.
 
         Raises:
@@ -109,40 +89,30 @@ class Layers:
         joint = self._experts(module, quantized) or self._fused(name, quantized)
         return joint or self._said(name, quantized=quantized)
 
-    def _experts(self, module: Module, quantized: bool) -> Said | None:
+    def _experts(self, module: Module, quantized: bool) -> LayerBits | None:
         named = "fusedmoe" in module.cls.lower()
         if not (named or (self._subclasses and module.kind == "experts")):
             return None
         found = [self._said(e.text, quantized=quantized) for e in self._keys.below(module.name)]
-        if any(not said.agrees(found[0]) for said in found):
-            text = f"Fused MoE layer '{module.name}' requires consistent quant config"
-            raise RaisesError(f"ValueError: {text} for all sub-layers", found[0].entry)
-        return found[0] if found else None
+        return of_experts(module.name, found)
 
-    def _fused(self, name: str, quantized: bool) -> Said | None:
+    def _fused(self, name: str, quantized: bool) -> LayerBits | None:
         """Return what is said about the shards of a layer whose name holds a fused name once."""
         if not self._keys.all:
             return None
         fused = next((key for key in self._packed if name.count(key) == 1), None)
         if fused is None:
             return None
-        return self._joint(name, [name.replace(fused, s) for s in self._packed[fused]], quantized)
+        names = [name.replace(fused, shard) for shard in self._packed[fused]]
+        return of_shards(name, names, [self._said(n, quantized=quantized) for n in names])
 
-    def _joint(self, name: str, names: Sequence[str], quantized: bool) -> Said:
-        found = [self._said(shard, quantized=quantized) for shard in names]
-        if any(not said.agrees(found[0]) for said in found):
-            text = f"Fused module '{name}' requires consistent quant config for {list(names)}"
-            blamed = next((said.entry for said in found if said.entry is not None), None)
-            raise ShardsDifferError(f"ValueError: {text}", blamed)
-        return found[0]
-
-    def _said(self, name: str, *, quantized: bool) -> Said:
+    def _said(self, name: str, *, quantized: bool) -> LayerBits:
         raw = self._view.raw
         entry = self._keys.first(name)
         extra = raw.get("extra_config")
         named = extra if isinstance(extra, Mapping) else {}
         value: Mapping[str, Json] = {} if entry is None else named[entry.spelling]
-        return Said(
+        return LayerBits(
             value.get("bits", raw.get("bits") if quantized else WHOLE),
             value.get("group_size", raw.get("group_size") if quantized else -1),
             value.get("sym", raw.get("sym") if quantized else True),

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.layer_bits import LayerBits
+from mtpfix.engines.policies.marlin import GROUPS, SYMMETRIC
 from mtpfix.engines.policies.method import Decide, Setting, plain
-from mtpfix.engines.sglang.methods.auto_round.layers import Layers, Said
+from mtpfix.engines.sglang.methods.auto_round.layers import Layers
 from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
-from mtpfix.engines.sglang.methods.shared.marlin import ASYMMETRIC, GROUPS, SYMMETRIC, takes_experts
+from mtpfix.engines.sglang.methods.shared.marlin import ASYMMETRIC, takes_experts
 from mtpfix.engines.sglang.methods.shared.rules import table
 from mtpfix.model import Decision, Json, Module, QuantView
 from mtpfix.quant.arguments import grid
@@ -48,7 +50,7 @@ def decider(setting: Setting) -> Decide:
     return decide
 
 
-def _kernel(module: Module, said: Said, view: QuantView, context: Context) -> str:
+def _kernel(module: Module, said: LayerBits, view: QuantView, context: Context) -> str:
     """Return the packing of weights, and what takes them."""
     backend = _backend(view.raw)
     gptq = "gptq" in _packing(view.raw) or "gptq" in backend

@@ -1,6 +1,6 @@
-"""SGLang's matchers for compressed-tensors, release by release. Pure.
+"""SGLang's ignore list for compressed-tensors, release by release. Pure.
 
-Source: `should_ignore_layer`, `check_equal_or_regex_match` and `find_matched_target` in
+Source: `should_ignore_layer` and `check_equal_or_regex_match` in
 `quantization/compressed_tensors/utils.py`.
 """
 
@@ -12,7 +12,7 @@ from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.engines.sglang.methods.shared.shards import differing, of_shards
 from mtpfix.model import Entry
-from mtpfix.patterns import Entries, bounded, fits_start, is_pattern
+from mtpfix.patterns import bounded, fits_start, is_pattern
 
 _MARK = "re:"
 
@@ -75,33 +75,6 @@ class Ignored:
             return self.first(name)
         error = differing(name, packed[last], self._release)
         return of_shards(name, packed[last], self.first, error)
-
-
-def target(name: str, cls: str, targets: Entries, packed: Packed) -> Entry | None:
-    """Return the target that a module falls under: by name, by its class, by its shards.
-
-    Raises:
-        PatternError: a pattern is invalid, or takes too long.
-    """
-    return (
-        _not_empty(targets.first(name))
-        or _not_empty(targets.first_in_class(cls))
-        or _by_shards(name, targets, packed)
-    )
-
-
-def _not_empty(entry: Entry | None) -> Entry | None:
-    """Return the entry, unless its text is empty: SGLang takes that for no target."""
-    return entry if entry is not None and entry.text else None
-
-
-def _by_shards(name: str, targets: Entries, packed: Packed) -> Entry | None:
-    fused = next((key for key in packed if name.endswith(key)), None)
-    if fused is None:
-        return None
-    names = (name.replace(fused, shard) for shard in packed[fused])
-    matches = [_not_empty(targets.first(shard)) for shard in names]
-    return matches[0] if matches and None not in matches else None
 
 
 def naming(name: str, targets: Iterable[Entry], release: str) -> Entry | None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import HalvedError, RaisesError, Setting, plain
-from mtpfix.engines.sglang.methods.compressed_tensors.entries import Ignored, naming, target
+from mtpfix.engines.policies.targets import target
+from mtpfix.engines.sglang.methods.compressed_tensors.entries import Ignored, naming
 from mtpfix.engines.sglang.methods.compressed_tensors.schemes import Said, has, said, scheme
 from mtpfix.engines.sglang.methods.shared.classes import made
 from mtpfix.engines.sglang.methods.shared.rules import rules

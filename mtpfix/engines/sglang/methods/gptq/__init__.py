@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterable
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.dynamic_rules import Rules
 from mtpfix.engines.policies.method import Decide, Setting, UnmappedMethod
 from mtpfix.engines.sglang.methods.gptq import matcher
-from mtpfix.engines.sglang.methods.gptq.rules import SKIP, Rules
 from mtpfix.model import Entry, Module, QuantView
 from mtpfix.quant import Location, beside
-from mtpfix.quant.location import keys
+from mtpfix.quant.readers import gptq as reader
+from mtpfix.quant.readers.gptq import SKIP
 from mtpfix.quant.spelling import Spelling
-
-NAME, KEY = "gptq", "dynamic"
 
 
 class Gptq(UnmappedMethod):
@@ -26,23 +25,7 @@ class Gptq(UnmappedMethod):
         Raises:
             BrokenFileError: the rules are no object.
         """
-        where = location.at(KEY)
-        found = keys(location.file, where, location.value.get(KEY))
-        return QuantView(
-            method=NAME,
-            file=location.file,
-            pointer=location.pointer,
-            ignore=found,
-            ignore_pointer=where,
-            groups=(),
-            format="gptq",
-            files=(f"{location.file}#{location.pointer}",),
-            raw=location.value,
-            keyed=True,
-            stub={},
-            foremost=not all(entry.text.startswith(SKIP) for entry in found),
-            null=KEY in location.value and location.value[KEY] is None,
-        )
+        return reader.read(location)
 
     def refusal(self, view: QuantView, context: Context) -> str | None:
         """Return what SGLang raises while it reads the metadata; None: nothing."""
@@ -67,7 +50,7 @@ def _whole(name: str) -> str:
 
 METHODS = (
     Gptq(
-        name=NAME,
+        name=reader.METHOD,
         compares="keys of `dynamic` are patterns, compared from the start of a name",
         aliases=("gptq_marlin",),
         twin_files=beside.FILES,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.dynamic_rules import Rules, packing
 from mtpfix.engines.policies.method import Decide, Setting, plain
-from mtpfix.engines.sglang.methods.gptq.rules import Rules, check, packing
+from mtpfix.engines.sglang.methods.gptq.rules import check, skips
 from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.marlin import takes_gptq
@@ -43,7 +44,7 @@ def decider(setting: Setting) -> Decide:
         if module.kind == "experts":
             return made(module, row, packing=packing(None, view.raw))
         rule = listed.rule(module.name)
-        if rule is not None and rule.skips:
+        if rule is not None and skips(rule):
             return plain(module, rule.entry)
         if rule is not None and module.name:
             check(rule, view.raw, marlin=marlin)

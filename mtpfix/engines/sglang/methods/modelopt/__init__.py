@@ -16,7 +16,6 @@ from mtpfix.engines.sglang.methods.modelopt.selection import (
     ANY,
     FP4,
     FP8,
-    LAYERS,
     MIXED,
     MXFP8,
     W4AFP8,
@@ -26,6 +25,7 @@ from mtpfix.engines.sglang.methods.modelopt.wildcards import ENDS, Excluded
 from mtpfix.engines.sglang.methods.shared.spelling import PATHS
 from mtpfix.model import Entry, Json, QuantView
 from mtpfix.quant import Location
+from mtpfix.quant.readers.modelopt import LAYERS
 from mtpfix.quant.spelling import NAMES
 
 _WRAPPER = "language_model."

@@ -12,7 +12,6 @@ from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.policies.method import Decide, Setting, plain
 from mtpfix.engines.sglang.methods.fp8 import matcher as fp8
 from mtpfix.engines.sglang.methods.modelopt import mixed, w4afp8
-from mtpfix.engines.sglang.methods.modelopt.reader import BESIDE
 from mtpfix.engines.sglang.methods.modelopt.selection import (
     FP4,
     FP8,
@@ -27,6 +26,7 @@ from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.rules import DEPTH, rules, table
 from mtpfix.model import Decision, Entry, Module
+from mtpfix.quant.readers.modelopt import BESIDE
 
 
 def decider(setting: Setting) -> Decide:
@@ -69,10 +69,7 @@ def _one(setting: Setting, method: str) -> Decide:
     def decide(module: Module) -> Decision:
         if module.kind == "embedding" or (module.kind == "lm_head" and not heads):
             return plain(module)
-        if module.kind == "experts":
-            entry = excluded.excludes(module.name)
-        else:
-            entry = excluded.skips(module.name, setting.packed)
+        entry = excluded.about(module, setting.packed)
         if entry is not None:
             return plain(module, entry)
         return made(module, chosen(classes(), module.kind, algo, setting.context))

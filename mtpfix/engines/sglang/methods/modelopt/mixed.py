@@ -47,10 +47,7 @@ def decider(setting: Setting, excluded: Excluded, rows: Sequence[ClassRow]) -> D
         layer = found.of(module.name)
         if not asks.get(module.kind, True):
             return plain(module)
-        if module.kind == "experts":
-            entry = excluded.excludes(module.name)
-        else:
-            entry = excluded.skips(module.name, setting.packed)
+        entry = excluded.about(module, setting.packed)
         if entry is not None:
             return plain(module, entry)
         known = of_experts if module.kind == "experts" else built

@@ -6,22 +6,13 @@ the top, else nested below `quantization`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from mtpfix.engines.sglang.methods.modelopt.selection import (
-    FP4,
-    LAYERS,
-    MIXED,
-    MXFP8,
-    NESTED,
-    W4AFP8,
-    newest,
-)
-from mtpfix.errors import BrokenFileError
-from mtpfix.model import Group, Json, JsonFile, QuantView, Unread
-from mtpfix.quant.location import Location, entries, keys, mapping
+from mtpfix.engines.sglang.methods.modelopt.selection import FP4, MIXED, MXFP8, W4AFP8, newest
+from mtpfix.model import Json, JsonFile, QuantView, Unread
+from mtpfix.quant.location import Location, entries
+from mtpfix.quant.readers.modelopt import BESIDE, LAYERS, NESTED, alone, groups, nested
 
-BESIDE = "hf_quant_config.json"
 _KEYS: Mapping[str, tuple[str, ...]] = {
     FP4: ("ignore", "modules_to_not_convert", "exclude_modules"),
     MIXED: ("ignore", "exclude_modules"),
@@ -61,7 +52,7 @@ def read(location: Location) -> QuantView:
         pointer=location.pointer,
         ignore=() if unread else entries(location.file, where, stated.get(key)),
         ignore_pointer=where,
-        groups=tuple(_groups(location, stated, here)),
+        groups=tuple(groups(location, stated, here)),
         format=format_of(str(stated.get("quant_algo"))),
         files=(f"{location.file}#{location.pointer}",),
         raw=location.value,
@@ -91,34 +82,8 @@ def incomplete(value: Mapping[str, Json]) -> bool:
     return LAYERS not in value or not cache
 
 
-def alone(configs: Mapping[str, JsonFile]) -> Location | None:
-    """Return the file beside a `config.json` that says nothing of quantization, or None."""
-    file = configs.get(BESIDE)
-    return Location(BESIDE, "", file.value) if file and isinstance(file.value, Mapping) else None
-
-
 def _stated(location: Location) -> tuple[Mapping[str, Json], tuple[str, ...]]:
     """Return what is stated, and the keys that lead to it."""
     if location.value.get("quant_algo") is not None or NESTED not in location.value:
         return location.value, ()
-    stated = mapping(location.file, location.at(NESTED), location.value[NESTED])
-    if stated is None:
-        raise BrokenFileError(f"{location.file}: {location.at(NESTED)} is null", "remove the key")
-    return stated, (NESTED,)
-
-
-def _groups(
-    location: Location, stated: Mapping[str, Json], here: tuple[str, ...]
-) -> Iterator[Group]:
-    """Yield the keys of `quantized_layers` as the targets of one group, where there are any."""
-    where = location.at(*here, LAYERS)
-    found = keys(location.file, where, stated.get(LAYERS))
-    for entry in found:
-        layer = mapping(location.file, entry.pointer, stated[LAYERS][entry.text])
-        if layer is None or not isinstance(layer.get("quant_algo"), str):
-            raise BrokenFileError(
-                f"{location.file}: {entry.pointer} has no quant_algo",
-                "name the algorithm of the layer",
-            )
-    if found:
-        yield Group(LAYERS, found, None, None)
+    return nested(location)

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.sglang.methods.fp8 import refusal as fp8
-from mtpfix.engines.sglang.methods.modelopt.reader import BESIDE, incomplete
+from mtpfix.engines.sglang.methods.modelopt.reader import incomplete
 from mtpfix.engines.sglang.methods.modelopt.selection import (
     FP4,
     FP8,
     MIXED,
     MXFP8,
-    NESTED,
     algorithm,
     in_force,
     layers,
 )
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.model import Json, QuantView
+from mtpfix.quant.readers.modelopt import BESIDE, NESTED
 
 _NO_LAYERS = "ValueError: MIXED_PRECISION quantization requires a non-empty quantized_layers map."
 _NOT_MIXED = "ValueError: ModelOptMixedPrecisionConfig only supports MIXED_PRECISION checkpoints."

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.model import Json
+from mtpfix.quant.readers.modelopt import LAYERS, NESTED
 
 FP8, FP4, MIXED = "modelopt_fp8", "modelopt_fp4", "modelopt_mixed"
 W4AFP8, MXFP8 = "w4afp8", "mxfp8"
-NESTED, LAYERS = "quantization", "quantized_layers"
 ANY = "modelopt"
 _NVFP4 = ("NVFP4", "W4A16_NVFP4")
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.sglang.methods.shared.paths import Paths
-from mtpfix.model import Entry
+from mtpfix.model import Entry, Module
 from mtpfix.patterns import bounded, fits_start
 
 ENDS = frozenset({"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"})
@@ -58,14 +58,15 @@ class Excluded:
         """Return the entry that fits `name`, as a wildcard or as a path."""
         return self.excludes(name) or self._paths.fits(name)
 
-    def skips(self, name: str, packed: Packed) -> Entry | None:
-        """Return the entry that exempts a linear layer or a head; None: none does.
+    def about(self, module: Module, packed: Packed) -> Entry | None:
+        """Return the entry that exempts a module; None: none does. Paths fit no experts.
 
         Raises:
             ShardsDifferError: the list names only some shards of a fused layer.
             PatternError: a pattern is invalid, or takes too long.
         """
-        return self._paths.skips(name, packed) or self.excludes(name)
+        path = None if module.kind == "experts" else self._paths.skips(module.name, packed)
+        return path or self.excludes(module.name)
 
     def excludes(self, name: str) -> Entry | None:
         """Return the first entry that fits `name` as a wildcard.

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from mtpfix.engines.policies.method import Packed, RaisesError
+from mtpfix.engines.policies.quark_export import OUTPUTS
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.model import Entry, Json, QuantView
 
@@ -160,7 +161,7 @@ def _without_cache(name: str, config: Json, view: QuantView) -> Json:
     """Return a configuration without what it says of the KV cache, which SGLang takes out."""
     cached = kv_cache(view)
     if isinstance(config, Mapping) and (name in cached or (cached and name == "*q_proj")):
-        return {**config, "output_tensors": None}
+        return {**config, OUTPUTS: None}
     return config
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
+from mtpfix.engines.policies import quark_export
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.method import Decide, Setting, plain
+from mtpfix.engines.policies.quark_export import EMPTY_CACHE, NO_CACHE, OUTPUTS, UNLIKE_CACHE
 from mtpfix.engines.sglang.methods.quark.exclude import Excluded
 from mtpfix.engines.sglang.methods.quark.layers import Layers, kv_cache, same
 from mtpfix.engines.sglang.methods.records import Quark
@@ -17,20 +19,6 @@ from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.rules import rules, table
 from mtpfix.model import Decision, Json, Module, QuantView
 from mtpfix.quant.arguments import is_one
-
-_OUTPUTS = "output_tensors"
-_NO_EXPORT = (
-    "ValueError: The export key should be included in the configurations of Quark quantized model"
-)
-_NO_CACHE = (
-    "ValueError: The Quark quantized model has the kv_cache_group parameter setting, but no "
-    "kv_cache quantization settings were found in the quantization configuration."
-)
-_UNLIKE_CACHE = (
-    "ValueError: The quantization method used for kv_cache should be the same, but the "
-    "quantization method for the kv_cache layer in the config is different."
-)
-_EMPTY_CACHE = "ValueError: The kv_cache quantization configuration is empty."
 
 
 def decider(setting: Setting) -> Decide:
@@ -64,7 +52,7 @@ def decider(setting: Setting) -> Decide:
 def format_of(config: Json) -> str:
     """Return the name of what a configuration asks for."""
     value = config if isinstance(config, Mapping) else {}
-    if any(value.get(key) for key in (_OUTPUTS, "bias")):
+    if any(value.get(key) for key in (OUTPUTS, "bias")):
         return "outputs"
     weight, inputs = value.get("weight"), value.get("input_tensors")
     fits = (
@@ -90,11 +78,9 @@ def refusal(view: QuantView, context: Context) -> str | None:
 
 
 def _refusals(view: QuantView) -> Iterator[str]:
-    export = view.raw.get("export")
-    if not isinstance(export, Mapping):
-        yield _NO_EXPORT
-    elif not isinstance(export.get("kv_cache_group"), list | str):
-        yield "TypeError: object of type 'NoneType' has no len()"
+    refused = quark_export.refusal(view)
+    if refused is not None:
+        yield refused
     cached = kv_cache(view)
     if cached:
         yield from _of_cache(view, cached)
@@ -106,13 +92,13 @@ def _of_cache(view: QuantView, cached: tuple[Json, ...]) -> Iterator[str]:
     layers = view.raw.get("layer_quant_config")
     named = layers if isinstance(layers, Mapping) else {}
     if not set(cached) <= named.keys():
-        yield _NO_CACHE
+        yield NO_CACHE
         return
     configs = [named[name] for name in cached]
     if any(not same(config, configs[0]) for config in configs):
-        yield _UNLIKE_CACHE
-    if configs[0].get(_OUTPUTS) is None:
-        yield _EMPTY_CACHE
+        yield UNLIKE_CACHE
+    if configs[0].get(OUTPUTS) is None:
+        yield EMPTY_CACHE
 
 
 @lru_cache(maxsize=1)

@@ -10,21 +10,11 @@ from collections.abc import Mapping
 
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.policies.expression import Value
+from mtpfix.engines.policies.marlin import GROUPS, HIDDEN, SIZES, SYMMETRIC, TILE
 from mtpfix.model import Json
 
-GROUPS = (-1, 32, 64, 128)
-_HIDDEN, _TILE = 128, 64
-_SIZES = (
-    "moe_intermediate_size",
-    "expert_hidden_dim",
-    "expert_ffn_hidden_size",
-    "intermediate_size",
-)
-"""Fields that hold the width of an expert, the first that is there."""
-SYMMETRIC = ((4, True), (8, True))
-"""Bits of GPTQ's weights, and whether they are symmetric."""
 ASYMMETRIC = ((4, False),)
-"""The same of AWQ's weights, which have zero points."""
+"""Bits of AWQ's weights, and that they are not symmetric: they have zero points."""
 
 
 def takes_gptq(raw: Mapping[str, Json], context: Context) -> bool:
@@ -46,7 +36,7 @@ def takes_experts(group: Json, fields: Mapping[str, Value]) -> bool:
     if not isinstance(group, int) or group not in GROUPS:
         return False
     hidden = fields.get("hidden_size")
-    if isinstance(hidden, int) and hidden % _HIDDEN:
+    if isinstance(hidden, int) and hidden % HIDDEN:
         return False
-    width = next((fields[key] for key in _SIZES if fields.get(key) is not None), None)
-    return not isinstance(width, int) or width % max(_TILE, group) == 0
+    width = next((fields[key] for key in SIZES if fields.get(key) is not None), None)
+    return not isinstance(width, int) or width % max(TILE, group) == 0

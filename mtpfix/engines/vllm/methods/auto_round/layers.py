@@ -6,34 +6,13 @@ Source: `INCConfigParser` in `quantization/inc/config_parser.py`, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from mtpfix.engines.policies.method import Packed, RaisesError, ShardsDifferError
+from mtpfix.engines.policies.layer_bits import WHOLE, LayerBits, of_experts, of_shards
+from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.vllm.methods.auto_round.keys import Keys
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry, Json, Module, QuantView
-
-WHOLE = 16
-"""Bits from which on a layer is not quantized."""
-
-
-class Said(NamedTuple):
-    """What is said about one name, and the key that says it."""
-
-    bits: Json
-    group_size: Json
-    sym: Json
-    entry: Entry | None = None
-
-    @property
-    def quantized(self) -> bool:
-        """Whether it has fewer bits than a plain weight; without any, vLLM refuses it anyway."""
-        return self.bits is not None and bool(self.bits < WHOLE)
-
-    def agrees(self, other: Said) -> bool:
-        """Whether the same is said, whoever says it."""
-        return self[:3] == other[:3]
 
 
 class Layers:
@@ -57,7 +36,7 @@ class Layers:
         exempt = (e for e in self._keys.wholes(name) if self._value(e).get("bits", WHOLE) >= WHOLE)
         return next(exempt, None)
 
-    def of(self, module: Module) -> Said:
+    def of(self, module: Module) -> LayerBits:
         """What is said about `module`.
 
         Raises:
@@ -77,17 +56,14 @@ class Layers:
                 return joint
         return self._said(name, plain=plain)
 
-    def _experts(self, module: Module, plain: bool) -> Said | None:
+    def _experts(self, module: Module, plain: bool) -> LayerBits | None:
         """What the keys of single experts say; releases that name the class anew miss them."""
         if "fusedmoe" not in module.cls.lower():
             return None
         found = [self._said(e.text, plain=plain) for e in self._keys.below(module.name)]
-        if any(not said.agrees(found[0]) for said in found):
-            text = f"Fused MoE layer '{module.name}' requires consistent quant config"
-            raise RaisesError(f"ValueError: {text} for all sub-layers", found[0].entry)
-        return found[0] if found else None
+        return of_experts(module.name, found)
 
-    def _fused(self, name: str, plain: bool) -> Said | None:
+    def _fused(self, name: str, plain: bool) -> LayerBits | None:
         """What is said about the shards of a fused layer, or of one whose name holds its name."""
         for fused, shards in self._packed.items():
             if name.count(fused) != 1:
@@ -95,22 +71,14 @@ class Layers:
             names = [name.replace(fused, shard) for shard in shards]
             if self._by_explicit and not any(map(self._keys.explicit, names)):
                 continue
-            return self._joint(name, names, plain)
+            return of_shards(name, names, [self._said(n, plain=plain) for n in names])
         return None
 
-    def _joint(self, name: str, names: Sequence[str], plain: bool) -> Said:
-        found = [self._said(shard, plain=plain) for shard in names]
-        if any(not said.agrees(found[0]) for said in found):
-            text = f"Fused module '{name}' requires consistent quant config for {list(names)}"
-            blamed = next((said.entry for said in found if said.entry is not None), None)
-            raise ShardsDifferError(f"ValueError: {text}", blamed)
-        return found[0]
-
-    def _said(self, name: str, *, plain: bool = False) -> Said:
+    def _said(self, name: str, *, plain: bool = False) -> LayerBits:
         raw = self._view.raw
         entry = self._keys.explicit(name)
         value = {} if entry is None else self._value(entry)
-        return Said(
+        return LayerBits(
             value.get("bits", WHOLE if plain else raw.get("bits")),
             value.get("group_size", -1 if plain else raw.get("group_size")),
             value.get("sym", True if plain else raw.get("sym", True)),

@@ -9,9 +9,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from mtpfix.engines.policies.context import Context, first, fitting
+from mtpfix.engines.policies.layer_bits import LayerBits
 from mtpfix.engines.policies.method import Decide, RaisesError, Setting, plain
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.methods.auto_round.layers import Layers, Said
+from mtpfix.engines.vllm.methods.auto_round.layers import Layers
 from mtpfix.engines.vllm.methods.shared.classes import made
 from mtpfix.engines.vllm.records.method import ClassRow, Method, RefusesRow
 from mtpfix.model import Decision, Json, Kind, Module, QuantView
@@ -61,7 +62,7 @@ def traits(view: QuantView, context: Context) -> Hashable:
     said = {repr(whole): whole}
     for value in values:
         bits, size, sym = (value.get(key, old) for key, old in zip(_FIELDS, whole, strict=False))
-        said.setdefault(repr((bits, size, sym)), Said(bits, size, sym))
+        said.setdefault(repr((bits, size, sym)), LayerBits(bits, size, sym))
     facts = [_facts(view, one) for one in said.values() if one.quantized]
     return tuple(_class(kind, one, context) for one in facts for kind in _KINDS)
 
@@ -69,10 +70,10 @@ def traits(view: QuantView, context: Context) -> Hashable:
 _FIELDS = ("bits", "group_size", "sym")
 
 
-def _whole(view: QuantView) -> Said:
+def _whole(view: QuantView) -> LayerBits:
     """What is said about every layer that no key is about."""
     raw = view.raw
-    return Said(raw.get("bits"), raw.get("group_size"), raw.get("sym", True))
+    return LayerBits(raw.get("bits"), raw.get("group_size"), raw.get("sym", True))
 
 
 def _known() -> Method:
@@ -94,7 +95,7 @@ def _is(wanted: Mapping[str, Json], facts: Mapping[str, Json]) -> bool:
     return all(is_one(facts.get(field), allowed) for field, allowed in wanted.items())
 
 
-def _facts(view: QuantView, said: Said) -> dict[str, Json]:
+def _facts(view: QuantView, said: LayerBits) -> dict[str, Json]:
     """What the choice of a class rests on, by the names that the table has for it."""
     raw = view.raw
     packing = raw.get("packing_format", "default")

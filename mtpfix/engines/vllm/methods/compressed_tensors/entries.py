@@ -8,6 +8,8 @@ Sources: `should_ignore_layer` and `find_matched_target` in
 from __future__ import annotations
 
 from mtpfix.engines.policies.method import Packed, ShardsDifferError
+from mtpfix.engines.policies.targets import by_name, by_shards
+from mtpfix.engines.policies.targets import target as class_first
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry
 from mtpfix.patterns import Entries
@@ -41,23 +43,7 @@ def target(name: str, cls: str, targets: Entries, packed: Packed, release: str) 
     Raises:
         PatternError: a pattern takes too long.
     """
-    by_name = _not_empty(targets.first(name))
-    if by_name is not None:
-        return by_name
-    if rules("shards_before_class", release):
-        return _by_shards(name, targets, packed) or targets.first_in_class(cls)
-    return _not_empty(targets.first_in_class(cls)) or _by_shards(name, targets, packed)
-
-
-def _not_empty(entry: Entry | None) -> Entry | None:
-    """The entry, unless its text is empty: vLLM takes that for no target, and looks on."""
-    return entry if entry is not None and entry.text else None
-
-
-def _by_shards(name: str, targets: Entries, packed: Packed) -> Entry | None:
-    fused = next((key for key in packed if name.endswith(key)), None)
-    if fused is None:
-        return None
-    names = (name.replace(fused, shard) for shard in packed[fused])
-    matches = [_not_empty(targets.first(shard)) for shard in names]
-    return matches[0] if matches and None not in matches else None
+    if not rules("shards_before_class", release):
+        return class_first(name, cls, targets, packed)
+    found = by_name(name, targets) or by_shards(name, targets, packed)
+    return found or targets.first_in_class(cls)

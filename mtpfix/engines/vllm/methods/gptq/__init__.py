@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.dynamic_rules import Rules
 from mtpfix.engines.policies.method import Decide, Method, Rename, Setting
 from mtpfix.engines.vllm.methods.gptq import matcher, reader, refusal
-from mtpfix.engines.vllm.methods.gptq.rules import Rules
 from mtpfix.engines.vllm.methods.gptq.spelling import SPELLING
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import falls_back
 from mtpfix.model import Entry, QuantView
 from mtpfix.quant import Location, beside
+from mtpfix.quant.readers.gptq import METHOD
 
 
 class Gptq(Method):
@@ -47,7 +48,7 @@ class Gptq(Method):
 
 METHODS = (
     Gptq(
-        name=reader.METHOD,
+        name=METHOD,
         compares="keys of `dynamic` are patterns, compared from the start of a name",
         aliases=("gptq_marlin", "auto_gptq"),
         twin_files=beside.FILES,

@@ -7,8 +7,9 @@ Experts are not asked about in the list, only in the rules. Source:
 
 from __future__ import annotations
 
+from mtpfix.engines.policies.dynamic_rules import Rule, Rules, packing
 from mtpfix.engines.policies.method import Decide, Setting, ShardsDifferError, plain
-from mtpfix.engines.vllm.methods.gptq.rules import Rule, Rules, check, packed_by
+from mtpfix.engines.vllm.methods.gptq.rules import check, skips
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.methods.shared.moe_wna16 import fallback, falls_back
 from mtpfix.engines.vllm.methods.shared.names import HALF, Parts
@@ -38,7 +39,7 @@ class _Decider:
             return fallback(module, self._view)
         listed = module.kind == "experts" or self._listed(module.name)
         rule = self._rules.rule(module.name)
-        if rule is not None and rule.skips:
+        if rule is not None and skips(rule):
             return plain(module, rule.entry)
         return self._built(module, rule) if listed else plain(module)
 
@@ -46,8 +47,8 @@ class _Decider:
         if rule is not None and module.name:
             check(rule, self._view.raw, marlin=self._view.format == "gptq")
         entry = None if rule is None else rule.entry
-        packing = packed_by(rule if module.name else None, self._view.raw)
-        return quantized(module, self._view, self._setting.context, entry, packing)
+        packed = packing(rule if module.name else None, self._view.raw)
+        return quantized(module, self._view, self._setting.context, entry, packed)
 
     def _listed(self, name: str) -> bool:
         """Whether the list names a linear layer.

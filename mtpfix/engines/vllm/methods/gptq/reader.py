@@ -6,38 +6,27 @@ Read as `AutoGPTQConfig.from_config` reads it, and `GPTQMarlinConfig` before 0.2
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Group, QuantView
-from mtpfix.quant.location import Location, entries, keys
+from mtpfix.quant.location import Location, entries
+from mtpfix.quant.readers import gptq
 
-METHOD = "gptq"
-RULES = "dynamic"
 BLOCKS = "modules_in_block_to_quantize"
 
 
 def read(location: Location) -> QuantView:
-    """Reads the metadata; what is to be quantized becomes the targets of one group.
+    """Return what metadata says; what is to be quantized becomes the targets of one group.
 
     Raises:
         BrokenFileError: the rules are no object, or the list holds something else than
             strings and lists of strings.
     """
-    where = location.at(RULES)
-    rules = keys(location.file, where, location.value.get(RULES))
-    return QuantView(
-        method=METHOD,
-        file=location.file,
-        pointer=location.pointer,
-        ignore=rules,
-        ignore_pointer=where,
+    return replace(
+        gptq.read(location),
         groups=(Group("", _blocks(location), None, None),),
         format="gptq" if _is_marlin(location) else "gptq-plain",
-        files=(f"{location.file}#{location.pointer}",),
-        raw=location.value,
-        keyed=True,
-        stub={},
-        foremost=not all(rule.text.startswith("-:") for rule in rules),
-        null=RULES in location.value and location.value[RULES] is None,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from mtpfix.engines.policies.context import Context, in_releases
 from mtpfix.engines.vllm.methods.shared.value_errors import missing, no_bfloat16, validation_error
 from mtpfix.model import Json, QuantView
+from mtpfix.quant.readers.gptq import SKIP
 
 _ACT = "GPTQ group activation ordering (desc_act=True) is no longer supported"
 _NEEDED = (("bits",), ("group_size",), ("desc_act",), ("sym",))
@@ -38,6 +39,6 @@ def _orders(raw: Mapping[str, Json]) -> bool:
     own = [
         (value.get("desc_act", base), value.get("group_size", size))
         for key, value in rules.items()
-        if not key.startswith("-:") and isinstance(value, Mapping)
+        if not key.startswith(SKIP) and isinstance(value, Mapping)
     ]
     return any(order and group != -1 for order, group in ((base, size), *own))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 
+from mtpfix.quant.readers.gptq import SKIP
 from mtpfix.quant.spelling import Spelling
 
 
 def _whole(name: str) -> str:
-    return f"-:^{re.escape(name)}$"
+    return f"{SKIP}^{re.escape(name)}$"
 
 
 SPELLING = Spelling(
     name=_whole,
     experts=_whole,
-    block=lambda root: f"-:^{re.escape(root)}.*",
-    mark="-:",
+    block=lambda root: f"{SKIP}^{re.escape(root)}.*",
+    mark=SKIP,
     syntax="pattern",
 )

@@ -12,6 +12,7 @@ from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Json, JsonFile, QuantView
 from mtpfix.quant import Location
+from mtpfix.quant.readers.modelopt import NESTED
 
 
 class _Excluding(Method):
@@ -42,7 +43,7 @@ class Mxfp8(_Excluding):
 
     def read(self, location: Location) -> QuantView:
         """Return what metadata says; with an algorithm it is ModelOpt's own."""
-        if reader.NESTED in location.value or location.value.get("quant_algo"):
+        if NESTED in location.value or location.value.get("quant_algo"):
             return reader.read(location)
         if self.key in location.value and location.value[self.key] is None:
             where = location.at(self.key)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from mtpfix.engines.policies.method import Decide, RaisesError, Setting, plain
-from mtpfix.engines.vllm.methods.modelopt.reader import LAYERS
 from mtpfix.engines.vllm.methods.modelopt.wildcards import Excluded, spread
 from mtpfix.engines.vllm.methods.shared.classes import quantized
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Module
+from mtpfix.quant.readers.modelopt import LAYERS
 
 
 def decider(setting: Setting) -> Decide:

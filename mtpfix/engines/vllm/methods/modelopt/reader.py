@@ -10,28 +10,19 @@ configuration class).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from mtpfix.errors import BrokenFileError
-from mtpfix.model import Group, Json, JsonFile, QuantView, Twin, Unread
-from mtpfix.quant.location import Location, entries, keys, mapping
-
-BESIDE = "hf_quant_config.json"
-"""The file that ModelOpt writes beside `config.json`, in the nested form."""
+from mtpfix.model import Json, JsonFile, QuantView, Twin, Unread
+from mtpfix.quant.location import Location, entries
+from mtpfix.quant.readers.modelopt import BESIDE, LAYERS, NESTED, alone, groups, nested
 
 METHOD = "modelopt"
 METHODS = ("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed")
 """vLLM's names for the four methods, any of which may stand as `quant_method`."""
 
-NESTED = "quantization"
-"""The key below which `hf_quant_config.json` has everything."""
-
 _FLAT = "/quantization_config"
 """Where the flat form stands in `config.json`."""
-
-LAYERS = "quantized_layers"
-"""Which layer has which algorithm, where `quant_algo` is MIXED_PRECISION."""
 
 _FORMATS: Mapping[str, str] = {
     "FP8": "fp8-tensor",
@@ -63,7 +54,7 @@ def read(location: Location) -> QuantView:
         pointer=location.pointer,
         ignore=entries(location.file, where, stated.get(key)),
         ignore_pointer=where,
-        groups=tuple(_groups(location, stated, here)),
+        groups=tuple(groups(location, stated, here)),
         format="mxfp8" if unnamed else _format(algo, location.value),
         files=(f"{location.file}#{location.pointer}",),
         raw=location.value,
@@ -93,7 +84,7 @@ def elsewhere(location: Location, configs: Mapping[str, JsonFile]) -> Location |
     So it is where `config.json` gives each layer an algorithm without naming the layers
     (`get_quant_config`).
     """
-    other = _beside(configs)
+    other = alone(configs)
     algo = algorithm(location.value) or algorithm(_nested(location.value))
     named = str(location.value.get("quant_method", "")).lower()
     mixed = named in METHODS and algo == "MIXED_PRECISION"
@@ -123,16 +114,6 @@ def made(value: Mapping[str, Json]) -> bool:
     return named == "modelopt" or "modelopt_quant_config" in _nested(value)
 
 
-def alone(configs: Mapping[str, JsonFile]) -> Location | None:
-    """The file beside a `config.json` that says nothing of quantization, or None."""
-    return _beside(configs)
-
-
-def _beside(configs: Mapping[str, JsonFile]) -> Location | None:
-    file = configs.get(BESIDE)
-    return Location(BESIDE, "", file.value) if file and isinstance(file.value, Mapping) else None
-
-
 def _nested(value: Mapping[str, Json]) -> Mapping[str, Json]:
     found = value.get(NESTED)
     return found if isinstance(found, Mapping) else {}
@@ -144,7 +125,7 @@ def with_twin(view: QuantView, configs: Mapping[str, JsonFile]) -> QuantView:
     Raises:
         BrokenFileError: a part of it has another type than the format allows.
     """
-    other = _beside(configs) if view.file != BESIDE else _flat(configs)
+    other = alone(configs) if view.file != BESIDE else _flat(configs)
     if other is None:
         return view
     said = read(other)
@@ -173,27 +154,7 @@ def _stated(location: Location) -> tuple[Mapping[str, Json], tuple[str, ...]]:
     """What is stated, and the keys that lead to it."""
     if NESTED not in location.value:
         return location.value, ()
-    stated = mapping(location.file, location.at(NESTED), location.value[NESTED])
-    if stated is None:
-        raise BrokenFileError(f"{location.file}: {location.at(NESTED)} is null", "remove the key")
-    return stated, (NESTED,)
-
-
-def _groups(
-    location: Location, stated: Mapping[str, Json], here: tuple[str, ...]
-) -> Iterator[Group]:
-    """The keys of `quantized_layers` as the targets of one group, where there are any."""
-    where = location.at(*here, LAYERS)
-    found = keys(location.file, where, stated.get(LAYERS))
-    for entry in found:
-        layer = mapping(location.file, entry.pointer, stated[LAYERS][entry.text])
-        if layer is None or not isinstance(layer.get("quant_algo"), str):
-            raise BrokenFileError(
-                f"{location.file}: {entry.pointer} has no quant_algo",
-                "name the algorithm of the layer",
-            )
-    if found:
-        yield Group(LAYERS, found, None, None)
+    return nested(location)
 
 
 def layers(raw: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -235,7 +196,7 @@ def _format(algo: str, stated: Mapping[str, Json]) -> str | None:
     groups = stated.get("config_groups")
     if algo == "NVFP4" and isinstance(groups, Mapping) and groups:
         parts = [part for part in groups.values() if isinstance(part, Mapping)]
-        alone = all(part.get("input_activations") is None for part in parts)
-        if alone and len(parts) == len(groups):
+        weights_only = all(part.get("input_activations") is None for part in parts)
+        if weights_only and len(parts) == len(groups):
             return "nvfp4-weights"
     return format_of(algo)

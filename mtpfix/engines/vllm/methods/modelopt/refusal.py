@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from mtpfix.engines.policies.context import Context, fitting, in_releases
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.methods.modelopt.reader import (
-    BESIDE,
     METHODS,
-    NESTED,
     algorithm,
     layers,
     made,
 )
 from mtpfix.engines.vllm.methods.shared.value_errors import INVALID
 from mtpfix.model import Json, QuantView
+from mtpfix.quant.readers.modelopt import BESIDE, NESTED
 
 _MODEL = "ValidationError: 1 validation error for ModelConfig…Value error, "
 _LEGACY = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import UNSET
 
+from mtpfix.engines.policies.quark_export import OUTPUTS
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.engines.vllm.records.method import FormatRow
@@ -25,7 +26,7 @@ def format_of(config: Json, view: QuantView, release: str) -> str:
         release: the release that reads it.
     """
     value = config if isinstance(config, Mapping) else {}
-    if any(value.get(key) for key in ("output_tensors", "bias")):
+    if any(value.get(key) for key in (OUTPUTS, "bias")):
         return "outputs"
     sides = {"weight": value.get("weight"), "input": value.get("input_tensors")}
     if rules("quark_unwraps", release):

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mtpfix.engines.policies.method import Packed, RaisesError
+from mtpfix.engines.policies.quark_export import OUTPUTS
 from mtpfix.engines.vllm.methods.quark.keys import Keys
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Entry, Json, QuantView
@@ -117,7 +118,7 @@ def _without_cache(name: str, config: Json, patterns: Sequence[str]) -> Json:
     """A configuration without what it says of the KV cache, which vLLM takes out."""
     cached = any(fnmatchcase(name, pattern) for pattern in patterns)
     if isinstance(config, Mapping) and (cached or (patterns and name == "*q_proj")):
-        return {**config, "output_tensors": None}
+        return {**config, OUTPUTS: None}
     return config
 
 

@@ -8,25 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from mtpfix.engines.policies import quark_export
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.quark_export import EMPTY_CACHE, NO_CACHE, OUTPUTS, UNLIKE_CACHE
 from mtpfix.engines.vllm.methods.quark.layers import cache_patterns, same
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Json, QuantView
 
 _NOTHING = "AttributeError: 'NoneType' object has no attribute 'get'"
-_NO_EXPORT = (
-    "ValueError: The export key should be included in the configurations of Quark quantized model"
-)
-_NO_CACHE = (
-    "ValueError: The Quark quantized model has the kv_cache_group parameter setting, but no "
-    "kv_cache quantization settings were found in the quantization configuration."
-)
-_UNLIKE_CACHE = (
-    "ValueError: The quantization method used for kv_cache should be the same, but the "
-    "quantization method for the kv_cache layer in the config is different."
-)
-_EMPTY_CACHE = "ValueError: The kv_cache quantization configuration is empty."
-_OUTPUTS = "output_tensors"
 
 
 def refusal(view: QuantView, context: Context) -> str | None:
@@ -44,13 +33,9 @@ def refusal(view: QuantView, context: Context) -> str | None:
 
 def _refused_export(view: QuantView) -> str | None:
     """The exception that the key `export` ends in, or None."""
-    export = view.raw.get("export")
-    if not isinstance(export, Mapping):
-        return _NO_EXPORT
-    if not isinstance(export.get("kv_cache_group"), list | str):
-        return "TypeError: object of type 'NoneType' has no len()"
+    refused = quark_export.refusal(view)
     patterns = cache_patterns(view)
-    return _refused_cache(view, patterns) if patterns else None
+    return _refused_cache(view, patterns) if patterns and refused is None else refused
 
 
 def _refused_cache(view: QuantView, patterns: Sequence[str]) -> str | None:
@@ -59,13 +44,13 @@ def _refused_cache(view: QuantView, patterns: Sequence[str]) -> str | None:
     named = layers if isinstance(layers, Mapping) else {}
     cached = [config for name, config in named.items() if _fits(name, patterns)]
     if not cached:
-        return _NO_CACHE
+        return NO_CACHE
     for config in cached:
-        if not (_OUTPUTS in config and _OUTPUTS in cached[0]):
-            return f"KeyError: {_OUTPUTS!r}"
-        if not same(config[_OUTPUTS], cached[0][_OUTPUTS]):
-            return _UNLIKE_CACHE
-    return _EMPTY_CACHE if cached[0][_OUTPUTS] is None else None
+        if not (OUTPUTS in config and OUTPUTS in cached[0]):
+            return f"KeyError: {OUTPUTS!r}"
+        if not same(config[OUTPUTS], cached[0][OUTPUTS]):
+            return UNLIKE_CACHE
+    return EMPTY_CACHE if cached[0][OUTPUTS] is None else None
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:

@@ -8,34 +8,26 @@ list of AWQ has not been through a name mapper. Source: `check_moe_marlin_suppor
 from __future__ import annotations
 
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.marlin import GROUPS, HIDDEN, SIZES, TILE
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
 from mtpfix.quant.arguments import Grid, grid
 
 SCHEME = "MoeWNA16Method"
-_GROUPS = (-1, 32, 64, 128)
-_HIDDEN, _TILE = 128, 64
-_SIZES = (
-    "moe_intermediate_size",
-    "expert_hidden_dim",
-    "expert_ffn_hidden_size",
-    "intermediate_size",
-)
-"""Fields that hold the width of an expert, the first that is there."""
 
 
 def falls_back(view: QuantView, context: Context) -> bool:
     """Whether experts fall back to it, on one device; the share of each of several is smaller."""
     group = _group_size(view)
     hidden = context.fields.get("hidden_size")
-    sizes = (context.fields.get(key) for key in _SIZES)
+    sizes = (context.fields.get(key) for key in SIZES)
     width = _number(next((size for size in sizes if size is not None), None))
-    if context.platform == "rocm" or not isinstance(group, int) or group not in _GROUPS:
+    if context.platform == "rocm" or not isinstance(group, int) or group not in GROUPS:
         return True
-    if isinstance(hidden, int) and hidden % _HIDDEN:
+    if isinstance(hidden, int) and hidden % HIDDEN:
         return True
     padded = rules("marlin_pads_experts", context.release) and not view.raw.get("desc_act")
-    unit = (max(group, 1) if padded else max(_TILE, group)) or 1
+    unit = (max(group, 1) if padded else max(TILE, group)) or 1
     return width is not None and width % unit != 0
 
 
