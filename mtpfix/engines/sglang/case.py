@@ -223,7 +223,7 @@ class Case(PolicyCase):
     def _holds(self, row: DropRow, view: QuantView) -> bool:
         listed = row.listed
         if listed is not None:
-            pattern = re.compile(listed.filled(self.context.fields))
+            pattern = re.compile(listed.filled(self.context.fields), re.DOTALL)
             if not any(pattern.fullmatch(entry.spelling) for entry in view.ignore):
                 return False
         keys = selection.layers(view.raw)
