@@ -27,7 +27,7 @@ from mtpfix.engines.registry import engine
 from mtpfix.engines.sglang import load_outcome, methods
 from mtpfix.engines.sglang.context import under_view
 from mtpfix.engines.sglang.methods.modelopt import selection
-from mtpfix.engines.sglang.name_mapper import in_force
+from mtpfix.engines.sglang.name_mapper import in_force, map_name, mapper_of
 from mtpfix.engines.sglang.policy import Policy, formats
 from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
 from mtpfix.model import (
@@ -221,13 +221,21 @@ class Case(PolicyCase):
         return next((row for row in rows if self._holds(row, view)), None)
 
     def _holds(self, row: DropRow, view: QuantView) -> bool:
-        listed = row.listed
-        if listed is not None:
-            pattern = re.compile(listed.filled(self.context.fields), re.DOTALL)
+        if row.listed is not None:
+            pattern = re.compile(row.listed.filled(self.context.fields), re.DOTALL)
             if not any(pattern.fullmatch(entry.spelling) for entry in view.ignore):
+                return False
+        if row.exempt is not None:
+            name = self._mapped(row.exempt.filled(self.context.fields))
+            entries = self.in_force(view, "draft").ignore
+            if self.listed(view, entries).first(name) is None:
                 return False
         keys = selection.layers(view.raw)
         return not row.without_layers or not any(k.startswith(row.without_layers) for k in keys)
+
+    def _mapped(self, name: str) -> str:
+        mapper = mapper_of(self.policy, self.context, "draft")
+        return name if mapper is None else map_name(name, mapper)
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Return decisions for `modules` under `view`, set against the disk."""

@@ -37,19 +37,24 @@ def _longest(rules: Mapping[str, str], fits: Callable[[str], bool]) -> str | Non
 
 def in_force(view: QuantView, policy: Policy, context: Context, part: Part) -> QuantView:
     """Return the view as it is in force while one part is built."""
-    known = policy.record
-    mapper = first(known.mappers if part == "draft" else known.trunk_mappers, context)
+    mapper = mapper_of(policy, context, part)
     if mapper is None:
         return view
-    filled = _filled(mapper, context)
 
     def rename(entry: Entry) -> Entry:
-        text = map_name(entry.text, filled)
+        text = map_name(entry.text, mapper)
         return entry if text == entry.text else replace(entry, text=text, written=entry.spelling)
 
     renamed = methods.of(view.method).renamed
     groups = (replace(group, targets=renamed(group.targets, rename)) for group in view.groups)
     return replace(view, ignore=renamed(view.ignore, rename), groups=tuple(groups))
+
+
+def mapper_of(policy: Policy, context: Context, part: Part) -> MapperRow | None:
+    """Return the rules of the class of one part; None: it has no mapper."""
+    known = policy.record
+    mapper = first(known.mappers if part == "draft" else known.trunk_mappers, context)
+    return None if mapper is None else _filled(mapper, context)
 
 
 def _filled(mapper: MapperRow, context: Context) -> MapperRow:

@@ -14,6 +14,8 @@ class DropRow(Condition, frozen=True, kw_only=True):
 
     listed: Template | None = None
     """Regex; the list has an entry that it fits as a whole, as the file spells it."""
+    exempt: Template | None = None
+    """Name of the block, before the draft's mapper; the method exempts it."""
     without_layers: str = ""
     """No key of `quantized_layers` begins so."""
     head: bool = False
