@@ -153,12 +153,10 @@ class Build:
 
     def _hear(self, part: str, model: Any) -> None:
         """Take the decisions of one model from the recorder."""
-        from .recorder import unasked
-
         rows = self.recorder.take(part, model)
         self.answer["decisions"] += rows
         if model is not None:
-            self.answer["unasked"][part] = unasked(model, rows)
+            self.answer["unasked"][part] = self.recorder.unasked(model, rows)
 
 
 def describe(error: BaseException) -> dict[str, str]:

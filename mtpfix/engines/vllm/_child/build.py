@@ -20,7 +20,7 @@ import torch
 
 from ..._child.build import attempt, described, dotted, installed, shapes, state
 from . import patch
-from .recorder import Recorder, unasked
+from .recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,7 +240,7 @@ class Build:
         rows = self.recorder.take(part, model)
         self.answer["decisions"] += rows
         if model is not None and part == "draft":
-            self.answer["unasked"] = unasked(model, rows)
+            self.answer["unasked"] = self.recorder.unasked(model, rows)
 
 
 def stand_in(folder: str) -> str:
