@@ -23,7 +23,6 @@ LISTS = (
     "exclude_layers",
 )
 """What configuration classes call the list of what stays unquantized."""
-PARTS = ("trunk", "draft")
 
 _applied: list[str] = []
 
