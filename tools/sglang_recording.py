@@ -37,7 +37,6 @@ SCHEMA = "mtpfix.sglang-recording/1"
 END = ".json.xz"
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "conformance" / "sglang"
 """Where recordings are kept."""
-PARTS = ("trunk", "draft")
 
 
 @dataclass(frozen=True)

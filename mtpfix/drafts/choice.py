@@ -83,7 +83,3 @@ def _listed(
             entries = tuple(entry.text for entry in view.ignore)
             found.append((Choice(files, entries, bare=False), view))
     return found
-
-
-def _parsed(name: str, raw: bytes) -> JsonFile:
-    return JsonFile(name, raw, strict_json.loads(raw, name))

@@ -27,6 +27,8 @@ GRACE = 30.0
 """Seconds that the child may take past the limit it was given."""
 KEPT_BACK = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PYTHONHOME", "MTPFIX_PLUGIN", "MTPFIX_VLLM")
 """Variables that the child does not get."""
+START = Path(__file__).with_name("_child") / "start.py"
+"""What the child runs; it is given the folder of the engine."""
 Phase = Literal["config", "target", "draft", "load"]
 Self = TypeVar("Self", bound="Child")
 
@@ -81,7 +83,8 @@ class Program:
 
     title: str
     """The name of the engine."""
-    start: Path
+    folder: str
+    """The name of its folder here."""
     remedy: str
     """What to type where there is no such engine."""
 
@@ -149,7 +152,7 @@ class Child:
         with (scratch / "log").open("w", encoding="utf-8") as log:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - the interpreter the user named
-                    [self._python, str(self._program.start)],
+                    [self._python, str(START), self._program.folder],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

@@ -1,7 +1,7 @@
 """Asks a real SGLang itself what it builds, in a child process, on a CPU.
 
-The child runs in any environment whose module path has SGLang (`_child/start.py`); mtpfix need not
-be installed there. It never touches the network, and without `load` it needs no weights.
+The child runs in any environment whose module path has SGLang; mtpfix need not be
+installed there. It never touches the network, and without `load` it needs no weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REMEDY = (
     "python -m venv sglang && sglang/bin/pip install sglang, then name sglang/bin/python "
     "as the interpreter"
 )
-PROGRAM = child.Program("SGLang", Path(__file__).with_name("_child") / "start.py", REMEDY)
+PROGRAM = child.Program("SGLang", "sglang", REMEDY)
 SHAPES = Mapping[str, tuple[int, ...]]
 
 

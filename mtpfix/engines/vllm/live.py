@@ -1,7 +1,7 @@
 """Asks an installed vLLM itself what it builds, in a child process, on a CPU.
 
-The child runs in any environment that has vLLM (`_child/start.py`); mtpfix need not be
-installed there. It never touches the network, and without `load` it needs no weights.
+The child runs in any environment that has vLLM; mtpfix need not be installed there. It
+never touches the network, and without `load` it needs no weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REMEDY = (
     f"python -m venv vllm && vllm/bin/pip install {NEEDED}, then name vllm/bin/python "
     "as the interpreter"
 )
-START = Path(__file__).with_name("_child") / "start.py"
+PROGRAM = child.Program("vLLM", "vllm", REMEDY)
 
 Verdict = Literal["clean", "load_error", "silent_garbage"]
 
@@ -138,7 +138,7 @@ class Server(child.Child):
         timeout: float = 600,
     ) -> None:
         super().__init__(
-            child.Program("vLLM", START, REMEDY),
+            PROGRAM,
             python=python,
             pythonpath=pythonpath,
             variables=variables,

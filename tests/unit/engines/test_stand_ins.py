@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from mtpfix.engines._child import start
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm._child import patch, start
+from mtpfix.engines.vllm._child import patch
 from tools import tiny
 
 FILES = sorted(patch.FAMILIES.glob("*/stand_ins.py"))
@@ -42,7 +43,7 @@ def test_the_child_finds_them_by_its_path() -> None:
     """Where mtpfix is not installed, as in an environment with vLLM."""
     program = (
         f"import runpy; start = runpy.run_path({start.__file__!r})\n"
-        "build = start['adopt'](); build.patch.load()\n"
+        "build = start['adopt']('vllm'); build.patch.load()\n"
         "import sys; print(*[name for name in sys.modules if 'stand_ins' in name])\n"
         "assert not [name for name in sys.modules if name.partition('.')[0] == 'mtpfix']"
     )

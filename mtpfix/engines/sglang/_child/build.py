@@ -6,19 +6,14 @@ first, since some constructors write into classes that the draft shares.
 
 from __future__ import annotations
 
-import contextlib
-import platform
-import traceback
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..._child.build import attempt, described, dotted, installed, shapes, state
 from . import device, patches, standins
 
 Json = dict[str, Any]
 
-PACKAGES = ("torch", "transformers", "compressed-tensors")
-"""What SGLang stands on and answers may depend on."""
 LISTS = (
     "ignore",
     "ignored_layers",
@@ -28,7 +23,6 @@ LISTS = (
     "exclude_layers",
 )
 """What configuration classes call the list of what stays unquantized."""
-PARTS = ("trunk", "draft")
 
 _applied: list[str] = []
 
@@ -51,11 +45,7 @@ def prepare() -> Json:
 
     scheduler.warm()
     _applied.extend(patches.apply(patches.ALWAYS))
-    packages = {}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            packages[name] = version(name)
-    about = {"sglang": sglang_version(), "python": platform.python_version(), **packages}
+    about = installed("sglang", sglang_version())
     return {**about, "capability": shown(), "patches": _applied}
 
 
@@ -125,12 +115,7 @@ class Build:
 
     def _phase(self, name: str, work: Callable[[], None]) -> bool:
         """Do the work of a phase; an exception in it becomes a failure, and False."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - this is what the caller asks about
-            self.answer["failures"].append({"phase": name, **describe(error)})
-            return False
-        return True
+        return attempt(name, work, self.answer["failures"], describe)
 
     def _configure(self) -> None:
         """Publish the arguments and make the world."""
@@ -159,7 +144,7 @@ class Build:
             self.answer["parameters"][part] = shapes(model)
         finally:
             self._hear(part, model)
-            said.update(state(planned.quantization))
+            said.update(state(planned.quantization, LISTS))
         if part in self.load:
             from .loading import load_part
 
@@ -167,47 +152,12 @@ class Build:
 
     def _hear(self, part: str, model: Any) -> None:
         """Take the decisions of one model from the recorder."""
-        from .recorder import unasked
-
         rows = self.recorder.take(part, model)
         self.answer["decisions"] += rows
         if model is not None:
-            self.answer["unasked"][part] = unasked(model, rows)
-
-
-def state(config: Any) -> Json:
-    """Return the parts of a quantization configuration that decide, after the mappers."""
-    if config is None:
-        return {}
-    packed = getattr(config, "packed_modules_mapping", None) or {}
-    ignore = next((list(v) for v in (getattr(config, n, None) for n in LISTS) if v), None)
-    return {
-        "class": type(config).__name__,
-        "packed": {key: list(value) for key, value in packed.items()},
-        "ignore": None if ignore is None else [str(entry) for entry in ignore],
-        "targets": list(getattr(config, "target_scheme_map", None) or ()),
-    }
-
-
-def shapes(model: Any) -> dict[str, list[Any]]:
-    """Return shape and dtype of every parameter."""
-    return {
-        name: [list(p.shape), str(p.dtype).removeprefix("torch.")]
-        for name, p in model.named_parameters()
-    }
-
-
-def dotted(cls: type) -> str:
-    """Return module and name of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+            self.answer["unasked"][part] = self.recorder.unasked(model, rows)
 
 
 def describe(error: BaseException) -> dict[str, str]:
     """Return type, message and place of an exception: the innermost place inside SGLang."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if "/sglang/srt/" in frame.filename] or list(frames)
-    where = ""
-    if inside:
-        file = inside[-1].filename.rpartition("/sglang/")[2]
-        where = f"{file}:{inside[-1].lineno} in {inside[-1].name}"
-    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where}
+    return described(error, "/sglang/", "/sglang/srt/")

@@ -10,18 +10,17 @@ import contextlib
 import importlib
 import json
 import os
-import platform
 import re
 import tempfile
-import traceback
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..._child.build import attempt, described, dotted, installed, shapes, state
 from . import patch
-from .recorder import Recorder, unasked
+from .recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +42,16 @@ WARM = (
 
 ASSISTANTS = ("gemma4_assistant", "gemma4_unified_assistant")
 """Model types of drafts that have a folder, and a quantization configuration, of their own."""
+
+LISTS = (
+    "ignore",
+    "ignored_layers",
+    "exclude_modules",
+    "modules_to_not_convert",
+    "exclude",
+    "dynamic",
+)
+"""What configuration classes call the list of what stays unquantized."""
 
 _applied: list[str] = []
 
@@ -67,12 +76,7 @@ def prepare() -> dict[str, Any]:
     _applied[:] = patch.apply(release())
     if "MTPFIX_PLUGIN" in os.environ:
         patch.plugin_for_cuda()
-    packages = {}
-    for name in ("torch", "transformers", "compressed-tensors"):
-        with contextlib.suppress(PackageNotFoundError):
-            packages[name] = version(name)
-    about = {"vllm": vllm_version(), "python": platform.python_version(), **packages}
-    return {**about, "patches": _applied}
+    return {**installed("vllm", vllm_version()), "patches": _applied}
 
 
 def warm() -> None:
@@ -185,12 +189,7 @@ class Build:
 
     def phase(self, name: str, work: Callable[[], None]) -> bool:
         """Does the work of a phase; an exception in it becomes a failure, and False."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - this is what the caller asks about
-            self.answer["failures"].append({"phase": name, **describe(error)})
-            return False
-        return True
+        return attempt(name, work, self.answer["failures"], describe)
 
     def configure(self) -> None:
         """Creates the engine configuration and the process groups that layers expect."""
@@ -234,14 +233,14 @@ class Build:
             self.hear("draft", self.model)
             asked = self.recorder.asked
             self.answer["shared"] = None if asked is None else asked is self.config.quant_config
-            self.answer["quantization"] = state(asked or self.config.quant_config)
+            self.answer["quantization"] = state(asked or self.config.quant_config, LISTS)
 
     def hear(self, part: str, model: Any) -> None:
         """Takes the decisions of one model from the recorder."""
         rows = self.recorder.take(part, model)
         self.answer["decisions"] += rows
         if model is not None and part == "draft":
-            self.answer["unasked"] = unasked(model, rows)
+            self.answer["unasked"] = self.recorder.unasked(model, rows)
 
 
 def stand_in(folder: str) -> str:
@@ -337,48 +336,6 @@ def draft_configuration(config: Any, draft: Any) -> Any:
     return shared
 
 
-def state(config: Any) -> dict[str, Any]:
-    """The parts of a quantization configuration that decide, after the mappers."""
-    if config is None:
-        return {}
-    lists = (
-        "ignore",
-        "ignored_layers",
-        "exclude_modules",
-        "modules_to_not_convert",
-        "exclude",
-        "dynamic",
-    )
-    ignore = next((list(v) for v in (getattr(config, n, None) for n in lists) if v), None)
-    targets = getattr(config, "target_scheme_map", None) or {}
-    packed = getattr(config, "packed_modules_mapping", None) or {}
-    return {
-        "class": type(config).__name__,
-        "packed": {key: list(value) for key, value in packed.items()},
-        "ignore": None if ignore is None else [str(entry) for entry in ignore],
-        "targets": list(targets),
-    }
-
-
-def shapes(model: Any) -> dict[str, list[Any]]:
-    """Shape and dtype of every parameter."""
-    return {
-        name: [list(p.shape), str(p.dtype).removeprefix("torch.")]
-        for name, p in model.named_parameters()
-    }
-
-
-def dotted(cls: type) -> str:
-    """Module and name of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
 def describe(error: BaseException) -> dict[str, str]:
     """Type, message and place of an exception; the place is the innermost one inside vLLM."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if "/vllm/" in frame.filename] or list(frames)
-    where = ""
-    if inside:
-        file = inside[-1].filename.rpartition("/vllm/")[2]
-        where = f"{file}:{inside[-1].lineno} in {inside[-1].name}"
-    return {"type": type(error).__name__, "message": str(error)[:2000], "where": where}
+    return described(error, "/vllm/", "/vllm/")

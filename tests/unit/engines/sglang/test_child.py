@@ -11,7 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from mtpfix.engines._child.recorder import Asked
 from mtpfix.engines.sglang._child import build, device, loading, patches, recorder, standins
+
+RECORDER = recorder.Recorder(tolerant=False)
 
 
 class LinearBase(nn.Module):
@@ -59,11 +62,11 @@ class Scheme:
 def test_the_kind_of_a_layer_is_that_of_its_nearest_class(
     layer: nn.Module, kind: str | None
 ) -> None:
-    assert recorder.kind_of(layer) == kind
+    assert RECORDER.kind_of(layer) == kind
 
 
 def verdict(layer: nn.Module, method: object = None, error: str | None = None) -> Any:
-    return recorder.verdict(recorder.Asked(layer, "a.b", method, error))
+    return RECORDER.verdict(Asked(layer, "a.b", method, error))
 
 
 def test_a_verdict_is_what_sits_on_the_layer() -> None:
@@ -87,7 +90,7 @@ def test_layers_that_never_ask_are_listed() -> None:
     model = nn.ModuleDict(
         {"asked": LinearBase(), "plain": nn.Linear(1, 1), "norm": nn.LayerNorm(1)}
     )
-    rows = recorder.unasked(model, [{"param": "asked"}])
+    rows = RECORDER.unasked(model, [{"param": "asked"}])
     assert rows == [{"param": "plain", "cls": "Linear", "kind": "linear"}]
 
 

@@ -1,10 +1,12 @@
-"""Imports vLLM once, then answers each request in a forked process of its own.
+"""Imports an engine once, then answers each request in a forked process of its own.
 
-See `fork_server` for how a request travels, and `build.answer` for what it may ask.
+Started with the name of the engine's folder. See `fork_server` for how a request travels, and
+`build.answer` of the engine for what it may ask.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -14,31 +16,18 @@ from typing import Any
 
 NAME = "_mtpfix_engines"
 """What the package of the engines is called here, where mtpfix is not installed."""
-ENVIRONMENT = {
-    "DO_NOT_TRACK": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-}
-"""Keeps vLLM off the network, quiet, and small."""
 
 
 def package() -> None:
     """Import the folder of the engines as a package, so that the modules below can name each other.
 
-    Started by its path, this file belongs to no package, and Python puts its folder
-    itself first on the module path, where names like `load` could shadow others. The package
-    is that of all engines, because the families' folders hold some of the modules, and what
-    engines share some others.
+    Started by its path, this file belongs to no package, and Python puts its folder itself first
+    on the module path, where names like `build` could shadow others. The package is that of all
+    engines, because what they share, and the folders of families, hold some of the modules.
     """
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
-    home = here.parents[1]
+    home = here.parent
     spec = importlib.util.spec_from_file_location(NAME, home / "__init__.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"{home} is not a package")
@@ -47,22 +36,24 @@ def package() -> None:
     spec.loader.exec_module(made)
 
 
-def adopt() -> Any:
-    """Return the `build` module of the child."""
+def adopt(engine: str) -> Any:
+    """Return the `build` module of the child of an engine."""
     if NAME not in sys.modules:
         package()
-    return importlib.import_module(f"{NAME}.vllm._child.build")
+    return importlib.import_module(f"{NAME}.{engine}._child.build")
 
 
 def main() -> None:
     """Entry point."""
-    for key, value in ENVIRONMENT.items():
+    engine = sys.argv[1]
+    package()
+    own: Any = importlib.import_module(f"{NAME}.{engine}._child.environment")
+    for key, value in own.ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    package()
     server: Any = importlib.import_module(f"{NAME}.fork_server")
     channel = server.claim_stdout()
-    server.run(channel, adopt)
+    server.run(channel, functools.partial(adopt, engine))
 
 
 if __name__ == "__main__":
