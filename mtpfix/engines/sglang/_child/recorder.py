@@ -33,6 +33,11 @@ class Recorder(recorder.Recorder):
         names = (KINDS.get(cls.__name__) for cls in type(layer).__mro__)
         return next(filter(None, names), None)
 
+    def check(self, layer: nn.Module, method: Any) -> None:
+        """Raise where the plain GPTQ kernel, looked for with the weights, is gone."""
+        if type(method).__name__ == "GPTQLinearMethod" and getattr(layer, "scheme", None) is None:
+            layer.scheme = method.quant_config.get_linear_scheme(layer)
+
     def plain(self, layer: nn.Module) -> Any:
         """Return the method of a layer whose decision raised; None lets other kinds choose."""
         from sglang.srt.layers.quantization.unquant import UnquantizedLinearMethod

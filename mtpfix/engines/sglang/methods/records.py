@@ -87,8 +87,6 @@ class Rules(File, frozen=True, kw_only=True):
     """GPTQ: whether there is a kernel besides Marlin."""
     moe_subclasses: tuple[Yes, ...]
     """auto-round: whether subclasses of FusedMoE count as such."""
-    auto_round_defaults: tuple[Yes, ...]
-    """auto-round: whether `dynamic`, `lm_head` and `desc_act` are passed over."""
 
 
 class ClassRow(Condition, frozen=True, kw_only=True):

@@ -58,7 +58,11 @@ def _kernel(module: Module, said: LayerBits, view: QuantView, context: Context) 
     marlin = fits and said.group_size in GROUPS and (backend == "auto" or "marlin" in backend)
     if module.kind == "experts":
         marlin = marlin and takes_experts(said.group_size, context.fields)
-    return f"{'gptq' if gptq else 'awq'}-{'marlin' if marlin else 'plain'}"
+    if marlin:
+        return "gptq-marlin" if gptq else "awq-marlin"
+    if not gptq:
+        return "awq-plain"
+    return "gptq-ordered" if view.raw.get("desc_act") else "gptq-plain"
 
 
 def refusal(view: QuantView) -> str | None:

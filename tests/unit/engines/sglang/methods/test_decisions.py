@@ -369,11 +369,36 @@ def test_gptq_knows_no_rules_for_experts_and_no_kernel_but_marlin() -> None:
     assert decided(found, LINEAR).because == found.ignore[0]
     assert decided(found, EXPERTS, "experts").built == "quantized"
     plain = view({**METADATA["gptq"], "sym": False})
-    assert decided(plain, LINEAR, release="0.5.19").scheme == "GPTQLinearMethod"
+    assert decided(plain, LINEAR, release="0.5.19").scheme == "GPTQLinearScheme"
     with pytest.raises(RaisesError, match="GPTQ Method does not support MoE"):
         decided(plain, EXPERTS, "experts", "0.5.19")
     with pytest.raises(RaisesError, match="Unknown quantization method: gptq"):
         decided(plain, LINEAR, release="0.5.20")
+
+
+@pytest.mark.parametrize(
+    ("release", "ordered", "linear", "experts"),
+    [
+        ("0.5.17", False, "GPTQLinearScheme", "UnboundLocalError"),
+        ("0.5.18", False, "GPTQLinearScheme", "MoeWNA16Method"),
+        ("0.5.20", False, "RuntimeError", "MoeWNA16Method"),
+        ("0.5.17", True, "GPTQLinearScheme", "UnboundLocalError"),
+        ("0.5.18", True, "ValueError", "ValueError"),
+    ],
+)
+def test_auto_round_without_marlin_hangs_on_the_release(
+    release: str, ordered: bool, linear: str, experts: str
+) -> None:
+    # Run by SGLang 0.5.13, 0.5.17 to 0.5.20 and 0.5.23 on Qwen3.5 and GLM-4.5.
+    told = view({**METADATA["auto-round"], "sym": False, "desc_act": ordered})
+    cases: tuple[tuple[Kind, str], ...] = (("linear", linear), ("experts", experts))
+    for kind, expected in cases:
+        name = EXPERTS if kind == "experts" else LINEAR
+        if expected.endswith("Error"):
+            with pytest.raises(RaisesError, match=f"^{expected}: "):
+                decided(told, name, kind, release=release)
+        else:
+            assert decided(told, name, kind, release=release).scheme == expected
 
 
 def test_quark_takes_one_expert_for_all_since_0_5_21() -> None:
