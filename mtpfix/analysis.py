@@ -120,8 +120,10 @@ def _analyze_engines(
     }
     report = merge({engine: part.report for engine, part in parts.items()}, selection)
     made = tuple(case for part in parts.values() for case in part.cases)
-    errors = [p.error for e, p in parts.items() if p.error is not None and selection.requires(e)]
-    return Analysis(report, made, None if made or not errors else errors[0])
+    asked = [part for engine, part in parts.items() if selection.requires(engine)]
+    errors = [part.error for part in asked if part.error is not None]
+    judged = any(part.cases for part in asked)
+    return Analysis(report, made, None if judged or not errors else errors[0])
 
 
 def _analyze_opening(

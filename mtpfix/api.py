@@ -502,7 +502,8 @@ def override(
         target: as for `inspect`.
         vllm: the releases that the value must be right for; None: as for `plan`.
         sglang: the same of SGLang.
-        engines: as for `inspect`.
+        engines: as for `inspect`, but None is the default engine alone: no other is given
+            such a value.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`.
@@ -514,6 +515,8 @@ def override(
         RefusedError: every repair would do harm.
         MtpfixError: as for `plan`.
     """
+    if vllm is None and sglang is None and engines is None:
+        engines = (DEFAULT,)
     selection = select(vllm, platforms, engines, sglang)
     source, other = sources(target, draft, revision, token)
     made, cases, subject = indexing.planned(source, other, selection, options)

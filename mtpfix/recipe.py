@@ -14,6 +14,7 @@ from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
+from mtpfix.quant import recipes
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
 from mtpfix.repair.verdicts import sharing
@@ -128,13 +129,14 @@ def _imagined(
         UsageError: engines that were asked for by name keep their entries in different lists.
     """
     scope, first = selection.planned, None
+    written, layer = recipes.metadata(method), recipes.layer(method, stored)
     for engine in selection.engines:
         needed = selection.requires(engine)
         try:
             found = engine.imagined(
-                config, scope.releases_of(engine), scope.platforms, method, stored
+                config, scope.releases_of(engine), scope.platforms, written, layer
             )
-        except (UnknownError, UsageError):
+        except UnknownError:
             if needed:
                 raise
             continue

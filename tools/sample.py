@@ -20,7 +20,9 @@ from typing import Any
 LAYERS = 43
 EXPERTS = 2
 WIDTH = 32
-"""Rows and columns of every matrix."""
+"""Rows and columns of most matrices."""
+BLOCK = 128
+"""Rows and columns that one scale in FP8 is for."""
 BYTES = {
     "F32": 4,
     "I32": 4,
@@ -86,9 +88,9 @@ def bf16(module: str) -> Iterator[tuple[str, Entry]]:
 
 
 def fp8_block(module: str) -> Iterator[tuple[str, Entry]]:
-    """A matrix in FP8 with one scale for each block."""
-    yield f"{module}.weight", ("F8_E4M3", (WIDTH, WIDTH))
-    yield f"{module}.weight_scale", ("F32", (2, 2))
+    """A matrix in FP8 with one scale for each block, two of them below each other."""
+    yield f"{module}.weight", ("F8_E4M3", (BLOCK + 1, WIDTH))
+    yield f"{module}.weight_scale", ("F32", (2, 1))
 
 
 def nvfp4(module: str) -> Iterator[tuple[str, Entry]]:
@@ -173,8 +175,8 @@ def config() -> dict[str, Any]:
                 "group_1": {
                     "format": "float-quantized",
                     "targets": ["Linear"],
-                    "weights": _args(8, "block", block_structure=[128, 128]),
-                    "input_activations": _args(8, "group", group_size=128, dynamic=True),
+                    "weights": _args(8, "block", block_structure=[BLOCK, BLOCK]),
+                    "input_activations": _args(8, "group", group_size=BLOCK, dynamic=True),
                 },
             },
             "ignore": ["head", "re:.*ffn\\.gate$", "re:.*compressor.*", "re:.*mtp_block.*"],

@@ -34,6 +34,7 @@ from mtpfix.model import (
     QuantView,
     State,
     Stray,
+    Tensor,
 )
 from mtpfix.patterns import Listed, PatternError
 from mtpfix.quant.spelling import NAMES, Spelling
@@ -432,26 +433,24 @@ class Engine(ABC):
         config: Mapping[str, Json],
         releases: Sequence[str],
         platforms: Sequence[Platform],
-        method: str,
-        stored: str | None = None,
+        written: Mapping[str, Json],
+        layer: Mapping[str, Tensor],
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that does not exist yet, by its `config.json` alone.
 
-        All but the MTP block is taken as quantized by `method`.
+        All but the MTP block is taken as quantized.
 
         Args:
             config: what is to stand in `config.json`.
             releases: releases of the engine.
             platforms: platforms that it builds for.
-            method: the quantization method.
-            stored: how the block is to be stored; None: unquantized.
+            written: the quantization metadata that a recipe writes.
+            layer: the tensors of each layer of the block, by suffix.
 
         Raises:
-            UsageError: no entry of the method has an effect, there is no such method, or it
-                has no such way to store a layer.
-            UnknownError: the family or a release is not covered.
+            UnknownError: the family, a release or the method is not covered.
         """
-        del config, releases, platforms, method, stored
+        del config, releases, platforms, written, layer
         raise UnknownError(f"mtpfix cannot name modules for {self.title}", "choose another engine")
 
     # --- releases ------------------------------------------------------------------------

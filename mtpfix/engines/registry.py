@@ -17,7 +17,7 @@ ENGINES: dict[str, str] = {
 }
 """Name of an engine -> the module whose `ENGINE` it is. The first is the default."""
 
-BESIDE: tuple[str, ...] = ()
+BESIDE: tuple[str, ...] = ("sglang",)
 """The engines that are judged and planned for beside the default one where none is chosen.
 
 SGLang is asked for by name: no list that was made for vLLM alone changes because it is known.

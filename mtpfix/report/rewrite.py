@@ -233,13 +233,22 @@ def _unchanged(outcome: Outcome) -> str:
 
 
 def _put_others(page: Page, outcome: Outcome) -> None:
-    """Releases and platforms that the repair is planned for and that do not decide, in one line."""
+    """Releases and platforms that the repair is planned for and do not decide: a line an engine."""
     decide = {(e.engine, e.version, e.platform) for e in outcome.checked.engines}
-    others = tuple(
-        e for e in outcome.after.engines if (e.engine, e.version, e.platform) not in decide
-    )
-    if not others:
-        return
+    asked = {engine.name for engine, _ in outcome.selection.decisive.engines}
+    others: dict[str, list[EngineReport]] = {}
+    for each in outcome.after.engines:
+        if (each.engine, each.version, each.platform) not in decide:
+            others.setdefault(each.engine, []).append(each)
+    for name, reports in others.items():
+        label = "others" if name in asked else wording.engine(name)
+        _put_beside(page, outcome, label, reports, decides=name in asked)
+
+
+def _put_beside(
+    page: Page, outcome: Outcome, label: str, others: Sequence[EngineReport], *, decides: bool
+) -> None:
+    """What the releases of one engine that do not decide make of the result."""
     told = tuple(replace(each, decides=True) for each in others)  # the line says that none counts
     failing = any(each.outcome in FAILED and not each.decides for each in others)
     code = RefusedError.exit_code if failing else outcome.after.exit_code
@@ -249,25 +258,23 @@ def _put_others(page: Page, outcome: Outcome) -> None:
     if sign.mood == "bad":
         sign = wording.SEVERITIES["warning"]
         said += f". They do not affect the exit code; {_wider(outcome, others)} shows why."
-        said += "".join(f" {reason}." for reason in _not_in_one_list(outcome))
-        for remedy in dict.fromkeys(stays.remedy for stays in outcome.plan.unresolved):
+        stay = [one for one in outcome.plan.unresolved if one.engine == others[0].engine]
+        said += "" if decides else _not_in_one_list(stay)
+        for remedy in dict.fromkeys(one.remedy for one in stay):
             said += f" To fix it: {remedy}." if remedy else ""
-    head = Text.assemble(("others  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
+    head = Text.assemble((f"{label:6}  ", STYLES["quiet"]), mooded(f"{sign.sign} ", sign.mood))
     page.item(head, Text(said))
 
 
-def _not_in_one_list(outcome: Outcome) -> Iterator[str]:
-    """Why modules of engines that do not decide stay wrong: of each engine the first."""
-    asked = {engine.name for engine, _ in outcome.selection.decisive.engines}
-    found: dict[str, dict[str, Unresolved]] = {}
-    for stays in outcome.plan.unresolved:
-        if stays.engine and stays.engine not in asked:
-            found.setdefault(stays.engine, {}).setdefault(stays.module, stays)
-    for modules in found.values():
-        first = next(iter(modules.values()))
-        more = f" (and {len(modules) - 1} more like it)" if len(modules) > 1 else ""
-        name = inert(first.module) or '""'
-        yield f"`{name}`{more}: {inert(first.reason, PROSE_LIMIT)}"
+def _not_in_one_list(stay: Iterable[Unresolved]) -> str:
+    """Why modules of an engine that does not decide stay wrong: the first of them."""
+    modules = {one.module: one for one in reversed(list(stay))}
+    if not modules:
+        return ""
+    first = list(modules.values())[-1]
+    more = f" (and {len(modules) - 1} more like it)" if len(modules) > 1 else ""
+    name = inert(first.module) or '""'
+    return f" `{name}`{more}: {inert(first.reason, PROSE_LIMIT)}."
 
 
 def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:

@@ -45,6 +45,7 @@ from tools import sample
 from tools.sample import Tensors
 
 BLOCK = r"re:^model\.layers\.2\..*"
+DECODER = r"re:^model\.decoder\..*"
 SAMPLE_BLOCK = r"re:^model\.layers\.43\..*"
 ENGINE_ONLY = Options(engine_names_only=True)
 
@@ -77,9 +78,11 @@ def test_the_sample_is_judged(v4: Path) -> None:
     assert report.model.family == "deepseek_v4"
     assert (report.model.num_hidden_layers, report.model.mtp_layers) == (43, 1)
     assert report.model.draft_class == "DeepSeekV4MTP"
-    (engine,) = report.engines
+    engine, beside = report.engines
     assert (engine.version, engine.platform, engine.outcome) == (NEWEST, "cuda", "load_error")
-    assert {finding.code for finding in report.findings} == {"MTP101", "MTP201"}
+    assert (beside.engine, beside.outcome, beside.decides) == ("sglang", "load_error", False)
+    decisive = {finding.code for finding in report.findings if finding.decides}
+    assert decisive == {"MTP101", "MTP201"}
 
 
 def test_the_fix_of_a_finding_stands_with_it(v4: Path) -> None:
@@ -115,7 +118,7 @@ def test_releases_and_platforms_are_judged_apart(v4: Path) -> None:
 
 
 def test_check_is_inspect(v4: Path) -> None:
-    checked, inspected = api.check(v4), api.inspect(v4)
+    checked, inspected = api.check(v4, engines=["vllm"]), api.inspect(v4, engines=["vllm"])
     assert any(finding.repair is not None for finding in inspected.findings)
     bare = tuple(replace(finding, repair=None) for finding in inspected.findings)
     assert checked == replace(inspected, findings=bare)  # check plans no repair
@@ -394,7 +397,7 @@ def test_older_releases_keep_their_fault_after_the_repair(v4: Path) -> None:
 
 
 def test_a_clean_model_needs_no_repair(tmp_path: Path) -> None:
-    made = api.plan(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK))))
+    made = api.plan(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK, DECODER))))
     assert (made.files, made.diff, made.before) == ({}, "", made.after)
 
 
@@ -419,7 +422,10 @@ def test_every_family_is_clean_after_its_repair_in_every_release(
     tmp_path: Path, config: Config
 ) -> None:
     made = api.plan(folder(tmp_path, with_list(config, ("lm_head",))), platforms=["cuda"])
-    assert {(e.version, e.outcome) for e in made.after.engines} == {(r, "clean") for r in ALL}
+    ours = [each for each in made.after.engines if each.engine == "vllm"]
+    assert {(each.version, each.outcome) for each in ours} == {(r, "clean") for r in ALL}
+    theirs = {each.outcome for each in made.after.engines if each.engine == "sglang"}
+    assert theirs == ({"silent_garbage"} if config is QWEN_NEXT else {"clean"})  # see its page
 
 
 # --- rewrite -----------------------------------------------------------------
@@ -429,7 +435,7 @@ def test_the_file_is_rewritten_and_only_the_list(tmp_path: Path) -> None:
     config = with_list(GLM, ("lm_head",))
     model = folder(tmp_path, config)
     api.rewrite(model, options=ENGINE_ONLY)
-    assert ignore_of(model) == ["lm_head", BLOCK]
+    assert ignore_of(model) == ["lm_head", BLOCK, DECODER]
     written = json.loads((model / "config.json").read_text(encoding="utf-8"))
     written["quantization_config"]["ignore"] = ["lm_head"]
     assert written == config
@@ -462,7 +468,7 @@ def test_a_new_folder_leaves_the_old_one_alone(tmp_path: Path) -> None:
     old = (model / "config.json").read_bytes()
     api.rewrite(model, output=tmp_path / "new", options=ENGINE_ONLY)
     assert (model / "config.json").read_bytes() == old
-    assert ignore_of(tmp_path / "new") == ["lm_head", BLOCK]
+    assert ignore_of(tmp_path / "new") == ["lm_head", BLOCK, DECODER]
     assert api.check(tmp_path / "new").exit_code == 0
 
 
@@ -471,13 +477,13 @@ def test_a_list_that_is_missing_is_made(tmp_path: Path) -> None:
     del config["quantization_config"]["ignore"]
     model = folder(tmp_path, config)
     api.rewrite(model, options=ENGINE_ONLY)
-    assert ignore_of(model) == [BLOCK]
+    assert ignore_of(model) == [BLOCK, DECODER]
 
 
 def test_a_list_of_null_is_replaced(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, None))
     api.rewrite(model, options=ENGINE_ONLY)
-    assert ignore_of(model) == [BLOCK]
+    assert ignore_of(model) == [BLOCK, DECODER]
 
 
 def test_a_repair_that_would_do_harm_is_refused(tmp_path: Path) -> None:
@@ -504,7 +510,7 @@ def test_a_compressed_tensors_that_is_not_there_is_a_note(
         monkeypatch.setitem(sys.modules, name, None)
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
     made = api.rewrite(model, options=ENGINE_ONLY)
-    assert ignore_of(model) == ["lm_head", BLOCK]
+    assert ignore_of(model) == ["lm_head", BLOCK, DECODER]
     (note,) = made.notes
     assert note.startswith("compressed-tensors is not installed, so mtpfix could not check")
 

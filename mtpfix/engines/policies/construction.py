@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, first, fits, in_releases
-from mtpfix.engines.policies.expression import ExprError, Expression, Value
+from mtpfix.engines.policies.expression import ExprError, Expression, Template, Value
 from mtpfix.engines.policies.family import Family
 from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.policies.policy import Policy
@@ -229,7 +229,7 @@ def _rows_of(policy: AnyPolicy, context: Context, part: Part) -> Iterator[_Place
             raise ExprError(f"{section.repeat} = {repeat!r:.60} is not a number of layers")
         for i in range(repeat):
             inner = context.with_fields(i=i)
-            layer = None if section.layer is None else int(section.layer.filled(inner.fields))
+            layer = None if section.layer is None else _number(section.layer, inner)
             inner = inner if layer is None else _in_layer(policy, inner, layer)
             place = _Position(
                 prefix=section.prefix.filled(inner.fields),
@@ -238,6 +238,14 @@ def _rows_of(policy: AnyPolicy, context: Context, part: Part) -> Iterator[_Place
                 layer=layer,
             )
             yield from _rows(policy, section.modules, place, inner)
+
+
+def _number(written: Template, context: Context) -> int:
+    """Return the number of a layer."""
+    text = written.filled(context.fields)
+    if not text.isdecimal():
+        raise ExprError(f"{text!r:.60} is not the number of a layer")
+    return int(text)
 
 
 def _in_layer(policy: AnyPolicy, context: Context, layer: int) -> Context:

@@ -36,12 +36,12 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
             view = metadata.read(place, found.configs)
         except UnknownError as error:
             unreadable = error
-    unknown_family = None
+    unknown: UnknownError | None = None
     if known is None and (place is not None or policy.index().declares_mtp(config)):
-        unknown_family = _unknown_family(config)
+        unknown = unknown_family(config)
     return Reading(
         family=known,
-        unknown_family=unknown_family,
+        unknown_family=unknown,
         view=view,
         method=None if place is None else metadata.method_of(place),
         unreadable=unreadable,
@@ -50,7 +50,7 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
     )
 
 
-def _unknown_family(config: Mapping[str, Json]) -> UnknownError:
+def unknown_family(config: Mapping[str, Json]) -> UnknownError:
     """Return the error that says that no policy knows the model."""
     named = config.get("architectures")
     listed = named[:_SHOWN] if isinstance(named, list) else []

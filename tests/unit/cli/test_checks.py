@@ -19,16 +19,18 @@ from .conftest import Folder, Ran, Run, header
 def test_inspect_exits_0_where_the_draft_is_wrong(run: Run, folder: Folder) -> None:
     ran = run("inspect", folder)
     assert ran.code == 0
-    assert "model.layers.2.*" in ran.out
+    assert "model.mtp_layers.0.*" in ran.out
     assert "MTP201" in ran.out
+    assert "SGLang 0.5.23 on cuda" in ran.out
     assert not ran.err
 
 
 def test_check_exits_1_and_says_each_finding_in_a_line(run: Run, folder: Folder) -> None:
     ran = run("check", folder)
     assert ran.code == 1
-    finding, verdict = ran.out.splitlines()
+    finding, beside, verdict = ran.out.splitlines()
     assert "MTP201 error" in finding
+    assert "SGLang 0.5.23 (cuda) does not count here: the draft" in beside
     assert "config.json:" in finding
     assert "silent garbage" in verdict
     assert not ran.err
@@ -178,7 +180,8 @@ def test_without_quantization_config_everything_is_unquantized(run: Run, folder:
     for command in ("inspect", "check", "rewrite"):
         ran = run(command, folder)
         assert ran.code == 0
-        assert "vLLM builds everything unquantized" in said(ran)
+        assert "builds everything unquantized" in said(ran)
+    assert "vLLM builds everything unquantized" in said(run("inspect", folder, "--engine", "vllm"))
     folder.tensors({k: v for k, v in plain.items() if "mtp" not in k})
     ran = run("check", folder)
     assert ran.code == 1

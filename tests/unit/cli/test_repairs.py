@@ -19,6 +19,8 @@ from .conftest import CONFIG, Folder, Run, header
 PATCH = shutil.which("patch")
 DRAFT = r"re:^model\.layers\.2\..*"
 DISK = r"re:^model\.mtp_layers\.0\..*"
+SGLANG = [r"re:^self_attn\..*", r"re:^mlp\..*"]
+"""What SGLang calls the draft of MiMo: it is built under no name of its own."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +57,7 @@ def test_json_holds_all_of_it(run: Run, folder: Folder) -> None:
     assert not ran.err
     found = ran.json
     assert found["schema"] == "mtpfix.rewrite/1"
-    assert found["added"] == [DRAFT, DISK]
+    assert found["added"] == [DRAFT, *SGLANG, DISK]
     assert found["files"] == ["config.json"]
     assert found["before"]["exit_code"] == 1
     assert found["after"]["exit_code"] == 0
@@ -66,7 +68,9 @@ def test_json_holds_all_of_it(run: Run, folder: Folder) -> None:
 
 def test_engine_names_only(run: Run, folder: Folder) -> None:
     ran = run("rewrite", folder, "--engine-names-only", "--format", "json")
-    assert ran.json["added"] == [DRAFT]
+    assert ran.json["added"] == [DRAFT, *SGLANG]
+    ours = run("rewrite", folder, "--engine-names-only", "--engine", "vllm", "--format", "json")
+    assert ours.json["added"] == [DRAFT]
 
 
 def test_colour_makes_the_diff_inert(run: Run, folder: Folder) -> None:
@@ -238,6 +242,9 @@ def test_rewrite_then_upload_works_on_the_sample(run: Run, sample: Path) -> None
     assert "after   ✓ the draft is clean on vLLM 0.33.0 (cuda)" in ran.err
     (others,) = [line for line in ran.err.splitlines() if line.startswith("others  ")]
     assert "the draft fails to load on vLLM 0.20-0.29 on cuda" in others
+    (beside,) = [line for line in ran.err.splitlines() if line.startswith("SGLang  ")]
+    assert "the model fails to load on SGLang 0.5.21-0.5.23 (cuda)" in beside
+    assert "model.decoder" not in (sample / "config.json").read_text(encoding="utf-8")
     assert "not fixed:" not in ran.err
     assert run("check", sample).code == 0
     again = run("rewrite", sample, "--write")
@@ -270,7 +277,9 @@ def test_a_platform_that_is_given_decides_too(run: Run, sample: Path) -> None:
 
 def test_the_document_says_what_decides(run: Run, sample: Path) -> None:
     found = run("rewrite", sample, "--format", "json").json
-    assert found["selection"]["decisive"] == {"releases": ["0.33.0"], "platforms": ["cuda"]}
+    engines = [{"engine": "vllm", "releases": ["0.33.0"]}]
+    decisive = {"releases": ["0.33.0"], "platforms": ["cuda"], "engines": engines}
+    assert found["selection"]["decisive"] == decisive
     assert len(found["selection"]["planned"]["releases"]) > 10
     assert [one["outcome"] for one in found["checked"]["outcomes"]] == ["clean"]
     assert (found["checked"]["exit_code"], found["after"]["exit_code"]) == (0, 1)

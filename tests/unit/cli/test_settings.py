@@ -91,7 +91,7 @@ def test_a_command_heeds_what_it_knows(run: Run, folder: Folder, work: Path) -> 
     assert run("names", folder).err == "defaults from mtpfix.toml: vllm\n"
     assert run("explain", "MTP201").err == ""
     write(work, 'format = "markdown"')
-    assert "| vLLM | before | after |" in run("rewrite", folder).out
+    assert "| before | after |" in run("rewrite", folder).out
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_the_sample_fits_80_columns() -> None:
     lines = [line.rstrip() for line in screen_of(text)]
     heads = [line for line in lines if line.startswith("  draft module ")]
     assert [head.split() for head in heads] == [
-        ["draft", "module", "on", "disk", "vLLM", "builds", "by", "verdict"]
+        ["draft", "module", "on", "disk", "on", "disk", "vLLM", "builds", "SGLang", "builds"]
     ]
     assert [line for line in lines if len(line) > 80 and str(sample) not in line] == []
 

@@ -19,7 +19,7 @@ from mtpfix.engines.policies.construction import disk_roots
 from mtpfix.engines.vllm import metadata, methods, policy, recipe_cases
 from mtpfix.engines.vllm.case import Case
 from mtpfix.model import Entry, QuantView
-from mtpfix.quant import Location
+from mtpfix.quant import Location, recipes
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
 from mtpfix.repair.readers import Readings
@@ -32,7 +32,7 @@ MORE: dict[str, dict[str, Any]] = {
     "humming": {"quant_method": "humming"},
 }
 """Metadata of methods that no recipe is named for."""
-METHODS = [m for m in methods.names() if policy.method(m).example or m in MORE]
+METHODS = [m for m in methods.names() if m in recipes.names() or m in MORE]
 BY_TRANSFORMERS = {
     "awq": "modules_to_not_convert",
     "bitsandbytes": "llm_int8_skip_modules",
@@ -62,7 +62,7 @@ class Repaired:
 def repaired(family: str, method: str, listed: str = "absent", *, chosen: bool = False) -> Repaired:
     """A tiny checkpoint; `listed` says what list it has before. Without one: in every release."""
     config = tiny.config(family)
-    raw = dict(policy.method(method).example or MORE[method])
+    raw = dict(MORE.get(method) or recipes.metadata(method))
     key = BY_TRANSFORMERS.get(method)
     if key is not None:
         raw.pop(key, None)
@@ -169,7 +169,7 @@ def test_a_chosen_release_gets_a_pattern_for_the_empty_name_and_no_empty_entry(
 def test_several_layers_have_an_entry_each(method: str) -> None:
     config = {**tiny.config("glm_ocr")}
     text = {**config["text_config"], "num_nextn_predict_layers": 2}
-    raw = policy.method(method).example
+    raw = recipes.metadata(method)
     view = metadata.read(Location("config.json", "/quantization_config", raw, "glm_ocr"))
     releases = policy.select_releases(("newest",))
     found = recipe_cases.under(view, {**config, "text_config": text}, releases, ["cuda"])

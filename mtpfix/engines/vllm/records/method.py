@@ -123,12 +123,6 @@ class Method(File, frozen=True, kw_only=True):
     """Formats, told by shapes; the first that fits counts."""
     shapes: dict[str, Facts] = {}
     """Shapes by name: field -> value, list of values, or `{"not": …}`."""
-    example: dict[str, Any] | None = None
-    """The least metadata that quantizes every layer, for `mtpfix names`; left out where no
-    entry has an effect."""
-    stored: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
-    """Ways to store a layer of 256 x 256, for `mtpfix names --stored`: by name, suffix of each
-    tensor -> dtype and shape."""
     limits: tuple[LimitRow, ...] = ()
     """Faults that no metadata can fix, whatever the family."""
 

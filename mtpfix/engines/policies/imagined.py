@@ -1,0 +1,62 @@
+"""A checkpoint that does not exist yet, as headers: what names it will have. Pure.
+
+Weights are not needed: the MTP block is taken as it would be if it stayed unquantized, or were
+stored in a way that is asked for, beside a target model of which every Linear is quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mtpfix.checkpoint.inventory import Inventory, written_out
+from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.construction import AnyPolicy
+from mtpfix.engines.policies.context import Context
+from mtpfix.errors import UnknownError
+from mtpfix.model import Checkpoint, Listing, Module, Target, Tensor
+from mtpfix.quant.recipes import PLAIN
+
+_SHARD = "model.safetensors"
+_WIDTH = 256
+"""Inputs and outputs of a layer in the ways to store one."""
+_QUANTIZABLE = ("linear", "experts")
+
+
+def inventory(known: AnyPolicy, context: Context, layer: Mapping[str, Tensor]) -> Inventory:
+    """Return a quantized target model and a block of given layers.
+
+    Args:
+        known: what is known of the family.
+        context: of the newest release that is asked.
+        layer: the tensors of each layer of the block, by suffix.
+
+    Raises:
+        UnknownError: the configuration declares no MTP layer.
+    """
+    draft = construction.modules(known, context, "draft")
+    if not draft or not construction.counts(known, context)[1]:
+        raise UnknownError(
+            f"{known.title}: config.json declares no MTP layers, so there is nothing to name",
+            "restore the MTP layer count of the original model first",
+        )
+    header: dict[str, Tensor] = {}
+    for module in construction.modules(known, context, "trunk"):
+        plain = module.kind in ("lm_head", "embedding")  # no recipe quantizes them
+        for name in written_out(module):
+            header[f"{name}.weight"] = Tensor("BF16" if plain else "F8_E4M3", (1, 1), 0, 0)
+            if not plain:
+                header[f"{name}.weight_scale"] = Tensor("BF16", (1, 1), 0, 0)
+    for module in draft:
+        tensors = layer if _is_quantizable(module) else PLAIN
+        for name in written_out(module):
+            if f"{name}.weight" not in header:
+                header |= {f"{name}.{suffix}": tensor for suffix, tensor in tensors.items()}
+    for each in construction.plain(known, context):
+        header.setdefault(each.name, Tensor("BF16", (_WIDTH,), 0, 0))
+    shards = dict.fromkeys(header, _SHARD)
+    listing = Listing(Target("local", ""), (_SHARD,), {}, shards, "headers")
+    return Inventory(Checkpoint(listing, {_SHARD: header}))
+
+
+def _is_quantizable(module: Module) -> bool:
+    return module.kind in _QUANTIZABLE and module.asks
