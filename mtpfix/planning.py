@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mtpfix.analysis import Analysis, analyze_planned
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import UnknownError
-from mtpfix.model import FAILED, Edit, Report
+from mtpfix.model import Edit, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress
 from mtpfix.repair.diff import diff as unified
@@ -99,13 +99,10 @@ def planned_with_cases(
     old = _Judged(whole, checked)
     options = informed(options, selection)
     shared = _sharing(whole.cases, selection)
-    made, files, new = _tried(subject, selection, options, shared, old)
-    served = tuple(_served(shared, old, new, selection))
-    if len(served) < len(shared):
-        names = {case.engine.name for case in served}
-        left = tuple(stays for stays in made.unresolved if stays.engine not in names)
-        made, files, new = _tried(subject, selection, options, served, old)
-        made = replace(made, unresolved=(*made.unresolved, *left))
+    deciding, configs = selection.deciding(shared), subject.files.listing.configs
+    made = make_plan(shared, shared[0].view, options, configs, deciding)
+    files = _files(subject, made)
+    new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
     repair = Repair(
         before=old.whole.report,
         after=new.whole.report,
@@ -121,35 +118,6 @@ def planned_with_cases(
         notes=tuple(_left_out(whole.cases, shared)),
     )
     return repair, whole.cases
-
-
-def _tried(
-    subject: Subject,
-    selection: Selection,
-    options: Options,
-    cases: Sequence[EngineCase],
-    old: _Judged,
-) -> tuple[Plan, dict[str, tuple[bytes, bytes]], _Judged]:
-    """Return the plan for some cases, the files that it changes, and what is said of them then."""
-    configs = subject.files.listing.configs
-    made = make_plan(cases, cases[0].view, options, configs, selection.deciding(cases))
-    files = _files(subject, made)
-    new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
-    return made, files, new
-
-
-def _served(
-    cases: Iterable[EngineCase], old: _Judged, new: _Judged, selection: Selection
-) -> Iterator[EngineCase]:
-    """Yield the cases of engines that were asked for, or that can load the result.
-
-    Where an engine fails in every release with its entries as without, they are of no use.
-    """
-    reports = (*old.whole.report.engines, *new.whole.report.engines)
-    loading = {each.engine for each in reports if each.outcome not in FAILED}
-    for case in cases:
-        if selection.requires(case.engine) or case.engine.name in loading:
-            yield case
 
 
 class _Judged(NamedTuple):

@@ -16,7 +16,7 @@ from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
 from mtpfix.quant import recipes
 from mtpfix.repair.plan import Options, Plan
-from mtpfix.repair.planner import plan
+from mtpfix.repair.planner import plan_for_all
 from mtpfix.repair.verdicts import sharing
 from mtpfix.selection import Selection
 
@@ -55,6 +55,7 @@ class Names:
             3 where a release that decides is only assumed.
         engines: whose names they are, as people spell them. Where there are several, labels begin
             with their engine: `SGLang 0.5.23`.
+        apart: names of the engines that know the family and read another list of this method.
         stored: how the block is to be stored; None: unquantized.
         metadata: what the metadata must say beyond the least of the method, so that the block is
             built as it is to be stored: what is added to each key. None: entries are enough.
@@ -71,6 +72,7 @@ class Names:
     unserved: tuple[str, ...] = ()
     exit_code: int = 0
     engines: tuple[str, ...] = ("vLLM",)
+    apart: tuple[str, ...] = ()
     stored: str | None = None
     metadata: Json = None
 
@@ -98,9 +100,10 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
-    cases = tuple(_imagined(config, selection, method, stored))
+    apart: list[Engine] = []
+    cases = tuple(_imagined(config, selection, method, stored, apart))
     view, deciding = cases[0].view, selection.deciding(cases)
-    made = plan(cases, view, options, _files(view) if stored else None, deciding)
+    made = plan_for_all(cases, view, options, _files(view) if stored else None, deciding)
     newer = dict.fromkeys(case.release for case in cases if case.is_newer)
     unserved = _unserved(cases, made)
     return Names(
@@ -115,15 +118,22 @@ def advise(
         unserved=tuple(_labelled(unserved, cases)),
         exit_code=_exit_code(deciding, unserved),
         engines=tuple(dict.fromkeys(case.engine.title for case in cases)),
+        apart=tuple(engine.name for engine in apart),
         stored=stored,
         metadata=_new(view.raw, made.view.raw) if made.schemes else None,
     )
 
 
 def _imagined(
-    config: Mapping[str, Json], selection: Selection, method: str, stored: str | None
+    config: Mapping[str, Json],
+    selection: Selection,
+    method: str,
+    stored: str | None,
+    apart: list[Engine],
 ) -> Iterator[EngineCase]:
     """Yield the cases of every engine; of one that nobody asked for by name, as far as it can.
+
+    Those that read another list are noted in `apart`.
 
     Raises:
         UsageError: engines that were asked for by name keep their entries in different lists.
@@ -144,6 +154,7 @@ def _imagined(
         if len(sharing([first, found[0]])) == 1 and first is not found[0]:
             if needed:
                 raise UsageError("the engines read different lists", "give one --engine at a time")
+            apart.append(engine)
             continue
         yield from found
 

@@ -64,7 +64,7 @@ class Plan:
         by_disk: new entries that fit names of the MTP block on disk.
         nameless: new entries that fit the empty name and no other.
         schemes: those that the block is given, in words; the edits that say so come first.
-        views: the metadata after the edits, as each engine reads them.
+        views: the metadata after the edits, as each engine that it is planned for reads them.
         needed_by: new entry -> titles of the engines that need it; empty where one is planned for.
     """
 

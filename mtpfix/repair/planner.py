@@ -27,7 +27,7 @@ from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
 from mtpfix.repair.stages import composed
 from mtpfix.repair.target_model import TargetModel
-from mtpfix.repair.verdicts import Views, for_each, views_of
+from mtpfix.repair.verdicts import Views, for_each, served, views_of
 
 
 @budget.shared()
@@ -40,6 +40,8 @@ def plan(
 ) -> Plan:
     """Return the fewest edits of `view` that are right for all `cases`.
 
+    An engine of which no case decides, and which loads nothing with its entries either, has none.
+
     Args:
         cases: one checkpoint under several releases and platforms; all of one family. Those of
             several engines read the same list.
@@ -47,6 +49,28 @@ def plan(
         options: what may be changed.
         configs: the files that state it, by name; None: nothing but the list is changed.
         deciding: the cases that must be right before all others.
+    """
+    made = plan_for_all(cases, view, options, configs, deciding)
+    asked = {case.engine for case in deciding or cases}
+    useful = served(cases, views_of(cases, view), made.views, asked)
+    if len(useful) == len(cases):
+        return made
+    names = {case.engine.name for case in useful}
+    left = (stays for stays in made.unresolved if stays.engine not in names)
+    again = plan_for_all(useful, view, options, configs, deciding)
+    return replace(again, unresolved=(*again.unresolved, *left))
+
+
+def plan_for_all(
+    cases: Sequence[EngineCase],
+    view: QuantView,
+    options: Options,
+    configs: Mapping[str, JsonFile] | None,
+    deciding: Collection[EngineCase],
+) -> Plan:
+    """Return the same for all engines, whether they load anything or not.
+
+    Of a checkpoint that does not exist yet, no load is foreseen.
     """
     views, leading = views_of(cases, view), {case.engine for case in deciding}
     made = list_plan(cases, views, options, leading=leading)

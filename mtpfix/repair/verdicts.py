@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.model import QuantView
+from mtpfix.model import FAILED, QuantView
 
 _T = TypeVar("_T")
 
@@ -43,6 +43,33 @@ def for_each(
             known[key] = of(case, view)
         found.append(known[key])
     return found
+
+
+def served(
+    cases: Sequence[EngineCase], before: Views, after: Views, asked: Collection[Engine]
+) -> tuple[EngineCase, ...]:
+    """Return the cases of engines that were asked for, or that can load the checkpoint.
+
+    Where an engine fails in every release with its entries as without, they are of no use.
+
+    Args:
+        cases: those of one checkpoint.
+        before: the metadata as they are.
+        after: the metadata as they would be.
+        asked: the engines that decide.
+    """
+    others = [case for case in cases if case.engine not in asked]
+    loading = {
+        case.engine
+        for views in (before, after)
+        for case, fails in zip(others, for_each(others, views, _fails), strict=True)
+        if not fails
+    }
+    return tuple(case for case in cases if case.engine in asked or case.engine in loading)
+
+
+def _fails(case: EngineCase, view: QuantView) -> bool:
+    return case.report(view).outcome in FAILED
 
 
 def sharing(cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:

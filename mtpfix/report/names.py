@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mtpfix import __version__
 from mtpfix.recipe import Named, Names
-from mtpfix.report import grid, ranges
+from mtpfix.report import grid, ranges, wording
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.inert_text import ASCII, inert, inert_json
 from mtpfix.report.page import Page, mooded
@@ -89,6 +89,9 @@ def _about_entries(found: Names) -> Iterator[str]:
         right = _places(found.decisive, found)
         yield f"{what} right for {right}{far}."
         yield f"They are not right for {unserved}, and no others are."
+    for name in found.apart:
+        title = wording.engine(name)
+        yield f"{title} reads another list: `--engine {name}` names its entries."
 
 
 def _age(group: Group) -> tuple[object, ...]:
@@ -136,6 +139,7 @@ def json(found: Names) -> str:
         "assumed": found.assumed,
         "decisive": found.decisive,
         "unserved": found.unserved,
+        "apart": found.apart,
         "exit_code": found.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"

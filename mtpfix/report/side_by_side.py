@@ -5,16 +5,23 @@ The names that an engine asks about are its own, so tables of them cannot be put
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from mtpfix.model import EngineReport, ModuleReport
-from mtpfix.report import grid, rows, wording
+from mtpfix.report import grid, ranges, rows, wording
 from mtpfix.report.grid import Block, Cell
 from mtpfix.report.inert_text import inert
 from mtpfix.report.page import Page
 
 _ABSENT = "-"
+_ANY = "*"
+_NUMBER = re.compile(r"(?<=\.)(\d{1,9})(?=\.)")
+"""The number of an expert, in the name of a module of it."""
+_SEVERAL = 2
 
+_Said = tuple[str, str]
+"""A text and its mood."""
 Built = dict[str, ModuleReport]
 """Name on disk -> what one engine makes of it."""
 
@@ -34,7 +41,7 @@ def put(page: Page, judged: Sequence[EngineReport]) -> None:
         layers.setdefault(grid.in_layer(name)[0], []).append(name)
     titles = [f"{wording.engine(report.engine)} builds" for report in judged]
     blocks = [
-        Block(f"{inert(root)}*" if root else "", [_row(name, root, built) for name in members])
+        Block(f"{inert(root)}*" if root else "", list(_rows(members, root, built)))
         for root, members in layers.items()
     ]
     grid.put(page, ("draft module on disk", "on disk", *titles), blocks)
@@ -46,16 +53,27 @@ def _built(modules: Iterable[ModuleReport]) -> Built:
     return {name: module for module in shown for name in module.members}
 
 
-def _row(name: str, root: str, built: Sequence[Built]) -> tuple[Cell, ...]:
-    found = [modules.get(name) for modules in built]
-    disk = next(module.disk for module in found if module is not None)
-    short = grid.cell(inert(name.removeprefix(root)))
-    return (short, grid.cell(wording.stored(disk, short=True)), *map(_cell, found))
+def _rows(names: Sequence[str], root: str, built: Sequence[Built]) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of a layer; experts of which the same is said share one."""
+    alike: dict[tuple[str, str, tuple[_Said, ...]], list[int]] = {}
+    for name in names:
+        found = [modules.get(name) for modules in built]
+        disk = next(module.disk for module in found if module is not None)
+        short = name.removeprefix(root)
+        parts = _NUMBER.split(short, maxsplit=1)
+        key = (_NUMBER.sub(_ANY, short, count=1), wording.stored(disk, short=True))
+        numbers = alike.setdefault((*key, tuple(map(_said, found))), [])
+        numbers += [int(parts[1])] if len(parts) > 1 else []
+    for (short, disk_word, said), numbers in alike.items():
+        spelled = ranges.numbers(numbers).replace(" ", "")
+        spelled = spelled if len(numbers) < _SEVERAL else f"{{{spelled}}}"
+        cells = (grid.cell(text, mood=mood) for text, mood in said)
+        yield (grid.cell(inert(short.replace(_ANY, spelled))), grid.cell(disk_word), *cells)
 
 
-def _cell(module: ModuleReport | None) -> Cell:
+def _said(module: ModuleReport | None) -> _Said:
     """What is built, with the sign of the verdict; of a module that is not built, nothing."""
     if module is None:
-        return grid.cell(_ABSENT, mood="quiet")
+        return _ABSENT, "quiet"
     sign = wording.verdict(module)
-    return grid.cell(f"{sign.sign} {wording.built(module.decision, short=True)}", mood=sign.mood)
+    return f"{sign.sign} {wording.built(module.decision, short=True)}", sign.mood

@@ -236,8 +236,8 @@ def test_deepseek_v4_is_never_named_under_fp8_by_an_empty_entry() -> None:
 
 def test_older_releases_that_no_entry_serves_are_told_and_do_not_decide() -> None:
     found = advise(DEEPSEEK_V4, vllm=None, platforms=None, options=ENGINE_ONLY)
-    assert (found.exit_code, found.decisive) == (0, ("0.33.0 (cuda)",))
-    assert "0.29.0 (cuda)" in found.unserved
+    assert (found.exit_code, found.decisive) == (0, ("vLLM 0.33.0 (cuda)",))
+    assert "vLLM 0.29.0 (cuda)" in found.unserved
     assert not set(found.decisive) & set(found.unserved)
     shown = renderer.text(found, 100, color=False, ascii=False)
     assert "# These entries are right for vLLM 0.33 on cuda" in shown
@@ -250,6 +250,45 @@ def test_with_a_selection_all_of_it_must_be_right() -> None:
     assert set(found.unserved) <= set(found.decisive)
     newest = advise(DEEPSEEK_V4, vllm=["newest"], platforms=["cuda"], options=ENGINE_ONLY)
     assert (newest.exit_code, newest.unserved) == (0, ())
+
+
+# --- both engines ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "entries"),
+    [
+        ("compressed-tensors", (r"re:^model\.layers\.2\..*", r"re:^model\.decoder\..*")),
+        ("modelopt_fp4", ("model.layers.2.*",)),
+        ("auto-round", (r"^model\.layers\.2\..*", r"^model\.decoder\..*")),
+    ],
+)
+def test_one_list_names_the_block_for_both_engines(method: str, entries: tuple[str, ...]) -> None:
+    found = advise(GLM, vllm=None, platforms=("cuda",), options=ENGINE_ONLY, method=method)
+    assert (found.entries, found.engines) == (entries, ("vLLM", "SGLang"))
+    assert (found.exit_code, found.unserved, found.apart) == (0, (), ())
+
+
+def test_one_engine_is_named_alone() -> None:
+    found = advising.advise(GLM, select(sglang=["0.5.23"]), options=ENGINE_ONLY)
+    assert (found.entries, found.engines) == ((r"re:^model\.decoder\..*",), ("SGLang",))
+
+
+def test_an_engine_that_no_list_serves_has_no_entries_and_is_told() -> None:
+    found = advise(QWEN_NEXT, vllm=None, platforms=("cuda",), options=ENGINE_ONLY)
+    assert found.entries == (r"re:^mtp\..*",)
+    assert found.exit_code == 0
+    assert "SGLang 0.5.23" in found.unserved
+
+
+MIXED = "modelopt_mixed"
+
+
+def test_an_engine_that_reads_another_list_is_told() -> None:
+    found = advise(GLM, vllm=None, platforms=("cuda",), options=ENGINE_ONLY, method=MIXED)
+    assert (found.engines, found.apart) == (("vLLM",), ("sglang",))
+    shown = renderer.text(found, 100, color=False, ascii=False)
+    assert "# SGLang reads another list: `--engine sglang` names its entries." in shown
 
 
 # --- a block that is to be quantized ---------------------------------------------------------

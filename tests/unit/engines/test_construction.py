@@ -9,6 +9,8 @@ import pytest
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.construction import MOST_LAYERS, counts, disk_roots
 from mtpfix.engines.policies.context import first
+from mtpfix.engines.policies.expression import ExprError
+from mtpfix.engines.sglang import policy as sglang
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import MtpfixError, UnknownError
 from mtpfix.model import Module
@@ -407,3 +409,11 @@ def test_what_stands_in_a_block_that_does_not_ask_does_not_ask(
     found = asked(modules(config, "draft"))
     assert ("model.layers.2.self_attn.o_proj" in found) is asks
     assert bool(found) is asks
+
+
+@pytest.mark.parametrize("value", [None, True, [61], "x"])
+def test_a_layer_without_a_number_is_an_error(value: Any) -> None:
+    family = sglang.policy("glm4_moe")
+    config = {**GLM, "num_hidden_layers": value}
+    with pytest.raises(ExprError, match="number of"):
+        construction.modules(family, construction.newest(family, config), "draft")
