@@ -59,10 +59,10 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Inspect, check and repair the quantization metadata of MTP blocks, by vLLM's own rules.
+    """Inspect, check and repair the quantization metadata of MTP blocks, by the engines' rules.
 
-    mtpfix reads only JSON files and safetensors headers. It needs no GPU and no vLLM, and loads no
-    weights.
+    mtpfix reads only JSON files and safetensors headers. It needs no GPU and no engine, and loads
+    no weights.
     """
     command = context.invoked_subcommand
     if isolated or command is None or not settings.reads(command):
@@ -81,7 +81,9 @@ class _Command(NamedTuple):
 
 _COMMANDS = (
     _Command(
-        checks.inspect, "Show what is on disk and what vLLM builds.", "inspect ./model --vllm all"
+        checks.inspect,
+        "Show what is on disk and what engines build.",
+        "inspect ./model --vllm all",
     ),
     _Command(checks.check, "Check the same, as a gate for CI.", "check ./model --vllm 0.32.0"),
     _Command(repairs.rewrite, "Repair the metadata; show a diff first.", "rewrite ./model --write"),
@@ -90,7 +92,7 @@ _COMMANDS = (
         grafts.graft, "Bring back a lost MTP block.", "graft ./quantized --from org/base --write"
     ),
     _Command(queries.names, "Show names and entries for a recipe.", "names ./model/config.json"),
-    _Command(queries.verify, "Ask an installed vLLM itself.", "verify --python vllm/bin/python"),
+    _Command(queries.verify, "Ask an installed engine itself.", "verify --python vllm/bin/python"),
     _Command(reference.explain, "Explain what a finding means.", "explain MTP201"),
     _Command(reference.families, "Show what is covered.", "families"),
 )

@@ -47,7 +47,7 @@ def inspect(
     color: options.ColorOption = Color.auto,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show what is on disk, what vLLM builds, and where the two differ.
+    """Show what is on disk, what vLLM and SGLang build, and where they differ.
 
     The exit code is 0 if mtpfix could read and judge the checkpoint. The exit code of `check` is
     `exit_code` in the JSON.

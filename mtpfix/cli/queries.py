@@ -1,4 +1,4 @@
-"""`names` and `verify`: what vLLM calls things, and what an installed engine builds."""
+"""`names` and `verify`: what engines call things, and what an installed one builds."""
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -41,7 +41,7 @@ def names(
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
-    """Show vLLM's construction-time names, and the ignore entries for a calibration recipe.
+    """Show the engines' construction-time names, and the ignore entries for a calibration recipe.
 
     No weights are needed. The entries keep the MTP block unquantized, in every release that
     supports the family; with --stored, the metadata gives it that scheme. The exit code is 0 if

@@ -124,7 +124,7 @@ def test_a_configuration_is_enough(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(GLM), encoding="utf-8")
     for target in (tmp_path, tmp_path / "config.json", str(tmp_path)):
         names = api.names_of(target, options=ENGINE_ONLY)
-        assert names.entries == (r"re:^model\.layers\.2\..*",)
+        assert names.entries == (r"re:^model\.layers\.2\..*", r"re:^model\.decoder\..*")
 
 
 @pytest.mark.parametrize("value", [[1], None, "x"])
