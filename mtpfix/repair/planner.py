@@ -55,10 +55,23 @@ def plan(
     useful = served(cases, views_of(cases, view), made.views, asked)
     if len(useful) == len(cases):
         return made
-    names = {case.engine.name for case in useful}
-    left = (stays for stays in made.unresolved if stays.engine not in names)
     again = plan_for_all(useful, view, options, configs, deciding)
-    return replace(again, unresolved=(*again.unresolved, *left))
+    left = [case for case in cases if case not in useful]
+    return replace(again, unresolved=(*again.unresolved, *_left(left, made)))
+
+
+def _left(cases: Sequence[EngineCase], made: Plan) -> Iterator[Unresolved]:
+    """Yield the modules of engines that load nothing under a plan: what no entry fixes first."""
+    newest = {case.engine: case for case in cases}
+    for engine, case in newest.items():
+        known = [stays for stays in made.unresolved if stays.engine == engine.name]
+        yield from known
+        wrong = (m for m in case.judged(case.view, case.draft) if m.agrees is False)
+        names = {m.decision.module.name for m in wrong}.difference(stays.module for stays in known)
+        releases = tuple(other.release for other in cases if other.engine is engine)
+        reason = f"with entries for it, {engine.title} would fail all the same"
+        for name in sorted(names):
+            yield Unresolved(name, releases, reason, engine=engine.name)
 
 
 def plan_for_all(

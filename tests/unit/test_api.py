@@ -92,6 +92,14 @@ def test_the_fix_of_a_finding_stands_with_it(v4: Path) -> None:
     assert SAMPLE_BLOCK in [edit.value for edit in fix.edits]
 
 
+def test_what_an_engine_fails_with_all_the_same_has_no_fix(v4: Path) -> None:
+    theirs = [f for f in api.inspect(v4).findings if not f.decides and f.code == "MTP201"]
+    assert theirs
+    assert all(finding.fix is None for finding in theirs)
+    left = [one for one in api.plan(v4).plan.unresolved if one.engine == "sglang"]
+    assert {one.reason for one in left} == {"with entries for it, SGLang would fail all the same"}
+
+
 def test_findings_say_the_line(v4: Path) -> None:
     where = next(f.where for f in api.inspect(v4).findings if f.code == "MTP101")
     assert where is not None
