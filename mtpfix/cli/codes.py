@@ -1,11 +1,46 @@
-"""Finding codes as a user types them."""
+"""What a user wants explained: the code of a finding, or what an engine said."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
+
 from mtpfix.errors import UsageError
 from mtpfix.findings import Kind, kinds
+from mtpfix.model import Json
+from mtpfix.symptoms import Symptom, recognise
 
 SCHEMA = "mtpfix.explain/1"
+SYMPTOMS = "mtpfix.symptoms/1"
+_CODE = re.compile(r"\s*[A-Za-z]{1,8}\d{0,9}\s*")
+
+
+def is_code(text: str) -> bool:
+    """Return whether a text can only be meant as a code."""
+    return _CODE.fullmatch(text) is not None
+
+
+def symptoms(text: str) -> tuple[Symptom, ...]:
+    """Return what is known of a message, or of the messages in a log.
+
+    Raises:
+        UsageError: nothing is.
+    """
+    found = recognise(text)
+    if not found:
+        first = next(iter(text.strip().splitlines()), "")
+        raise UsageError(
+            f"mtpfix does not know a message like {first!r:.80}",
+            "give the line with the exception, or run `mtpfix inspect` on the model; "
+            "`mtpfix explain` lists all codes",
+        )
+    return found
+
+
+def view_all(found: tuple[Symptom, ...]) -> dict[str, Json]:
+    """Return symptoms in words, as a document of `SYMPTOMS`."""
+    rows = [{k: v for k, v in asdict(one).items() if k != "pattern"} for one in found]
+    return {"schema": SYMPTOMS, "symptoms": rows}
 
 
 def kind(code: str) -> Kind:

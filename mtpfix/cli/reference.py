@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,9 @@ from mtpfix.cli.options import Color, Format, TableFormat
 
 if TYPE_CHECKING:
     from mtpfix.engines.base import Engine
+
+_LONGEST = 10_000_000
+"""Characters of a log that are read."""
 
 
 def _codes(incomplete: str) -> list[tuple[str, str]]:
@@ -28,8 +32,9 @@ def explain(
     code: Annotated[
         str | None,
         typer.Argument(
-            metavar="CODE",
-            help="A code such as MTP201. Without it, all findings are listed.",
+            metavar="CODE|MESSAGE",
+            help="A code such as MTP201, or what vLLM or SGLang said; - reads a log from the "
+            "standard input. Without it, all findings are listed.",
             autocompletion=_codes,
         ),
     ] = None,
@@ -38,10 +43,22 @@ def explain(
     output_file: options.OutputFile = None,
     color: options.ColorOption = Color.auto,
 ) -> None:
-    """Explain what a finding means and what to do about it."""
+    """Explain what a finding, or a message of an engine, means and what to do about it."""
     from mtpfix.cli import codes
     from mtpfix.findings import kinds
 
+    if code is not None and not codes.is_code(code):
+        said = sys.stdin.read(_LONGEST) if code == "-" else code
+        found = codes.symptoms(said)
+        if output_format is Format.json:
+            output.emit(json.dumps(codes.view_all(found), indent=2) + "\n", output_file)
+            return
+        from mtpfix.report.findings import recognised
+
+        screen = output.result_screen(color.value, output_file)
+        shown = recognised(found, screen.width, color=screen.color, ascii=screen.ascii)
+        output.emit(shown, output_file)
+        return
     chosen = [codes.kind(code)] if code else list(kinds().values())
     if output_format is Format.json:
         rows = [codes.view(one) for one in chosen]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.text import Text
 
-from mtpfix.findings import Kind
+from mtpfix.findings import Kind, kinds
 from mtpfix.model import Finding, Report
 from mtpfix.report import grid, rows, text, wording
 from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert
 from mtpfix.report.page import STYLES, Page, mooded
+from mtpfix.symptoms import Symptom
 
 ENDLESS = 1_000_000
 """A width at which nothing is wrapped."""
@@ -56,14 +57,41 @@ def explained(
     page = Page(min(width, 100), color=color)
     for one in codes:
         page.line(mooded(f"{one.code}  {one.title}", "strong"))
-        for label, said in (
-            ("meaning", one.meaning),
-            ("example", one.example),
-            ("what to do", one.remedy),
-        ):
-            page.line()
-            page.item(mooded(f"{label:<12}", "quiet"), Text(said), 2)
+        words = {"meaning": one.meaning, "example": one.example, "what to do": one.remedy}
+        _put_words(page, words)
     return _plain(page.text(), ascii=ascii)
+
+
+def recognised(
+    found: Iterable[Symptom],
+    width: int,
+    *,
+    color: bool,
+    ascii: bool,  # noqa: A002
+) -> str:
+    """Everything about some symptoms, with a blank line between two."""
+    page = Page(min(width, 100), color=color)
+    for number, one in enumerate(found):
+        if number:
+            page.line()
+        page.line(mooded(one.title, "strong"))
+        codes = ", ".join(f"{code} {kinds()[code].title}" for code in one.findings)
+        said_by = " and ".join(wording.engine(name) for name in one.engines)
+        words = {
+            "such as": one.shown,
+            "said by": said_by,
+            "meaning": one.meaning,
+            "what to do": one.remedy,
+            "foretold by": codes,
+        }
+        _put_words(page, words)
+    return _plain(page.text(), ascii=ascii)
+
+
+def _put_words(page: Page, words: Mapping[str, str]) -> None:
+    for label, said in words.items():
+        page.line()
+        page.item(mooded(f"{label:<13}", "quiet"), Text(said), 2)
 
 
 def listed(

@@ -12,7 +12,9 @@ from mtpfix import errors
 from mtpfix.cli import settings
 from mtpfix.cli.app import INTERRUPTED, app
 from mtpfix.findings import kinds
+from mtpfix.report import wording
 from mtpfix.report.markdown_text import table
+from mtpfix.symptoms import symptoms
 from tools.docs import schema
 
 _LEVELS = {
@@ -131,6 +133,31 @@ def findings() -> str:
     return "\n".join(lines)
 
 
+# --- messages --------------------------------------------------------------------
+
+
+def messages() -> str:
+    """Every symptom: what an engine says, what it means, and what to do."""
+    lines: list[str] = []
+    for one in symptoms():
+        codes = ", ".join(f"[{code}](#{code})" for code in one.findings)
+        lines += [
+            f"## {_prose(one.title)}",
+            "",
+            f"```text\n{one.shown}\n```",
+            "",
+            _prose(one.meaning),
+            "",
+            "What to do",
+            f": {_prose(one.remedy)}",
+            "",
+            f"Said by {' and '.join(wording.engine(name) for name in one.engines)}; "
+            f"foretold by {codes}.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
 # --- exit codes, settings, environment --------------------------------------------
 
 
@@ -193,6 +220,7 @@ def environment() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli": cli,
     "findings": findings,
+    "messages": messages,
     "exits": exits,
     "settings": settings_page,
     "environment": environment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from importlib import import_module
@@ -12,12 +13,16 @@ import pytest
 import mtpfix
 from mtpfix.findings import kinds
 from mtpfix.model import Precision, State
+from mtpfix.symptoms import symptoms
 from mtpfix.verification import Verification, Verified
+from tests.unit.report import schemas
 
 from .conftest import Folder, Run
 
 DRAFT = r"re:^model\.layers\.2\..*"
 DISK = r"re:^model\.mtp_layers\.0\..*"
+SGLANG = (r"re:^self_attn\..*", r"re:^mlp\..*")
+BOTH = "ignore:\n" + "".join(f"  - '{entry}'\n" for entry in (DRAFT, *SGLANG, DISK))
 PACKAGE = Path(mtpfix.__file__).parent
 VERIFY = import_module("mtpfix.verification")
 
@@ -30,14 +35,16 @@ def test_names_end_with_entries_to_paste(run: Run, folder: Folder) -> None:
     for target in (folder.path, folder.path / "config.json"):
         ran = run("names", target)
         assert ran.code == 0
-        assert ran.out.endswith(f"ignore:\n  - '{DRAFT}'\n  - '{DISK}'\n")
+        assert ran.out.endswith(BOTH)
         assert "model.layers.2.*  on disk model.mtp_layers.0.*" in ran.out
         assert "self_attn.{q_proj,k_proj,v_proj}" in ran.out
         assert "never: always unquantized" in ran.out
 
 
 def test_names_for_programs(run: Run, folder: Folder) -> None:
-    assert run("names", folder, "--format", "yaml").out == f"ignore:\n  - '{DRAFT}'\n  - '{DISK}'\n"
+    assert run("names", folder, "--format", "yaml").out == BOTH
+    ours = run("names", folder, "--format", "yaml", "--engine", "vllm").out
+    assert ours == f"ignore:\n  - '{DRAFT}'\n  - '{DISK}'\n"
     found = run("names", folder, "--format", "json", "--vllm", "0.32").json
     assert found["schema"] == "mtpfix.names/1"
     assert found["entries"] == [DRAFT, DISK]
@@ -55,7 +62,7 @@ def test_older_releases_say_only_what_differs(run: Run, folder: Folder) -> None:
         n_routed_experts=2,
         n_shared_experts=1,
     )
-    ran = run("names", folder)
+    ran = run("names", folder, "--engine", "vllm")
     assert ran.code == 0, ran.err
     newest, *olders = re.split(r"\n\n(?=vLLM )", ran.out)
     assert "e_proj" in newest
@@ -188,6 +195,24 @@ def test_explain_an_unknown_code(run: Run) -> None:
     ran = run("explain", "MTP999")
     assert ran.code == 2
     assert "MTP201" in ran.err
+
+
+def test_explain_a_message_and_a_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = run("explain", "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn")
+    assert ran.code == 0
+    assert ran.out.startswith("SGLang built the draft in FP8")
+    assert "foretold by  MTP201" in ran.out
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"INFO\n{symptoms()[0].shown}\n"))
+    found = run("explain", "-", "--format", "json").json
+    schemas.validator("mtpfix.symptoms/1").validate(found)
+    assert [one["name"] for one in found["symptoms"]] == [symptoms()[0].name]
+
+
+def test_explain_what_nobody_says(run: Run) -> None:
+    ran = run("explain", "it does not\x1b[31m work")
+    assert (ran.code, ran.out) == (2, "")
+    assert "\x1b" not in ran.err
+    assert "mtpfix does not know a message like" in ran.err
 
 
 # --- families ----------------------------------------------------------------

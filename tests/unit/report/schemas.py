@@ -22,6 +22,7 @@ NAMES = tuple(
         "families",
         "dialects",
         "explain",
+        "symptoms",
         "override",
         "draft-folder",
     )
