@@ -28,12 +28,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mtpfix import api
+from mtpfix import api, metrics
+from mtpfix.probing import Probe
 from tests.hub.server import Hub, Repo, serving, sparse
 from tools import plugged
 
 DATA = Path(__file__).with_name("plugin_served.json")
 TOKENS = 60
+LEAST = 0.05
+"""Share of drafted tokens below which `mtpfix probe` says that a draft does nothing."""
 PATIENCE = 300.0
 """Seconds that a start may take."""
 
@@ -80,6 +83,7 @@ class Served:
         parameters: SHA-256 of the draft's parameters in all workers; empty where not asked.
         whole: files of weights that were fetched from a repo.
         headers: ranges of such files that were fetched besides.
+        probe: exit code of `mtpfix probe`; None where nothing listens.
     """
 
     release: str
@@ -94,6 +98,7 @@ class Served:
     parameters: str = ""
     whole: int = 0
     headers: int = 0
+    probe: int | None = None
 
     @property
     def case(self) -> tuple[str, str, int, str]:
@@ -178,7 +183,7 @@ class Stage:
                 words, env=self._environment(way), stdout=file, stderr=file, text=True
             )
             try:
-                tokens, drafted, accepted = asked(f"http://127.0.0.1:{port}", str(model), process)
+                tokens, probe = asked(f"http://127.0.0.1:{port}", str(model), process)
             finally:
                 process.terminate()
                 process.wait()
@@ -190,8 +195,9 @@ class Stage:
             way=way,
             said=self._said(log.read_text(encoding="utf-8")),
             tokens=digest(tokens),
-            drafted=drafted,
-            accepted=accepted,
+            drafted=probe.drafted or 0,
+            accepted=round((probe.drafted or 0) * (probe.acceptance or 0)),
+            probe=probe.exit_code,
         )
 
     def _folder(self, way: Way, model: Model = "folder") -> Path:
@@ -237,8 +243,8 @@ class Stage:
         return tuple(said.replace(f"{self.scratch}/", "") for _, found, said in lines if found)
 
 
-def asked(url: str, model: str, process: subprocess.Popen[str]) -> tuple[list[int], int, int]:
-    """Waits for a server, has it write, and reads how many drafted tokens it took."""
+def asked(url: str, model: str, process: subprocess.Popen[str]) -> tuple[list[int], Probe]:
+    """Waits for a server, has it write, and probes its draft."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -251,14 +257,7 @@ def asked(url: str, model: str, process: subprocess.Popen[str]) -> tuple[list[in
     wish = {"model": model, "prompt": [1, 2, 3, 4], "max_tokens": TOKENS, "temperature": 0}
     wish |= {"ignore_eos": True, "detokenize": False, "return_token_ids": True}
     answer = json.loads(fetched(f"{url}/v1/completions", json.dumps(wish).encode()))
-    counted: dict[str, int] = {}
-    for line in fetched(f"{url}/metrics").decode().splitlines():
-        name, _, rest = line.partition("{")
-        counted[name] = int(float(rest.rpartition(" ")[2])) if rest else 0
-    drafted, accepted = (
-        f"vllm:spec_decode_num_{name}_tokens_total" for name in ("draft", "accepted")
-    )
-    return answer["choices"][0]["token_ids"], counted[drafted], counted[accepted]
+    return answer["choices"][0]["token_ids"], metrics.probe(url, seconds=0, least=LEAST)
 
 
 def fetched(url: str, body: bytes | None = None) -> bytes:
@@ -318,6 +317,8 @@ def wrong(found: Sequence[Served]) -> Iterator[str]:
                 yield f"{name}: another draft than after rewrite"
         elif one.accepted:
             yield f"{name}: {one.accepted} tokens of a broken draft accepted"
+        if one.by == "vllm serve" and one.probe != int(one.way not in GOOD):
+            yield f"{name}: `mtpfix probe` exits {one.probe}"
         if one.whole != due[one.case].whole:
             yield f"{name}: {one.whole} files of weights fetched"
         if len(one.said) != (one.way in SWITCHES and one.way != "off"):

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from mtpfix import __version__
-from mtpfix.cli import checks, grafts, output, queries, reference, repairs, settings
+from mtpfix.cli import checks, grafts, output, probes, queries, reference, repairs, settings
 from mtpfix.errors import MtpfixError, UsageError
 from mtpfix.serving import plugin
 
@@ -93,7 +93,8 @@ _COMMANDS = (
     ),
     _Command(queries.names, "Show names and entries for a recipe.", "names ./model/config.json"),
     _Command(queries.verify, "Ask an installed engine itself.", "verify --python vllm/bin/python"),
-    _Command(reference.explain, "Explain what a finding means.", "explain MTP201"),
+    _Command(probes.probe, "Ask a running server whether its draft works.", "probe localhost:8000"),
+    _Command(reference.explain, "Explain a finding or a message.", "explain MTP201"),
     _Command(reference.families, "Show what is covered.", "families"),
 )
 

@@ -21,7 +21,7 @@ EDGES = {"rich", "typer", "click", *HEAVY}
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.model", "mtpfix.errors"),
-    ("mtpfix.findings", "mtpfix.symptoms"),
+    ("mtpfix.findings", "mtpfix.symptoms", "mtpfix.probing"),
     ("mtpfix.checkpoint", "mtpfix.quant", "mtpfix.patterns"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair"),
@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "mtpfix.renaming",
         "mtpfix.indexing",
         "mtpfix.api",
+        "mtpfix.metrics",
         "mtpfix.pushing",
         "mtpfix.verification",
     ),

@@ -23,6 +23,7 @@ NAMES = tuple(
         "dialects",
         "explain",
         "symptoms",
+        "probe",
         "override",
         "draft-folder",
     )
