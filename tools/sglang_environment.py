@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import venv
 import zipfile
@@ -27,16 +28,31 @@ HOME = Path.home() / ".cache" / "mtpfix" / "sglang"
 _PACKAGES = "lib/python*/site-packages"
 
 
+RELEASES = Path(__file__).with_name("sglang_environments.json")
+_FIRST = re.compile(r'("releases": \{\n)( +)"')
+
+
 @cache
 def _data() -> dict[str, Any]:
-    path = Path(__file__).with_name("sglang_environments.json")
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = json.loads(RELEASES.read_text(encoding="utf-8"))
     return data
 
 
 def releases() -> list[str]:
     """Return every release that can be run, the newest first."""
     return list(_data()["releases"])
+
+
+def add(release: str) -> bool:
+    """Add the row of a release that has none, as the newest has it; return whether it was added."""
+    if release in _data()["releases"]:
+        return False
+    overlay = json.dumps(_data()["releases"][releases()[0]])
+    text = RELEASES.read_text(encoding="utf-8")
+    row = f'\\1\\2"{release}": {overlay},\n\\2"'
+    RELEASES.write_text(_FIRST.sub(row, text, count=1), encoding="utf-8")
+    _data.cache_clear()
+    return True
 
 
 class Home:
