@@ -93,7 +93,7 @@ def outcome(answer: live.Answer) -> str:
         return loaded.failure.type
     unfilled = [each for each in loaded.uninitialised if not REPLACED.search(each)]
     unfilled += loaded.partial
-    casts = [each for each in loaded.casts if "float8" in each]
+    casts = [each for each in loaded.casts if "float8" in each or ": int8->" in each]
     if unfilled or casts:
         return f"garbage: {len(unfilled)} uninitialised, {len(casts)} cast"
     return "clean"

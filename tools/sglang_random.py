@@ -22,6 +22,8 @@ from tools.sglang_environment import HOME, Home, releases
 
 VLLM = "0.32.0"
 """The release of vLLM whose names are drawn, too."""
+NO_KERNEL = ("ModuleNotFoundError: ", "RuntimeError: Failed to build JIT module")
+"""Exceptions of a CPU, which has no kernel that a loader calls."""
 PARTS: tuple[Part, ...] = ("draft", "trunk")
 MOST = 8
 """Entries of a random list."""
@@ -80,8 +82,14 @@ class SglangJudge(Judge):
 
     def heard(self, folder: Path) -> str:
         """Return what SGLang did."""
-        did = outcome(self._server.ask(folder, load=True, tolerant=True))
-        if did == "not loaded":
+        answer = self._server.ask(folder, load=True, tolerant=True)
+        did = outcome(answer)
+        loaded = answer.load.get("draft")
+        if loaded is None or loaded.failure is None:
+            lacks = did == "not loaded"
+        else:
+            lacks = str(loaded.failure).startswith(NO_KERNEL)
+        if lacks:
             return NOT_ASKED
         if did == "clean":
             return did

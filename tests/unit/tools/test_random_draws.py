@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from mtpfix import api
-from tools import prove_random, schemes, sglang_random, sglang_tiny, tiny
+from tools import schemes, sglang_random, sglang_tiny, tiny
 from tools.prove_random import VllmJudge
-from tools.random_draws import Draw, Judge, draw, make
+from tools.random_draws import NOT_ASKED, Draw, Judge, draw, make
 from tools.sglang_random import SglangJudge
 
 NONE = cast("Any", None)
@@ -64,22 +65,27 @@ def test_a_lost_tensor_is_said(tmp_path: Path) -> None:
     assert api.inspect(tmp_path, sglang=["0.5.23"]).exit_code == 1
 
 
-def test_outcomes_are_put_in_the_words_of_both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("did", "failure", "told"),
+    [
+        ("clean", None, "clean"),
+        ("not loaded", None, NOT_ASKED),
+        ("garbage: 1 uninitialised, 0 cast", None, "silent_garbage: 1 uninitialised, 0 cast"),
+        ("KeyError", "KeyError: 'x'", "load_error: KeyError"),
+        ("draft: ValueError", None, "load_error: draft: ValueError"),
+        ("RuntimeError", "RuntimeError: Failed to build JIT module awq", NOT_ASKED),
+    ],
+)
+def test_outcomes_are_put_in_the_words_of_both_engines(
+    did: str, failure: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Server:
-        def ask(self, *_: Any, **__: Any) -> None:
-            return None
+        def ask(self, *_: Any, **__: Any) -> SimpleNamespace:
+            return SimpleNamespace(load={"draft": SimpleNamespace(failure=failure)})
 
     judge = SglangJudge(cast("Any", Server()), "0.5.23")
-    said = {
-        "clean": "clean",
-        "not loaded": prove_random.NOT_ASKED,
-        "garbage: 1 uninitialised, 0 cast": "silent_garbage: 1 uninitialised, 0 cast",
-        "KeyError": "load_error: KeyError",
-        "draft: ValueError": "load_error: draft: ValueError",
-    }
-    for did, told in said.items():
-        monkeypatch.setattr(sglang_random, "outcome", lambda _, did=did: did)
-        assert judge.heard(Path()) == told
+    monkeypatch.setattr(sglang_random, "outcome", lambda _: did)
+    assert judge.heard(Path()) == told
 
 
 def test_only_families_that_can_be_forged_are_drawn() -> None:
