@@ -21,7 +21,6 @@ from typing import NamedTuple
 from mtpfix import api
 from mtpfix.engines.sglang import live, policy
 from mtpfix.errors import MtpfixError
-from mtpfix.model import FAILED, ModuleReport, Part
 from tools import sglang_tiny, tiny
 from tools.forge import Mtp, forge
 from tools.prove_draft_folder import outcome
@@ -29,6 +28,8 @@ from tools.tables import table
 
 SCHEMES = ("ct-fp8-channel", "fp8-block", "modelopt-nvfp4", "ct-w4a16", "modelopt-fp8", "awq")
 STORED: tuple[Mtp, ...] = ("bf16", "quantized")
+LOST = "MTP006"
+"""The finding that parameters of the draft are not on disk, those outside modules too."""
 COLUMNS = ("family", "scheme", "MTP block", "foreseen", "SGLang", "after: foreseen", "SGLang", "")
 
 
@@ -68,19 +69,16 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
 
 def foreseen(folder: Path, release: str) -> str:
     """Return what is foreseen of the draft alone: the child loads nothing else."""
-    engines = api.inspect(folder, sglang=[release]).engines
-    if not engines:
+    report = api.check(folder, sglang=[release])
+    if not report.engines:
         return "unknown"
-    parts: dict[Part, list[ModuleReport]] = {"draft": [], "trunk": []}
-    for each in engines[0].modules:
-        parts[each.decision.module.part].append(each)
-    found: set[str] = {m.consequence for m in parts["draft"] if m.consequence is not None}
-    if not any(each.consequence for each in parts["trunk"]) and engines[0].outcome in FAILED:
-        found.add(engines[0].outcome)  # what stands outside modules is in it, too
-    if not found:
-        unclear = any(each.agrees is None and each.members for each in parts["draft"])
-        return "unknown" if unclear else "clean"
-    return "load_error" if "load_error" in found else "silent_garbage"
+    draft = [m for m in report.engines[0].modules if m.decision.module.part == "draft"]
+    found: set[str] = {m.consequence for m in draft if m.consequence is not None}
+    if "load_error" in found:
+        return "load_error"
+    if found or LOST in {finding.code for finding in report.findings}:
+        return "silent_garbage"
+    return "unknown" if any(m.agrees is None and m.members for m in draft) else "clean"
 
 
 def _fault(foreseen: str, real: str) -> str:
