@@ -1,6 +1,7 @@
-"""Brings in a new release of vLLM: all that is done by a machine, and what is left to edit.
+"""Brings in a new release of an engine: all that is done by a machine, and what is left to edit.
 
     python -m tools.newrelease 0.34.0 [--home DIR] [--from 0.33.0]
+    python -m tools.newrelease --engine sglang 0.5.24 [--lean]
 
 The environment is made, the sources are compared with those of the release before, all
 families are recorded, the matchers are asked, and both are set against what the policies say
@@ -20,7 +21,17 @@ from pathlib import Path
 from packaging.version import Version
 
 from mtpfix.engines.vllm.policy import covered_releases
-from tools import changes, differential, environments, record, tiny
+from tools import (
+    changes,
+    differential,
+    environments,
+    record,
+    sglang_differential,
+    sglang_newrelease,
+    sglang_recording,
+    sglang_tiny,
+    tiny,
+)
 from tools.agreement import Agreement, compared
 from tools.answers import differences
 from tools.extract import MissingError, extract, sources
@@ -111,14 +122,21 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     """Entry point."""
     options = arguments()
-    if options.release not in environments.releases():
+    sglang = options.engine == "sglang"
+    if not sglang and options.release not in environments.releases():
         raise SystemExit(row_for(options.release))
     with tempfile.TemporaryDirectory() as scratch:
-        kept = Path(scratch) if options.pretend else differential.OUT
-        options.answers = kept
-        options.out = options.out or (kept if options.pretend else record.OUT) / options.release
+        place = Path(scratch)
+        if sglang:
+            options.answers = place if options.pretend else sglang_differential.OUT
+            kept = place if options.pretend else sglang_recording.FOLDER
+        else:
+            options.home = options.home or environments.HOME
+            options.answers = place if options.pretend else differential.OUT
+            kept = (place if options.pretend else record.OUT) / options.release
+        options.out = options.out or kept
         try:
-            for line in bring_in(options):
+            for line in sglang_newrelease.bring_in(options) if sglang else bring_in(options):
                 print(line, flush=True)
         except MissingError as error:
             raise SystemExit(str(error)) from error
@@ -127,11 +145,14 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    families = dict.fromkeys((*tiny.families(), *sglang_tiny.families()))
     parser.add_argument("release")
+    parser.add_argument("--engine", choices=("vllm", "sglang"), default="vllm")
     parser.add_argument("--from", dest="old", metavar="RELEASE", help="the release before")
-    parser.add_argument("--home", type=Path, default=environments.HOME, help="see environments.py")
-    parser.add_argument("--out", type=Path, help="where recordings go: tests/conformance/RELEASE")
-    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
+    parser.add_argument("--home", type=Path, help="see environments.py and sglang_environment.py")
+    parser.add_argument("--out", type=Path, help="where recordings go")
+    parser.add_argument("--family", action="append", choices=families, help="repeatable")
+    parser.add_argument("--lean", action="store_true", help="of SGLang: ask what tells most")
     parser.add_argument("--pretend", action="store_true", help="take a covered release for new")
     parser.add_argument("--timeout", type=float, default=300)
     return parser.parse_args()

@@ -86,11 +86,14 @@ def outcome(answer: live.Answer) -> str:
     loaded = answer.load.get("draft")
     if failures or loaded is None:
         return f"{failures[0].phase}: {failures[0].type}" if failures else "not loaded"
+    raised = next((made.error for made in answer.of("draft") if made.error), None)
+    if raised is not None:  # which a tolerant answer goes past
+        return f"draft: {raised.partition(':')[0]}"
     if loaded.failure is not None:
         return loaded.failure.type
     unfilled = [each for each in loaded.uninitialised if not REPLACED.search(each)]
     unfilled += loaded.partial
-    casts = [each for each in loaded.casts if "float8" in each]
+    casts = [each for each in loaded.casts if "float8" in each or ": int8->" in each]
     if unfilled or casts:
         return f"garbage: {len(unfilled)} uninitialised, {len(casts)} cast"
     return "clean"

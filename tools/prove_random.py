@@ -1,6 +1,7 @@
-"""Random checkpoints, judged and then loaded by a real vLLM: is each outcome foretold?
+"""Random checkpoints, judged and then loaded by a real engine: is each outcome foretold?
 
-    python -m tools.prove_random --release 0.32.0 --count 500 [--seed 0] [--home DIR]
+    python -m tools.prove_random --release 0.32.0 --count 500 [--seed 0] [--first N] [--home DIR]
+    python -m tools.prove_random --engine sglang --count 300
 
 Each checkpoint draws a family, a recipe of quantization, how the MTP block is stored, an ignore
 list, and what is done to the block: nothing, a module under another name that the loader takes,
@@ -16,128 +17,94 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from torch import Tensor
 
 from mtpfix import api
-from mtpfix.engines.policies import construction
-from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.live import Server
 from mtpfix.errors import MtpfixError, UnknownError
-from tools import destinations, environments, schemes, tiny
-from tools.forge import NONE, SCHEMES, Mtp, forge
+from tools import destinations, environments, sglang_random, tiny
 from tools.prove import drafted, outcome
-from tools.quantizers import QUANTIZERS
+from tools.random_draws import NOT_ASKED, Draw, Judge, asked, draw, make, on_disk
 
-CHANGES = ("none", "none", "respelled", "extra", "lost")
-"""What is done to the block; nothing twice as often."""
-STORED: tuple[Mtp, ...] = ("bf16", "bf16", "quantized", "mixed")
-FORGED = tuple(
-    name
-    for name in SCHEMES
-    if name == NONE or all(part.quantizer in QUANTIZERS for part in schemes.parts(name))
-)
-"""Recipes that a checkpoint can be forged by."""
-LISTS = ("head", "absent", "disk", "asked")
+WRONG = ("load_error", "silent_garbage")
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One checkpoint."""
+class VllmJudge(Judge):
+    """A running vLLM.
 
-    family: str
-    scheme: str
-    mtp: Mtp
-    listed: str
-    change: str
-    detail: str = ""
+    Args:
+        server: it.
+        release: its release.
+    """
 
-    def __str__(self) -> str:
-        """One line that names it."""
-        return " ".join((self.family, self.scheme, self.mtp, self.listed, self.change, self.detail))
+    title = "vLLM"
+    lists = ("head", "absent", "disk", "asked")
+    changes = ("none", "none", "respelled", "extra", "lost")  # nothing twice as often
 
+    def __init__(self, server: Server, release: str) -> None:
+        self._server = server
+        self._release = release
+        self.families = [family for family in tiny.families() if drafted(family, release)]
 
-def draw(chance: random.Random, families: Sequence[str]) -> Draw:
-    """A random checkpoint of a family and a recipe that fit each other."""
-    while True:
-        family, scheme = chance.choice(families), chance.choice(FORGED)
-        fits = scheme == NONE or schemes.fits(scheme, family)
-        if scheme not in tiny.unfit(family) and fits:
-            break
-    stored = "bf16" if scheme == NONE else chance.choice(STORED)
-    return Draw(family, scheme, stored, chance.choice(LISTS), chance.choice(CHANGES))
+    def adapt(self, folder: Path, family: str) -> None:
+        """Change nothing: checkpoints are forged for vLLM."""
 
+    def entries(
+        self,
+        drawn: Draw,
+        variant: str,
+        chance: random.Random,  # noqa: ARG002 - all of its lists are made without
+    ) -> list[str] | None:
+        """Return the ignore list that was drawn."""
+        if drawn.listed == "absent":
+            return None
+        found = ["lm_head"]
+        if drawn.listed == "disk":
+            found += on_disk(drawn.family, variant)
+        if drawn.listed == "asked":
+            found += asked(drawn.family, variant, self._release)
+        return list(dict.fromkeys(found))
 
-def make(drawn: Draw, folder: Path, release: str, chance: random.Random) -> Draw:
-    """Writes the checkpoint, and says what was done to its block."""
-    variant = tiny.variant(drawn.family, drawn.scheme)
-    forged = forge(
-        drawn.family,
-        folder,
-        drawn.scheme,
-        variant=variant,
-        mtp=drawn.mtp,
-        ignore=entries(drawn, variant, release),
-        seed=chance.randrange(1 << 16),
-    )
-    detail = change(drawn, folder, forged.mtp, release, chance)
-    return Draw(drawn.family, drawn.scheme, drawn.mtp, drawn.listed, drawn.change, detail)
-
-
-def entries(drawn: Draw, variant: str, release: str) -> list[str] | None:
-    """The ignore list that was drawn."""
-    if drawn.listed == "absent":
-        return None
-    found = ["lm_head"]
-    if drawn.listed == "disk":
-        stored = tiny.tensors(drawn.family, variant, "draft")
-        found += [s.name.removesuffix(".weight") for s in stored if s.matrix]
-    if drawn.listed == "asked":
-        config = tiny.config(drawn.family, variant)
-        known = policy.policy(policy.recognise(config) or "")
-        modules = construction.modules(
-            known, construction.context(known, config, release, "cuda"), "draft"
-        )
-        found += [module.name for module in modules if module.asks and module.name]
-    return list(dict.fromkeys(found))
-
-
-def change(
-    drawn: Draw,
-    folder: Path,
-    block: Sequence[str],
-    release: str,
-    chance: random.Random,
-) -> str:
-    """Does to the block what was drawn; returns the tensor that it was done to."""
-    if drawn.change == "none":
-        return ""
-    variant = tiny.variant(drawn.family, drawn.scheme)
-    path = folder / "model.safetensors"
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-    prefixes = destinations.layer_prefixes(drawn.family, variant)
-    if drawn.change == "extra":
-        name = chance.choice(prefixes or [""]) + chance.choice(destinations.STRANGE)
-        if name not in tensors and name not in taken(drawn.family, variant, release):
-            size = () if name.endswith("_scale") else (4, 4)
-            tensors[name] = next(iter(tensors.values())).new_zeros(size)
-    elif drawn.change == "lost":
-        name = chance.choice([n for n in block if n in tensors])
-        del tensors[name]
-    else:
-        others = respellings(drawn.family, variant, release, set(tensors))
+    def change(
+        self, drawn: Draw, variant: str, tensors: dict[str, Tensor], chance: random.Random
+    ) -> str:
+        """Do to the tensors what was drawn; return the name that it was done to."""
+        known = (drawn.family, variant, self._release)
+        if drawn.change == "extra":
+            prefixes = destinations.layer_prefixes(drawn.family, variant)
+            name = chance.choice(prefixes or [""]) + chance.choice(destinations.STRANGE)
+            if name not in tensors and name not in taken(*known):
+                size = () if name.endswith("_scale") else (4, 4)
+                tensors[name] = next(iter(tensors.values())).new_zeros(size)
+            return name
+        others = respellings(*known, set(tensors))
         if not others:
             return ""
         name = chance.choice(sorted(others))
         tensors[others[name]] = tensors.pop(name)
-    save_file({n: t.contiguous() for n, t in tensors.items()}, path, metadata={"format": "pt"})
-    return name
+        return name
+
+    def foretold(self, folder: Path) -> str:
+        """Return what mtpfix foretells; `unknown` where it does not judge.
+
+        Where it is the target that fails, nothing is said of the draft.
+        """
+        try:
+            engines = api.inspect(folder, vllm=[self._release], trunk=True).engines
+        except MtpfixError as error:
+            return f"unknown: {error}"
+        if not engines:
+            return "unknown"
+        trunk = (m for m in engines[0].modules if m.decision.module.part == "trunk")
+        return "target fails" if any(m.consequence for m in trunk) else engines[0].outcome
+
+    def heard(self, folder: Path) -> str:
+        """Return what vLLM did."""
+        return outcome(self._server.ask(folder, load=True))
 
 
 @cache
@@ -166,62 +133,60 @@ def respellings(family: str, variant: str, release: str, held: set[str]) -> dict
     return found
 
 
-def foretold(folder: Path, release: str) -> str:
-    """The outcome that mtpfix foretells for the draft; `unknown` where it does not judge.
-
-    Where it is the target that fails, nothing is said of the draft, which alone is loaded here.
-    """
-    try:
-        engines = api.inspect(folder, vllm=[release], trunk=True).engines
-    except MtpfixError as error:
-        return f"unknown: {error}"
-    if not engines:
-        return "unknown"
-    trunk = (m for m in engines[0].modules if m.decision.module.part == "trunk")
-    return "target fails" if any(m.consequence for m in trunk) else engines[0].outcome
-
-
-def heard(server: Server, folder: Path) -> str:
-    """What vLLM did; `not asked` where the stand-in for its GPU cannot follow."""
-    try:
-        return outcome(server.ask(folder, load=True))
-    except UnknownError as error:
-        return f"not asked: {error.message}"
+def prove(judge: Judge, number: int, seed: int) -> tuple[str, str]:
+    """Return what is foretold of the checkpoint of a number, and what the engine does."""
+    chance = random.Random(f"{seed}/{number}")  # noqa: S311 - to repeat a checkpoint
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn, folder = draw(chance, judge), Path(scratch)
+        try:
+            drawn = make(drawn, folder, judge, chance)
+        except (RuntimeError, IndexError) as error:  # matrices too small for the recipe
+            return "not forged", type(error).__name__
+        said = judge.foretold(folder).partition(":")[0]
+        try:
+            did = judge.heard(folder)
+        except UnknownError as error:
+            did = f"{NOT_ASKED}: {error.message}"
+    ended = did.partition(":")[0]
+    if said not in (ended, "target fails") and ended != NOT_ASKED:
+        print(f"{number} {drawn}: foretold {said}, {judge.title} {did}", flush=True)
+    return said, ended
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--release", default="0.32.0", choices=environments.releases())
-    parser.add_argument("--count", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--home", type=Path, default=environments.HOME)
-    options = parser.parse_args()
-    release: str = options.release
-    chance = random.Random(options.seed)  # noqa: S311 - to repeat a run
-    families = [family for family in tiny.families() if drafted(family, release)]
+    options = arguments()
     counts: Counter[tuple[str, str]] = Counter()
-    with environments.Home(options.home).server(release) as server:
-        for number in range(options.count):
-            with tempfile.TemporaryDirectory() as scratch:
-                drawn = draw(chance, families)
-                try:
-                    drawn = make(drawn, Path(scratch), release, chance)
-                except (RuntimeError, IndexError) as error:  # matrices too small for the recipe
-                    counts["not forged", type(error).__name__] += 1
-                    continue
-                said = foretold(Path(scratch), release).partition(":")[0]
-                did = heard(server, Path(scratch))
-            ended = did.partition(":")[0]
-            counts[said, ended] += 1
-            if said not in (ended, "target fails") and ended != "not asked":
-                print(f"{number} {drawn}: foretold {said}, vLLM {did}", flush=True)
+    with ExitStack() as stack:
+        judge = opened(options, stack)
+        for number in range(options.first, options.first + options.count):
+            counts[prove(judge, number, options.seed)] += 1
     for (said, did), times in sorted(counts.items()):
-        print(f"foretold {said}, vLLM {did}: {times}")
-    wrong = {"load_error", "silent_garbage"}
-    false_clean = sum(n for (said, did), n in counts.items() if said == "clean" and did in wrong)
+        print(f"foretold {said}, {judge.title} {did}: {times}")
+    false_clean = sum(n for (said, did), n in counts.items() if said == "clean" and did in WRONG)
     print(f"{sum(counts.values())} checkpoints, {false_clean} called clean that are not")
     return 1 if false_clean else 0
+
+
+def opened(options: argparse.Namespace, stack: ExitStack) -> Judge:
+    """Return the engine that is asked for, running until the stack is closed."""
+    if options.engine == "sglang":
+        return sglang_random.opened(options.release, options.home, stack)
+    release = options.release or "0.32.0"
+    home = environments.Home(options.home or environments.HOME)
+    return VllmJudge(stack.enter_context(home.server(release)), release)
+
+
+def arguments() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--engine", choices=("vllm", "sglang"), default="vllm")
+    parser.add_argument("--release", help="0.32.0 of vLLM, the newest of SGLang")
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="begin with this number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--home", type=Path, help="see environments.py and sglang_environment.py")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

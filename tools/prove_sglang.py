@@ -28,6 +28,8 @@ from tools.tables import table
 
 SCHEMES = ("ct-fp8-channel", "fp8-block", "modelopt-nvfp4", "ct-w4a16", "modelopt-fp8", "awq")
 STORED: tuple[Mtp, ...] = ("bf16", "quantized")
+LOST = "MTP006"
+"""The finding that parameters of the draft are not on disk, those outside modules too."""
 COLUMNS = ("family", "scheme", "MTP block", "foreseen", "SGLang", "after: foreseen", "SGLang", "")
 
 
@@ -50,7 +52,7 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
     forge(sglang_tiny.like(family), folder, scheme, mtp=mtp)
     sglang_tiny.adapt(folder, family)
     answer = server.ask(folder, load=True, tolerant=True)
-    row = Row(family, scheme, mtp, _foreseen(folder, release), outcome(answer))
+    row = Row(family, scheme, mtp, foreseen(folder, release), outcome(answer))
     faults = [_fault(row.foreseen, row.before)]
     try:
         made = api.rewrite(folder, engines=["vllm"], sglang=[release], backup=False)
@@ -58,24 +60,25 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
         return row._replace(foreseen_after=f"refused: {error.message}"[:90], fault=_said(faults))
     if made.files:
         again = server.ask(folder, load=True, tolerant=True)
-        row = row._replace(foreseen_after=_foreseen(folder, release), after=outcome(again))
+        row = row._replace(foreseen_after=foreseen(folder, release), after=outcome(again))
         faults.append(_fault(row.foreseen_after, row.after))
-        moved = [each for each in _target(answer) if each not in _target(again)]
+        moved = [each for each in decided_of_target(answer) if each not in decided_of_target(again)]
         faults += [f"the target model is decided otherwise: {moved[0]}"] if moved else []
     return row._replace(fault=_said(faults))
 
 
-def _foreseen(folder: Path, release: str) -> str:
+def foreseen(folder: Path, release: str) -> str:
     """Return what is foreseen of the draft alone: the child loads nothing else."""
-    engines = api.inspect(folder, sglang=[release]).engines
-    if not engines:
+    report = api.check(folder, sglang=[release])
+    if not report.engines:
         return "unknown"
-    draft = [each for each in engines[0].modules if each.decision.module.part == "draft"]
-    found = {each.consequence for each in draft if each.consequence is not None}
-    if not found:
-        unclear = any(each.agrees is None and each.members for each in draft)
-        return "unknown" if unclear else "clean"
-    return "load_error" if "load_error" in found else "silent_garbage"
+    draft = [m for m in report.engines[0].modules if m.decision.module.part == "draft"]
+    found: set[str] = {m.consequence for m in draft if m.consequence is not None}
+    if "load_error" in found:
+        return "load_error"
+    if found or LOST in {finding.code for finding in report.findings}:
+        return "silent_garbage"
+    return "unknown" if any(m.agrees is None and m.members for m in draft) else "clean"
 
 
 def _fault(foreseen: str, real: str) -> str:
@@ -89,7 +92,8 @@ def _said(faults: Sequence[str]) -> str:
     return "; ".join(filter(None, faults))
 
 
-def _target(answer: live.Answer) -> list[tuple[str, str, str | None]]:
+def decided_of_target(answer: live.Answer) -> list[tuple[str, str, str | None]]:
+    """Return what was decided about the target model."""
     return [(made.name, made.built, made.scheme) for made in answer.of("trunk")]
 
 

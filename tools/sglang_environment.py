@@ -1,16 +1,19 @@
 """The environment that SGLang releases run in: where it is, and how to make it.
 
-    python -m tools.sglang_environment 0.5.23 0.5.19 [--home DIR]
+    python -m tools.sglang_environment 0.5.23 0.5.19 [--home DIR] [--beside VENV]
 
 One virtual environment serves all releases, because the unpacked wheel of a release stands in front
 of what it has installed. A home holds `venv`, `wheels`, `src/RELEASE` and `ov/OVERLAY`;
-`sglang_environments.json` says which release needs which overlay.
+`sglang_environments.json` says which release needs which overlay. What another environment has
+already, such as torch, is not installed again: its packages stand behind the others (`--beside`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import shutil
 import venv
 import zipfile
 from functools import cache
@@ -22,18 +25,34 @@ from tools.environments import pip
 
 HOME = Path.home() / ".cache" / "mtpfix" / "sglang"
 """Where it is kept unless told otherwise."""
+_PACKAGES = "lib/python*/site-packages"
+
+
+RELEASES = Path(__file__).with_name("sglang_environments.json")
+_FIRST = re.compile(r'("releases": \{\n)( +)"')
 
 
 @cache
 def _data() -> dict[str, Any]:
-    path = Path(__file__).with_name("sglang_environments.json")
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = json.loads(RELEASES.read_text(encoding="utf-8"))
     return data
 
 
 def releases() -> list[str]:
     """Return every release that can be run, the newest first."""
     return list(_data()["releases"])
+
+
+def add(release: str) -> bool:
+    """Add the row of a release that has none, as the newest has it; return whether it was added."""
+    if release in _data()["releases"]:
+        return False
+    overlay = json.dumps(_data()["releases"][releases()[0]])
+    text = RELEASES.read_text(encoding="utf-8")
+    row = f'\\1\\2"{release}": {overlay},\n\\2"'
+    RELEASES.write_text(_FIRST.sub(row, text, count=1), encoding="utf-8")
+    _data.cache_clear()
+    return True
 
 
 class Home:
@@ -68,11 +87,15 @@ class Home:
         python, path = str(self.python), self.path(release)
         return Server(python=python, path=path, capability=capability, timeout=timeout)
 
-    def make(self, release: str) -> list[Path]:
-        """Make what a release needs and is not there yet, from PyPI; return its path."""
+    def make(self, release: str, beside: Path | None = None) -> list[Path]:
+        """Make what a release needs and is not there yet, from PyPI; return its path.
+
+        Args:
+            release: the release.
+            beside: a virtual environment whose packages are used, where they fit.
+        """
         if not self.python.exists():
-            venv.create(self.python.parents[1], with_pip=True)
-            pip(str(self.python), "install", *_data()["requirements"])
+            self._make_environment(beside)
         overlay = _data()["releases"][release]
         if overlay is not None and not self._overlay(overlay).exists():
             wanted = _data()["overlays"][overlay]
@@ -81,6 +104,20 @@ class Home:
         if not self.sources(release).exists():
             self._unpack(release)
         return self.path(release)
+
+    def _make_environment(self, beside: Path | None) -> None:
+        """Make the virtual environment; whole, or not at all."""
+        folder = self.folder / "venv"
+        venv.create(folder, with_pip=True)
+        try:
+            if beside is not None:
+                theirs, ours = (next(at.glob(_PACKAGES)) for at in (beside.absolute(), folder))
+                (ours / "beside.pth").write_text(f"{theirs}\n", encoding="utf-8")
+            # Most modules are never imported: compiling them all takes as long as the rest.
+            pip(str(self.python), "install", "--no-compile", *_data()["requirements"])
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
 
     def _overlay(self, name: str) -> Path:
         return self.folder / "ov" / name
@@ -101,10 +138,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("release", nargs="+", choices=releases())
     parser.add_argument("--home", type=Path, default=HOME)
+    parser.add_argument("--beside", type=Path, metavar="VENV", help="use its packages too")
     options = parser.parse_args()
     home = Home(options.home)
     for release in options.release:
-        path = ":".join(map(str, home.make(release)))
+        path = ":".join(map(str, home.make(release, options.beside)))
         print(f"{release}: {home.python}, PYTHONPATH={path}")
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import NOTHING, Inventory
 from mtpfix.engines.absence import block_absent
 from mtpfix.engines.base import Engine
+from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.case import PARTS, PolicyCase
 from mtpfix.engines.policies.context import first, fitting
 from mtpfix.engines.policies.family import PackedRow
@@ -40,6 +41,7 @@ from mtpfix.model import (
     ModuleReport,
     Outcome,
     Part,
+    Plain,
     QuantView,
 )
 from mtpfix.patterns import PatternError
@@ -112,6 +114,16 @@ class Case(PolicyCase):
     def trunk(self) -> tuple[Module, ...]:
         """Modules of the target, in construction order."""
         return () if self.by_itself else self._modules("trunk")
+
+    @cached_property
+    def unfilled(self) -> tuple[Plain, ...]:
+        """Parameters of the draft outside its modules, such as norms, that are not on disk."""
+        if self.apart is not None:
+            return self.apart.unfilled
+        if not self.mtp_layers:
+            return ()
+        found = construction.plain(self.policy, self.context)
+        return tuple(each for each in found if each.name not in self.inventory.names)
 
     @cached_property
     def _loader(self) -> LoaderRow:
@@ -294,7 +306,7 @@ class Case(PolicyCase):
         if raised:
             built = [r for r in raised if r.decision.built == "error"]
             return "load_error", (built or raised)[0].detail
-        if failing:
+        if failing or self.unfilled:
             return "silent_garbage", None
         unknown = any(
             r.decision.built == "unknown"

@@ -16,10 +16,13 @@ from mtpfix.model import Consequence, Decision, Module, ModuleReport, State
 
 CHECKED = "ColumnParallelLinear"
 """The class of linear layers whose weights are never cast down."""
+MERGED = ("MergedColumnParallelLinear", "QKVParallelLinear")
+"""Classes of layers that load several members, part by part."""
 WHOLE = "ReplicatedLinear"
 """The class of fused layers whose loader joins the tensors of their members, scales included."""
 _TWICE = "AssertionError: param.shape=torch.Size([…]) …"
 _DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
+_UNREAD = "AttributeError: '{}' object has no attribute 'weight'"
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
 """Suffixes that go elsewhere whatever the scheme, such as to the router."""
 _REPLACED = "never read: the target model's own takes its place"
@@ -76,9 +79,14 @@ def _wrong(
     """Return what goes wrong when the tensors are loaded; None: nothing does."""
     module, disk = decision.module, stored.precision
     raised = loader.experts if module.kind == "experts" else loader.unexpected
+    if module.cls in MERGED and loader.merged is not None:
+        raised = loader.merged
     strange, missing = _astray(stored, known)
     if _shapes_differ(stored, known):
-        return Wrong("load_error")
+        return Wrong("silent_garbage" if loader.threads else "load_error")
+    last = module.name.rpartition(".")[2]
+    if last in loader.reads and known is not None and "weight_packed" in known.needed:
+        return Wrong("load_error", _UNREAD.format(module.cls))
     cast = known is not None and known.float8 and disk.state is State.UNQUANTIZED
     if cast and module.cls == CHECKED and not loader.threads:
         return Wrong("load_error", _DOWNCAST)

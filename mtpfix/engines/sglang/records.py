@@ -36,6 +36,10 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """`skipped`, or the type of the exception that it raises."""
     experts: str = "skipped"
     """The same for tensors of routed experts."""
+    merged: str | None = None
+    """The same for members of a layer that loads them part by part; None: as for others."""
+    reads: tuple[str, ...] = ()
+    """Layers whose `weight` is read after a load, by the last part of their names."""
     threads: bool = False
     """Whether weights are copied in threads, where exceptions are lost."""
     unjoined: tuple[State, ...] = ()
