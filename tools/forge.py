@@ -183,10 +183,11 @@ def choose(scheme: str, module: str) -> str | None:
 
 
 def copied(stored: Stored, weights: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """The trunk's embedding or head, for those of the MTP block: copies, where it has them."""
+    """The trunk's embedding or head, for those of the MTP block of their size: copies."""
     for copy, originals in COPIES.items():
         if stored.name.endswith(copy):
-            return next((weights[name].clone() for name in originals if name in weights), None)
+            found = (weights[name] for name in originals if name in weights)
+            return next((w.clone() for w in found if tuple(w.shape) == stored.shape), None)
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.errors import UnknownError
@@ -96,6 +96,14 @@ class Family(Protocol):
     def kin(self) -> str:
         """The family whose MTP block is the same, but for the beginnings of names; or empty."""
 
+    @property
+    def speculation(self) -> str:
+        """What the engine calls the method of the draft where speculation is configured."""
+
+    @property
+    def serving(self) -> str:
+        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
+
 
 class Block(NamedTuple):
     """The tensors of an MTP block, as far as the configuration lets them be named.
@@ -129,6 +137,10 @@ class _NotAnalyzable:
         raise UnknownError("nothing to compare: no quantized MTP block", "see `mtpfix families`")
 
 
+QuantizedBy = Literal["draft", "target", "nothing"]
+"""Whose metadata say how a draft is quantized: its own, the target's, or none at all."""
+
+
 @dataclass(frozen=True)
 class OtherDraft(_NotAnalyzable):
     """A draft that is not MTP.
@@ -139,6 +151,7 @@ class OtherDraft(_NotAnalyzable):
         releases: the releases that can serve it, as a specifier.
         inside: it lies in the checkpoint of its target, in the place of an MTP block.
         evidence: the architecture or the tensor that shows it.
+        quantized_by: whose quantization metadata it is built with.
     """
 
     title: str
@@ -146,6 +159,7 @@ class OtherDraft(_NotAnalyzable):
     releases: str
     inside: bool
     evidence: str
+    quantized_by: QuantizedBy = "draft"
 
 
 @dataclass(frozen=True)
