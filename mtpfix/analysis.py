@@ -187,7 +187,7 @@ def _judge(
         findings=findings,
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
-        notes=((_NO_MTP,) if none else (subject.family.serving,) if subject.family.serving else ())
+        notes=((_NO_MTP,) if none else (cases[-1].serving,) if cases[-1].serving else ())
         + (() if view.method else _without_metadata(subject.files, subject.engine)),
     )
     return Analysis(report, cases)

@@ -96,14 +96,6 @@ class Family(Protocol):
     def kin(self) -> str:
         """The family whose MTP block is the same, but for the beginnings of names; or empty."""
 
-    @property
-    def speculation(self) -> str:
-        """What the engine calls the method of the draft where speculation is configured."""
-
-    @property
-    def serving(self) -> str:
-        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
-
 
 class Block(NamedTuple):
     """The tensors of an MTP block, as far as the configuration lets them be named.

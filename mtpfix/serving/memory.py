@@ -220,9 +220,9 @@ def _opening(subject: Subject) -> Opening:
 
 def _same_draft(subject: Subject, running: Running) -> None:
     """Refuses a draft of another kind than the tensors in the place of an MTP block are."""
-    family = subject.readings[engine("vllm")].family
-    if family is not None and family.speculation != running.speculation:
-        method = family.speculation
+    cases = analyze(subject, running.selection).cases
+    method = next((case.speculation for case in cases), running.speculation)
+    if method != running.speculation:
         raise UnknownError(
             f"vLLM was told that the draft is {inert(running.speculation)}, but its tensors are "
             f"those of {method}",

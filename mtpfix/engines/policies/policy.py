@@ -47,16 +47,6 @@ class Policy(Generic[Known_co]):
         """The family whose MTP block is the same, but for the beginnings of names; or empty."""
         return self.record.kin
 
-    @property
-    def speculation(self) -> str:
-        """What the engine calls the method of the draft where speculation is configured."""
-        return "mtp"
-
-    @property
-    def serving(self) -> str:
-        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
-        return ""
-
 
 class Knowledge(ABC):
     """What an engine knows whatever the family."""
