@@ -16,6 +16,7 @@ from mtpfix.engines.opening import (
     NoQuantization,
     Opening,
     OtherDraft,
+    QuantizedBy,
     Unsupported,
 )
 from mtpfix.errors import UnknownError
@@ -186,7 +187,7 @@ def _judge(
         findings=findings,
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
-        notes=((_NO_MTP,) if none else ())
+        notes=((_NO_MTP,) if none else (cases[-1].serving,) if cases[-1].serving else ())
         + (() if view.method else _without_metadata(subject.files, subject.engine)),
     )
     return Analysis(report, cases)
@@ -266,6 +267,13 @@ def _report_nothing(subject: Subject, engine: Engine) -> Report:
     return Report(files.listing.target, _model(files), None, (), (), (), 0, notes=notes)
 
 
+_QUANTIZED_BY: Mapping[QuantizedBy, str] = {
+    "draft": "quantizes it as its own config.json says",
+    "target": "quantizes it as the config.json of its target model says",
+    "nothing": "leaves it unquantized whatever config.json says",
+}
+
+
 def _report_other_draft(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
     """Return the report on a draft that is not MTP: nothing to judge, and what it is instead."""
     model = "" if other.inside else ', "model": "…"'
@@ -279,8 +287,8 @@ def _report_other_draft(subject: Subject, engine: Engine, other: OtherDraft) -> 
         code="MTP007",
         severity="warning" if other.inside else "info",
         confidence="read",
-        message=f"{message}: {engine.title} {other.releases} serves it with {say}. No "
-        "quantization metadata makes it an MTP block.",
+        message=f"{message}: {engine.title} {other.releases} serves it with {say}, and "
+        f"{_QUANTIZED_BY[other.quantized_by]}. No quantization metadata makes it an MTP block.",
     )
     reading = subject.readings[engine]
     return Report(

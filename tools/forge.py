@@ -26,8 +26,9 @@ from tools.tiny import Stored, tensors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Mtp = Literal["bf16", "quantized", "mixed", "lost"]
-"""How the MTP block is stored; mixed: its experts quantized (or its MLP), the rest not."""
+Mtp = Literal["bf16", "quantized", "mixed", "lost", "main_proj"]
+"""How the MTP block is stored; mixed: its experts quantized (or its MLP), the rest not; main_proj:
+all quantized but for this layer of a DSpark draft."""
 
 NONE = "none"
 """The scheme of a checkpoint that is not quantized."""
@@ -168,6 +169,8 @@ def wanted(draft: Iterable[Stored], mtp: Mtp) -> set[str]:
     able = [stored.name for stored in draft if stored.quantizable]
     if mtp == "quantized":
         return set(able)
+    if mtp == "main_proj":
+        return {name for name in able if not name.endswith(".main_proj.weight")}
     if mtp == "mixed":
         some = {name for name in able if ".experts." in name}
         return some or {name for name in able if ".mlp." in name}
@@ -183,10 +186,11 @@ def choose(scheme: str, module: str) -> str | None:
 
 
 def copied(stored: Stored, weights: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """The trunk's embedding or head, for those of the MTP block: copies, where it has them."""
+    """The trunk's embedding or head, for those of the MTP block of their size: copies."""
     for copy, originals in COPIES.items():
         if stored.name.endswith(copy):
-            return next((weights[name].clone() for name in originals if name in weights), None)
+            found = (weights[name] for name in originals if name in weights)
+            return next((w.clone() for w in found if tuple(w.shape) == stored.shape), None)
     return None
 
 

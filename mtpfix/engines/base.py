@@ -196,6 +196,16 @@ class EngineCase(ABC):
         return False
 
     @property
+    def speculation(self) -> str:
+        """What the engine calls the method of the draft where speculation is configured."""
+        return "mtp"
+
+    @property
+    def serving(self) -> str:
+        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
+        return ""
+
+    @property
     def comparison(self) -> str:
         """How entries are compared with names, as the beginning of a sentence."""
         return "entries are compared with whole names"

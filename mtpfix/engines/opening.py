@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.errors import UnknownError
@@ -129,6 +129,10 @@ class _NotAnalyzable:
         raise UnknownError("nothing to compare: no quantized MTP block", "see `mtpfix families`")
 
 
+QuantizedBy = Literal["draft", "target", "nothing"]
+"""Whose metadata say how a draft is quantized: its own, the target's, or none at all."""
+
+
 @dataclass(frozen=True)
 class OtherDraft(_NotAnalyzable):
     """A draft that is not MTP.
@@ -139,6 +143,7 @@ class OtherDraft(_NotAnalyzable):
         releases: the releases that can serve it, as a specifier.
         inside: it lies in the checkpoint of its target, in the place of an MTP block.
         evidence: the architecture or the tensor that shows it.
+        quantized_by: whose quantization metadata it is built with.
     """
 
     title: str
@@ -146,6 +151,7 @@ class OtherDraft(_NotAnalyzable):
     releases: str
     inside: bool
     evidence: str
+    quantized_by: QuantizedBy = "draft"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from mtpfix.serving.memory import Metadata, Running, Served, Verdict, judged, un
 LOADED = ("auto", "hf", "safetensors", "fastsafetensors", "instanttensor")
 """Load formats that read the safetensors files of a checkpoint."""
 
+EMBEDDED = ("dspark",)
+"""Methods of other drafts that a checkpoint may hold in the place of an MTP block."""
+
 
 def repair_in_memory(config: Any, way: str) -> str:
     """Judges, and changes what is in memory where that helps.
@@ -32,7 +35,7 @@ def repair_in_memory(config: Any, way: str) -> str:
     speculation = config.speculative_config
     if speculation is None:
         return "speculation is off, so there is no draft to judge"
-    if speculation.method != "mtp":
+    if not _in_place_of_mtp(config, speculation):
         return (
             f"the draft is {inert(str(speculation.method))}, not an MTP block, so it is not judged"
         )
@@ -46,6 +49,14 @@ def repair_in_memory(config: Any, way: str) -> str:
         return f"would repair in memory, and has changed nothing: {verdict.said}"
     _apply(config, verdict, verdict.metadata)
     return f"repaired in memory: {verdict.said}"
+
+
+def _in_place_of_mtp(config: Any, speculation: Any) -> bool:
+    """Whether the draft is an MTP block, or stands in its place in the target's checkpoint."""
+    if speculation.method == "mtp":
+        return True
+    embedded = speculation.draft_model_config.model == config.model_config.model
+    return speculation.method in EMBEDDED and embedded
 
 
 # --- from vLLM's objects to records ------------------------------------------------
@@ -62,7 +73,7 @@ def _verdict(config: Any, speculation: Any) -> Verdict:
         _served(target, target.hf_overrides, load),
         # What vLLM itself overrides in a draft makes its architecture that of a draft.
         _served(draft, {}, own),
-        Running(_release(), platform()),
+        Running(_release(), platform(), speculation.method),
     )
 
 

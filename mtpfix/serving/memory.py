@@ -53,6 +53,8 @@ class Running:
 
     release: str
     platform: Platform
+    speculation: str = "mtp"
+    """What `--speculative-config` calls the method of the draft."""
 
     @property
     def selection(self) -> Selection:
@@ -152,6 +154,7 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
         )
     seen = _seen(target, draft, running)
     subject, served = seen.subject, seen.served
+    _same_draft(subject, running)
     _same_method(subject, served)
     made = planned(subject, running.selection, Options())
     if not made.files or made.plan.refused is not None:
@@ -213,6 +216,18 @@ def _reads_its_own(subject: Subject, running: Running) -> bool:
 
 def _opening(subject: Subject) -> Opening:
     return subject.openings[engine("vllm")]
+
+
+def _same_draft(subject: Subject, running: Running) -> None:
+    """Refuses a draft of another kind than the tensors in the place of an MTP block are."""
+    cases = analyze(subject, running.selection).cases
+    method = next((case.speculation for case in cases), running.speculation)
+    if method != running.speculation:
+        raise UnknownError(
+            f"vLLM was told that the draft is {inert(running.speculation)}, but its tensors are "
+            f"those of {method}",
+            f'serve it with --speculative-config \'{{"method": "{method}", …}}\'',
+        )
 
 
 def _same_method(subject: Subject, served: Served) -> None:

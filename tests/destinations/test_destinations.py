@@ -89,7 +89,8 @@ def test_every_name_goes_where_vllm_puts_it(path: Path) -> None:
     for variant, release, draft, _, answers in recorded(path):
         for name, answer in answers.items():
             told = foretold(name, draft) if name.startswith(draft.roots) else None
-            if told is not None and not agrees(told, answer, name):
+            several = [answer] if isinstance(answer, str) else answer
+            if told is not None and not any(agrees(told, each, name) for each in several):
                 wrong.append(f"{variant} {release} {name}: {told!r}, vLLM {answer!r}")
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:20])
 

@@ -28,6 +28,7 @@ CASES = (
     ("mimo", "awq", PLAIN),
     ("mimo", "quark-fp8", PLAIN),
     ("qwen3_5", "ct-fp8-channel", "text_config"),
+    ("deepseek_v4_dspark", "ct-fp8-channel", PLAIN),
 )
 
 

@@ -1,6 +1,6 @@
 """The record of one model family, as far as it is the same for every engine."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -108,6 +108,10 @@ class Head(Record, frozen=True, kw_only=True):
     """Architectures in `config.json`."""
     model_types: tuple[str, ...]
     """The `model_type`, which counts where no architecture is named."""
+    keys: tuple[str, ...] = ()
+    """Keys of `config.json` that it has too, where an architecture is that of several families."""
+    markers: tuple[str, ...] = ()
+    """Parts of names of the block's tensors that only this one of them has: they count first."""
 
 
 class Index(File, frozen=True, kw_only=True):
@@ -117,27 +121,60 @@ class Index(File, frozen=True, kw_only=True):
     """How each family is told, by name of its policy."""
     mtp_keys: tuple[str, ...]
     """Keys of `config.json` that declare MTP layers, in whatever family."""
+    unjudged: dict[str, Head] = {}
+    """Drafts in the place of an MTP block that no policy speaks of, by what people call them."""
 
-    def recognise(self, config: Mapping[str, Any]) -> str | None:
+    def recognise(self, config: Mapping[str, Any], tensors: Iterable[str] = ()) -> str | None:
         """Return the family of a `config.json`, by architecture, or None if none is its own.
 
         Engines resolve the target by `architectures`; `model_type` counts only where a
-        configuration names no architecture.
+        configuration names no architecture. Where several families share it, the tensors tell
+        which, and the keys of the configuration where they do not.
+
+        Args:
+            config: the configuration.
+            tensors: names of tensors of the block, as far as they are known.
         """
-        named = config.get("architectures")
-        architectures = [a for a in named if isinstance(a, str)] if isinstance(named, list) else []
-        for family, head in self.families.items():
-            if set(architectures) & set(head.architectures):
-                return family
-        if architectures:
-            return None
-        model_type = config.get("model_type")
-        return next(
-            (f for f, head in self.families.items() if model_type in head.model_types), None
-        )
+        return _told(_sharing(self.families, config), config, tensors)
+
+    def unjudged_draft(self, config: Mapping[str, Any], tensors: Iterable[str]) -> str | None:
+        """Return what people call the draft of a checkpoint that no policy speaks of, or None.
+
+        Args:
+            config: the configuration.
+            tensors: names of tensors of the block.
+        """
+        shared = _sharing({**self.unjudged, **self.families}, config)
+        told = _told(shared, config, tensors)
+        return told if told in self.unjudged else None
 
     def declares_mtp(self, config: Mapping[str, Any]) -> bool:
         """Return whether a `config.json`, of whatever family, says that it has MTP layers."""
         nested = (config.get(key) for key in ("text_config", "mtp_config"))
         places = [config, *(value for value in nested if isinstance(value, Mapping))]
         return any(place.get(key) for place in places for key in self.mtp_keys)
+
+
+def _told(
+    shared: Mapping[str, Head], config: Mapping[str, Any], tensors: Iterable[str]
+) -> str | None:
+    """Return which of the families of one architecture it is: by tensors, else by keys."""
+    if len(shared) > 1:
+        parts = {part for name in tensors for part in name.split(".")}
+        told = next((f for f, head in shared.items() if parts & set(head.markers)), None)
+        if told is not None:
+            return told
+    text = config.get("text_config")
+    keys = {*config, *(text if isinstance(text, Mapping) else ())}
+    return next((f for f, head in shared.items() if keys.issuperset(head.keys)), None)
+
+
+def _sharing(families: Mapping[str, Head], config: Mapping[str, Any]) -> dict[str, Head]:
+    """Return the families that have the architecture of a `config.json`."""
+    named = config.get("architectures")
+    architectures = [a for a in named if isinstance(a, str)] if isinstance(named, list) else []
+    if architectures:
+        wanted = set(architectures)
+        return {f: head for f, head in families.items() if wanted & set(head.architectures)}
+    model_type = config.get("model_type")
+    return {f: head for f, head in families.items() if model_type in head.model_types}

@@ -28,6 +28,10 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
     """
     family = policy.index().recognise(config)
     known = policy.policy(family) if family is not None else None
+    block = _block(found, known, config)
+    title = policy.index().unjudged_draft(config, block.tensors)
+    if title is not None:
+        known, block = None, Block()
     place = metadata.find(found.configs)
     view: QuantView | None = None
     unreadable: UnknownError | None = None
@@ -38,7 +42,7 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
             unreadable = error
     unknown: UnknownError | None = None
     if known is None and (place is not None or policy.index().declares_mtp(config)):
-        unknown = unknown_family(config)
+        unknown = _unknown_draft(title) if title else unknown_family(config)
     return Reading(
         family=known,
         unknown_family=unknown,
@@ -46,7 +50,16 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
         method=None if place is None else metadata.method_of(place),
         unreadable=unreadable,
         other=None,
-        block=_block(found, known, config),
+        block=block,
+    )
+
+
+def _unknown_draft(title: str) -> UnknownError:
+    """Return the error that says that no policy knows the draft."""
+    return UnknownError(
+        f"the draft of this checkpoint is {title}, not MTP, and no policy of SGLang speaks of it",
+        "see `mtpfix families --engine sglang` for what is covered",
+        code="MTP901",
     )
 
 

@@ -92,6 +92,16 @@ class Case(PolicyCase):
         """Whether the draft resolves the metadata of its own checkpoint."""
         return self.policy.reads_its_own(self.context)
 
+    @property
+    def speculation(self) -> str:
+        """What `--speculative-config` calls the method of the draft."""
+        return self.policy.speculation
+
+    @property
+    def serving(self) -> str:
+        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
+        return self.policy.serving
+
     # --- the disk -----------------------------------------------------------------
 
     def disk(self, part: Part) -> Inventory:

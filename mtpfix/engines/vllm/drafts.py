@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mtpfix.engines.opening import OtherDraft
+from mtpfix.engines.opening import OtherDraft, QuantizedBy
 from mtpfix.engines.vllm.policy import drafts
 from mtpfix.engines.vllm.records.engine import OtherDraftRow
 from mtpfix.model import Json
 
 
 def by_architecture(config: Mapping[str, Json]) -> OtherDraft | None:
-    """The draft that a `config.json` is of, or that its model carries; None for any other."""
+    """The draft that a `config.json` is of; None for any other."""
     named = config.get("architectures")
     for architecture in named if isinstance(named, list) else ():
         for row in drafts():
-            inside = architecture in row.targets
-            if inside or architecture in row.architectures:
-                return _draft(row, str(architecture), inside=inside)
+            if architecture in row.architectures:
+                return _draft(row, str(architecture), inside=False)
     return None
 
 
@@ -40,4 +39,6 @@ def by_tensors(names: Iterable[str]) -> OtherDraft | None:
 
 
 def _draft(row: OtherDraftRow, evidence: str, *, inside: bool) -> OtherDraft:
-    return OtherDraft(row.title, row.method, row.releases, inside, evidence)
+    by: QuantizedBy = "target" if inside or evidence in row.by_target else "draft"
+    by = "nothing" if row.plain else by
+    return OtherDraft(row.title, row.method, row.releases, inside, evidence, by)

@@ -6,6 +6,7 @@ never touches the network, and without `load` it needs no weights.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from mtpfix.engines import child
 from mtpfix.engines.child import Failure, Made, Unasked
+from mtpfix.engines.vllm import policy
 from mtpfix.model import Part
 
 __all__ = ["Answer", "Failure", "Loaded", "Made", "Server", "Unasked", "ask", "parse"]
@@ -98,6 +100,7 @@ def ask(
     pythonpath: str | None = None,
     timeout: float = 600,
     draft: Path | None = None,
+    speculation: str | None = None,
 ) -> Answer:
     """Asks an installed vLLM what it builds for the checkpoint in `folder`.
 
@@ -109,13 +112,16 @@ def ask(
         pythonpath: put in front of the module path of the child.
         timeout: seconds, for the import of vLLM and for the answer.
         draft: what `"model"` in `--speculative-config` names; None: the folder itself.
+        speculation: what `"method"` in it names; None: what `config.json` alone tells.
 
     Raises:
         TargetError: the folder has no readable `config.json`.
         UnknownError: there is no vLLM to ask, or it gave no answer.
     """
     with Server(python=python, pythonpath=pythonpath, timeout=timeout) as server:
-        return server.ask(folder, load=load, tolerant=tolerant, draft=draft)
+        return server.ask(
+            folder, load=load, tolerant=tolerant, draft=draft, speculation=speculation
+        )
 
 
 class Server(child.Child):
@@ -156,6 +162,7 @@ class Server(child.Child):
         names: Mapping[str, Any] | None = None,
         past_failures: bool = False,
         load_format: str = "safetensors",
+        speculation: str | None = None,
     ) -> Answer:
         """Asks about one folder; see `ask`.
 
@@ -169,6 +176,7 @@ class Server(child.Child):
             past_failures: go past exceptions that are known of a model type, as recordings of what
                 would be decided after them do; never for a verdict.
             load_format: what vLLM is given as `--load-format`; its own default is `auto`.
+            speculation: as for `ask`.
         """
         child.check(folder)
         return parse(
@@ -182,9 +190,16 @@ class Server(child.Child):
                     "names": names,
                     "past_failures": past_failures,
                     "load_format": load_format,
+                    "speculation": speculation or speculation_of(folder),
                 }
             )
         )
+
+
+def speculation_of(folder: Path) -> str:
+    """Return what vLLM calls the method of the draft in a folder, by its `config.json` alone."""
+    family = policy.recognise(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    return "mtp" if family is None else policy.policy(family).record.speculation
 
 
 # --- from JSON to records ------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from packaging.version import Version
@@ -42,6 +42,23 @@ class Policy(policies.Policy[Family]):
     """What is known about one model family."""
 
     __slots__ = ()
+
+    @property
+    def speculation(self) -> str:
+        """What `--speculative-config` calls the method of the draft."""
+        return self.record.speculation
+
+    @property
+    def serving(self) -> str:
+        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
+        row = next((row for row in drafts() if row.method == self.speculation), None)
+        if row is None:
+            return ""
+        return (
+            f"the draft of this checkpoint is {row.title}, not MTP: serve it with "
+            f'`--speculative-config \'{{"method": "{row.method}", …}}\'`; with the method `mtp` '
+            "vLLM builds another draft, which does not take these tensors"
+        )
 
     def reads_its_own(self, context: Context) -> bool:
         """Return whether the draft resolves the metadata of its own checkpoint."""
@@ -75,8 +92,24 @@ def policy(family: str) -> Policy:
     if head is None:
         known = ", ".join(sorted(_heads()))
         raise UnknownError(f"unknown family {family!r}", f"known families: {known}")
-    record = FILES.read(f"families/{family}/policy.json", Family)
-    return Policy(family, head.architectures, head.model_types, record, KNOWLEDGE)
+    return Policy(family, head.architectures, head.model_types, _record(family), KNOWLEDGE)
+
+
+@cache
+def _record(family: str) -> Family:
+    """The record of a family, with what it shares with another of the same target model."""
+    file = f"families/{family}/policy.json"
+    own = FILES.read(file, Family)
+    return _completed(file, own, _record(own.like)) if own.like else own
+
+
+_Known = TypeVar("_Known", Family, Method)
+
+
+def _completed(file: str, own: _Known, other: _Known) -> _Known:
+    """Return a record with the fields of another where its file states none."""
+    stated = parse(FILES.content(file), dict[str, msgspec.Raw], file).keys() - {"$schema"}
+    return msgspec.structs.replace(other, **{key: getattr(own, key) for key in stated})
 
 
 def families() -> tuple[str, ...]:
@@ -84,9 +117,9 @@ def families() -> tuple[str, ...]:
     return tuple(sorted(_heads()))
 
 
-def recognise(config: Mapping[str, Value]) -> str | None:
-    """The family of a `config.json`, or None if no policy knows it."""
-    return _index().recognise(config)
+def recognise(config: Mapping[str, Value], tensors: Iterable[str] = ()) -> str | None:
+    """The family of a `config.json`, or None if no policy knows it; see `Index.recognise`."""
+    return _index().recognise(config, tensors)
 
 
 def declares_mtp(config: Mapping[str, Value]) -> bool:
@@ -138,10 +171,7 @@ def method(name: str) -> Method:
         return _UNQUANTIZED
     file = f"methods/{name}.json"
     own = FILES.read(file, Method)
-    if not own.like:
-        return own
-    stated = parse(FILES.content(file), dict[str, msgspec.Raw], file).keys() - {"$schema"}
-    return msgspec.structs.replace(method(own.like), **{key: getattr(own, key) for key in stated})
+    return _completed(file, own, method(own.like)) if own.like else own
 
 
 @lru_cache(maxsize=1)

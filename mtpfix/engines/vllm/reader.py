@@ -33,7 +33,13 @@ def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) 
     place = metadata.find(found.configs)
     method = None if place is None else metadata.method_of(place)
     block = _block(found, known, config)
+    told = policy.recognise(config, block.tensors)
+    if told != family and told is not None:  # one architecture, two drafts
+        known = policy.policy(told)
+        block = _block(found, known, config)
     other = by_architecture(config) if known is None else by_tensors(block.tensors)
+    if known is not None and other is not None and other.method == known.record.speculation:
+        other = None  # it is the draft that the policy speaks of
     view: QuantView | None = None
     unreadable: UnknownError | None = None
     if place is None:

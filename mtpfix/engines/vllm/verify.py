@@ -35,7 +35,14 @@ def verify(subject: Analyzable, *, python: str | None, timeout: float) -> Verifi
     with ExitStack() as stack:
         folder = stack.enter_context(folder_of(found))
         draft = None if files.draft is None else stack.enter_context(folder_of(files.block.listing))
-        answer = live.ask(folder, python=python, tolerant=True, timeout=timeout, draft=draft)
+        answer = live.ask(
+            folder,
+            python=python,
+            tolerant=True,
+            timeout=timeout,
+            draft=draft,
+            speculation=cast(Policy, subject.family).record.speculation,
+        )
     return compared(subject, answer)
 
 

@@ -12,8 +12,9 @@ from mtpfix import api
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
 from mtpfix.errors import UnknownError
-from tests.unit.engines.small import DEEPSEEK_V4, tensors, with_list, write
+from tests.unit.engines.small import GLM, tensors, with_list, write
 from tools import tiny
+from tools.forge import forge
 from tools.sample import Tensors
 
 DSPARK: Tensors = {
@@ -24,20 +25,23 @@ DSPARK: Tensors = {
 
 
 @pytest.mark.parametrize(
-    ("architecture", "method", "inside"),
+    ("architecture", "method", "quantized_by"),
     [
-        ("DFlashDraftModel", "dflash", False),
-        ("Eagle3LlamaForCausalLM", "eagle3", False),
-        ("EagleDeepSeekMTPModel", "eagle", False),
-        ("MedusaModel", "medusa", False),
-        ("K3DSparkModel", "dspark", False),
-        ("DeepseekV41ForCausalLM", "dspark", True),
+        ("DFlashDraftModel", "dflash", "draft"),
+        ("Eagle3LlamaForCausalLM", "eagle3", "draft"),
+        ("EagleDeepSeekMTPModel", "eagle", "target"),
+        ("EagleMiniCPMForCausalLM", "eagle", "target"),
+        ("EagleLlamaForCausalLM", "eagle", "draft"),
+        ("MedusaModel", "medusa", "nothing"),
+        ("K3DSparkModel", "dspark", "draft"),
     ],
 )
-def test_a_draft_is_told_by_its_architecture(architecture: str, method: str, inside: bool) -> None:
+def test_a_draft_is_told_by_its_architecture(
+    architecture: str, method: str, quantized_by: str
+) -> None:
     found = by_architecture({"architectures": [architecture]})
     assert found is not None
-    assert (found.method, found.inside) == (method, inside)
+    assert (found.method, found.inside, found.quantized_by) == (method, False, quantized_by)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,19 @@ def test_no_tensor_of_an_mtp_block_is_a_marker() -> None:
     for family in tiny.families():
         names = [stored.name for stored in tiny.tensors(family, tiny.BASE, "draft")]
         assert names
-        assert by_tensors(names) is None
+        found = by_tensors(names)
+        known = policy.policy(policy.recognise(tiny.config(family)) or "")
+        assert ("mtp" if found is None else found.method) == known.speculation
+
+
+@pytest.mark.parametrize("config", ["deepseek_v4", "deepseek_v4_dspark"])
+@pytest.mark.parametrize("block", ["deepseek_v4", "deepseek_v4_dspark"])
+def test_the_tensors_tell_which_of_two_drafts_it_is(config: str, block: str) -> None:
+    names = [stored.name for stored in tiny.tensors(block, tiny.BASE, "draft")]
+    assert policy.recognise(tiny.config(config), names) == block
+    unmarked = [name for name in names if ".ffn." in name]  # what both have
+    assert policy.recognise(tiny.config(config), unmarked) == config
+    assert policy.recognise(tiny.config(config)) == config
 
 
 def test_no_family_with_a_policy_is_a_draft_of_another_kind() -> None:
@@ -61,17 +77,48 @@ def test_no_family_with_a_policy_is_a_draft_of_another_kind() -> None:
 
 
 def test_a_draft_in_the_place_of_the_mtp_block(tmp_path: Path) -> None:
-    trunk = {n: e for n, e in tensors(with_list(DEEPSEEK_V4)).items() if not n.startswith("mtp.")}
-    folder = write(tmp_path / "m", with_list(DEEPSEEK_V4), {**trunk, **DSPARK})
+    config = with_list({**GLM, "num_nextn_predict_layers": 1})
+    block = {name.replace("mtp.0", "model.layers.2"): entry for name, entry in DSPARK.items()}
+    trunk = {n: e for n, e in tensors(config).items() if not n.startswith("model.layers.2.")}
+    folder = write(tmp_path / "m", config, {**trunk, **block})
     report = api.check(folder, vllm=["all"])
     assert (report.exit_code, report.engines) == (0, ())
     (finding,) = report.findings
     assert (finding.code, finding.severity) == ("MTP007", "warning")
     assert "DSpark, not MTP" in finding.message
     assert '"method": "dspark"' in finding.message
+    assert "as the config.json of its target model says" in finding.message
     made = api.rewrite(folder)
     assert (made.files, made.plan.refused) == ({}, None)
     assert api.override(folder).value == ""
+
+
+@pytest.mark.parametrize("family", ["deepseek_v4_dspark", "deepseek_v41"])
+def test_an_embedded_draft_of_another_kind_is_judged_and_repaired(
+    family: str, tmp_path: Path
+) -> None:
+    forge(family, tmp_path)
+    report = api.check(tmp_path)
+    assert report.exit_code == 1
+    assert {engine.outcome for engine in report.engines} == {"silent_garbage"}
+    assert report.model.draft_class == "DSparkDeepseekV4ForCausalLM"
+    assert "MTP007" not in {finding.code for finding in report.findings}
+    (note,) = report.notes
+    assert '`--speculative-config \'{"method": "dspark", …}\'`' in note
+    made = api.rewrite(tmp_path, backup=False)
+    assert "model.main_proj" in " ".join(made.plan.added).replace("\\", "")
+    assert ("context_wkv_proj" in " ".join(made.plan.added)) is (family != "deepseek_v41")
+    after = api.check(tmp_path, vllm=[">=0.30"])
+    assert (after.exit_code, {e.outcome for e in after.engines}) == (0, {"clean"})
+    assert api.rewrite(tmp_path, backup=False).files == {}
+
+
+@pytest.mark.parametrize("release", ["0.20", "0.24"])
+def test_older_releases_have_no_such_draft(release: str, tmp_path: Path) -> None:
+    forge("deepseek_v4_dspark", tmp_path)
+    report = api.check(tmp_path, vllm=[release])
+    assert report.exit_code == 3
+    assert [finding.code for finding in report.findings] == ["MTP903"]
 
 
 def test_a_draft_of_its_own(tmp_path: Path) -> None:

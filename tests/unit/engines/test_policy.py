@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,9 +12,11 @@ from packaging.version import Version
 
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, fits, in_releases
+from mtpfix.engines.policies.family import Index
 from mtpfix.engines.policies.files import parse
 from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm.policy import (
+    FILES,
     KNOWLEDGE,
     covered_releases,
     families,
@@ -171,9 +174,14 @@ def test_a_family_is_told_from(config: dict[str, Any], family: str | None) -> No
     assert recognise(config) == family
 
 
-def test_no_architecture_is_of_two_families() -> None:
-    named = [a for family in families() for a in policy(family).architectures]
-    assert len(set(named)) == len(named)
+def test_an_architecture_of_two_families_is_told_by_its_tensors() -> None:
+    named = Counter(a for family in families() for a in policy(family).architectures)
+    assert [a for a, count in named.items() if count > 1] == ["DeepseekV4ForCausalLM"]
+    heads = FILES.read("families.json", Index).families
+    pair = [heads["deepseek_v4_dspark"], heads["deepseek_v4"]]
+    assert all(head.markers for head in pair)
+    assert not set(pair[0].markers) & set(pair[1].markers)
+    assert [bool(head.keys) for head in pair] == [True, False]  # without tensors the keys tell
 
 
 def test_an_unknown_family_is_an_error_that_lists_the_known() -> None:

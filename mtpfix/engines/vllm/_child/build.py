@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -99,6 +100,7 @@ def answer(
     names: dict[str, Any] | None,
     past_failures: bool,
     load_format: str,
+    speculation: str,
 ) -> dict[str, Any]:
     """Everything vLLM decides for one checkpoint folder.
 
@@ -111,6 +113,7 @@ def answer(
         names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
         past_failures: go past exceptions that models of a type are known to raise.
         load_format: what `--load-format` is given, where weights are to be loaded.
+        speculation: the method that `--speculative-config` is given.
     """
     applied = _applied + patch.apply(release(), model_type(folder), past_failures=past_failures)
     build = Build(
@@ -120,6 +123,7 @@ def answer(
         overrides=overrides,
         draft=draft,
         applied=applied,
+        speculation=speculation,
     )
     build.run()
     if names is not None and build.model is not None:
@@ -152,10 +156,12 @@ class Build:
         overrides: dict[str, Any],
         draft: str | None,
         applied: list[str],
+        speculation: str,
     ) -> None:
         self.folder = folder
         self.beside = draft or folder
         self.overrides = overrides
+        self.speculation = speculation
         self.load_format = load_format
         self.load = load_format != "dummy"
         self.recorder = Recorder(tolerant=tolerant)
@@ -199,7 +205,11 @@ class Build:
 
         target = stand_in(self.folder) if self.alone else self.folder
         arguments = engine_arguments(
-            target, draft=self.beside, load_format=self.load_format, overrides=self.overrides
+            target,
+            draft=self.beside,
+            load_format=self.load_format,
+            overrides=self.overrides,
+            speculation=self.speculation,
         )
         self.config = arguments.create_engine_config()
         self.target = self.config.model_config
@@ -266,9 +276,9 @@ def stand_in(folder: str) -> str:
 
 
 def engine_arguments(
-    folder: str, *, draft: str, load_format: str, overrides: dict[str, Any]
+    folder: str, *, draft: str, load_format: str, overrides: dict[str, Any], speculation: str
 ) -> Any:
-    """Arguments for the smallest engine that builds the target and its MTP draft.
+    """Arguments for the smallest engine that builds the target and its draft.
 
     Methods that a release calls deprecated are let in, as `--allow-deprecated-quantization` does.
 
@@ -277,10 +287,12 @@ def engine_arguments(
         draft: the folder of the draft; mostly that of the target.
         load_format: what `--load-format` is given.
         overrides: what `--hf-overrides` is given.
+        speculation: the method of the draft.
     """
     from vllm.engine.arg_utils import EngineArgs
 
     own = {} if draft == folder else {"model": draft}
+    tokens = 1 if speculation == "mtp" else block_size(draft)
     return EngineArgs(
         model=folder,
         tokenizer=folder,
@@ -289,7 +301,7 @@ def engine_arguments(
         dtype="bfloat16",
         hf_overrides=overrides,
         load_format=load_format,
-        speculative_config={"method": "mtp", "num_speculative_tokens": 1, **own},
+        speculative_config={"method": speculation, "num_speculative_tokens": tokens, **own},
         language_model_only=True,
         enforce_eager=True,
         allow_deprecated_quantization=True,
@@ -299,6 +311,17 @@ def engine_arguments(
         max_num_seqs=2,
         max_num_batched_tokens=128,
     )
+
+
+def block_size(folder: str) -> int:
+    """How many tokens a DSpark draft makes: what every release takes.
+
+    Some refuse fewer than its block has, others what is no multiple of its MTP layers.
+    """
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config") or config
+    layers = text.get("num_nextn_predict_layers") or 1
+    return math.lcm(text.get("dspark_block_size") or 1, layers)
 
 
 def construct(config: Any, model_config: Any, device: str) -> Any:
@@ -320,7 +343,7 @@ def draft_configuration(config: Any, draft: Any) -> Any:
 
     Up to 0.20 it is the engine's own; later it shares the quantization configuration with it.
     Only the proposer of Step-3.5 read that again from the draft, from 0.23 to 0.28; from 0.29
-    on the V2 runner is the default, and shares it too.
+    on the V2 runner is the default, and shares it too. That of DSpark reads it again from 0.27 on.
     """
     from vllm.config import replace
 
@@ -328,6 +351,12 @@ def draft_configuration(config: Any, draft: Any) -> Any:
         return config
     backend = config.speculative_config.attention_backend
     shared = replace(config, attention_config=replace(config.attention_config, backend=backend))
+    if config.speculative_config.method == "dspark" and release() >= (0, 27):
+        from vllm.model_executor.models.utils import get_draft_quant_config
+
+        # Set, not replaced: replacing it would have the engine restore the target's.
+        shared.quant_config = get_draft_quant_config(config)
+        return shared
     if draft.architectures == ["Step3p5MTP"] and (0, 23) <= release() < (0, 29):
         from vllm.model_executor.models.utils import get_draft_quant_config
 

@@ -55,6 +55,7 @@ class Listener(TorchDispatchMode):  # type: ignore[misc]
     def __init__(self, model: nn.Module, model_config: Any, config: Any) -> None:
         super().__init__()
         self._owners = {storage(p): name for name, p in model.named_parameters()}
+        self._children = [(module, dict(module._modules)) for module in model.modules()]
         self._model = model
         self._dtype = model_config.dtype
         self._config = config
@@ -80,6 +81,8 @@ class Listener(TorchDispatchMode):  # type: ignore[misc]
     def follow(self, name: str, tensor: torch.Tensor) -> list[str]:
         """Runs the loader over one tensor, and says what came of it."""
         self._reached.clear()
+        for module, children in self._children:  # a loader may drop what it met no tensor of
+            module._modules.update(children)
         failure = self._load([(name, tensor)])
         if self._reached or failure is None or _unnumbered(failure) == self._for_nothing:
             return list(self._reached) or [DROPPED]

@@ -115,8 +115,10 @@ class OtherDraftRow(Record, frozen=True, kw_only=True):
     """The releases of vLLM that can serve it."""
     architectures: tuple[str, ...]
     """Architectures of a draft in a repo of its own."""
-    targets: tuple[str, ...] = ()
-    """Architectures of models that carry it in their own checkpoint."""
+    by_target: tuple[str, ...] = ()
+    """Those of them that are quantized as the target's metadata say, not by their own."""
+    plain: bool = False
+    """Whether vLLM builds it unquantized, whatever metadata say."""
     markers: tuple[str, ...] = ()
     """Parts of tensor names that no MTP block has."""
 

@@ -113,6 +113,11 @@ class Family(policies.Family, frozen=True, kw_only=True):
     Where one answer is wanted of some rows, the first that holds counts.
     """
 
+    like: str = ""
+    """Another family, whose fields hold where this one has none of its own: one with the same
+    target model."""
+    speculation: str = "mtp"
+    """What `--speculative-config` calls the method of the draft."""
     grades: tuple[GradeRow, ...] = ()
     """The evidence, where it is not as `evidence.json` has it (`run` on CUDA where a release
     is recorded, else `read`)."""

@@ -39,6 +39,14 @@ def deepseek_v4_for_cuda() -> None:
     draft = importlib.import_module("vllm.models.deepseek_v4.nvidia.mtp")
     package.DeepseekV4ForCausalLM = model.DeepseekV4ForCausalLM
     package.DeepSeekV4MTP = draft.DeepSeekV4MTP
+    if hasattr(package, "DSparkDeepseekV4ForCausalLM"):
+        spark = importlib.import_module("vllm.models.deepseek_v4.nvidia.dspark")
+        package.DSparkDeepseekV4ForCausalLM = spark.DSparkDeepseekV4ForCausalLM
+    matrix_layout()
+
+
+def matrix_layout() -> None:
+    """Give the modules that are imported by now the matrix layout of capability 9.0."""
     for name, holder in list(sys.modules.items()):
         if name.startswith("vllm.models.deepseek_v4") and hasattr(
             holder, "compute_fp8_einsum_recipe"
@@ -78,3 +86,11 @@ def deepseek_v4_cache() -> None:
         return config
 
     EngineArgs.create_engine_config = create
+
+
+@patch(since=(0, 25), only=("deepseek_v4",))
+def deepseek_v4_runners() -> None:
+    """DSpark drafts are let in: they are for the second model runner, which a CPU has not."""
+    config = module("vllm.config.vllm").VllmConfig
+    config._get_v1_model_runner_unsupported_features = always([])
+    config._validate_v2_model_runner = always(None)

@@ -13,12 +13,14 @@ from mtpfix.quant.location import Location, entries
 
 METHOD = "fp8"
 DEEPSEEK_V4 = "deepseek_v4_fp8"
+MODEL_TYPES = ("deepseek_v4", "deepseek_v41")
+"""Models of which metadata of this dialect selects a method of their own."""
 LISTS = ("ignored_layers", "modules_to_not_convert")
 
 
 def method(location: Location) -> str:
     """The method that metadata of this dialect selects."""
-    own = location.model_type == "deepseek_v4"
+    own = location.model_type in MODEL_TYPES
     stated = str(location.value.get("quant_method")).lower()
     return DEEPSEEK_V4 if own or stated == DEEPSEEK_V4 else METHOD
 
