@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
+        MissingPackageError,
         MtpfixError,
         OverrideError,
         RefusedError,
@@ -55,6 +56,7 @@ __all__ = [
     "Finding",
     "Fix",
     "Graft",
+    "MissingPackageError",
     "ModuleReport",
     "MtpfixError",
     "Names",
@@ -101,6 +103,7 @@ _HOMES = {
     "mtpfix.errors": (
         "BrokenFileError",
         "ConflictError",
+        "MissingPackageError",
         "MtpfixError",
         "OverrideError",
         "RefusedError",
