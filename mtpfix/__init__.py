@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mtpfix.repair.plan import Options, Plan, Unresolved
     from mtpfix.verification import Verification, verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BrokenFileError",

@@ -9,11 +9,14 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mtpfix.cli import output
+from mtpfix import auditing
+from mtpfix.cli import main, output
+from mtpfix.errors import TargetError
 
 from .conftest import Folder, Run
 
@@ -70,6 +73,23 @@ def test_what_takes_its_time_is_taken_back_before_an_error(
         output.note("error: broken")
     assert len(standing[-1]) < 80
     assert screen_of(shown.getvalue()) == ["error: broken", ""]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, KeyError, TargetError])
+def test_no_line_of_progress_is_left_standing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """Not above a traceback, and not above what Ctrl-C leaves."""
+
+    def judge(*_: object, **__: object) -> Iterator[auditing.Audited]:
+        yield auditing.Audited("a", None)
+        raise error("so")
+
+    monkeypatch.setattr(auditing, "audit", judge)
+    shown = terminal(monkeypatch)
+    main(["check", str(folder), f"{folder}/."])
+    assert "judged 1 of 2" in shown.getvalue()
+    assert not any("judged" in line for line in screen_of(shown.getvalue()))
 
 
 @pytest.mark.parametrize(
