@@ -403,7 +403,7 @@ def prove(repair: Repair, files: Mapping[str, tuple[bytes, bytes]] | None = None
             refuses = accepts(old, name) and not accepts(new, name)
         except ImportError:
             raise MissingPackageError(
-                "compressed-tensors", "writing this metadata, which it has to accept,"
+                "compressed-tensors", "a write needs it, to check that it reads the new metadata"
             ) from None
         if refuses:
             raise RefusedError(

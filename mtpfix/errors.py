@@ -57,7 +57,7 @@ class MissingPackageError(MtpfixError):
     """
 
     def __init__(self, package: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed", FULL_INSTALL)
+        super().__init__(f"{package} is not installed: {purpose}", FULL_INSTALL)
         self.package = package
 
 

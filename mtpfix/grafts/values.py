@@ -27,7 +27,7 @@ class Values:
             settle()
         except UnknownError:
             raise MissingPackageError(
-                "torch", "a graft, which checks the values it brings,"
+                "torch", "a graft needs it, to check the values that it brings"
             ) from None
         self._scans: dict[str, tuple[Tensor, Scan]] = {}
 
