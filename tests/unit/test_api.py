@@ -298,7 +298,7 @@ def test_a_newer_release_is_judged_by_the_newest_known_and_never_passes(tmp_path
 
 def test_a_release_that_is_none_is_a_mistake(v4: Path) -> None:
     with pytest.raises(UsageError):
-        api.check(v4, vllm=["latest"])
+        api.check(v4, vllm=["lastest"])
 
 
 def test_a_folder_that_is_not_there_is_a_target_error(tmp_path: Path) -> None:
