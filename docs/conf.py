@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mtpfix import __version__
 
 project = "mtpfix"
-author = "the mtpfix authors"
+author = "the mtpfix developers"
 version = release = __version__
 
 extensions = [

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
+        MissingPackageError,
         MtpfixError,
         OverrideError,
         RefusedError,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from mtpfix.repair.plan import Options, Plan, Unresolved
     from mtpfix.verification import Verification, verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BrokenFileError",
@@ -55,6 +56,7 @@ __all__ = [
     "Finding",
     "Fix",
     "Graft",
+    "MissingPackageError",
     "ModuleReport",
     "MtpfixError",
     "Names",
@@ -101,6 +103,7 @@ _HOMES = {
     "mtpfix.errors": (
         "BrokenFileError",
         "ConflictError",
+        "MissingPackageError",
         "MtpfixError",
         "OverrideError",
         "RefusedError",

@@ -19,6 +19,7 @@ from mtpfix.engines.opening import (
     QuantizedBy,
     Unsupported,
 )
+from mtpfix.engines.releases import unknown_patches
 from mtpfix.errors import UnknownError
 from mtpfix.merging import exit_code, merge
 from mtpfix.model import (
@@ -188,6 +189,7 @@ def _judge(
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
         notes=((_NO_MTP,) if none else (cases[-1].serving,) if cases[-1].serving else ())
+        + tuple(_unknown_patches(subject.engine, cases))
         + (() if view.method else _without_metadata(subject.files, subject.engine)),
     )
     return Analysis(report, cases)
@@ -395,6 +397,12 @@ def _with_counts(info: ModelInfo, case: EngineCase) -> ModelInfo:
         num_hidden_layers=case.layers,
         mtp_layers=case.mtp_layers,
     )
+
+
+def _unknown_patches(engine: Engine, cases: Iterable[EngineCase]) -> Iterator[str]:
+    """Return a sentence for each release that is judged as an earlier patch of it."""
+    releases = (case.release for case in cases)
+    return unknown_patches(releases, engine.releases, engine.title, engine.depth)
 
 
 def _without_metadata(files: Files, engine: Engine) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,13 @@ from mtpfix.checkpoint.load import CONFIGS, listing
 from mtpfix.checkpoint.source import LocalSource, Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.registry import DEFAULT, engine
-from mtpfix.errors import MtpfixError, OverrideError, RefusedError, UsageError
+from mtpfix.errors import (
+    MissingPackageError,
+    MtpfixError,
+    OverrideError,
+    RefusedError,
+    UsageError,
+)
 from mtpfix.merging import tell_beside
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
 from mtpfix.planning import Repair, informed
@@ -325,10 +331,11 @@ def granted(
         remedy: what the user can do where the result would be as broken as the source.
 
     Returns:
-        The repair, with notes on what could not be made sure of.
+        The repair, which may be written.
 
     Raises:
         RefusedError: it is refused.
+        MissingPackageError: compressed-tensors is to read the result, and is not installed.
     """
     if made.refused is not None:
         raise RefusedError(made.refused, hint(made), repair=made)
@@ -348,7 +355,8 @@ def granted(
             hint(made, remedy),
             repair=made,
         )
-    return replace(made, notes=prove(made))
+    prove(made)
+    return made
 
 
 def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") -> str:
@@ -376,9 +384,7 @@ def _releases(engines: Iterable[EngineReport]) -> str:
     return " and ".join(f"{engine(name).title} {', '.join(own)}" for name, own in found.items())
 
 
-def prove(
-    repair: Repair, files: Mapping[str, tuple[bytes, bytes]] | None = None
-) -> tuple[str, ...]:
+def prove(repair: Repair, files: Mapping[str, tuple[bytes, bytes]] | None = None) -> None:
     """Have compressed-tensors itself read the repaired metadata, if it could read the old.
 
     Imports torch, which takes a second: nothing but a write calls this.
@@ -387,31 +393,24 @@ def prove(
         repair: what is written.
         files: path -> old and new bytes, where more than the repair changes; None: that alone.
 
-    Returns:
-        What a person should know: that it was not asked, since it is not installed.
-
     Raises:
         RefusedError: it reads the old metadata and not the new.
+        MissingPackageError: it is not installed, and the metadata is its own.
     """
     metadata = {name: pair for name, pair in repair.files.items() if name in CONFIGS}
     for name, (old, new) in (metadata if files is None else files).items():
         try:
             refuses = accepts(old, name) and not accepts(new, name)
         except ImportError:
-            return (_UNASKED,)
+            raise MissingPackageError(
+                "compressed-tensors", "a write needs it, to check that it reads the new metadata"
+            ) from None
         if refuses:
             raise RefusedError(
                 f"{name}: compressed-tensors would not read the repaired metadata",
                 "please report this, with the file",
                 repair=repair,
             )
-    return ()
-
-
-_UNASKED = (
-    "compressed-tensors is not installed, so mtpfix could not check that it reads the repaired "
-    "metadata; `pip install compressed-tensors` makes this check possible"
-)
 
 
 def accepts(raw: bytes, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,8 @@ JOBS = 8
 
 LONGEST_LIST = 10_000_000
 """Bytes of the longest list of targets."""
+
+_STDIN = Path("-")
 
 WORST = (2, 4, 1, 3, 0)
 """Exit codes from the worst to the best: what could not be read, before what is wrong."""
@@ -115,12 +118,13 @@ def worst(codes: Iterable[int]) -> int:
 def from_file(path: Path) -> tuple[str, ...]:
     """Targets of a text file: one a line, without blank lines and those that begin with `#`.
 
+    The path `-` is standard input.
+
     Raises:
         UsageError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:  # a device may never end
-            raw = file.read(LONGEST_LIST + 1)
+        raw = _read(path)
         # Counted before it is decoded: a list of long characters must not be cut in silence.
         text = raw.decode() if len(raw) <= LONGEST_LIST else None
     except (OSError, UnicodeDecodeError) as error:
@@ -135,6 +139,14 @@ def from_file(path: Path) -> tuple[str, ...]:
         )
     lines = (line.strip() for line in text.splitlines())
     return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def _read(path: Path) -> bytes:
+    """Return what is in a file, as far as a list may be long: a device may never end."""
+    if path == _STDIN:
+        return sys.stdin.buffer.read(LONGEST_LIST + 1)
+    with path.open("rb") as file:
+        return file.read(LONGEST_LIST + 1)
 
 
 def of_owner(owner: str, token: str | None = None) -> Sequence[str]:

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 _LONGEST = 3000
 """Characters of the longest message."""
+FULL_INSTALL = "pip install 'mtpfix[full]'"
+"""What brings the packages that a light install lacks."""
 
 
 class MtpfixError(Exception):
@@ -45,6 +47,18 @@ class BrokenFileError(TargetError):
 
 class WriteError(MtpfixError):
     """The repaired file could not be written; the old one is untouched."""
+
+
+class MissingPackageError(MtpfixError):
+    """A package is needed that only the full install brings.
+
+    Attributes:
+        package: its name on PyPI.
+    """
+
+    def __init__(self, package: str, purpose: str) -> None:
+        super().__init__(f"{package} is not installed: {purpose}", FULL_INSTALL)
+        self.package = package
 
 
 class UnknownError(MtpfixError):

@@ -40,14 +40,12 @@ class Graft:
         selection: for which releases and platforms it is planned, and which decide.
         hashes: tensor -> SHA-256 of its bytes in the new shard; empty: nothing was fetched.
         values: what is doubtful about the values of the tensors (MTP5xx), where they passed.
-        notes: what could not be made sure of when it was written.
     """
 
     plan: GraftPlan
     selection: Selection
     hashes: Mapping[str, str]
     values: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> tuple[Piece, ...]:
@@ -201,7 +199,7 @@ def graft(
         options=options,
         token=token,
     )
-    made = _granted(made)
+    _refuse(made)
     if not made.tensors:
         if output is None:
             leftovers.clear(folder)
@@ -212,15 +210,11 @@ def graft(
     return _written(made, folder, output, watch, backup=backup)
 
 
-def _granted(made: Graft) -> Graft:
-    """Refuse a graft that is not clean, or whose metadata other readers cannot read.
-
-    Returns:
-        The graft, with notes on what could not be made sure of.
-    """
+def _refuse(made: Graft) -> None:
+    """Refuse a graft that is not clean, or whose metadata other readers cannot read."""
     if made.refused is not None:
         raise made.refused
-    return replace(made, notes=api.prove(made.plan.repair, made.plan.metadata))
+    api.prove(made.plan.repair, made.plan.metadata)
 
 
 def _written(
@@ -303,7 +297,7 @@ def push(
         revision=revision if place.target.path is None else None,
         token=token,
     )
-    made = _granted(made)
+    _refuse(made)
     if not made.plan.files:
         return made, Landed(place.repo)
     return _pushed(made, place, wish, describe, watch)

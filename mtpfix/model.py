@@ -477,3 +477,5 @@ class Report:
     """Plain remarks for a person, such as "there is nothing to judge"."""
     draft: Target | None = None
     """What the MTP block is loaded from, if not from the target."""
+    left_out: tuple[str, ...] = ()
+    """Codes of findings that the user left out."""

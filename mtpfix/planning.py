@@ -36,7 +36,7 @@ class Repair:
         checked_before: what `check` says of the files as they are, for what decides.
         checked: what `check` says of the files as they would be, for what decides.
         repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
-        notes: what could not be made sure of when it was written.
+        notes: what else a person should know.
         index: what is corrected in the index of the shards.
         renames: tensors that get other names.
         renames_help: whether `Options.rename_tensors` would fix more of what decides.

@@ -11,9 +11,12 @@ import typer
 
 from mtpfix import __version__
 from mtpfix.cli import checks, grafts, output, probes, queries, reference, repairs, settings
-from mtpfix.errors import MtpfixError, UsageError
+from mtpfix.cli.common_flags import add_flags
+from mtpfix.errors import MtpfixError
 from mtpfix.serving import plugin
 
+INTERNAL = 5
+"""The exit code of a fault in mtpfix itself: nothing is said of the target."""
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -26,10 +29,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 clean, 1 findings or a change that is not written yet, 2 wrong usage or "
     "an unreadable target, 3 mtpfix could not judge (or no override works), 4 the files changed "
-    "while mtpfix ran. The newest release decides; with --vllm or --engine, all selected releases "
-    "do. Environment variables can set options (MTPFIX_VLLM, MTPFIX_FAIL_ON, ...), except those "
-    "that write, push or widen a repair. mtpfix reads defaults from mtpfix.toml, or from "
-    "[tool.mtpfix] of pyproject.toml, in the working directory.",
+    "while mtpfix ran, 5 an error inside mtpfix. The newest release decides; with --vllm or "
+    "--engine, all selected releases do. Environment variables can set options (MTPFIX_VLLM, "
+    "MTPFIX_FAIL_ON, ...), except those that write, push or widen a repair. mtpfix reads defaults "
+    "from mtpfix.toml, or from [tool.mtpfix] of pyproject.toml, in the working directory.",
 )
 
 
@@ -46,7 +49,7 @@ def root(
     version: Annotated[  # noqa: ARG001 - its callback acts on it
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+            "--version", "-V", callback=_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
     isolated: Annotated[
@@ -103,7 +106,7 @@ for _command in _COMMANDS:
         _command.run.__name__,
         short_help=_command.short,
         epilog=f"Example: mtpfix {_command.example}",
-    )(_command.run)
+    )(add_flags(_command.run))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     output.open_closed_streams()
+    output.hush(False)
     if os.environ.get(plugin.FORMER) in (*plugin.WAYS, *plugin.OFF):
         del os.environ[plugin.FORMER]  # it speaks to the plugin: no release has such a name
     command = typer.main.get_command(app)
@@ -132,5 +136,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("MTPFIX_DEBUG"):
             traceback.print_exc(file=sys.stderr)
         output.complain_of_bug(error)
-        return UsageError.exit_code
+        return INTERNAL
     return 0

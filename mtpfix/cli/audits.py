@@ -53,13 +53,15 @@ def audited(
 
 
 def _with_progress(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
-    """Shows how far the run is."""
-    for done, row in enumerate(rows, 1):
-        if row.error is not None:
-            output.complain(row.error)
-        output.progress(f"judged {done} of {number}")
-        yield row
-    output.progress("")
+    """Shows how far the run is; however that ends, the line does not stay."""
+    try:
+        for done, row in enumerate(rows, 1):
+            if row.error is not None:
+                output.complain(row.error)
+            output.progress(f"judged {done} of {number}")
+            yield row
+    finally:
+        output.progress("")
 
 
 def _gated(row: Audited, wish: gate.Wish) -> Audited:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -71,12 +72,26 @@ def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
 def gated(report: Report, wanted: Wish) -> Report:
     """The report with the findings that count, and the exit code that they come to."""
     kept = tuple(finding for finding in report.findings if wanted.keeps(finding))
-    hidden = len(report.findings) - len(kept)
-    notes = report.notes
-    if hidden:
-        noun = "finding is" if hidden == 1 else "findings are"
-        notes = (*notes, f"{hidden} {noun} left out by --select or --ignore")
-    return replace(report, findings=kept, notes=notes, exit_code=_exit_code(report, kept, wanted))
+    hidden = [finding.code for finding in report.findings if not wanted.keeps(finding)]
+    return replace(
+        report,
+        findings=kept,
+        notes=(*report.notes, _left_out(hidden, wanted)) if hidden else report.notes,
+        left_out=tuple(dict.fromkeys(hidden)),
+        exit_code=_exit_code(report, kept, wanted),
+    )
+
+
+def _left_out(hidden: Sequence[str], wanted: Wish) -> str:
+    """Return a sentence that names findings which are not shown, and the options that say so."""
+    ignore = [prefix for prefix in wanted.ignore if any(c.startswith(prefix) for c in hidden)]
+    select = wanted.select if any(not c.startswith(wanted.ignore) for c in hidden) else ()
+    options = {"--ignore": ignore, "--select": select}
+    by = " and ".join(f"{flag} {','.join(given)}" for flag, given in options.items() if given)
+    counts = Counter(hidden)
+    codes = ", ".join(code if n == 1 else f"{n} x {code}" for code, n in counts.items())
+    noun = "finding is" if len(hidden) == 1 else "findings are"
+    return f"{len(hidden)} {noun} left out by {by}: {codes}"
 
 
 def _exit_code(report: Report, kept: Sequence[Finding], wanted: Wish) -> int:

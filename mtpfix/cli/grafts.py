@@ -246,7 +246,6 @@ def _grafted(made: "Graft", way: Way, pushed: "Landed | None" = None) -> "Grafte
         named=frozenset(name for finding in made.checked.findings for name in finding.modules),
         pushed=pushed,
         refused=made.refused,
-        notes=made.notes,
     )
     return Grafted(made, outcome)
 
@@ -254,8 +253,6 @@ def _grafted(made: "Graft", way: Way, pushed: "Landed | None" = None) -> "Grafte
 def _emit(done: "Grafted", command: str, show: Show) -> None:
     from mtpfix.report import graft as renderer
 
-    for said in done.graft.notes:
-        output.note(f"note: {said}")
     if show.form is RepairFormat.json:
         output.emit(renderer.json(done), show.file)
         return

@@ -110,7 +110,7 @@ def _short(name: str, details: str) -> Any:
         """Releases for the completion of a shell."""
         from mtpfix.engines.registry import engine  # noqa: PLC0415 - not for every `--help`
 
-        known = ("newest", "all", *engine(name).releases)
+        known = ("newest", "latest", "all", *engine(name).releases)
         return [word for word in known if word.startswith(incomplete)]
 
     return option(
@@ -147,7 +147,9 @@ TargetsArg = Annotated[
 FromFile = Annotated[
     Path | None,
     option(
-        "--from-file", metavar="FILE", help="Also check the targets in this file, one per line."
+        "--from-file",
+        metavar="FILE",
+        help="Also check the targets in this file, one per line; - reads stdin.",
     ),
 ]
 Owner = Annotated[
@@ -249,7 +251,10 @@ TableFormatOption = Annotated[
 OutputFile = Annotated[
     Path | None,
     option(
-        "--output-file", metavar="FILE", help="Write the result to this file instead of stdout."
+        "--output-file",
+        "-o",
+        metavar="FILE",
+        help="Write the result to this file instead of stdout.",
     ),
 ]
 Select = Annotated[
@@ -271,7 +276,7 @@ ColorOption = Annotated[
     option(
         "--color",
         metavar="auto|always|never",
-        help="Whether to use colors; auto respects NO_COLOR and FORCE_COLOR.",
+        help="Whether to use colors; auto respects NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE.",
     ),
 ]
 Verbose = Annotated[bool, option("--verbose", "-v", help="Show every detail.")]
@@ -418,6 +423,16 @@ def shared(target: str) -> str:
 
     path = targets.parse(target).path
     return target if path is None else path.name
+
+
+def tell_unknown_patches(chosen: Selection) -> None:
+    """Note each release of which no such patch is known, where no report says so."""
+    from mtpfix.cli import output  # noqa: PLC0415 - not for every `--help`
+    from mtpfix.engines.releases import unknown_patches  # noqa: PLC0415 - as above
+
+    for engine, known in chosen.planned.engines:
+        for said in unknown_patches(known, engine.releases, engine.title, engine.depth):
+            output.note(f"note: {said}")
 
 
 def one_engine(given: Sequence[str] | None) -> str:

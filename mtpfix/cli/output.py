@@ -22,6 +22,7 @@ PIPED_WIDTH = 100
 
 _SIGNS = "".join(map(chr, ASCII))
 _RED, _PLAIN = "\033[1;31m", "\033[0m"
+_FORCING = ("FORCE_COLOR", "CLICOLOR_FORCE")
 _WIPED = "\r\033[K"
 """Takes the line back on which a terminal stands."""
 
@@ -60,12 +61,12 @@ def result_screen(wish: ColorWish, file: Path | None) -> Screen:
 
 
 def _colored(wish: ColorWish, *, tty: bool) -> bool:
-    """Whether to colour: the option goes before NO_COLOR, that before FORCE_COLOR."""
+    """Whether to colour: the option goes before NO_COLOR, that before what forces colours."""
     if wish != "auto":
         return wish == "always"
     if os.environ.get("NO_COLOR"):
         return False
-    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+    if any(os.environ.get(name, "0") not in ("", "0") for name in _FORCING):
         return True
     return tty and os.environ.get("TERM") != "dumb"
 
@@ -121,8 +122,22 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
+def hush(wanted: bool) -> None:
+    """Choose whether notes and progress are left out; errors never are."""
+    global _quiet  # noqa: PLW0603 - there is one command line
+    _quiet = wanted
+
+
+_quiet = False
+
+
 def note(text: str) -> None:
-    """A line, or lines, for the person: stderr."""
+    """Write a line, or lines, for the person to stderr, unless `--quiet` leaves them out."""
+    if not _quiet:
+        _say(text)
+
+
+def _say(text: str) -> None:
     _take_back()
     _put(sys.stderr, text if text.endswith("\n") else f"{text}\n")
 
@@ -144,7 +159,7 @@ _standing = False
 def progress(text: str) -> None:
     """A line on a terminal that the next one takes the place of; empty: it goes away."""
     global _standing  # noqa: PLW0603 - there is one terminal
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _quiet:
         room = screen(sys.stderr, "never").width - 1  # a line that wraps cannot be taken back
         _put(sys.stderr, f"{_WIPED}{text[:room]}")
         _standing = bool(text)
@@ -173,7 +188,7 @@ def complain_of_bug(error: Exception) -> None:
 def _headed(label: str, text: str, *, bold: bool = False) -> None:
     color = bold and screen(sys.stderr, "auto").color
     head = f"{_RED}{label}:{_PLAIN}" if color else f"{label}:"
-    note(f"{head} {inert(text, PROSE_LIMIT)}")
+    _say(f"{head} {inert(text, PROSE_LIMIT)}")
 
 
 def _put(stream: TextIO, text: str) -> None:

@@ -51,6 +51,7 @@ def names(
     from mtpfix.repair.plan import Options
     from mtpfix.report import names as renderer
 
+    options.tell_unknown_patches(options.selection(vllm, engine, platform, sglang))
     with output.working("trying entries on every release"):
         found = api.names_of(
             target,

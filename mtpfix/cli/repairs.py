@@ -329,6 +329,7 @@ def override(
             revision=revision,
             token=token,
         )
+    options.tell_unknown_patches(made.repair.selection)
     for line in _override_notes(made):
         output.note(line)
     if output_format is Format.json:

@@ -17,9 +17,10 @@ MINOR = 2
 def select_releases(
     wanted: Iterable[str], covered: Sequence[str], title: str, depth: int = MINOR
 ) -> tuple[str, ...]:
-    """Return releases for what a user typed: `0.32.0`, `0.32`, `>=0.28,<0.34`, `all` or `newest`.
+    """Return releases for what a user typed: `0.32.0`, `v0.32`, `>=0.28,<0.34`, `all` or `newest`.
 
-    A release that is newer than all that is known is taken too (see `is_newer`).
+    `latest` is another word for `newest`. A release that is newer than all that is known is taken
+    too (see `is_newer`).
 
     Args:
         wanted: what was typed.
@@ -44,10 +45,10 @@ def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterat
         )
     if text == "all":
         yield from covered
-    elif text == "newest":
+    elif text in ("newest", "latest"):
         yield covered[-1]
-    elif text[:1].isdigit():
-        yield _one(text, covered, title, depth)
+    elif text.removeprefix("v")[:1].isdigit():
+        yield _one(text.removeprefix("v"), covered, title, depth)
     else:
         try:
             specifier = SpecifierSet(text)
@@ -83,6 +84,25 @@ def _one(text: str, covered: Sequence[str], title: str, depth: int) -> str:
 def is_newer(release: str, covered: Sequence[str], depth: int = MINOR) -> bool:
     """Return whether a release is newer than all that is known."""
     return Version(release).release[:depth] > Version(covered[-1]).release[:depth]
+
+
+def unknown_patches(
+    releases: Iterable[str], covered: Sequence[str], title: str, depth: int = MINOR
+) -> Iterator[str]:
+    """Yield a sentence for each release whose patch is higher than any that is known.
+
+    Args:
+        releases: releases that `select_releases` has chosen.
+        covered: the releases that are known, oldest first, as `depth` tells them apart.
+        title: the engine, as people spell it.
+        depth: how many numbers of a version tell releases apart.
+    """
+    known = {Version(release).release[:depth]: release for release in covered}
+    for release in dict.fromkeys(releases):
+        version = Version(release)
+        same = known.get(version.release[:depth])
+        if same is not None and version.release > Version(same).release:
+            yield f"mtpfix knows no {title} {release}, and judges it as {same}"
 
 
 def later_releases(release: str, covered: Sequence[str], depth: int = MINOR) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mtpfix.errors import RefusedError
+from mtpfix.errors import MissingPackageError, RefusedError, UnknownError
 from mtpfix.grafts.pieces import Piece
 from mtpfix.grafts.plan import GraftPlan
 from mtpfix.model import Finding, Tensor
@@ -19,11 +19,16 @@ class Values:
     """What is seen of the tensors of a block.
 
     Raises:
-        UnknownError: torch is not installed.
+        MissingPackageError: torch is not installed.
     """
 
     def __init__(self) -> None:
-        settle()
+        try:
+            settle()
+        except UnknownError:
+            raise MissingPackageError(
+                "torch", "a graft needs it, to check the values that it brings"
+            ) from None
         self._scans: dict[str, tuple[Tensor, Scan]] = {}
 
     def scanner(self, piece: Piece) -> Scan:

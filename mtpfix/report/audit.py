@@ -62,7 +62,7 @@ def _row(row: Audited) -> Sequence[grid.Cell]:
         grid.cell(report.model.family or "-"),
         grid.cell(inert(report.method or "-")),
         grid.cell(f"{sign.sign} {sign.word}", mood=sign.mood),
-        grid.cell(", ".join(codes) or "-"),
+        grid.cell("; ".join(filter(None, (", ".join(codes), wording.left_out(report)))) or "-"),
     )
 
 

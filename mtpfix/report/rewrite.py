@@ -49,7 +49,7 @@ class Outcome:
         pushed: what became of it on the Hub; None where it was not to be pushed.
         refused: why nothing was written although that was asked for, or None.
         repair_trunk_helps: whether `--repair-trunk` would fix more.
-        notes: what could not be made sure of.
+        notes: what else a person should know.
         renames: tensors that get other names.
         renames_help: whether `--rename-tensors` would fix more.
     """

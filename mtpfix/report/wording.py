@@ -275,6 +275,11 @@ def passes(report: Report) -> bool:
     return report.exit_code == 0 and (failed or _has(report, "error"))
 
 
+def left_out(report: Report) -> str:
+    """Say which findings the user left out; empty: none."""
+    return f"left out: {', '.join(report.left_out)}" if report.left_out else ""
+
+
 def _worst(report: Report) -> Sign:
     worst = next((o for o in OUTCOMES if any(e.outcome == o for e in report.engines)), None)
     if worst is None:
@@ -301,6 +306,8 @@ def sentence(report: Report) -> str:
     said = f"{', '.join(firsts)} and {last}" if firsts else last
     assumed = ", as far as is known" if _unjudged(report) else ""
     passed = ", which is not counted as a failure here" if passes(report) else ""
+    if passed and report.left_out:
+        passed += f" ({left_out(report)})"
     return f"the {_subject(report)} {said}{where}{assumed}{passed}{_counted(report)}"
 
 

@@ -18,7 +18,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mtpfix.errors import UnknownError
+from mtpfix.errors import FULL_INSTALL, UnknownError
 from mtpfix.values.moments import Moments
 from mtpfix.values.octets import of_histogram
 
@@ -130,7 +130,7 @@ def torch_module() -> Any:
     except ImportError:
         raise UnknownError(
             "values cannot be read: torch is not installed",
-            "pip install torch, or leave --values out",
+            f"{FULL_INSTALL}, or leave --values out",
         ) from None
     return torch
 

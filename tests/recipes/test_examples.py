@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.cli.extensions import EXTENSIONS_ROOT as EXTENSIONS_OF_HF
 
 import mtpfix
+from mtpfix.cli.settings import tomllib
 from tests.hub.conftest import _hub, _repo  # noqa: F401 - fixtures
 from tests.hub.server import GOOD_TOKEN, Hub, Repo
 from tools.forge import forge
@@ -105,3 +110,36 @@ def test_a_right_folder_is_uploaded(hub: Hub, repo: Repo, login: None, saved: Pa
     commit = repo.branches["main"]
     assert url.endswith(f"/org/v4/commit/{commit}")
     assert set(repo.commits[commit]) >= {path.name for path in saved.iterdir()}
+
+
+# --- hf mtpfix ---------------------------------------------------------------
+
+
+def test_the_hf_command_line_runs_it(saved: Path, tmp_path: Path) -> None:
+    """The real `hf`, in a home of its own: the same words, and the same exit code."""
+    program = tmp_path / "hf-mtpfix"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mtpfix "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    known = EXTENSIONS_OF_HF.relative_to("~")
+    example("hf_extension").register(program, tmp_path / known)
+    command = [sys.executable, "-m", "huggingface_hub.cli.hf", "mtpfix"]
+    env = {**os.environ, "HOME": str(tmp_path), "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
+    env["PYTHONPATH"] = str(EXAMPLES.parent)
+    for words, code in ((["--version"], 0), (["check", str(saved)], 1), (["check", "nowhere"], 2)):
+        ran = subprocess.run(
+            [*command, *words], env=env, capture_output=True, text=True, check=False
+        )
+        ours = subprocess.run(
+            [str(program), *words], env=env, capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode, ran.stdout) == (code, ours.stdout), ran.stderr
+        assert ran.stderr.endswith(ours.stderr)
+    assert example("hf_extension").EXTENSIONS == EXTENSIONS_OF_HF
+
+
+def test_the_extension_to_install_is_this_project() -> None:
+    ours = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    other = tomllib.loads((EXAMPLES / "hf-mtpfix/pyproject.toml").read_text(encoding="utf-8"))
+    assert other["project"]["dependencies"] == ["mtpfix[full]"]
+    assert other["project"]["requires-python"] == ours["project"]["requires-python"]
+    assert ours["project"]["scripts"]["hf-mtpfix"] == ours["project"]["scripts"]["mtpfix"]

@@ -15,6 +15,7 @@ from mtpfix import api, pushing
 from mtpfix.errors import (
     BrokenFileError,
     ConflictError,
+    MissingPackageError,
     OverrideError,
     RefusedError,
     TargetError,
@@ -297,7 +298,7 @@ def test_a_newer_release_is_judged_by_the_newest_known_and_never_passes(tmp_path
 
 def test_a_release_that_is_none_is_a_mistake(v4: Path) -> None:
     with pytest.raises(UsageError):
-        api.check(v4, vllm=["latest"])
+        api.check(v4, vllm=["lastest"])
 
 
 def test_a_folder_that_is_not_there_is_a_target_error(tmp_path: Path) -> None:
@@ -511,16 +512,16 @@ def test_metadata_that_compressed_tensors_reads_is_told_from_what_it_does_not() 
     assert not api.accepts(json.dumps(GLM).encode(), "config.json")
 
 
-def test_a_compressed_tensors_that_is_not_there_is_a_note(
+def test_nothing_is_written_that_compressed_tensors_could_not_read_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("compressed_tensors", "compressed_tensors.quantization"):
         monkeypatch.setitem(sys.modules, name, None)
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
-    made = api.rewrite(model, options=ENGINE_ONLY)
-    assert ignore_of(model) == ["lm_head", BLOCK, DECODER]
-    (note,) = made.notes
-    assert note.startswith("compressed-tensors is not installed, so mtpfix could not check")
+    with pytest.raises(MissingPackageError, match="compressed-tensors is not installed") as caught:
+        api.rewrite(model, options=ENGINE_ONLY)
+    assert (caught.value.exit_code, caught.value.remedy) == (2, "pip install 'mtpfix[full]'")
+    assert ignore_of(model) == ["lm_head"]
 
 
 # --- what decides ----------------------------------------------------------------

@@ -10,7 +10,7 @@ import typer
 
 from mtpfix import errors
 from mtpfix.cli import settings
-from mtpfix.cli.app import INTERRUPTED, app
+from mtpfix.cli.app import INTERNAL, INTERRUPTED, app
 from mtpfix.findings import kinds
 from mtpfix.report import wording
 from mtpfix.report.markdown_text import table
@@ -167,6 +167,7 @@ _EXITS = {
     2: "usage, or the target cannot be read, or a file cannot be written",
     3: "could not judge: unknown model, method or release",
     4: "conflict: a file or a branch changed since it was read",
+    INTERNAL: "an error inside mtpfix: nothing is said of the target",
     INTERRUPTED: "interrupted from the keyboard",
 }
 

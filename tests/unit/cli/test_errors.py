@@ -153,7 +153,7 @@ def raising(error: BaseException) -> Callable[..., object]:
 def test_a_bug_is_one_line(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "inspected", raising(KeyError("\x1b[31m")))
     ran = run("inspect", folder)
-    assert ran.code == 2
+    assert ran.code == 5
     assert ran.err.startswith("internal error: KeyError (please report")
     assert len(ran.err.splitlines()) == 1
     monkeypatch.setenv("MTPFIX_DEBUG", "1")

@@ -72,4 +72,4 @@ def test_without_torch_it_is_said_in_a_line(
     assert ran.code == 3
     assert not ran.out
     assert "torch is not installed" in ran.err
-    assert "pip install torch" in ran.err
+    assert "hint: pip install 'mtpfix[full]'" in ran.err

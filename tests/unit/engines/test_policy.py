@@ -62,6 +62,8 @@ def test_one_release_stands_for_each_minor_version() -> None:
         (["!=0.32.0", "0.32"], COVERED),
         (["0.33", "0.32", "0.33.0"], ("0.32.0", "0.33.0")),
         (["0.33", "0.29"], ("0.29.0", "0.33.0")),
+        (["latest"], ("0.33.0",)),
+        (["v0.30.0", "v0.31"], ("0.30.0", "0.31.0")),
     ],
 )
 def test_a_release_is_selected_by(wanted: list[str], chosen: tuple[str, ...]) -> None:
@@ -86,7 +88,7 @@ def test_a_newer_release_is_taken_and_what_is_known_of_it_assumed(text: str, rel
 
 
 @pytest.mark.parametrize(
-    "text", ["latest", "v0.32.0", "0.32.x", "0..3", ">=", ">=a", "0.3 2", "v", "=0.32"]
+    "text", ["lastest", "vv0.32.0", "v", "0.32.x", "0..3", ">=", ">=a", "0.3 2", "=0.32"]
 )
 def test_what_is_no_release_is_a_mistake_of_the_user(text: str) -> None:
     with pytest.raises(UsageError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtpfix.engines.releases import is_newer, later_releases, select_releases
+from mtpfix.engines.releases import is_newer, later_releases, select_releases, unknown_patches
 from mtpfix.errors import UnknownError, UsageError
 
 COVERED = ("0.5.13", "0.5.22", "0.5.23")
@@ -14,6 +14,8 @@ COVERED = ("0.5.13", "0.5.22", "0.5.23")
     ("wanted", "chosen"),
     [
         ("newest", ("0.5.23",)),
+        ("latest", ("0.5.23",)),
+        ("v0.5.22", ("0.5.22",)),
         ("0.5.22", ("0.5.22",)),
         ("0.5.22.post1", ("0.5.22.post1",)),
         (">=0.5.22", ("0.5.22", "0.5.23")),
@@ -35,6 +37,14 @@ def test_examples_are_the_engines_own() -> None:
     with pytest.raises(UsageError) as caught:
         select_releases(["x"], COVERED, "SGLang", 3)
     assert caught.value.remedy == "write for example 0.5.22, '>=0.5.13,<0.5.24' or all"
+
+
+def test_a_patch_that_is_not_known_is_told() -> None:
+    vllm = ("0.29.0", "0.30.1")
+    asked = ("0.29.0", "0.30.0", "0.30.1", "0.30.7", "0.30.7", "0.31.4", "0.30.1.post1")
+    said = ["mtpfix knows no vLLM 0.30.7, and judges it as 0.30.1"]
+    assert list(unknown_patches(asked, vllm, "vLLM")) == said
+    assert list(unknown_patches(("0.5.22", "0.5.99"), COVERED, "SGLang", 3)) == []
 
 
 def test_newer_and_later() -> None:
