@@ -42,7 +42,7 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
             unreadable = error
     unknown: UnknownError | None = None
     if known is None and (place is not None or policy.index().declares_mtp(config)):
-        unknown = _unknown_draft(title) if title else unknown_family(config)
+        unknown = unknown_draft(title) if title else unknown_family(config)
     return Reading(
         family=known,
         unknown_family=unknown,
@@ -54,7 +54,7 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
     )
 
 
-def _unknown_draft(title: str) -> UnknownError:
+def unknown_draft(title: str) -> UnknownError:
     """Return the error that says that no policy knows the draft."""
     return UnknownError(
         f"the draft of this checkpoint is {title}, not MTP, and no policy of SGLang speaks of it",

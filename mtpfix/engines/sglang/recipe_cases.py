@@ -8,7 +8,7 @@ from mtpfix.engines.policies import construction, imagined
 from mtpfix.engines.sglang import metadata, policy
 from mtpfix.engines.sglang.case import Case
 from mtpfix.engines.sglang.context import context_of
-from mtpfix.engines.sglang.reader import unknown_family
+from mtpfix.engines.sglang.reader import unknown_draft, unknown_family
 from mtpfix.model import Json, Platform, Tensor
 from mtpfix.quant import Location
 
@@ -21,6 +21,9 @@ def cases(
     layer: Mapping[str, Tensor],
 ) -> tuple[Case, ...]:
     """Return the cases of the checkpoint; see `Engine.imagined`."""
+    title = policy.index().unjudged_draft(config, ())
+    if title is not None:
+        raise unknown_draft(title)
     family = policy.index().recognise(config)
     if family is None:
         raise unknown_family(config)
