@@ -26,6 +26,8 @@ def symptoms(text: str) -> tuple[Symptom, ...]:
     Raises:
         UsageError: nothing is.
     """
+    if not text.strip():
+        raise UsageError("there is no message to explain", "give one, or - and a log to read")
     found = recognise(text)
     if not found:
         first = next(iter(text.strip().splitlines()), "")
