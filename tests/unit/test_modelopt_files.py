@@ -16,6 +16,8 @@ from tests.unit.engines.small import GLM, NEWEST, Config, tensors, with_list, wr
 from tools.sample import Tensors
 
 BLOCK = "model.layers.2.*"
+DECODER = "model.decoder.*"
+"""What SGLang calls the same."""
 FLAT = {"quant_method": "modelopt", "quant_algo": "FP8", "producer": {"name": "modelopt"}}
 LAYERS = {"model.layers.0.self_attn.o_proj": {"quant_algo": "FP8"}}
 
@@ -85,7 +87,7 @@ def test_the_other_file_alone_is_repaired(tmp_path: Path) -> None:
     made = folder(tmp_path, None, nested("lm_head"))
     repair = api.rewrite(made)
     assert list(repair.files) == ["hf_quant_config.json"]
-    assert excluded(made) == ["lm_head", BLOCK]
+    assert excluded(made) == ["lm_head", BLOCK, DECODER]
     assert outcome(made) == "clean"
 
 
@@ -109,10 +111,10 @@ def test_layers_that_config_json_does_not_name_are_read_in_the_other_file(tmp_pa
 @pytest.mark.parametrize(
     ("beside", "after"),
     [
-        (nested("lm_head"), ["lm_head", BLOCK]),
-        (nested(BLOCK), [BLOCK]),
-        (nested(exclude_modules=None), [BLOCK]),
-        ({"quantization": {"quant_algo": "FP8"}}, [BLOCK]),
+        (nested("lm_head"), ["lm_head", BLOCK, DECODER]),
+        (nested(BLOCK), [BLOCK, DECODER]),
+        (nested(exclude_modules=None), [BLOCK, DECODER]),
+        ({"quantization": {"quant_algo": "FP8"}}, [BLOCK, DECODER]),
     ],
 )
 def test_a_repair_goes_into_both_files(tmp_path: Path, beside: Config, after: list[str]) -> None:

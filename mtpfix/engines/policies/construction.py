@@ -243,9 +243,10 @@ def _rows_of(policy: AnyPolicy, context: Context, part: Part) -> Iterator[_Place
 def _number(written: Template, context: Context) -> int:
     """Return the number of a layer."""
     text = written.filled(context.fields)
-    if not text.isdecimal():
-        raise ExprError(f"{text!r:.60} is not the number of a layer")
-    return int(text)
+    try:
+        return int(text)
+    except ValueError:
+        raise ExprError(f"{text!r:.60} is not the number of a layer") from None
 
 
 def _in_layer(policy: AnyPolicy, context: Context, layer: int) -> Context:

@@ -128,7 +128,12 @@ def _suffix(stored: str) -> str:
 
 
 def _shapes_differ(stored: Stored, known: Parameters | None) -> bool:
-    """Return whether the weight on disk has another shape than the built one: one is packed."""
+    """Return whether the weight on disk has another shape than the built one: one is packed.
+
+    Names alone, where no header of the file is read, do not tell a packed one.
+    """
+    if stored.precision.state is State.QUANTIZED and stored.precision.format is None:
+        return False
     packed = known is not None and known.packed
     disk = stored.precision
     halved = disk.state is State.QUANTIZED and _is_packed(disk.format)

@@ -10,8 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from mtpfix.cli import codes
 from mtpfix.model import Precision, State
-from mtpfix.report import graft, verify
+from mtpfix.report import graft, probe, verify
 from mtpfix.report.json import schema
 from mtpfix.verification import Verification, Verified
 from tests.unit.grafts.pairs import pair
@@ -79,7 +80,13 @@ def test_every_schema_is_named_and_is_one() -> None:
     assert files == {f"{n.removeprefix('mtpfix.').replace('/', '-')}.schema.json" for n in NAMES}
     for name in NAMES:
         jsonschema.Draft202012Validator.check_schema(schema(name))
-    assert {name for name, _ in COMMANDS.values()} | {verify.SCHEMA, graft.SCHEMA} == set(NAMES)
+    beside = {
+        verify.SCHEMA,
+        graft.SCHEMA,
+        codes.SYMPTOMS,
+        probe.SCHEMA,
+    }  # tested with their commands
+    assert {name for name, _ in COMMANDS.values()} | beside == set(NAMES)
 
 
 def test_the_schemas_are_open_for_fields_to_come(run: Run, folder: Folder) -> None:

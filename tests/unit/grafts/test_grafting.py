@@ -473,7 +473,7 @@ def test_a_base_with_another_draft(tmp_path: Path) -> None:
     made = pair(tmp_path, "deepseek_v4", "ct-nvfp4")
     names = list(tensors(made.base / "model.safetensors"))
     _rewritten(made.base / "model.safetensors", names, {"mtp.0.markov_head.weight": names[0]})
-    with pytest.raises(MtpfixError, match="its draft is DSpark, not MTP") as caught:
+    with pytest.raises(MtpfixError, match="of another family: DeepSeek-V4 with DSpark") as caught:
         graft(made)
     assert caught.value.remedy == "give a base with an MTP block"
 

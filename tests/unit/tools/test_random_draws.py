@@ -37,7 +37,7 @@ def test_a_number_is_always_the_same_checkpoint(judge: Judge, tmp_path: Path) ->
 @pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge.title)
 def test_what_is_drawn_can_be_forged(judge: Judge) -> None:
     chance = chance_of(1)
-    drawn = [draw(chance, judge) for _ in range(300)]
+    drawn = [draw(chance, judge) for _ in range(600)]
     assert {each.family for each in drawn} == set(judge.families)
     assert {each.listed for each in drawn} == set(judge.lists)
     assert not [each for each in drawn if each.scheme in tiny.unfit(judge.like(each.family))]
