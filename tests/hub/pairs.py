@@ -120,9 +120,6 @@ def target_files(shape: Shape) -> dict[str, Sparse]:
 def config_of(shape: Shape) -> dict[str, Any]:
     """`config.json` of the target."""
     config = sample.config()
-    for group in config["quantization_config"]["config_groups"].values():
-        if group["weights"]["strategy"] == "block":  # what the small matrices of the sample have
-            group["weights"]["block_structure"] = [sample.WIDTH // 2, sample.WIDTH // 2]
     ratios = config["compress_ratios"][: shape.layers]
     return config | {"num_hidden_layers": shape.layers, "compress_ratios": [*ratios, 0]}
 
@@ -138,10 +135,16 @@ def trunk(layers: int, *, quantized: bool) -> Tensors:
 
 
 def sized(tensors: Tensors, width: int) -> Tensors:
-    """The same tensors with other sides."""
+    """The same tensors with other sides; wider matrices have more blocks."""
     sides = {sample.WIDTH // part: width // part for part in (1, 2, 16)}
+    blocks = (2, -(-width // sample.BLOCK))
     return {
-        name: (dtype, tuple(sides.get(side, side) if side > 2 else side for side in shape))
+        name: (
+            dtype,
+            blocks
+            if shape == (2, 1)
+            else tuple(sides.get(side, side) if side > 2 else side for side in shape),
+        )
         for name, (dtype, shape) in tensors.items()
     }
 

@@ -120,7 +120,7 @@ def test_layers_that_config_json_does_not_name_are_read_in_the_other_file(tmp_pa
 def test_a_repair_goes_into_both_files(tmp_path: Path, beside: Config, after: list[str]) -> None:
     made = folder(tmp_path, {**FLAT, "ignore": ["lm_head"]}, beside)
     api.rewrite(made)
-    assert ignored(made) == ["lm_head", BLOCK]
+    assert ignored(made) == ["lm_head", BLOCK, DECODER]
     assert excluded(made) == after
     assert api.plan(made).files == {}
 

@@ -475,7 +475,7 @@ def test_a_base_with_another_draft(tmp_path: Path) -> None:
     _rewritten(made.base / "model.safetensors", names, {"mtp.0.markov_head.weight": names[0]})
     with pytest.raises(MtpfixError, match="of another family: DeepSeek-V4 with DSpark") as caught:
         graft(made)
-    assert caught.value.remedy == "give a base with an MTP block"
+    assert caught.value.remedy == "give the model that this checkpoint was made from"
 
 
 def test_the_target_is_no_base(tmp_path: Path) -> None:
