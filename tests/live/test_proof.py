@@ -38,11 +38,11 @@ def test_an_unquantized_block_loads_after_the_repair(
     assert prove(server, family, scheme, tmp_path / "model").faults == ()
 
 
-@pytest.mark.parametrize(("family", "scheme"), pairs("ct-w4a16"))
+@pytest.mark.parametrize("family", [f for f in FAMILIES if "ct-w4a16" not in tiny.unfit(f)])
 def test_a_half_quantized_block_loads_after_the_repair(
-    server: Server, family: str, scheme: str, tmp_path: Path
+    server: Server, family: str, tmp_path: Path
 ) -> None:
-    proof = prove(server, family, scheme, tmp_path / "model", "mixed")
+    proof = prove(server, family, "ct-w4a16", tmp_path / "model", "mixed")
     assert proof.faults == ()
 
 
