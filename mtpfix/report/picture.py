@@ -191,9 +191,7 @@ def _cells(root: str, rest: str, layers: Layers, axis: Sequence[int]) -> tuple[C
 
 def _name(root: str, rest: str, axis: Sequence[int], cell: Cell) -> str:
     numbers = axis[cell.at : cell.at + cell.span]
-    spelled = ranges.numbers(numbers).replace(" ", "")
-    shown = spelled if len(numbers) == 1 else f"{{{spelled}}}"
-    return f"{inert(root)}{shown}.{inert(rest)}"
+    return f"{inert(root)}{ranges.part(numbers)}.{inert(rest)}"
 
 
 # --- a cell ------------------------------------------------------------------

@@ -40,6 +40,12 @@ def numbers(chosen: Iterable[int]) -> str:
     return ", ".join(_span([str(number) for number in run]) for run in found)
 
 
+def part(chosen: Iterable[int]) -> str:
+    """Numbers as one part of a name: `3`, or `{0-2,5}` for several."""
+    spelled = numbers(chosen).replace(" ", "")
+    return spelled if spelled.isdigit() else f"{{{spelled}}}"
+
+
 def releases(chosen: Iterable[str], known: Iterable[str]) -> str:
     """Releases as ranges, oldest first, for example `0.20-0.23, 0.30`.
 

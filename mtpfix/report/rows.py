@@ -162,5 +162,4 @@ def _folded(groups: Mapping[tuple[str, int | None], Sequence[Row]]) -> Iterable[
         elif len(numbers) == len(rows) == 1:  # a heading would only cost a line
             yield Section("", (replace(rows[0], name=f"{start}{numbers[0]}.{rows[0].name}"),))
         else:
-            spelled = ranges.numbers(numbers).replace(" ", "")
-            yield Section(f"{start}{spelled if len(numbers) == 1 else f'{{{spelled}}}'}.*", rows)
+            yield Section(f"{start}{ranges.part(numbers)}.*", rows)

@@ -15,10 +15,8 @@ from mtpfix.report.inert_text import inert
 from mtpfix.report.page import Page
 
 _ABSENT = "-"
-_ANY = "*"
 _NUMBER = re.compile(r"(?<=\.)(\d{1,9})(?=\.)")
 """The number of an expert, in the name of a module of it."""
-_SEVERAL = 2
 
 _Said = tuple[str, str]
 """A text and its mood."""
@@ -55,20 +53,17 @@ def _built(modules: Iterable[ModuleReport]) -> Built:
 
 def _rows(names: Sequence[str], root: str, built: Sequence[Built]) -> Iterator[tuple[Cell, ...]]:
     """Yield the rows of a layer; experts of which the same is said share one."""
-    alike: dict[tuple[str, str, tuple[_Said, ...]], list[int]] = {}
+    alike: dict[tuple[str, str, str, tuple[_Said, ...]], list[int]] = {}
     for name in names:
         found = [modules.get(name) for modules in built]
         disk = next(module.disk for module in found if module is not None)
-        short = name.removeprefix(root)
-        parts = _NUMBER.split(short, maxsplit=1)
-        key = (_NUMBER.sub(_ANY, short, count=1), wording.stored(disk, short=True))
-        numbers = alike.setdefault((*key, tuple(map(_said, found))), [])
-        numbers += [int(parts[1])] if len(parts) > 1 else []
-    for (short, disk_word, said), numbers in alike.items():
-        spelled = ranges.numbers(numbers).replace(" ", "")
-        spelled = spelled if len(numbers) < _SEVERAL else f"{{{spelled}}}"
+        before, number, after = [*_NUMBER.split(name.removeprefix(root), maxsplit=1), "", ""][:3]
+        key = (before, after, wording.stored(disk, short=True), tuple(map(_said, found)))
+        alike.setdefault(key, []).extend([int(number)] if number else [])
+    for (before, after, stored, said), numbers in alike.items():
+        expert = ranges.part(numbers) if numbers else ""
         cells = (grid.cell(text, mood=mood) for text, mood in said)
-        yield (grid.cell(inert(short.replace(_ANY, spelled))), grid.cell(disk_word), *cells)
+        yield (grid.cell(inert(f"{before}{expert}{after}")), grid.cell(stored), *cells)
 
 
 def _said(module: ModuleReport | None) -> _Said:

@@ -74,3 +74,11 @@ def test_runs_hold_the_chosen_members_in_order(chosen: set[int], order: list[int
 @given(st.lists(st.text(max_size=8), max_size=6))
 def test_any_release_can_be_sorted(names: list[str]) -> None:
     assert ranges.releases(names, names).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [([3], "3"), ([3, 3], "3"), ([0, 1, 2, 5], "{0-2,5}"), ([0, 2], "{0,2}")],
+)
+def test_numbers_are_one_part_of_a_name(chosen: list[int], expected: str) -> None:
+    assert ranges.part(chosen) == expected
