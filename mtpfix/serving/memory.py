@@ -19,11 +19,12 @@ from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
 from mtpfix.checkpoint.wrapped import Wrapped
+from mtpfix.engines.base import EngineCase
 from mtpfix.engines.opening import Opening, Unsupported
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
-from mtpfix.planning import Repair, planned
+from mtpfix.planning import Repair, planned_with_cases
 from mtpfix.repair.plan import Options
 from mtpfix.report import wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
@@ -154,9 +155,9 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
         )
     seen = _seen(target, draft, running)
     subject, served = seen.subject, seen.served
-    _same_draft(subject, running)
     _same_method(subject, served)
-    made = planned(subject, running.selection, Options())
+    made, cases = planned_with_cases(subject, running.selection, Options())
+    _same_draft(cases, running)
     if not made.files or made.plan.refused is not None:
         return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
@@ -218,9 +219,8 @@ def _opening(subject: Subject) -> Opening:
     return subject.openings[engine("vllm")]
 
 
-def _same_draft(subject: Subject, running: Running) -> None:
+def _same_draft(cases: Sequence[EngineCase], running: Running) -> None:
     """Refuses a draft of another kind than the tensors in the place of an MTP block are."""
-    cases = analyze(subject, running.selection).cases
     method = next((case.speculation for case in cases), running.speculation)
     if method != running.speculation:
         raise UnknownError(

@@ -68,7 +68,7 @@ def test_half_a_repair_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     made = api.plan(folder, vllm=["0.32.0"], platforms=["cuda"])
     engine = replace(made.after.engines[0], outcome="load_error", error="KeyError: 'x'")
     half = replace(made, after=replace(made.after, engines=(engine,)))
-    monkeypatch.setattr(memory, "planned", lambda *_: half)
+    monkeypatch.setattr(memory, "planned_with_cases", lambda *_: (half, ()))
     found = judged(served(folder), served(folder), RUNNING)
     assert found.metadata is None
     assert found.said.startswith(
