@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from packaging.version import Version
 
-from mtpfix.engines.vllm.policy import covered_releases
+from mtpfix.engines import registry
 from tools import (
     changes,
     differential,
@@ -53,13 +53,13 @@ def row_for(release: str) -> str:
     )
 
 
-def before(release: str) -> str:
-    """The newest covered release that is older.
+def before(release: str, covered: Sequence[str]) -> str:
+    """The newest of the covered releases of an engine that is older.
 
     Raises:
         SystemExit: there is none.
     """
-    older = [known for known in covered_releases() if Version(known) < Version(release)]
+    older = [known for known in covered if Version(known) < Version(release)]
     if not older:
         raise SystemExit(f"no covered release is older than {release}; name one with --from")
     return older[-1]
@@ -95,7 +95,7 @@ def to_edit(release: str, found: dict[str, Agreement], answers: int) -> Iterator
 
 def bring_in(options: argparse.Namespace) -> Iterator[str]:
     """Does everything, and says what it found."""
-    release, old = options.release, options.old or before(options.release)
+    release, old = options.release, options.old
     yield f"# Environment of {release}\n"
     place = environments.Home(options.home).make(release)
     yield f"{place.python}, PYTHONPATH={place.pythonpath or ''}\n"
@@ -125,6 +125,7 @@ def main() -> None:
     sglang = options.engine == "sglang"
     if not sglang and options.release not in environments.releases():
         raise SystemExit(row_for(options.release))
+    options.old = options.old or before(options.release, registry.engine(options.engine).releases)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         if sglang:

@@ -13,7 +13,6 @@ from pathlib import Path
 from packaging.version import Version
 
 from mtpfix.engines.sglang.live import CAPABILITY
-from mtpfix.engines.sglang.policy import covered_releases
 from tools import (
     sglang_agreement,
     sglang_differential,
@@ -39,18 +38,6 @@ WATCHED = (
 """Files below `sglang/srt` that decide about a draft."""
 EXAMPLES = 3
 """Differences that are shown of each family."""
-
-
-def before(release: str) -> str:
-    """Return the newest covered release that is older.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    older = [known for known in covered_releases() if Version(known) < Version(release)]
-    if not older:
-        raise SystemExit(f"no covered release is older than {release}; name one with --from")
-    return older[-1]
 
 
 def changed_files(old: Path, new: Path) -> Iterator[str]:
@@ -141,9 +128,10 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     """Do everything, and yield what was found.
 
     Args:
-        options: of `tools.newrelease`; `out` and `answers` are where recordings go.
+        options: of `tools.newrelease`; `old` is the release before, `out` and `answers` are where
+            recordings go.
     """
-    release, old = options.release, options.old or before(options.release)
+    release, old = options.release, options.old
     home = Home(options.home or sglang_environment.HOME)
     yield f"# Environment of {release}\n"
     if sglang_environment.add(release):

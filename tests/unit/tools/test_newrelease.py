@@ -26,10 +26,10 @@ def test_a_release_without_a_row_is_told_which_row(monkeypatch: pytest.MonkeyPat
 
 def test_the_release_before_is_the_newest_covered_one_that_is_older() -> None:
     covered = covered_releases()
-    assert newrelease.before(covered[-1]) == covered[-2]
-    assert newrelease.before("99.0.0") == covered[-1]
+    assert newrelease.before(covered[-1], covered) == covered[-2]
+    assert newrelease.before("99.0.0", covered) == covered[-1]
     with pytest.raises(SystemExit, match="--from"):
-        newrelease.before("0.1.0")
+        newrelease.before("0.1.0", covered)
 
 
 def test_a_release_is_predicted_by_its_own_rows_and_not_by_those_before() -> None:

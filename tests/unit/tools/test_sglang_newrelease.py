@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mtpfix.engines import registry
 from tools import newrelease, sglang_differential, sglang_environment, sglang_newrelease
 from tools.sglang_environment import Home
 from tools.sglang_recording import FOLDER
@@ -36,10 +37,11 @@ def test_a_new_release_gets_the_row_of_the_newest(
 
 
 def test_the_release_before_is_the_newest_covered_one_that_is_older() -> None:
-    assert sglang_newrelease.before("0.5.23") == "0.5.22"
-    assert sglang_newrelease.before("0.6.0") == "0.5.23"
+    covered = registry.engine("sglang").releases
+    assert newrelease.before("0.5.23", covered) == "0.5.22"
+    assert newrelease.before("0.6.0", covered) == "0.5.23"
     with pytest.raises(SystemExit, match="--from"):
-        sglang_newrelease.before("0.5.13")
+        newrelease.before("0.5.13", covered)
 
 
 def test_files_that_decide_about_a_draft_are_compared(tmp_path: Path) -> None:
