@@ -6,7 +6,7 @@ stored as is asked for, beside a trunk of which every Linear is quantized.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 
@@ -15,6 +15,7 @@ from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
 from mtpfix.quant import recipes
+from mtpfix.quant.recipes import Recipe
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan_for_all
 from mtpfix.repair.verdicts import sharing
@@ -55,7 +56,7 @@ class Names:
             3 where a release that decides is only assumed.
         engines: whose names they are, as people spell them. Where there are several, labels begin
             with their engine: `SGLang 0.5.23`.
-        apart: names of the engines that know the family and read another list of this method.
+        other_lists: names of engines that know the family, and read another list of the method.
         stored: how the block is to be stored; None: unquantized.
         metadata: what the metadata must say beyond the least of the method, so that the block is
             built as it is to be stored: what is added to each key. None: entries are enough.
@@ -72,7 +73,7 @@ class Names:
     unserved: tuple[str, ...] = ()
     exit_code: int = 0
     engines: tuple[str, ...] = ("vLLM",)
-    apart: tuple[str, ...] = ()
+    other_lists: tuple[str, ...] = ()
     stored: str | None = None
     metadata: Json = None
 
@@ -100,8 +101,7 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
-    apart: list[Engine] = []
-    cases = tuple(_imagined(config, selection, method, stored, apart))
+    cases, others = _imagined(config, selection, recipes.recipe(method, stored, config))
     view, deciding = cases[0].view, selection.deciding(cases)
     made = plan_for_all(cases, view, options, _files(view) if stored else None, deciding)
     newer = dict.fromkeys(case.release for case in cases if case.is_newer)
@@ -118,45 +118,40 @@ def advise(
         unserved=tuple(_labelled(unserved, cases)),
         exit_code=_exit_code(deciding, unserved),
         engines=tuple(dict.fromkeys(case.engine.title for case in cases)),
-        apart=tuple(engine.name for engine in apart),
+        other_lists=tuple(engine.name for engine in others),
         stored=stored,
         metadata=_new(view.raw, made.view.raw) if made.schemes else None,
     )
 
 
 def _imagined(
-    config: Mapping[str, Json],
-    selection: Selection,
-    method: str,
-    stored: str | None,
-    apart: list[Engine],
-) -> Iterator[EngineCase]:
-    """Yield the cases of every engine; of one that nobody asked for by name, as far as it can.
+    config: Mapping[str, Json], selection: Selection, recipe: Recipe
+) -> tuple[tuple[EngineCase, ...], tuple[Engine, ...]]:
+    """Return the cases of the engines that read one list, and the engines that read another.
 
-    Those that read another list are noted in `apart`.
+    Of an engine that nobody asked for by name, what it does not know is left out.
 
     Raises:
         UsageError: engines that were asked for by name keep their entries in different lists.
     """
-    scope, first = selection.planned, None
-    written, layer = recipes.metadata(method), recipes.layer(method, stored)
+    scope = selection.planned
+    cases: list[EngineCase] = []
+    others: list[Engine] = []
     for engine in selection.engines:
         needed = selection.requires(engine)
         try:
-            found = engine.imagined(
-                config, scope.releases_of(engine), scope.platforms, written, layer
-            )
+            found = engine.imagined(config, scope.releases_of(engine), scope.platforms, recipe)
         except UnknownError:
             if needed:
                 raise
             continue
-        first = first or found[0]
-        if len(sharing([first, found[0]])) == 1 and first is not found[0]:
-            if needed:
-                raise UsageError("the engines read different lists", "give one --engine at a time")
-            apart.append(engine)
-            continue
-        yield from found
+        if not cases or len(sharing([cases[0], found[0]])) > 1:
+            cases += found
+        elif needed:
+            raise UsageError("the engines read different lists", "give one --engine at a time")
+        else:
+            others.append(engine)
+    return tuple(cases), tuple(others)
 
 
 def _files(view: QuantView) -> dict[str, JsonFile]:

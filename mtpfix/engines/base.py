@@ -34,9 +34,9 @@ from mtpfix.model import (
     QuantView,
     State,
     Stray,
-    Tensor,
 )
 from mtpfix.patterns import Listed, PatternError
+from mtpfix.quant.recipes import Recipe
 from mtpfix.quant.spelling import NAMES, Spelling
 
 if TYPE_CHECKING:
@@ -443,8 +443,7 @@ class Engine(ABC):
         config: Mapping[str, Json],
         releases: Sequence[str],
         platforms: Sequence[Platform],
-        written: Mapping[str, Json],
-        layer: Mapping[str, Tensor],
+        recipe: Recipe,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that does not exist yet, by its `config.json` alone.
 
@@ -454,13 +453,12 @@ class Engine(ABC):
             config: what is to stand in `config.json`.
             releases: releases of the engine.
             platforms: platforms that it builds for.
-            written: the quantization metadata that a recipe writes.
-            layer: the tensors of each layer of the block, by suffix.
+            recipe: what a recipe leaves behind.
 
         Raises:
             UnknownError: the family, a release or the method is not covered.
         """
-        del config, releases, platforms, written, layer
+        del config, releases, platforms, recipe
         raise UnknownError(f"mtpfix cannot name modules for {self.title}", "choose another engine")
 
     # --- releases ------------------------------------------------------------------------

@@ -20,7 +20,7 @@ ENGINES: dict[str, str] = {
 BESIDE: tuple[str, ...] = ("sglang",)
 """The engines that are judged and planned for beside the default one where none is chosen.
 
-SGLang is asked for by name: no list that was made for vLLM alone changes because it is known.
+They decide nothing, and one that fails with entries as without gets none.
 """
 
 DEFAULT = "vllm"

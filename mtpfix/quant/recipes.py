@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
 from mtpfix.errors import UsageError
 from mtpfix.model import Json, Tensor
+from mtpfix.quant.location import Location
 
 PLAIN: Mapping[str, Tensor] = MappingProxyType({"weight": Tensor("BF16", (1, 1), 0, 0)})
 """The tensors of a layer that stays unquantized."""
@@ -18,6 +20,35 @@ PLAIN: Mapping[str, Tensor] = MappingProxyType({"weight": Tensor("BF16", (1, 1),
 def names() -> tuple[str, ...]:
     """Return every method that has entries of an effect."""
     return tuple(_methods())
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a recipe leaves behind.
+
+    Attributes:
+        place: its quantization metadata, where they stand.
+        layer: the tensors of each layer of the MTP block, by suffix.
+    """
+
+    place: Location
+    layer: Mapping[str, Tensor]
+
+
+def recipe(method: str, stored: str | None, config: Mapping[str, Json]) -> Recipe:
+    """Return what a method would write for a model.
+
+    Args:
+        method: the quantization method.
+        stored: how it is to store the MTP block, such as `fp8-block`; None: unquantized.
+        config: the `config.json` of the model.
+
+    Raises:
+        UsageError: no entry of the method has an effect, or it has no such way to store a layer.
+    """
+    model_type = str(config.get("model_type"))
+    place = Location("config.json", "/quantization_config", metadata(method), model_type)
+    return Recipe(place, _layer(method, stored))
 
 
 def metadata(method: str) -> Mapping[str, Json]:
@@ -36,16 +67,8 @@ def metadata(method: str) -> Mapping[str, Json]:
     return written
 
 
-def layer(method: str, stored: str | None) -> Mapping[str, Tensor]:
-    """Return the tensors of a layer, by suffix.
-
-    Args:
-        method: a method that `metadata` knows.
-        stored: how it stores the layer, such as `fp8-block`; None: unquantized.
-
-    Raises:
-        UsageError: the method has no such way.
-    """
+def _layer(method: str, stored: str | None) -> Mapping[str, Tensor]:
+    """Return the tensors of a layer that a method stores in one way, by suffix."""
     if stored is None:
         return PLAIN
     ways = _methods().get(method, {}).get("stored", {})

@@ -89,7 +89,7 @@ def _about_entries(found: Names) -> Iterator[str]:
         right = _places(found.decisive, found)
         yield f"{what} right for {right}{far}."
         yield f"They are not right for {unserved}, and no others are."
-    for name in found.apart:
+    for name in found.other_lists:
         title = wording.engine(name)
         yield f"{title} reads another list: `--engine {name}` names its entries."
 
@@ -139,7 +139,7 @@ def json(found: Names) -> str:
         "assumed": found.assumed,
         "decisive": found.decisive,
         "unserved": found.unserved,
-        "apart": found.apart,
+        "other_lists": found.other_lists,
         "exit_code": found.exit_code,
     }
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"

@@ -266,7 +266,7 @@ def test_with_a_selection_all_of_it_must_be_right() -> None:
 def test_one_list_names_the_block_for_both_engines(method: str, entries: tuple[str, ...]) -> None:
     found = advise(GLM, vllm=None, platforms=("cuda",), options=ENGINE_ONLY, method=method)
     assert (found.entries, found.engines) == (entries, ("vLLM", "SGLang"))
-    assert (found.exit_code, found.unserved, found.apart) == (0, (), ())
+    assert (found.exit_code, found.unserved, found.other_lists) == (0, (), ())
 
 
 def test_one_engine_is_named_alone() -> None:
@@ -286,7 +286,7 @@ MIXED = "modelopt_mixed"
 
 def test_an_engine_that_reads_another_list_is_told() -> None:
     found = advise(GLM, vllm=None, platforms=("cuda",), options=ENGINE_ONLY, method=MIXED)
-    assert (found.engines, found.apart) == (("vLLM",), ("sglang",))
+    assert (found.engines, found.other_lists) == (("vLLM",), ("sglang",))
     shown = renderer.text(found, 100, color=False, ascii=False)
     assert "# SGLang reads another list: `--engine sglang` names its entries." in shown
 

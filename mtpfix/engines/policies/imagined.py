@@ -6,10 +6,12 @@ stored in a way that is asked for, beside a target model of which every Linear i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from mtpfix.checkpoint.inventory import Inventory, written_out
 from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.case import PolicyCase
 from mtpfix.engines.policies.construction import AnyPolicy
 from mtpfix.engines.policies.context import Context
 from mtpfix.errors import UnknownError
@@ -20,19 +22,35 @@ _SHARD = "model.safetensors"
 _WIDTH = 256
 """Inputs and outputs of a layer in the ways to store one."""
 _QUANTIZABLE = ("linear", "experts")
+_Case = TypeVar("_Case", bound=PolicyCase)
 
 
-def inventory(known: AnyPolicy, context: Context, layer: Mapping[str, Tensor]) -> Inventory:
-    """Return a quantized target model and a block of given layers.
+def cases(
+    known: AnyPolicy,
+    contexts: Sequence[Context],
+    layer: Mapping[str, Tensor],
+    case: Callable[[Context, Inventory], _Case],
+) -> tuple[_Case, ...]:
+    """Return one case for each context.
 
     Args:
         known: what is known of the family.
-        context: of the newest release that is asked.
+        contexts: those of the releases and platforms that are asked, oldest first.
         layer: the tensors of each layer of the block, by suffix.
+        case: makes a case of a context and of what is on disk.
 
     Raises:
-        UnknownError: the configuration declares no MTP layer.
+        UnknownError: the configuration declares no MTP layer, or a number of layers that no model
+            has.
     """
+    for context in contexts:
+        construction.counts(known, context)
+    block = _inventory(known, contexts[-1], layer)
+    return tuple(case(context, block) for context in contexts)
+
+
+def _inventory(known: AnyPolicy, context: Context, layer: Mapping[str, Tensor]) -> Inventory:
+    """Return a quantized target model and a block of given layers."""
     draft = construction.modules(known, context, "draft")
     if not draft or not construction.counts(known, context)[1]:
         raise UnknownError(

@@ -12,7 +12,8 @@ from mtpfix.engines.sglang import exempting, metadata, policy, reader
 from mtpfix.engines.sglang.case import Case
 from mtpfix.engines.sglang.context import context_of
 from mtpfix.engines.sglang.policy import Policy
-from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView, Tensor
+from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
+from mtpfix.quant.recipes import Recipe
 
 if TYPE_CHECKING:
     from mtpfix.engines.coverage import Covered, Dialect
@@ -70,13 +71,12 @@ class Sglang(Engine):
         config: Mapping[str, Json],
         releases: Sequence[str],
         platforms: Sequence[Platform],
-        written: Mapping[str, Json],
-        layer: Mapping[str, Tensor],
+        recipe: Recipe,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that is not quantized yet."""
         from mtpfix.engines.sglang import recipe_cases  # noqa: PLC0415 - for `names` alone
 
-        return recipe_cases.cases(config, releases, platforms, written, layer)
+        return recipe_cases.cases(config, releases, platforms, recipe)
 
     def coverage(self) -> tuple[Covered, ...]:
         """Return every family that has a policy."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
-from mtpfix.engines.policies import construction, imagined
+from mtpfix.engines.policies import imagined
 from mtpfix.engines.sglang import metadata, policy
 from mtpfix.engines.sglang.case import Case
 from mtpfix.engines.sglang.context import context_of
 from mtpfix.engines.sglang.reader import unknown_draft, unknown_family
-from mtpfix.model import Json, Platform, Tensor
-from mtpfix.quant import Location
+from mtpfix.model import Json, Platform
+from mtpfix.quant.recipes import Recipe
 
 
 def cases(
     config: Mapping[str, Json],
     releases: Sequence[str],
     platforms: Sequence[Platform],
-    written: Mapping[str, Json],
-    layer: Mapping[str, Tensor],
+    recipe: Recipe,
 ) -> tuple[Case, ...]:
     """Return the cases of the checkpoint; see `Engine.imagined`."""
     title = policy.index().unjudged_draft(config, ())
@@ -28,14 +28,10 @@ def cases(
     if family is None:
         raise unknown_family(config)
     known = policy.policy(family)
-    model_type = str(config.get("model_type"))
-    view = metadata.read(Location("config.json", "/quantization_config", written, model_type), {})
+    view = metadata.read(recipe.place, {})
     contexts = [
         context_of(known, config, release, platform, view)
         for release in policy.known_releases(known, releases)
         for platform in policy.known_platforms(platforms)
     ]
-    for context in contexts:
-        construction.counts(known, context)
-    block = imagined.inventory(known, contexts[-1], layer)
-    return tuple(Case(known, context, block, view=view) for context in contexts)
+    return imagined.cases(known, contexts, recipe.layer, partial(Case, known, view=view))

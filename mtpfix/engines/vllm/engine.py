@@ -14,8 +14,9 @@ from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
 from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.separate_draft import refuse_copy, refuse_pair
-from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView, Tensor
+from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
+from mtpfix.quant.recipes import Recipe
 
 if TYPE_CHECKING:
     from mtpfix.engines.coverage import Covered, Dialect
@@ -105,13 +106,12 @@ class Vllm(Engine):
         config: Mapping[str, Json],
         releases: Sequence[str],
         platforms: Sequence[Platform],
-        written: Mapping[str, Json],
-        layer: Mapping[str, Tensor],
+        recipe: Recipe,
     ) -> tuple[EngineCase, ...]:
         """Return the cases of a checkpoint that is not quantized yet."""
         from mtpfix.engines.vllm import recipe_cases  # noqa: PLC0415 - for `names` alone
 
-        return recipe_cases.cases(config, releases, platforms, written, layer)
+        return recipe_cases.cases(config, releases, platforms, recipe)
 
     def coverage(self) -> tuple[Covered, ...]:
         """Return every family that has a policy."""

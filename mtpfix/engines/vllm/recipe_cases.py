@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from mtpfix.engines.policies import construction, imagined
 from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import Case
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Platform, QuantView, Tensor
-from mtpfix.quant import Location
-from mtpfix.quant.recipes import PLAIN
+from mtpfix.quant.recipes import PLAIN, Recipe
 
 
 def cases(
     config: Mapping[str, Json],
     releases: Sequence[str],
     platforms: Sequence[Platform],
-    written: Mapping[str, Json],
-    layer: Mapping[str, Tensor],
+    recipe: Recipe,
 ) -> tuple[Case, ...]:
     """Return the cases of the checkpoint; see `Engine.imagined`."""
-    model_type = str(config.get("model_type"))
-    view = metadata.read(Location("config.json", "/quantization_config", written, model_type))
-    return under(view, config, releases, platforms, layer)
+    return under(metadata.read(recipe.place), config, releases, platforms, recipe.layer)
 
 
 def under(
@@ -58,7 +55,4 @@ def under(
         for release in policy.known_releases(known, releases)
         for platform in on
     ]
-    for context in contexts:
-        construction.counts(known, context)
-    block = imagined.inventory(known, contexts[-1], layer)
-    return tuple(Case(known, context, block, view=view) for context in contexts)
+    return imagined.cases(known, contexts, layer, partial(Case, known, view=view))
