@@ -188,9 +188,7 @@ def _judge(
         findings=findings,
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
-        notes=((_NO_MTP,) if none else (cases[-1].serving,) if cases[-1].serving else ())
-        + tuple(_unknown_patches(subject.engine, cases))
-        + (() if view.method else _without_metadata(subject.files, subject.engine)),
+        notes=tuple(_notes(subject, cases, none=none)),
     )
     return Analysis(report, cases)
 
@@ -399,10 +397,17 @@ def _with_counts(info: ModelInfo, case: EngineCase) -> ModelInfo:
     )
 
 
-def _unknown_patches(engine: Engine, cases: Iterable[EngineCase]) -> Iterator[str]:
-    """Return a sentence for each release that is judged as an earlier patch of it."""
+def _notes(subject: Analyzable, cases: Sequence[EngineCase], *, none: bool) -> Iterator[str]:
+    """Yield remarks on a target that is judged; `none`: there is no draft."""
+    engine, serving = subject.engine, cases[-1].serving
+    if none:
+        yield _NO_MTP
+    elif serving:
+        yield serving
     releases = (case.release for case in cases)
-    return unknown_patches(releases, engine.releases, engine.title, engine.depth)
+    yield from unknown_patches(releases, engine.releases, engine.title, engine.depth)
+    if not subject.view.method:
+        yield from _without_metadata(subject.files, engine)
 
 
 def _without_metadata(files: Files, engine: Engine) -> tuple[str, ...]:

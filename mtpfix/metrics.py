@@ -60,7 +60,8 @@ def address_of(url: str) -> str:
 
 def _fetched(address: str) -> str:
     """Return the metrics at an address."""
-    shown = urlsplit(address)._replace(netloc=urlsplit(address).netloc.rpartition("@")[2]).geturl()
+    parts = urlsplit(address)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password in errors
     try:
         request = Request(address, headers={"Accept": "text/plain"})  # noqa: S310 - checked above
         with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - the same

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Literal
 
 from mtpfix.errors import TargetError
@@ -146,7 +147,8 @@ def compared(first: Reading, second: Reading, least: float) -> Probe:
     drafted = (second.drafted or 0) - (before.drafted or 0)
     accepted = (second.accepted or 0) - (before.accepted or 0)
     acceptance = accepted / drafted if drafted > 0 else None
-    was = dict(enumerate(before.by_position))
+    pairs = zip(second.by_position, chain(before.by_position, repeat(0.0)), strict=False)
+    accepted_at = [now - was for now, was in pairs]
     return Probe(
         engine="vllm",
         state=_state(acceptance, least),
@@ -154,11 +156,7 @@ def compared(first: Reading, second: Reading, least: float) -> Probe:
         drafts=int(drafts),
         drafted=int(drafted),
         acceptance=acceptance,
-        by_position=tuple(
-            (now - was.get(place, 0.0)) / drafts for place, now in enumerate(second.by_position)
-        )
-        if drafts > 0
-        else (),
+        by_position=tuple(each / drafts for each in accepted_at) if drafts > 0 else (),
         length=1 + accepted / drafts if drafts > 0 else None,
         least=least,
     )

@@ -4,9 +4,10 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,28 +48,25 @@ def explain(
     from mtpfix.cli import codes
     from mtpfix.findings import kinds
 
-    if code is not None and not codes.is_code(code):
-        said = sys.stdin.read(_LONGEST) if code == "-" else code
-        found = codes.symptoms(said)
-        if output_format is Format.json:
-            output.emit(json.dumps(codes.view_all(found), indent=2) + "\n", output_file)
-            return
-        from mtpfix.report.findings import recognised
-
-        screen = output.result_screen(color.value, output_file)
-        shown = recognised(found, screen.width, color=screen.color, ascii=screen.ascii)
-        output.emit(shown, output_file)
-        return
-    chosen = [codes.kind(code)] if code else list(kinds().values())
+    chosen: Iterable[Any]
+    document: Any
+    if code is None:
+        chosen = kinds().values()
+        document, show = [codes.view(one) for one in chosen], "listed"
+    elif codes.is_code(code):
+        chosen = [codes.kind(code)]
+        document, show = codes.view(codes.kind(code)), "explained"
+    else:
+        chosen = symptoms = codes.symptoms(sys.stdin.read(_LONGEST) if code == "-" else code)
+        document, show = codes.view_all(symptoms), "recognised"
     if output_format is Format.json:
-        rows = [codes.view(one) for one in chosen]
-        text = json.dumps(rows[0] if code else rows, indent=2) + "\n"
+        text = json.dumps(document, indent=2) + "\n"
     else:
         from mtpfix.report import findings
 
         screen = output.result_screen(color.value, output_file)
-        show = findings.explained if code else findings.listed
-        text = show(chosen, screen.width, color=screen.color, ascii=screen.ascii)
+        render = getattr(findings, show)
+        text = render(chosen, screen.width, color=screen.color, ascii=screen.ascii)
     output.emit(text, output_file)
 
 

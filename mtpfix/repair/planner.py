@@ -53,10 +53,11 @@ def plan(
     made = plan_for_all(cases, view, options, configs, deciding)
     asked = {case.engine for case in deciding or cases}
     useful = served(cases, views_of(cases, view), made.views, asked)
-    if len(useful) == len(cases):
+    left = [case for case in cases if case.engine not in useful]
+    if not left:
         return made
-    again = plan_for_all(useful, view, options, configs, deciding)
-    left = [case for case in cases if case not in useful]
+    kept = [case for case in cases if case.engine in useful]
+    again = plan_for_all(kept, view, options, configs, deciding)
     return replace(again, unresolved=(*again.unresolved, *_left(left, made)))
 
 

@@ -47,8 +47,8 @@ def for_each(
 
 def served(
     cases: Sequence[EngineCase], before: Views, after: Views, asked: Collection[Engine]
-) -> tuple[EngineCase, ...]:
-    """Return the cases of engines that were asked for, or that can load the checkpoint.
+) -> set[Engine]:
+    """Return the engines that were asked for, or that can load the checkpoint.
 
     Where an engine fails in every release with its entries as without, they are of no use.
 
@@ -59,13 +59,12 @@ def served(
         asked: the engines that decide.
     """
     others = [case for case in cases if case.engine not in asked]
-    loading = {
+    return {*asked} | {
         case.engine
         for views in (before, after)
         for case, fails in zip(others, for_each(others, views, _fails), strict=True)
         if not fails
     }
-    return tuple(case for case in cases if case.engine in asked or case.engine in loading)
 
 
 def _fails(case: EngineCase, view: QuantView) -> bool:

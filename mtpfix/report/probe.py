@@ -30,8 +30,8 @@ def text(found: Probe, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     if found.acceptance is not None:
         page.item(mooded(f"{'accepted':{_LABEL}}", "quiet"), Text(f"{found.acceptance:.1%}"))
     for place, share in enumerate(found.by_position, 1):
-        bar = "█" * round(min(share, 1.0) * _BAR)
-        line = f"{share:6.1%}  {'#' * len(bar) if ascii else bar}"
+        bar = ("#" if ascii else "█") * round(min(share, 1.0) * _BAR)
+        line = f"{share:6.1%}  {bar}"
         page.item(mooded(f"{f'  position {place}':{_LABEL}}", "quiet"), Text(line.rstrip()))
     if found.length is not None:
         said = f"{found.length:.2f} tokens a step, with the target model's own"
@@ -40,12 +40,9 @@ def text(found: Probe, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     sign, mood, verdict = _verdict(found, engine)
     page.item(mooded(f"{sign} ", mood), mooded(verdict, "strong"))
     if found.state == "useless":
-        release = "RELEASE"
-        check = f"mtpfix check MODEL --{found.engine} {release}"
-        page.item(
-            Text("  "),
-            Text(f"Next: {check}, with the release that serves; if that is clean, add --values"),
-        )
+        check = f"mtpfix check MODEL --{found.engine} RELEASE"
+        said = f"Next: {check}, with the release that serves; if that is clean, add --values"
+        page.item(Text("  "), Text(said))
     shown = page.text()
     return shown.translate(ASCII) if ascii else shown
 
