@@ -33,6 +33,8 @@ nitpick_ignore_regex = [
     # Records of stages that no caller of the public functions has in hand.
     ("py:class", r"mtpfix\.(drafts|engines|grafts|repair)\..*"),
     ("py:obj", r"typing\..*"),
+    # What stands for the arguments and the result of any call.
+    ("py:class", r"P|mtpfix\.gating\.T"),
 ]
 # `--option` is an option, not a dash.
 smartquotes = False

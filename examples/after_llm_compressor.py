@@ -10,7 +10,7 @@ names that vLLM asks about, and what was saved is judged, repaired and judged ag
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mtpfix
@@ -24,20 +24,13 @@ def ignored(model: str | Path, *others: str) -> list[str]:
     return [*others, *mtpfix.names_of(model, vllm=VLLM).entries]
 
 
-def finish(folder: str | Path) -> mtpfix.Report:
-    """Repairs what `save_pretrained` wrote, if it needs that, and makes sure that it is right.
+def saving(folder: str | Path) -> AbstractContextManager[None]:
+    """Repairs what is saved meanwhile, if it needs that, and makes sure that it is right.
 
     Raises:
-        SystemExit: no metadata makes it right.
+        GateError: no metadata makes it right.
     """
-    report = mtpfix.check(folder, vllm=VLLM)
-    if report.exit_code:
-        with suppress(mtpfix.RefusedError):  # what stays wrong is said below
-            mtpfix.rewrite(folder, vllm=VLLM, backup=False)
-        report = mtpfix.check(folder, vllm=VLLM)
-    if report.exit_code:
-        raise SystemExit("\n".join(f"{found.code}: {found.message}" for found in report.findings))
-    return report
+    return mtpfix.saving(folder, vllm=VLLM, repair=True)
 
 
 def main(model: str, folder: str) -> None:
@@ -48,8 +41,8 @@ def main(model: str, folder: str) -> None:
     recipe = QuantizationModifier(
         targets="Linear", scheme="FP8_DYNAMIC", ignore=ignored(model, "lm_head")
     )
-    oneshot(model=model, recipe=recipe, output_dir=folder)
-    finish(folder)
+    with saving(folder):
+        oneshot(model=model, recipe=recipe, output_dir=folder)
 
 
 if __name__ == "__main__":

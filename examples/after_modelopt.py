@@ -28,7 +28,7 @@ def finish(folder: str | Path) -> str:
         left = [f"{found.code}: {found.message}" for found in repair.after.findings]
         raise SystemExit("\n".join(["not to be repaired:", *left]))
     if repair.files:
-        mtpfix.rewrite(folder, vllm=VLLM, backup=False)
+        mtpfix.rewrite(folder, vllm=VLLM, backup=False, write=True)
     return repair.diff
 
 

@@ -17,15 +17,14 @@ def upload(folder: str | Path, repo_id: str, *, vllm: str = ">=0.28") -> str:
     """Uploads a checkpoint if vLLM builds all of it as it is stored; the URL of the commit.
 
     Raises:
-        SystemExit: something is wrong, or could not be judged; nothing was uploaded.
+        GateError: something is wrong, or could not be judged; nothing was uploaded.
     """
-    report = mtpfix.check(folder, vllm=[vllm])
-    if report.exit_code:
-        told = [f"{finding.code}: {finding.message}" for finding in report.findings]
-        raise SystemExit("\n".join([f"not uploaded: {folder}", *told, *report.notes]))
-    done = HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
-    return str(done.commit_url)
+    upload_folder = mtpfix.gated(HfApi().upload_folder, vllm=[vllm])
+    return str(upload_folder(repo_id=repo_id, folder_path=folder).commit_url)
 
 
 if __name__ == "__main__":
-    print(upload(*sys.argv[1:]))
+    try:
+        print(upload(*sys.argv[1:]))
+    except mtpfix.GateError as error:
+        sys.exit(error.report.render())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
+        GateError,
         MissingPackageError,
         MtpfixError,
         OverrideError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
+    from mtpfix.gating import gated, saving
     from mtpfix.grafting import Graft, graft
     from mtpfix.model import (
         Edit,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         Platform,
         Report,
     )
+    from mtpfix.opened import Checkpoint, open  # noqa: A004 - as `io.open`
     from mtpfix.planning import Repair
     from mtpfix.pushing import Push, Pushed, push
     from mtpfix.recipe import Names
@@ -49,12 +52,14 @@ __version__ = "0.2.0"
 
 __all__ = [
     "BrokenFileError",
+    "Checkpoint",
     "ConflictError",
     "Drafted",
     "Edit",
     "EngineReport",
     "Finding",
     "Fix",
+    "GateError",
     "Graft",
     "MissingPackageError",
     "ModuleReport",
@@ -79,13 +84,16 @@ __all__ = [
     "__version__",
     "check",
     "draft_folder",
+    "gated",
     "graft",
     "inspect",
     "names_of",
+    "open",
     "override",
     "plan",
     "push",
     "rewrite",
+    "saving",
     "verify",
 ]
 
@@ -103,6 +111,7 @@ _HOMES = {
     "mtpfix.errors": (
         "BrokenFileError",
         "ConflictError",
+        "GateError",
         "MissingPackageError",
         "MtpfixError",
         "OverrideError",
@@ -113,6 +122,7 @@ _HOMES = {
         "WriteError",
     ),
     "mtpfix.drafting": ("Drafted", "draft_folder"),
+    "mtpfix.gating": ("gated", "saving"),
     "mtpfix.grafting": ("Graft", "graft"),
     "mtpfix.model": (
         "Edit",
@@ -123,6 +133,7 @@ _HOMES = {
         "Platform",
         "Report",
     ),
+    "mtpfix.opened": ("Checkpoint", "open"),
     "mtpfix.planning": ("Repair",),
     "mtpfix.pushing": ("Push", "Pushed", "push"),
     "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),

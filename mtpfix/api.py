@@ -31,7 +31,8 @@ from mtpfix.merging import tell_beside
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
 from mtpfix.planning import Repair, informed
 from mtpfix.recipe import Names, advise
-from mtpfix.repair import progress, weights, write
+from mtpfix.repair import progress, weights
+from mtpfix.repair import write as writing
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, asking, select
@@ -54,7 +55,7 @@ class Override:
 
 
 def inspect(
-    target: str | Path = ".",
+    target: str | Path | Source = ".",
     *,
     vllm: Iterable[str] | None = None,
     sglang: Iterable[str] | None = None,
@@ -100,7 +101,7 @@ def inspect(
 
 
 def inspected(
-    target: str | Path,
+    target: str | Path | Source,
     selection: Selection,
     draft: str | Path | None = None,
     *,
@@ -142,7 +143,7 @@ def inspected(
 
 
 def read(
-    target: str | Path,
+    target: str | Path | Source,
     draft: str | Path | None,
     selection: Selection,
     *,
@@ -160,7 +161,7 @@ def read(
 
 
 def sources(
-    target: str | Path, draft: str | Path | None, revision: str | None, token: str | None
+    target: str | Path | Source, draft: str | Path | None, revision: str | None, token: str | None
 ) -> tuple[Source, Source | None]:
     """Return where a target is read from, and its draft, if that is another checkpoint."""
     source = targets.source(target, revision, token)
@@ -171,7 +172,7 @@ def sources(
 
 
 def check(
-    target: str | Path = ".",
+    target: str | Path | Source = ".",
     *,
     vllm: Iterable[str] | None = None,
     sglang: Iterable[str] | None = None,
@@ -218,7 +219,7 @@ def check(
 
 
 def plan(
-    target: str | Path = ".",
+    target: str | Path | Source = ".",
     *,
     vllm: Iterable[str] | None = None,
     sglang: Iterable[str] | None = None,
@@ -259,7 +260,7 @@ def plan(
 
 
 def rewrite(
-    target: str | Path = ".",
+    target: str | Path | Source = ".",
     *,
     vllm: Iterable[str] | None = None,
     sglang: Iterable[str] | None = None,
@@ -267,27 +268,34 @@ def rewrite(
     platforms: Iterable[Platform] | None = None,
     options: Options = Options(),  # noqa: B008 - a frozen value
     draft: str | Path | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    write: bool = False,
     output: Path | None = None,
     backup: bool = True,
     allow_partial: bool = False,
 ) -> Repair:
-    """Plan the repair and write it: into the folder itself, or as a new folder.
+    """The command `rewrite`: without `write` and `output` as `plan`; with one of them, it writes.
 
     Args:
-        target: a folder, and no repo: for that there is `push`.
+        target: as for `inspect`; to write, a folder: for a repo there is `push`.
         vllm: the releases that the repair must be right for; None: as for `plan`.
         sglang: the same of SGLang.
         engines: as for `inspect`.
         platforms: the platforms that it must be right for; None: as for `plan`.
         options: what may be changed.
         draft: as for `inspect`; nothing is written there.
-        output: where to make a new folder of links with the repaired JSON; None: in place.
+        revision: as for `inspect`.
+        token: as for `inspect`.
+        write: edit the files in place.
+        output: where to make a new folder of links with the repaired JSON.
         backup: keep the old file beside the new one.
         allow_partial: write also what leaves every release that decides as broken as it is.
 
     Returns:
-        What was written; `changes` is empty where nothing was to change. A repair that helps some
-        releases and not all of those that decide is written too: `exit_code` tells.
+        The repair, written where that was asked for; `changes` is empty where there was nothing to
+        change. A repair that helps some releases and not all of those that decide is written too:
+        `exit_code` tells.
 
     Raises:
         RefusedError: every repair would do harm, or no release that decides would be better.
@@ -295,9 +303,9 @@ def rewrite(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
-    folder = targets.folder_of(target)
-    if output is None:
-        write.tidy(folder)
+    folder = destination(target, revision, output, write=write)
+    if folder is not None and output is None:
+        writing.tidy(folder)
         weights.put_right(folder)
     made = plan(
         target,
@@ -307,13 +315,30 @@ def rewrite(
         platforms=platforms,
         options=options,
         draft=draft,
+        revision=revision,
+        token=token,
     )
+    if folder is None:
+        return made
     if made.changes or made.refused is not None or output is not None:
         made = granted(made, allow_partial=allow_partial)
     if made.changes or output is not None:
         renamed = weights.changes(made.renames, LocalSource(folder), output)
-        write.put(folder, made.files, output, backup=backup, weights=renamed)
+        writing.put(folder, made.files, output, backup=backup, weights=renamed)
     return made
+
+
+def destination(
+    target: str | Path | Source, revision: str | None, output: Path | None, *, write: bool
+) -> Path | None:
+    """Return the folder that an edit starts from, or None where nothing is to be written.
+
+    Raises:
+        UsageError: it is no folder, or is to be edited in place and copied.
+    """
+    if write and output is not None:
+        raise UsageError("`write` edits the folder, and `output` makes another", "give one of them")
+    return targets.folder_of(target, revision) if write or output is not None else None
 
 
 _TAKEN = "--allow-partial writes it anyway"
@@ -436,7 +461,7 @@ def accepts(raw: bytes, name: str) -> bool:
 
 
 def names_of(
-    target: str | Path,
+    target: str | Path | Source,
     *,
     vllm: Iterable[str] | None = None,
     sglang: Iterable[str] | None = None,
@@ -466,20 +491,30 @@ def names_of(
         UnknownError: the family or a release is not covered, or no MTP layer is declared.
     """
     selection = select(vllm, platforms, engines, sglang)
-    path = Path(target)
-    if path.is_file() and path.name != "config.json":
-        raise UsageError(
-            f"{path.name!r:.120} is not a config.json", "name the folder that it is in"
-        )
-    folder = path.parent if path.is_file() else target
-    source = targets.source(folder, revision, token)
+    source = targets.source(_folder(target), revision, token)
     found = listing(source, need_weights=False, need_all=False)
     wishes = informed(options, selection)
     return advise(config_of(found), selection, options=wishes, method=method, stored=stored)
 
 
+def _folder(target: str | Path | Source) -> str | Path | Source:
+    """Return the folder of a `config.json`, or the target itself.
+
+    Raises:
+        UsageError: it is another file.
+    """
+    if not isinstance(target, str | Path) or not Path(target).is_file():
+        return target
+    path = Path(target)
+    if path.name != "config.json":
+        raise UsageError(
+            f"{path.name!r:.120} is not a config.json", "name the folder that it is in"
+        )
+    return path.parent
+
+
 def override(
-    target: str | Path = ".",
+    target: str | Path | Source = ".",
     *,
     vllm: Iterable[str] | None = None,
     sglang: Iterable[str] | None = None,

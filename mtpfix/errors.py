@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 _LONGEST = 3000
 """Characters of the longest message."""
@@ -18,7 +18,7 @@ class MtpfixError(Exception):
         remedy: one line that says what to do about it, or empty.
     """
 
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
 
     def __init__(self, message: str, remedy: str = "") -> None:
         self.message = _safe(message)
@@ -93,6 +93,19 @@ class RefusedError(MtpfixError):
     def __init__(self, message: str, remedy: str = "", *, repair: Any = None) -> None:
         super().__init__(message, remedy)
         self.repair = repair
+
+
+class GateError(MtpfixError):
+    """A checkpoint does not pass: something is wrong with it, or could not be judged.
+
+    Attributes:
+        report: the `mtpfix.Report` that says so; its exit code is that of the error.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, report: Any) -> None:
+        super().__init__(message, remedy)
+        self.report = report
+        self.exit_code = report.exit_code
 
 
 class OverrideError(MtpfixError):

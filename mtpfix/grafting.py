@@ -23,7 +23,7 @@ from mtpfix.grafts.plan import plan as make_plan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.model import Finding, Platform, Report, Target
 from mtpfix.pushing import Landed, Place, Push, cache, goal_of, place_of
-from mtpfix.repair import write
+from mtpfix.repair import write as writing
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection, select
 from mtpfix.subject import config_of
@@ -99,7 +99,7 @@ class Graft:
 
 
 def plan(
-    target: str | Path,
+    target: str | Path | Source,
     donor: str | Path,
     *,
     vllm: Iterable[str] | None = None,
@@ -144,7 +144,7 @@ def plan(
 
 
 def graft(
-    target: str | Path,
+    target: str | Path | Source,
     donor: str | Path,
     *,
     vllm: Iterable[str] | None = None,
@@ -153,15 +153,17 @@ def graft(
     platforms: Iterable[Platform] | None = None,
     precision: Precision = "auto",
     options: Options = Options(),  # noqa: B008 - a frozen value
+    write: bool = False,
     output: Path | None = None,
     backup: bool = True,
+    revision: str | None = None,
     token: str | None = None,
     watch: Watch = Watch(),  # noqa: B008 - a frozen value
 ) -> Graft:
-    """Bring the block into a folder, or into a new folder of links.
+    """The command `graft`: without `write` and `output` as `plan`; with one of them, it writes.
 
     Args:
-        target: a folder.
+        target: as for `inspect`; to write, a folder: for a repo there is `push`.
         donor: as for `plan`.
         vllm: as for `plan`.
         sglang: the same of SGLang.
@@ -169,13 +171,16 @@ def graft(
         platforms: as for `plan`.
         precision: as for `plan`.
         options: as for `plan`.
-        output: where to make a new folder of links, with the new shard; None: in place.
+        write: bring it into the folder itself.
+        output: where to make a new folder of links, with the new shard.
         backup: keep the old files beside the new ones.
+        revision: as for `inspect`.
         token: as for `inspect`.
         watch: what is told of the bytes as they pass.
 
     Returns:
-        What was written; without tensors, where the target has its block already.
+        The graft, written where that was asked for; without tensors, where the target has its
+        block already.
 
     Raises:
         RefusedError: no way to bring the block is clean for what decides, or its values make it
@@ -184,10 +189,11 @@ def graft(
         WriteError: a file could not be written; the old ones are untouched.
         MtpfixError: as for `plan`.
     """
-    folder = targets.folder_of(target)
-    room = folder if output is None else output.resolve().parent
-    write.tidy(room)
-    leftovers.put_right(room)
+    folder = api.destination(target, revision, output, write=write)
+    if folder is not None:
+        room = folder if output is None else output.resolve().parent
+        writing.tidy(room)
+        leftovers.put_right(room)
     made = plan(
         target,
         donor,
@@ -197,14 +203,17 @@ def graft(
         platforms=platforms,
         precision=precision,
         options=options,
+        revision=revision,
         token=token,
     )
+    if folder is None:
+        return made
     _refuse(made)
     if not made.tensors:
         if output is None:
             leftovers.clear(folder)
         if made.plan.files or output is not None:
-            write.put(folder, made.plan.files, output, backup=backup)
+            writing.put(folder, made.plan.files, output, backup=backup)
         return made
     watch.compared(made.lineage)
     return _written(made, folder, output, watch, backup=backup)
@@ -223,16 +232,16 @@ def _written(
     """Fetch the block beside its place, and put it there with all that names it."""
     shard, beside = made.plan.shard, manifest.name_of(made.plan.shard)
     read = {beside: None, **{name: old for name, (old, _) in made.plan.files.items()}}
-    write.check_place(folder, read, output)  # before the bytes come, not after
+    writing.check_place(folder, read, output)  # before the bytes come, not after
     room = folder if output is None else output.resolve().parent
 
     def unmoved() -> None:
-        write.check_unmoved(folder, {**read, shard: None})
+        writing.check_unmoved(folder, {**read, shard: None})
 
     with staging.fetched(made.plan, room, watch, unmoved) as (part, hashes, findings):
         files = {beside: (None, manifest.text(made.plan, hashes)), **made.plan.files}
-        addition = write.Addition(shard, part, made.plan.interim)
-        write.put(folder, files, output, backup=backup, addition=addition)
+        addition = writing.Addition(shard, part, made.plan.interim)
+        writing.put(folder, files, output, backup=backup, addition=addition)
         if output is None:
             leftovers.forget(folder)
     return replace(made, hashes=hashes, values=findings)
@@ -339,7 +348,9 @@ def _pushed(
         return commit(made, uploads={name: part})
 
 
-def offered(target: str | Path, *, revision: str | None = None, token: str | None = None) -> str:
+def offered(
+    target: str | Path | Source, *, revision: str | None = None, token: str | None = None
+) -> str:
     """Return the base that the model cards lead to: the first of the line with an MTP block.
 
     Args:

@@ -1,6 +1,6 @@
 """The records that travel through mtpfix, stage by stage.
 
-Every record is frozen and made of plain values; this module imports the
+Every record is frozen and made of plain values; beside the errors, this module imports the
 standard library only, so that any stage can be tested with literals.
 """
 
@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from mtpfix.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Json = Any
 """A value as `json.loads` returns it."""
@@ -460,6 +466,10 @@ class ModelInfo:
     mtp_layers: int | None = None
 
 
+ReportFormat = Literal["text", "json", "github", "sarif", "junit", "markdown", "html"]
+"""How a report is written; each is a module of `mtpfix.report`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything mtpfix has to say about one target."""
@@ -479,3 +489,30 @@ class Report:
     """What the MTP block is loaded from, if not from the target."""
     left_out: tuple[str, ...] = ()
     """Codes of findings that the user left out."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it passes: nothing that decides is wrong, and nothing is unknown."""
+        return self.exit_code == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--format json` writes, a document of schema `mtpfix.report/1`."""
+        document: dict[str, Any] = _renderer("json").view(self)
+        return document
+
+    def render(self, form: ReportFormat = "text") -> str:
+        """Return what the command line writes with `--format`, without colours.
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        formats = get_args(ReportFormat)
+        if form not in formats:
+            raise UsageError(f"{form!r:.40} is no format", f"the formats are {', '.join(formats)}")
+        shown: str = _renderer(form).render(self)
+        return shown
+
+
+def _renderer(form: str) -> ModuleType:
+    """Return what writes reports: it stands above, so it is found by name, as a codec is."""
+    return import_module(f"mtpfix.report.{form}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from mtpfix.engines import registry
 from mtpfix.engines.base import Engine, EngineCase
@@ -109,6 +109,32 @@ class Selection:
         own = [case for case in cases if case.engine is engine]
         found = [case for case in own if self.decisive.holds(case)]
         return found or [case for case in own if case.release == own[-1].release]
+
+
+class Selected(TypedDict):
+    """What a user gave to `select`, to be given again: every call takes it by these names."""
+
+    vllm: Sequence[str] | None
+    sglang: Sequence[str] | None
+    engines: Sequence[str] | None
+    platforms: Sequence[Platform] | None
+
+
+def selected(
+    vllm: Iterable[str] | None,
+    sglang: Iterable[str] | None,
+    engines: Iterable[str] | None,
+    platforms: Iterable[Platform] | None,
+) -> Selected:
+    """Return what a user gave, once it is known that it makes sense; see `select`."""
+    given: Selected = {
+        "vllm": None if vllm is None else tuple(vllm),
+        "sglang": None if sglang is None else tuple(sglang),
+        "engines": None if engines is None else tuple(engines),
+        "platforms": None if platforms is None else tuple(platforms),
+    }
+    select(**given)
+    return given
 
 
 def select(

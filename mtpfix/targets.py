@@ -60,12 +60,15 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
     return Address(None, repo, inside or revision)
 
 
-def folder_of(target: str | Path, revision: str | None = None) -> Path:
+def folder_of(target: str | Path | Source, revision: str | None = None) -> Path:
     """Return the folder that a target is.
 
     Raises:
         UsageError: it is a repo, or as for `parse`.
     """
+    if not isinstance(target, str | Path):
+        opened = target.target()
+        target = opened.name if opened.kind == "local" else f"{_SCHEME}{opened.name}"
     path = parse(target, revision).path
     if path is None:
         raise UsageError(
@@ -75,17 +78,21 @@ def folder_of(target: str | Path, revision: str | None = None) -> Path:
     return path
 
 
-def source(target: str | Path, revision: str | None = None, token: str | None = None) -> Source:
+def source(
+    target: str | Path | Source, revision: str | None = None, token: str | None = None
+) -> Source:
     """Return the files of a target.
 
     Args:
-        target: as for `parse`.
+        target: as for `parse`, or what this returned before.
         revision: branch, tag, commit or `refs/pr/N` of a repo.
         token: what to log in to the Hub with; None: what its own tools use.
 
     Raises:
         MtpfixError: it cannot be read.
     """
+    if not isinstance(target, str | Path):
+        return target
     found = parse(target, revision)
     if found.path is not None:
         return LocalSource(str(target))

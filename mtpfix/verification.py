@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtpfix.api import read
+from mtpfix.checkpoint.source import Source
 from mtpfix.engines.registry import DEFAULT
 from mtpfix.engines.verification import Verification, Verified
 from mtpfix.selection import select
@@ -13,7 +14,7 @@ __all__ = ["Verification", "Verified", "verify"]
 
 
 def verify(
-    target: str | Path = ".",
+    target: str | Path | Source = ".",
     *,
     engine: str = DEFAULT,
     python: str | None = None,

@@ -44,7 +44,7 @@ def exempt(family: str, scheme: str = "ct-fp8-channel") -> Callable[[Path], None
 
     def make(folder: Path) -> None:
         forge(family, folder, scheme, variant=tiny.variant(family, scheme))
-        api.rewrite(folder, vllm=[NEWEST], platforms=["cuda"], allow_partial=True)
+        api.rewrite(folder, vllm=[NEWEST], platforms=["cuda"], allow_partial=True, write=True)
 
     return make
 

@@ -87,6 +87,7 @@ def repair(folder: Path, options: Row) -> Row:
             options=Options(repair_trunk=options.get("repair_trunk", False)),
             backup=False,
             allow_partial=True,
+            write=True,
         )
     except RefusedError as refused:
         return {"refused": str(refused).partition(":")[0]}

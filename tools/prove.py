@@ -81,7 +81,7 @@ def prove(
     report = api.inspect(folder, vllm=[release]).engines[0]
     before = server.ask(folder, load=True)
     repair = api.rewrite(
-        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True
+        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, write=True
     )
     after = server.ask(folder, load=True)
     limits = [m.limit for m in repair.after.engines[0].modules if m.limit is not None]

@@ -148,9 +148,9 @@ def prove(server: Server, question: Asked, folder: Path) -> Proof:
     )
     report = api.inspect(folder, vllm=[release]).engines[0]
     before, weights = server.ask(folder, load=True), _weights(folder)
-    repair = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+    repair = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
     after = server.ask(folder, load=True)
-    again = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+    again = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
     faults = (
         *prediction_faults(report, before),
         *prediction_faults(repair.after.engines[0], after),

@@ -99,6 +99,7 @@ def _graft(pair: Pair, release: str, precision: Precision) -> Graft:
         platforms=["cuda"],
         precision=precision,
         backup=False,
+        write=True,
     )
 
 
@@ -110,7 +111,7 @@ def _is_good_whole(server: Server, asked: Asked, folder: Path) -> bool:
     forge(asked.family, folder, asked.scheme, variant=asked.variant)
     release = server.about["vllm"].split("+")[0]
     repair = api.rewrite(
-        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True
+        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, write=True
     )
     if any(finding.code == "MTP206" for finding in repair.checked.findings):
         return False

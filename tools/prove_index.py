@@ -67,14 +67,14 @@ def prove(
     block = forge(family, folder, scheme, variant=variant, shards=3).mtp
     release = server.about["vllm"].split("+")[0]
     if ready:
-        api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+        api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
     sound = server.ask(folder)
     {**MENDED, **REFUSED}[kind](folder, block)
     before = _loaded(server, folder)
     files = grafted.contents(folder)
     added: tuple[str, ...] = ()
     try:
-        made = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+        made = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
         added, refused = made.plan.added, made.index.refused
         said = "; ".join((*made.index.done, *(each.reason for each in refused)))
     except MtpfixError as error:

@@ -127,7 +127,13 @@ def prove(
     alone = plain.ask(folder, load=True, draft=other)
     plugin = with_plugin.ask(folder, load=True, draft=other)
     made = api.rewrite(
-        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, draft=other
+        folder,
+        vllm=[release],
+        platforms=["cuda"],
+        backup=False,
+        allow_partial=True,
+        draft=other,
+        write=True,
     )
     rewrite = plain.ask(folder, load=True, draft=other)
     mends = made.after.engines[0].outcome == "clean"
@@ -160,7 +166,9 @@ def pair(family: str, scheme: str, folder: Path, draft: Draft, release: str) -> 
     other = folder.with_name(f"{folder.name}-draft")
     own: Mtp = "bf16" if draft == "quantized" else "quantized"
     forge(family, folder, scheme, variant=variant, mtp=own, shards=2)
-    api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True)
+    api.rewrite(
+        folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, write=True
+    )
     forge(family, other, NONE if draft == "bf16" else scheme, variant=variant, mtp="quantized")
     index = folder / "model.safetensors.index.json"
     table = json.loads(index.read_text(encoding="utf-8"))

@@ -96,7 +96,7 @@ def prove(server: Server, asked: Asked, folder: Path) -> Proof:
 
 
 def _rewritten(folder: Path, release: str) -> Repair:
-    return api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False)
+    return api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
 
 
 def _left(repair: Repair) -> str:

@@ -55,7 +55,7 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
     row = Row(family, scheme, mtp, foreseen(folder, release), outcome(answer))
     faults = [_fault(row.foreseen, row.before)]
     try:
-        made = api.rewrite(folder, engines=["vllm"], sglang=[release], backup=False)
+        made = api.rewrite(folder, engines=["vllm"], sglang=[release], backup=False, write=True)
     except MtpfixError as error:
         return row._replace(foreseen_after=f"refused: {error.message}"[:90], fault=_said(faults))
     if made.files:

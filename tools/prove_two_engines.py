@@ -82,7 +82,7 @@ def proved(engines: Engines, asked: Asked, folder: Path) -> Proof:
     faults = unforeseen(engines, before, folder)
     try:
         made = api.rewrite(
-            folder, engines=["vllm"], sglang=[ours], backup=False, allow_partial=True
+            folder, engines=["vllm"], sglang=[ours], backup=False, allow_partial=True, write=True
         )
     except MtpfixError as error:
         proof = replace(proof, refused=error.message[:LONGEST])

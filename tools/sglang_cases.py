@@ -88,7 +88,7 @@ def helped(folder: Path) -> Case:
     """
     newest = policy.covered_releases()[-1]
     try:
-        repair = api.rewrite(folder, sglang=[newest], backup=False, allow_partial=True)
+        repair = api.rewrite(folder, sglang=[newest], backup=False, allow_partial=True, write=True)
         if repair.files:
             left = codes(f for f in repair.checked.findings if f.severity == "error")
             found = {"by": "list", "add": list(repair.plan.added)}

@@ -190,7 +190,7 @@ def _offered(target: str, revision: str | None, token: str | None, *, acts: bool
 
 def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) -> "Grafted":
     """Make the graft where it is wanted."""
-    from mtpfix import grafting, targets
+    from mtpfix import grafting
 
     target, base, revision = pair
 
@@ -208,10 +208,17 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
             )
         return _grafted(made, way, pushed)
     if way.acts:
-        targets.parse(target, revision)
         with watching(f"the block from {inert(base)}") as watch:
             made = grafting.graft(
-                target, base, **chosen, **block, output=way.output, backup=way.backup, watch=watch
+                target,
+                base,
+                **chosen,
+                **block,
+                revision=revision,
+                write=way.write,
+                output=way.output,
+                backup=way.backup,
+                watch=watch,
             )
         return _grafted(made, way)
     with output.working("reading the base, and trying repairs on every release"):

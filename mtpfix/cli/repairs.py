@@ -214,7 +214,7 @@ def _done(target: str, way: Way, chosen: _Chosen) -> _Done:
 
 def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
     """The repair, made where it was wanted."""
-    from mtpfix import api, pushing, targets
+    from mtpfix import api, pushing
 
     if way.push:
         pushed = pushing.push(target, wish=way.wish, **chosen)
@@ -225,15 +225,10 @@ def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
         if made.refused is not None:
             refused = RefusedError(made.refused, api.hint(made))
         return _Done(made, refused=refused)
-    targets.parse(target, chosen["revision"])
     made = api.rewrite(
         target,
-        vllm=chosen["vllm"],
-        sglang=chosen["sglang"],
-        engines=chosen["engines"],
-        platforms=chosen["platforms"],
-        options=chosen["options"],
-        draft=chosen["draft"],
+        **chosen,
+        write=way.write,
         output=way.output,
         backup=way.backup,
         allow_partial=way.wish.allow_partial,

@@ -77,15 +77,15 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
     options = Options(repair_trunk=stated.get("repair_trunk", False))
     if "refused" in stated:
         with pytest.raises(RefusedError, match=re.escape(stated["refused"])):
-            api.rewrite(folder, vllm=vllm, platforms=["cuda"], options=options)
+            api.rewrite(folder, vllm=vllm, platforms=["cuda"], options=options, write=True)
         return
     given: Any = {"vllm": vllm, "platforms": ["cuda"], "options": options}
     old = {e.version: e.outcome for e in before.engines if e.outcome in FAILED}
     new = {e.version for e in api.plan(folder, **given).after.engines if e.outcome in FAILED}
     if stated.get("files") and old and not set(old) - new:  # an edit that helps no release alone
         with pytest.raises(RefusedError, match="as broken as the source"):
-            api.rewrite(folder, **given)
-    made = api.rewrite(folder, **given, backup=False, allow_partial=True)
+            api.rewrite(folder, **given, write=True)
+    made = api.rewrite(folder, **given, backup=False, allow_partial=True, write=True)
     assert list(made.plan.added) == stated["add"]
     assert list(made.plan.removed) == stated["remove"]
     assert sorted(made.files) == stated.get("files", [])

@@ -77,5 +77,5 @@ def test_verify_fails_before_the_repair_and_passes_after_it(
     folder = tmp_path / "model"
     forge("deepseek_v4", folder, "ct-fp8-channel")
     assert compared(subject_of(folder), server.ask(folder, tolerant=True)).exit_code == 1
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"])
+    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
     assert verify(folder, python=python).exit_code == 0

@@ -31,7 +31,7 @@ def repaired(server: Server, folder: Path, tensors: tuple[str, ...]) -> None:
     """Broken before the repair as foreseen, clean after it."""
     foreseen = api.inspect(folder, vllm=["0.32.0"]).engines[0].outcome
     assert outcome(server.ask(folder, load=True)).partition(":")[0] == foreseen == "load_error"
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert loading_faults(server.ask(folder, load=True), FAMILY, tensors) == []
 
 

@@ -40,7 +40,7 @@ def test_metadata_in_another_place_is_read_repaired_and_overridden(
 ) -> None:
     folder, family = tmp_path / "model", PLACES[place]
     tensors = proved(server, family, "ct-fp8-channel", folder, place)
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     config = json.loads((folder / "config.json").read_text())
     assert "quantization_config" not in config
     assert loading_faults(server.ask(folder, load=True), family, tensors) == []

@@ -242,7 +242,7 @@ def test_metadata_of_another_engine_is_could_not_judge(tmp_path: Path) -> None:
     assert (report.exit_code, report.findings[0].code) == (3, "MTP902")
     assert "ModelSlim" in report.findings[0].message
     with pytest.raises(UnknownError, match="only vLLM-Ascend reads"):
-        api.rewrite(made)
+        api.rewrite(made, write=True)
 
 
 def test_metadata_without_a_method_is_told_and_so_is_a_file_outside_the_index(
@@ -443,7 +443,7 @@ def test_every_family_is_clean_after_its_repair_in_every_release(
 def test_the_file_is_rewritten_and_only_the_list(tmp_path: Path) -> None:
     config = with_list(GLM, ("lm_head",))
     model = folder(tmp_path, config)
-    api.rewrite(model, options=ENGINE_ONLY)
+    api.rewrite(model, options=ENGINE_ONLY, write=True)
     assert ignore_of(model) == ["lm_head", BLOCK, DECODER]
     written = json.loads((model / "config.json").read_text(encoding="utf-8"))
     written["quantization_config"]["ignore"] = ["lm_head"]
@@ -452,23 +452,23 @@ def test_the_file_is_rewritten_and_only_the_list(tmp_path: Path) -> None:
 
 def test_a_second_rewrite_changes_nothing(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
-    api.rewrite(model)
+    api.rewrite(model, write=True)
     before = (model / "config.json").read_bytes()
-    assert api.rewrite(model).files == {}
+    assert api.rewrite(model, write=True).files == {}
     assert (model / "config.json").read_bytes() == before
 
 
 def test_the_old_file_is_kept_beside_the_new(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
     old = (model / "config.json").read_bytes()
-    api.rewrite(model)
+    api.rewrite(model, write=True)
     backups = [path for path in model.iterdir() if path.name.startswith("config.json.")]
     assert [path.read_bytes() for path in backups] == [old]
 
 
 def test_no_backup_is_kept_unasked(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
-    api.rewrite(model, backup=False)
+    api.rewrite(model, backup=False, write=True)
     assert sorted(path.name for path in model.iterdir()) == ["config.json", "model.safetensors"]
 
 
@@ -485,13 +485,13 @@ def test_a_list_that_is_missing_is_made(tmp_path: Path) -> None:
     config = with_list(GLM)
     del config["quantization_config"]["ignore"]
     model = folder(tmp_path, config)
-    api.rewrite(model, options=ENGINE_ONLY)
+    api.rewrite(model, options=ENGINE_ONLY, write=True)
     assert ignore_of(model) == [BLOCK, DECODER]
 
 
 def test_a_list_of_null_is_replaced(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, None))
-    api.rewrite(model, options=ENGINE_ONLY)
+    api.rewrite(model, options=ENGINE_ONLY, write=True)
     assert ignore_of(model) == [BLOCK, DECODER]
 
 
@@ -500,7 +500,7 @@ def test_a_repair_that_would_do_harm_is_refused(tmp_path: Path) -> None:
     model = write(tmp_path / "model", config, tensors(config, ("e_proj",)))
     old = (model / "config.json").read_bytes()
     with pytest.raises(RefusedError):
-        api.rewrite(model, vllm=["0.23"], options=ENGINE_ONLY)
+        api.rewrite(model, vllm=["0.23"], options=ENGINE_ONLY, write=True)
     assert (model / "config.json").read_bytes() == old
 
 
@@ -519,7 +519,7 @@ def test_nothing_is_written_that_compressed_tensors_could_not_read_first(
         monkeypatch.setitem(sys.modules, name, None)
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
     with pytest.raises(MissingPackageError, match="compressed-tensors is not installed") as caught:
-        api.rewrite(model, options=ENGINE_ONLY)
+        api.rewrite(model, options=ENGINE_ONLY, write=True)
     assert (caught.value.exit_code, caught.value.remedy) == (2, "pip install 'mtpfix[full]'")
     assert ignore_of(model) == ["lm_head"]
 

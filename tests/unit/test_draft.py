@@ -86,7 +86,7 @@ def test_heads_are_two(tmp_path: Path, draft: Path) -> None:
 
 
 def test_files_of_an_mtp_block_that_nothing_loads_do_not_count(target: Path, draft: Path) -> None:
-    api.rewrite(target, draft=draft, backup=False, **ONE)
+    api.rewrite(target, draft=draft, backup=False, **ONE, write=True)
     shards = mapped(target)
     block = next(shard for name, shard in shards.items() if "mtp_layers" in name)
     (target / block).rename(target / "stray.safetensors")
@@ -133,7 +133,7 @@ def test_files_of_the_draft_are_told_as_its_own(target: Path, tmp_path: Path) ->
 
 def test_the_target_is_repaired_and_the_draft_left_alone(target: Path, draft: Path) -> None:
     before = (draft / "config.json").read_bytes()
-    repair = api.rewrite(target, draft=draft, backup=False, **ONE)
+    repair = api.rewrite(target, draft=draft, backup=False, **ONE, write=True)
     assert repair.after.exit_code == 0
     assert repair.plan.added == (r"re:^model\.layers\.2\..*", r"re:^model\.mtp_layers\.0\..*")
     assert api.check(target, draft=draft, **ONE).exit_code == 0
@@ -141,13 +141,13 @@ def test_the_target_is_repaired_and_the_draft_left_alone(target: Path, draft: Pa
 
 
 def test_that_the_targets_own_block_is_another_matter_is_said(target: Path, draft: Path) -> None:
-    repair = api.rewrite(target, draft=draft, backup=False, **ONE)
+    repair = api.rewrite(target, draft=draft, backup=False, **ONE, write=True)
     assert "the MTP block of the target itself is not judged" in repair.after.notes[-1]
     assert api.check(target, **ONE).exit_code == 1
 
 
 def test_a_quantized_draft_takes_entries_away(target: Path, draft: Path, tmp_path: Path) -> None:
-    api.rewrite(target, draft=draft, backup=False, **ONE)
+    api.rewrite(target, draft=draft, backup=False, **ONE, write=True)
     repair = api.plan(target, draft=made(tmp_path / "q", "ct-fp8-channel"), **ONE)
     assert repair.after.exit_code == 0
     assert r"re:^model\.layers\.2\..*" in repair.plan.removed

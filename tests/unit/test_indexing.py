@@ -33,7 +33,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ..
     """A sound checkpoint in three shards, and the tensors of its MTP block."""
     folder = tmp_path_factory.mktemp("sound")
     block = forge("glm4_moe", folder, shards=3).mtp
-    api.rewrite(folder, **ONE, backup=False)
+    api.rewrite(folder, **ONE, backup=False, write=True)
     return folder, block
 
 
@@ -82,7 +82,7 @@ def refusals(folder: Path) -> tuple[Refusal, ...]:
 
 @kinds(*MENDED)
 def test_a_wrong_index_is_corrected(spoilt: Path, sound: tuple[Path, tuple[str, ...]]) -> None:
-    made = api.rewrite(spoilt, **ONE, backup=False)
+    made = api.rewrite(spoilt, **ONE, backup=False, write=True)
     assert made.index.edits == made.edits
     assert made.exit_code == 0
     found = index(spoilt, index_of(spoilt))
@@ -116,7 +116,7 @@ def test_index_and_metadata_are_repaired_at_once(spoilt: Path) -> None:
     config = json.loads((spoilt / "config.json").read_text(encoding="utf-8"))
     config["quantization_config"]["ignore"] = ["lm_head"]
     (spoilt / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    made = api.rewrite(spoilt, **ONE)
+    made = api.rewrite(spoilt, **ONE, write=True)
     assert list(made.files) == ["config.json", INDEX]  # in this order
     assert made.plan.added
     assert made.before.engines[0].outcome == "silent_garbage"
@@ -174,7 +174,7 @@ def test_a_size_that_was_that_of_all_files_stays(
 ) -> None:
     found, whole = index(spoilt), index(sound[0])["metadata"]
     (spoilt / INDEX).write_text(json.dumps({**found, "metadata": whole}), encoding="utf-8")
-    api.rewrite(spoilt, **ONE)
+    api.rewrite(spoilt, **ONE, write=True)
     assert index(spoilt)["metadata"] == whole
 
 
@@ -196,7 +196,7 @@ def test_a_file_that_is_absent_is_told_as_vllm_tells_it(spoilt: Path) -> None:
 def test_what_no_edit_mends_is_left_alone(spoilt: Path) -> None:
     old = (spoilt / INDEX).read_bytes()
     with contextlib.suppress(RefusedError):
-        assert api.rewrite(spoilt, **ONE).files == {}
+        assert api.rewrite(spoilt, **ONE, write=True).files == {}
     assert (spoilt / INDEX).read_bytes() == old
 
 
@@ -206,7 +206,7 @@ def test_a_block_among_other_weights_is_copied_by_the_command_that_is_told(spoil
     assert (refusal.file, "vLLM would load both" in refusal.reason) == (SINGLE, True)
     run(refusal, spoilt)
     (spoilt / SINGLE).unlink()
-    made = api.rewrite(spoilt, **ONE)
+    made = api.rewrite(spoilt, **ONE, write=True)
     assert made.index.done == ("name 34 tensors of mtp.safetensors",)
     assert api.check(spoilt, **ONE).exit_code == 0
 
@@ -256,7 +256,7 @@ def test_the_name_of_a_lost_tensor_stays_for_graft(spoilt: Path) -> None:
 
 @kinds("lost-file")
 def test_an_index_without_a_lost_file_can_be_read_again(spoilt: Path) -> None:
-    made = api.rewrite(spoilt, **ONE, allow_partial=True)
+    made = api.rewrite(spoilt, **ONE, allow_partial=True, write=True)
     assert made.index.done == (
         f"take out the names of 34 tensors that are not in {BLOCK}, nor elsewhere",
     )
@@ -265,7 +265,7 @@ def test_an_index_without_a_lost_file_can_be_read_again(spoilt: Path) -> None:
 
 @kinds("unnamed")
 def test_old_stacked_experts_beside_new_ones_are_not_named(spoilt: Path) -> None:
-    api.rewrite(spoilt, **ONE, backup=False)
+    api.rewrite(spoilt, **ONE, backup=False, write=True)
     stacked = "model.layers.2.mlp.experts.gate_up_proj"
     tensors = load_file(spoilt / BLOCK)
     save_file({**tensors, stacked: torch.zeros(2, 2, 2)}, spoilt / BLOCK)

@@ -85,7 +85,7 @@ def test_the_other_file_counts_where_config_json_says_nothing(
 
 def test_the_other_file_alone_is_repaired(tmp_path: Path) -> None:
     made = folder(tmp_path, None, nested("lm_head"))
-    repair = api.rewrite(made)
+    repair = api.rewrite(made, write=True)
     assert list(repair.files) == ["hf_quant_config.json"]
     assert excluded(made) == ["lm_head", BLOCK, DECODER]
     assert outcome(made) == "clean"
@@ -119,7 +119,7 @@ def test_layers_that_config_json_does_not_name_are_read_in_the_other_file(tmp_pa
 )
 def test_a_repair_goes_into_both_files(tmp_path: Path, beside: Config, after: list[str]) -> None:
     made = folder(tmp_path, {**FLAT, "ignore": ["lm_head"]}, beside)
-    api.rewrite(made)
+    api.rewrite(made, write=True)
     assert ignored(made) == ["lm_head", BLOCK, DECODER]
     assert excluded(made) == after
     assert api.plan(made).files == {}
@@ -128,7 +128,7 @@ def test_a_repair_goes_into_both_files(tmp_path: Path, beside: Config, after: li
 def test_an_entry_that_is_too_broad_goes_from_both_files(tmp_path: Path) -> None:
     both = ["lm_head", "*mlp.experts*", BLOCK]
     made = folder(tmp_path, {**FLAT, "ignore": both}, nested(*reversed(both)))
-    api.rewrite(made, options=Options(repair_trunk=True))
+    api.rewrite(made, options=Options(repair_trunk=True), write=True)
     assert "*mlp.experts*" not in ignored(made)
     assert set(excluded(made)) == set(ignored(made))
 
@@ -138,7 +138,7 @@ def test_neither_file_is_edited_where_one_cannot_be_read(tmp_path: Path) -> None
     (made / "hf_quant_config.json").write_text('{"quantization": {"exclude_modules": 1}}')
     before = (made / "config.json").read_bytes()
     with pytest.raises(BrokenFileError):
-        api.rewrite(made)
+        api.rewrite(made, write=True)
     assert (made / "config.json").read_bytes() == before
 
 
@@ -189,7 +189,7 @@ def test_a_list_that_some_releases_do_not_read_is_written_whole_where_all_do(
     tmp_path: Path,
 ) -> None:
     made = folder(tmp_path, {**FLAT, "exclude_modules": ["lm_head"]})
-    api.rewrite(made)
+    api.rewrite(made, write=True)
     assert ignored(made) == ["lm_head", BLOCK]
     assert {outcome(made, release) for release in ("0.24.0", "0.32.0", "0.33.0")} == {"clean"}
 

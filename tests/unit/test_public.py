@@ -28,4 +28,5 @@ def test_a_call_says_what_it_takes_and_raises(name: str) -> None:
 
 def test_what_a_call_returns_is_public() -> None:
     returned = {typing.get_type_hints(call)["return"].__name__ for call in CALLS.values()}
+    returned -= {"Callable", "Iterator"}  # what a gate is made of
     assert returned <= set(mtpfix.__all__)

@@ -97,7 +97,7 @@ def test_the_file_that_the_draft_reads_counts(
     due = "clean" if mtp == "quantized" else "silent_garbage"
     files = [] if mtp == "quantized" else ["config.json", file]
     assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == due
-    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert made.after.engines[0].outcome == "clean"
     assert sorted(made.files) == sorted(files)
 

@@ -87,7 +87,7 @@ def indexed(folder: Path) -> set[str]:
 def test_only_names_change_and_the_draft_is_clean(tmp_path: Path, options: Options) -> None:
     folder = checkpoint(tmp_path)
     before, values = content(folder), tensors(folder)
-    made = api.rewrite(folder, **CHOSEN, options=options)
+    made = api.rewrite(folder, **CHOSEN, options=options, write=True)
     assert (made.checked_before.exit_code, made.checked.exit_code) == (1, 0)
     assert made.plan.edits == ()
     assert made.changes == (ALONE, INDEX)
@@ -101,7 +101,7 @@ def test_only_names_change_and_the_draft_is_clean(tmp_path: Path, options: Optio
 
 def test_the_other_way_round(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, "fp8-block", wrong="weight_scale")
-    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE)
+    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
     assert (made.checked_before.exit_code, made.checked.exit_code) == (1, 0)
     assert {new.rpartition(".")[2] for new in made.renames.names.values()} == {"weight_scale_inv"}
     assert indexed(folder) == names(folder)
@@ -111,7 +111,7 @@ def test_a_header_that_grows_is_refused_before_anything_is_written(tmp_path: Pat
     folder = checkpoint(tmp_path, "fp8-block", wrong="weight_scale")
     before = content(folder)
     with pytest.raises(RefusedError, match="bytes more than the old one") as caught:
-        api.rewrite(folder, **CHOSEN, options=IN_PLACE)
+        api.rewrite(folder, **CHOSEN, options=IN_PLACE, write=True)
     assert caught.value.repair is not None
     assert content(folder) == before
 
@@ -121,10 +121,10 @@ def test_a_file_of_both_models_is_edited_in_place_only(tmp_path: Path) -> None:
     before, values = content(folder), tensors(folder)
     trunk = {name for name in names(folder) if ".layers.2." not in name}
     with pytest.raises(RefusedError, match="of the target model, too") as caught:
-        api.rewrite(folder, **CHOSEN, options=NEW_FILE)
+        api.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
     assert "--rename-in-place" in caught.value.remedy
     assert content(folder) == before
-    made = api.rewrite(folder, **CHOSEN, options=IN_PLACE)
+    made = api.rewrite(folder, **CHOSEN, options=IN_PLACE, write=True)
     assert made.checked.exit_code == 0
     assert made.changes == ("model.safetensors",)
     assert tensors(folder) == values
@@ -187,7 +187,7 @@ def test_only_what_is_wrong_gets_another_name(tmp_path: Path) -> None:
     save_file(held, file)
     index = (folder / INDEX).read_text()
     (folder / INDEX).write_text(index.replace(f'{wrong}"', f'{wrong}_inv"'))
-    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE)
+    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
     assert made.renames.names == {f"{wrong}_inv": wrong}
     assert (folder / INDEX).read_text() == index
 
@@ -230,10 +230,10 @@ def test_an_inspection_says_so_and_a_check_plans_nothing(tmp_path: Path) -> None
 def test_an_index_that_was_left_behind_follows(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path)
     old = (folder / INDEX).read_bytes()
-    api.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False)
+    api.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False, write=True)
     new = json.loads((folder / INDEX).read_bytes())
     (folder / INDEX).write_bytes(old)
-    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False)
+    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False, write=True)
     assert (bool(made.renames), made.changes) == (False, (INDEX,))
     assert json.loads((folder / INDEX).read_bytes()) == new
 

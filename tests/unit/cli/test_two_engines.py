@@ -209,7 +209,7 @@ def test_what_one_list_cannot_say_is_said_for_vllm(run: Run, folder: Folder) -> 
 @pytest.mark.usefixtures("clash")
 def test_no_entry_moves_a_module_of_the_other_target_model(folder: Folder) -> None:
     before = mtpfix.inspect(str(folder), sglang=["all"], platforms=["cuda"], trunk=True)
-    mtpfix.rewrite(str(folder))
+    mtpfix.rewrite(str(folder), write=True)
     after = mtpfix.inspect(str(folder), sglang=["all"], platforms=["cuda"], trunk=True)
 
     def trunk(report: mtpfix.Report) -> list[tuple[str, str]]:

@@ -88,7 +88,7 @@ def test_a_draft_in_the_place_of_the_mtp_block(tmp_path: Path) -> None:
     assert "DSpark, not MTP" in finding.message
     assert '"method": "dspark"' in finding.message
     assert "as the config.json of its target model says" in finding.message
-    made = api.rewrite(folder)
+    made = api.rewrite(folder, write=True)
     assert (made.files, made.plan.refused) == ({}, None)
     assert api.override(folder).value == ""
 
@@ -105,12 +105,12 @@ def test_an_embedded_draft_of_another_kind_is_judged_and_repaired(
     assert "MTP007" not in {finding.code for finding in report.findings}
     (note,) = report.notes
     assert '`--speculative-config \'{"method": "dspark", …}\'`' in note
-    made = api.rewrite(tmp_path, backup=False)
+    made = api.rewrite(tmp_path, backup=False, write=True)
     assert "model.main_proj" in " ".join(made.plan.added).replace("\\", "")
     assert ("context_wkv_proj" in " ".join(made.plan.added)) is (family != "deepseek_v41")
     after = api.check(tmp_path, vllm=[">=0.30"])
     assert (after.exit_code, {e.outcome for e in after.engines}) == (0, {"clean"})
-    assert api.rewrite(tmp_path, backup=False).files == {}
+    assert api.rewrite(tmp_path, backup=False, write=True).files == {}
 
 
 @pytest.mark.parametrize("release", ["0.20", "0.24"])

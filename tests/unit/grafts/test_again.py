@@ -29,7 +29,7 @@ def test_it_changes_no_file(scheme: str, donor: str, precision: Precision, tmp_p
     for again in (False, True):
         files = grafted.contents(pair.target)
         made = grafting.graft(
-            pair.target, pair.base, vllm=["0.32.0"], precision=precision, backup=False
+            pair.target, pair.base, vllm=["0.32.0"], precision=precision, backup=False, write=True
         )
         assert bool(made.tensors) is not again
         assert (grafted.contents(pair.target) == files) is again
@@ -41,6 +41,6 @@ def test_scales_are_brought_to_fp8_codes_that_were_copied_without(tmp_path: Path
     held = pairs.tensors(pair.target)
     codes = {n: t for n, t in pairs.expected(pair).items() if not n.endswith("scale_inv")}
     pairs.save(pair.target, held | codes)
-    made = grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False)
+    made = grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
     assert {piece.name.rpartition(".")[2] for piece in made.tensors} == {"weight_scale_inv"}
     assert grafted.block_faults(pair) == []

@@ -31,7 +31,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 
 
 def graft(made: Pair, **more: Any) -> grafting.Graft:
-    return grafting.graft(made.target, made.base, **{**CHOSEN, **more})
+    place = {"write": more.get("output") is None}
+    return grafting.graft(made.target, made.base, **{**CHOSEN, **place, **more})
 
 
 def outcome(folder: Path) -> str:
@@ -86,7 +87,7 @@ def test_the_block_comes_back(tmp_path: Path, kind: str, shards: int, output: bo
     if output:
         assert content(made.target) == old
         assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "new", "target"]
-    again = grafting.graft(place, made.base, **CHOSEN)
+    again = grafting.graft(place, made.base, **CHOSEN, write=True)
     assert (again.tensors, again.files) == ((), ())
     assert content(place) == new
 
@@ -466,7 +467,7 @@ def test_a_base_of_another_family(tmp_path: Path) -> None:
     made = pair(tmp_path)
     other = pair(tmp_path / "other", "qwen3_5")
     with pytest.raises(RefusedError, match="the base is of another family"):
-        grafting.graft(made.target, other.base, **CHOSEN)
+        grafting.graft(made.target, other.base, **CHOSEN, write=True)
 
 
 def test_a_base_with_another_draft(tmp_path: Path) -> None:
@@ -481,7 +482,7 @@ def test_a_base_with_another_draft(tmp_path: Path) -> None:
 def test_the_target_is_no_base(tmp_path: Path) -> None:
     made = pair(tmp_path)
     with pytest.raises(UsageError, match="the base is the target itself"):
-        grafting.graft(made.target, made.target, **CHOSEN)
+        grafting.graft(made.target, made.target, **CHOSEN, write=True)
 
 
 def test_a_base_that_moved_while_it_was_read(tmp_path: Path) -> None:
@@ -521,10 +522,10 @@ def test_hostile_names_are_told_inertly(tmp_path: Path) -> None:
 
 def test_a_block_that_is_there_and_not_declared_is_declared(tmp_path: Path) -> None:
     made = pair(tmp_path)
-    grafting.graft(made.target, made.base)
+    grafting.graft(made.target, made.base, write=True)
     shard = (made.target / "model-mtp.safetensors").read_bytes()
     made.config(num_nextn_predict_layers=0)
-    again = grafting.graft(made.target, made.base)
+    again = grafting.graft(made.target, made.base, write=True)
     assert (again.tensors, again.files, again.exit_code) == ((), ("config.json",), 0)
     assert made.config()["num_nextn_predict_layers"] == 1
     assert (made.target / "model-mtp.safetensors").read_bytes() == shard
@@ -532,7 +533,7 @@ def test_a_block_that_is_there_and_not_declared_is_declared(tmp_path: Path) -> N
 
 def test_an_output_is_made_where_nothing_is_lacking_too(tmp_path: Path) -> None:
     made = pair(tmp_path)
-    grafting.graft(made.target, made.base)
+    grafting.graft(made.target, made.base, write=True)
     grafting.graft(made.target, made.base, output=tmp_path / "copy")
     assert mtpfix.check(tmp_path / "copy").exit_code == 0
 

@@ -63,7 +63,7 @@ def written(folder: Path, *releases: str) -> dict[str, Any]:
     made = planned(folder, *releases)
     assert made.checked_before.exit_code == 1
     assert made.exit_code == 0
-    api.rewrite(folder, vllm=releases or ("0.32.0",), platforms=["cuda"], backup=False)
+    api.rewrite(folder, vllm=releases or ("0.32.0",), platforms=["cuda"], backup=False, write=True)
     assert not planned(folder, *releases).files
     return quantization(folder)
 

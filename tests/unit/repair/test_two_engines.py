@@ -125,7 +125,7 @@ def test_the_plan_has_the_metadata_as_each_engine_reads_them(folder: Folder) -> 
 
 
 def test_what_a_second_run_finds_is_nothing(folder: Folder) -> None:
-    mtpfix.rewrite(str(folder))
+    mtpfix.rewrite(str(folder), write=True)
     written = json.loads((folder.path / "config.json").read_text(encoding="utf-8"))
     again = mtpfix.plan(str(folder))
     assert not again.changes

@@ -50,7 +50,7 @@ def test_an_override_that_repairs_leaves_nothing_to_do(folder: Path) -> None:
 
 
 def test_an_override_that_breaks_is_repaired(folder: Path) -> None:
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     good = served(folder)
     assert good.metadata is not None
     broken = {**good.metadata.value, "ignore": good.metadata.value["ignore"][:-2]}
