@@ -63,12 +63,14 @@ def _dropped(made: "Drop", way: "Way", pushed: "Landed | None" = None) -> "Outco
 
 
 def _emit_drop(outcome: "Outcome", command: str, show: "Show") -> None:
-    from mtpfix.report import change, rewrite
+    from mtpfix.report import change, html_change, rewrite
 
     if show.form is RepairFormat.json:
         output.emit(rewrite.json(outcome), show.file)
     elif show.form is RepairFormat.markdown:
         output.emit(change.render(outcome, command), show.file)
+    elif show.form is RepairFormat.html:
+        output.emit(html_change.render(outcome, command), show.file)
     else:
         screen = output.result_screen(show.color.value, show.file)
         output.emit(rewrite.seen(outcome.diff, color=screen.color), show.file)

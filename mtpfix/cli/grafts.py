@@ -266,6 +266,9 @@ def _emit(done: "Grafted", command: str, show: Show) -> None:
     if show.form is RepairFormat.markdown:
         output.emit(renderer.markdown(done, command), show.file)
         return
+    if show.form is RepairFormat.html:
+        output.emit(renderer.html(done, command), show.file)
+        return
     screen = output.result_screen(show.color.value, show.file)
     shown = renderer.text(
         done, screen.width, color=screen.color, verbose=show.verbose, ascii=screen.ascii

@@ -58,6 +58,7 @@ class RepairFormat(str, Enum):
     text = "text"
     json = "json"
     markdown = "markdown"
+    html = "html"
 
 
 class NamesFormat(str, Enum):
@@ -228,8 +229,9 @@ RepairFormatOption = Annotated[
     RepairFormat,
     option(
         "--format",
-        metavar="text|json|markdown",
-        help="Write a diff, JSON for programs, or the text of a pull request.",
+        metavar="text|json|markdown|html",
+        help="Write a diff, JSON for programs, the text of a pull request, or a page with every "
+        "release before and after.",
     ),
 ]
 NamesFormatOption = Annotated[

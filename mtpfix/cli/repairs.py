@@ -82,7 +82,7 @@ def rewrite(
     """
     from mtpfix.pushing import Push
     from mtpfix.repair.plan import Options
-    from mtpfix.report import change
+    from mtpfix.report import change, html_change
     from mtpfix.report import rewrite as renderer
 
     chosen = _Chosen(
@@ -118,6 +118,8 @@ def rewrite(
         output.emit(renderer.json(outcome), output_file)
     elif output_format is RepairFormat.markdown:
         output.emit(change.render(outcome, command), output_file)
+    elif output_format is RepairFormat.html:
+        output.emit(html_change.render(outcome, command), output_file)
     else:
         _show(outcome, color, output_file, verbose=verbose)
     if outcome.refused is not None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtpfix import __version__
-from mtpfix.model import EngineReport, Report
-from mtpfix.report import ranges, wording
+from mtpfix.model import EngineReport, ModuleReport, Report
+from mtpfix.report import ranges, rows, wording
 from mtpfix.report.inert_text import inert
 from mtpfix.report.markdown import outcome as outcome_of
 from mtpfix.report.markdown_text import code, details, fenced, prose, table
@@ -19,6 +19,7 @@ _LINE = 500
 _UNTOUCHED = "no values of weights"
 """What stays where tensors get other names."""
 _LEFT = 30
+_ROWS = 100
 
 
 def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights") -> str:
@@ -29,16 +30,17 @@ def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights"
         command: the command line that made it; empty: it is not told.
         untouched: what it does not change.
     """
-    blocks = [_head(outcome, untouched), _table(outcome), _entries(outcome), _left(outcome)]
-    blocks += [_diff(outcome), _foot(outcome, command)]
+    blocks = [map(prose, lead(outcome, untouched)), _table(outcome), map(prose, edits(outcome))]
+    blocks += [*_modules(outcome), _left(outcome), _diff(outcome), _foot(outcome, command)]
     return "\n\n".join("\n".join(lines) for block in blocks if (lines := list(block))) + "\n"
 
 
-def _head(outcome: Outcome, untouched: str) -> Iterator[str]:
+def lead(outcome: Outcome, untouched: str) -> Iterator[str]:
+    """Yield what the repair is, in a sentence; names stand in backticks."""
     if outcome.refused is not None:
-        yield prose(f"No repair: {outcome.refused.message}.")
+        yield f"No repair: {outcome.refused.message}."
     elif outcome.files:
-        files = ", ".join(map(code, outcome.files))
+        files = ", ".join(f"`{file}`" for file in outcome.files)
         yield (
             f"{wording.builders(outcome.before.engines)} the MTP draft according to the "
             "quantization metadata of the whole model. This change makes the metadata match "
@@ -46,8 +48,7 @@ def _head(outcome: Outcome, untouched: str) -> Iterator[str]:
             f"{_UNTOUCHED if outcome.renames else untouched}."
         )
     else:
-        said = wording.sentence(outcome.checked)
-        yield prose(f"Nothing to change: {said}.")
+        yield f"Nothing to change: {wording.sentence(outcome.checked)}."
 
 
 def _stored(report: Report) -> str:
@@ -56,8 +57,8 @@ def _stored(report: Report) -> str:
     if draft is None:
         return "what is on disk"
     named = draft.name if draft.kind == "hub" else Path(draft.name).name
-    at = f" ({code(draft.revision)})" if draft.revision else ""
-    return f"the MTP block of another checkpoint, {code(named)}{at}"
+    at = f" (`{draft.revision}`)" if draft.revision else ""
+    return f"the MTP block of another checkpoint, `{named}`{at}"
 
 
 def _table(outcome: Outcome) -> list[str]:
@@ -81,22 +82,54 @@ def _cell(engine: EngineReport) -> str:
     return f"{outcome_of(engine)}: {prose(wording.outcome(engine), 300)}"
 
 
-def _entries(outcome: Outcome) -> Iterator[str]:
+def edits(outcome: Outcome) -> Iterator[str]:
+    """Yield what is added, taken out, corrected and renamed; names stand in backticks."""
     for verb, entries in (("Added", outcome.plan.added), ("Removed", outcome.plan.removed)):
         if entries:
-            yield f"{verb}: {', '.join(code(text) + _needed(text, outcome) for text in entries)}"
+            yield f"{verb}: {', '.join(f'`{text}`{_needed(text, outcome)}' for text in entries)}"
     for done in outcome.index.done:
-        yield f"In {code(outcome.index.file)}: {prose(done)}"
+        yield f"In `{outcome.index.file}`: {done}"
     for file in outcome.renames.files:
         for (old, new), number in outcome.renames.ends(file).items():
-            said = wording.count(number, "tensor")
-            yield f"Renamed: {said} of {code(file)}, {code(old)} to {code(new)}"
+            yield f"Renamed: {wording.count(number, 'tensor')} of `{file}`, `{old}` to `{new}`"
 
 
 def _needed(entry: str, outcome: Outcome) -> str:
     """Say for whom an entry is made, where several engines are planned for and not all need it."""
     alone = needed_alone(entry, outcome)
-    return f" (for {prose(alone)} alone)" if alone else ""
+    return f" (for {alone} alone)" if alone else ""
+
+
+def _modules(outcome: Outcome) -> Iterator[list[str]]:
+    """Yield the draft on the newest release of each engine, before and after, folded away."""
+    for name in dict.fromkeys(engine.engine for engine in outcome.before.engines):
+        own = (engine for engine in outcome.before.engines if engine.engine == name)
+        before = max(own, key=lambda engine: ranges.age(engine.version))
+        place = (before.version, before.platform)
+        later = (e for e in outcome.after.engines if e.engine == name)
+        after = next((e for e in later if (e.version, e.platform) == place), before)
+        cells = list(_rows(before, after))
+        if outcome.files and cells:
+            lines = table(("module", "on disk", "built before", "built after"), cells[:_ROWS])
+            if len(cells) > _ROWS:
+                lines += ["", f"… and {wording.count(len(cells) - _ROWS, 'row')} more."]
+            on = f"{wording.engine(name)} {before.version} on {before.platform}"
+            yield details(f"Draft modules before and after, {on}", lines)
+
+
+def _rows(before: EngineReport, after: EngineReport) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the modules of a draft that are told in `after`, and what they were before."""
+    was = {rows.name_of(module): module for module in before.modules}
+    for module in after.modules:
+        if module.decision.module.part == "draft" and rows.is_shown(module):
+            name = rows.name_of(module)
+            built = _built(was[name]) if name in was else ""
+            yield code(name), prose(wording.stored(module.disk)), built, _built(module)
+
+
+def _built(module: ModuleReport) -> str:
+    sign = wording.verdict(module)
+    return f"{sign.sign} {prose(wording.built(module.decision, short=True))}"
 
 
 def _left(outcome: Outcome) -> Iterator[str]:
@@ -113,16 +146,19 @@ def _left(outcome: Outcome) -> Iterator[str]:
         yield f"- … and {len(stays) - _LEFT} more"
 
 
-def _diff(outcome: Outcome) -> list[str]:
-    if not outcome.diff:
-        return []
+def diff_lines(outcome: Outcome) -> list[str]:
+    """Return the diff, as much of it as is shown, harmless on any screen."""
     lines = [
         inert(line.expandtabs(4).rstrip("\r"), _LINE) for line in outcome.diff.split("\n")[:-1]
     ]
     shown = "\n".join(lines)
-    if len(shown) > _DIFF:
-        shown = f"{shown[:_DIFF]}\n…"
-    return details("Diff", fenced(shown, "diff"))
+    return [*shown[:_DIFF].split("\n"), "…"] if len(shown) > _DIFF else lines
+
+
+def _diff(outcome: Outcome) -> list[str]:
+    if not outcome.diff:
+        return []
+    return details("Diff", fenced("\n".join(diff_lines(outcome)), "diff"))
 
 
 def _foot(outcome: Outcome, command: str) -> Iterator[str]:

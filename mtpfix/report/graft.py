@@ -14,13 +14,14 @@ from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
 from mtpfix.pushing import Landed
 from mtpfix.repair.write import BACKUP
-from mtpfix.report import change, findings, rewrite, wording
+from mtpfix.report import change, findings, html_change, rewrite, wording
 from mtpfix.report.inert_text import ASCII, inert
 from mtpfix.report.markdown_text import code, prose, table
 from mtpfix.report.page import Page, mooded
 from mtpfix.report.rewrite import Outcome
 
 SCHEMA = "mtpfix.graft/1"
+_UNTOUCHED = "none of the weights that were there"
 _MEANING = {
     "norms differ": "AWQ and SmoothQuant move them: the draft fits all the same",
     "other weights": "the draft will be worse than with the right base",
@@ -213,8 +214,13 @@ def markdown(grafted: Grafted, command: str = "") -> str:
     if made.hashes:
         rows = [(code(p.name), code(p.dtype), code(made.hashes[p.name])) for p in made.tensors]
         blocks.append("\n".join(_folded(table(("tensor", "dtype", "SHA-256"), rows))))
-    rest = change.render(grafted.outcome, command, untouched="none of the weights that were there")
+    rest = change.render(grafted.outcome, command, untouched=_UNTOUCHED)
     return "\n\n".join([*blocks, rest])
+
+
+def html(grafted: Grafted, command: str = "") -> str:
+    """A page with every release before and after the graft."""
+    return html_change.render(grafted.outcome, command, untouched=_UNTOUCHED)
 
 
 def _folded(lines: Sequence[str]) -> Iterator[str]:

@@ -139,7 +139,7 @@ def test_a_person_who_sees_no_colour_reads_the_same() -> None:
     assert '<th scope="row">ffn.<wbr>experts</th>' in page
     assert '<th scope="col">43</th>' in page
     assert page.count('tabindex="0" data-n') == 1
-    assert '<li id="r0e1"><code>Linear</code> config.json' in page
+    assert '<li id="r0g0e1"><code>Linear</code> config.json' in page
 
 
 def test_the_newest_release_is_chosen() -> None:
