@@ -1,6 +1,6 @@
 """Runs one target below atheris, the fuzzer for Python that libFuzzer drives.
 
-    python -m fuzz header|index|config|pattern [--seconds 1200] [--corpus DIR]
+    python -m fuzz header|index|config|pattern|planner|sglang|graft [--seconds 1200] [--corpus DIR]
 
 Starts from `fuzz/seeds/TARGET` and keeps what it finds in the corpus; what breaks a promise is
 written to `crash-*` and ends the run. A bug that was found is kept as a seed, and
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import atheris
 
 SEEDS = Path(__file__).parent / "seeds"
-LONGEST = {"pattern": 300, "config": 1 << 14}
+LONGEST = {"pattern": 300, **dict.fromkeys(("config", "planner", "sglang"), 1 << 14)}
 """Bytes of the longest input."""
 
 with atheris.instrument_imports(include=["mtpfix", "json", "regex._regex_core"]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import regex
@@ -20,16 +20,18 @@ from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.strict_json import loads
 from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
+from mtpfix.grafts.plan import plan as plan_of_graft
 from mtpfix.model import Entry, Target
 from mtpfix.patterns import Entries, PatternError
 from mtpfix.patterns.budget import BUDGET
 from mtpfix.planning import planned
+from mtpfix.repair import progress
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
 from mtpfix.report import github, markdown, text
-from mtpfix.selection import select
+from mtpfix.selection import Selection, select
 from mtpfix.subject import open_subject
-from tests.unit.cli.conftest import CONFIG
+from tests.unit.cli.conftest import CONFIG, Header
 from tests.unit.cli.conftest import header as tiny_header
 from tests.unit.cli.conftest import safetensors as written
 
@@ -78,6 +80,12 @@ class Memory:
         raw = self.read(path)
         length = header_length(raw[:PREFIX], len(raw), file=path)
         return raw[PREFIX : PREFIX + length], len(raw) - PREFIX - length
+
+    def stream(self, path: str, begin: int, end: int) -> Iterator[bytes]:  # noqa: D102
+        raw = self.read(path)
+        if end > len(raw):
+            raise TargetError(f"{path!r}: ends early")
+        yield raw[begin:end]
 
 
 def in_one_line(error: MtpfixError) -> None:
@@ -171,6 +179,58 @@ def pattern(data: bytes) -> bool:
     return True
 
 
+def planner(data: bytes) -> bool:
+    """Metadata beside an MTP block in FP8 blocks: the planner gives it that scheme, or cannot."""
+    return _repaired(data, _FP8_BLOCK, select(["0.32.0"], ["cuda"]))
+
+
+def sglang(data: bytes) -> bool:
+    """Metadata beside an unquantized block: judged and repaired by three epochs of SGLang."""
+    return _repaired(data, _SHARD, select(sglang=["0.5.13", "0.5.16", "0.5.23"]))
+
+
+def _repaired(data: bytes, shard: bytes, selection: Selection) -> bool:
+    """Metadata that a repair is planned for: it is refused, or is right and can be read again."""
+    if len(data) > CONFIG_BYTES:
+        return False
+    try:
+        whole = {**CONFIG, "quantization_config": loads(data, "config.json")}
+        files = {"config.json": json.dumps(whole).encode(), "model.safetensors": shard}
+        made = planned(open_subject(Memory(files), selection.engines), selection, Options())
+    except MtpfixError as error:
+        in_one_line(error)
+        return False
+    for name, (_, new) in made.files.items():
+        again = open_subject(Memory({**files, name: new}), selection.engines)
+        if planned(again, selection, Options()).edits:
+            raise AssertionError("a second repair finds more to do")
+    if progress.worsened(made.before, made.after):
+        raise AssertionError("the repair makes it worse")
+    return True
+
+
+def graft(data: bytes) -> bool:
+    """The header of a base: its block is planned into a checkpoint without one, or refused."""
+    ends = [int(digits) for digits in _NUMBER.findall(data)]
+    size = max((end for end in ends if end < DATA_BYTES), default=0)
+    base = len(data).to_bytes(PREFIX, "little") + data + bytes(size)
+    plain = {key: value for key, value in CONFIG.items() if key != "quantization_config"}
+    ours = Memory({"config.json": json.dumps(CONFIG).encode(), "model.safetensors": _TRUNK})
+    theirs = Memory({"config.json": json.dumps(plain).encode(), "model.safetensors": base})
+    try:
+        made = plan_of_graft(ours, theirs, select(["0.32.0"], ["cuda"]), Options(), "auto")
+    except MtpfixError as error:
+        in_one_line(error)
+        return False
+    layout = made.layout
+    found = {name for name, _ in deserialize(layout.head + bytes(layout.data_size))}
+    if found != {piece.name for piece in layout.pieces}:
+        raise AssertionError(f"safetensors finds {found} in the new shard")
+    for name, (_, new) in made.files.items():
+        loads(new, name)
+    return True
+
+
 def _first(entry: Entry) -> dict[str, bool] | None:
     try:
         entries = Entries([entry])
@@ -181,10 +241,25 @@ def _first(entry: Entry) -> dict[str, bool] | None:
         return None
 
 
+def _in_blocks(tensors: Header) -> Header:
+    """The MTP block in FP8 with a scale for each block of 128: the one of these small matrices."""
+    made = dict(tensors)
+    for name, (_, shape) in tensors.items():
+        if ".mtp_layers." in name and len(shape) > 1:
+            made[name] = ("F8_E4M3", shape)
+            made[f"{name}_scale"] = ("BF16", (1, 1))
+    return made
+
+
 _SHARD = written(tiny_header())
+_TRUNK = written({name: t for name, t in tiny_header().items() if ".mtp_layers." not in name})
+_FP8_BLOCK = written(_in_blocks(tiny_header()))
 TARGETS: Mapping[str, Callable[[bytes], Any]] = {
     "header": header,
     "index": index,
     "config": config,
     "pattern": pattern,
+    "planner": planner,
+    "sglang": sglang,
+    "graft": graft,
 }

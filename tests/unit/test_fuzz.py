@@ -19,6 +19,7 @@ from fuzz import targets
 SEEDS = Path(targets.__file__).parent / "seeds"
 FILES = sorted(path for path in SEEDS.rglob("*") if path.parent != SEEDS)
 COPIES = {"header": 200, "index": 100, "config": 4, "pattern": 30}
+COPIES |= {"planner": 4, "sglang": 4, "graft": 40}
 
 
 def changed(data: bytes, dice: random.Random) -> bytes:
