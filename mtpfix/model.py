@@ -455,6 +455,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Why a finding does not count."""
+
+    by: Literal["ignore", "baseline"]
+    """Whether the user ignores it for a reason, or had it before the baseline was written."""
+    reason: str
+    file: str
+    """The file that says so."""
+    until: str | None = None
+    """The last day on which that holds, `YYYY-MM-DD`; None: it holds for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A finding that is shown and does not count."""
+
+    finding: Finding
+    acceptance: Acceptance
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What `config.json` says of the model."""
 
@@ -466,7 +487,7 @@ class ModelInfo:
     mtp_layers: int | None = None
 
 
-ReportFormat = Literal["text", "json", "github", "sarif", "junit", "markdown", "html"]
+ReportFormat = Literal["text", "json", "github", "gitlab", "sarif", "junit", "markdown", "html"]
 """How a report is written; each is a module of `mtpfix.report`."""
 
 
@@ -489,6 +510,9 @@ class Report:
     """What the MTP block is loaded from, if not from the target."""
     left_out: tuple[str, ...] = ()
     """Codes of findings that the user left out."""
+    accepted: tuple[Accepted, ...] = ()
+    """Findings that are there and do not count, each with the reason; none of them is among
+    `findings`."""
 
     @property
     def ok(self) -> bool:

@@ -74,6 +74,7 @@ def root(
     if found is not None and (keys := settings.heeded(found, command)):
         output.note(f"defaults from {found.file}: {', '.join(keys)}")
         context.default_map = {command: settings.defaults(found, command)}
+        context.obj = found.ignores
 
 
 class _Command(NamedTuple):

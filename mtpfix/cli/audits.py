@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mtpfix.cli import gate, output
 from mtpfix.cli.options import Color, ReportFormat
 from mtpfix.cli.rendering import Copy
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
 if TYPE_CHECKING:
     from mtpfix.auditing import Audited
@@ -38,7 +39,6 @@ def gathered(
 def audited(
     targets: Sequence[str],
     selection: Selection,
-    wish: gate.Wish,
     *,
     token: str | None,
     jobs: int,
@@ -49,7 +49,7 @@ def audited(
     from mtpfix import auditing
 
     found = auditing.audit(targets, selection, token=token, jobs=jobs, values=values, fixes=fixes)
-    return [_gated(row, wish) for row in _with_progress(found, len(targets))]
+    return list(_with_progress(found, len(targets)))
 
 
 def _with_progress(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
@@ -64,8 +64,15 @@ def _with_progress(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
         output.progress("")
 
 
-def _gated(row: Audited, wish: gate.Wish) -> Audited:
-    return row if row.report is None else replace(row, report=gate.gated(row.report, wish))
+def gated(rows: Sequence[Audited], wish: gate.Wish) -> tuple[list[Audited], list[str]]:
+    """Return the rows with the findings that count, and what is to be said of the whole run."""
+    found = [row.report for row in rows if row.report is not None]
+    kept = [
+        row if row.report is None else replace(row, report=gate.gated(row.report, wish))
+        for row in rows
+    ]
+    own = (f"{report.target.name}: {said}" for report in found for said in gate.said(report, wish))
+    return kept, [*own, *gate.idle(found, wish)]
 
 
 def worst(rows: Iterable[Audited]) -> int:
@@ -77,26 +84,32 @@ def worst(rows: Iterable[Audited]) -> int:
 
 def emit(
     rows: Sequence[Audited],
+    notes: Sequence[str],
     *,
     form: ReportFormat,
     file: Path | None,
     color: Color,
     also: Sequence[Copy],
 ) -> None:
-    """Writes the audit: to stdout or `file`, and to the files of `also`."""
+    """Writes the audit: to stdout or `file`, and to the files of `also`; notes to stderr."""
+    for said in notes:
+        output.note(f"note: {inert(said, PROSE_LIMIT)}")
     for copy in also:
         screen = output.result_screen("never", copy.file)
-        output.emit(_rendered(rows, copy.form, screen), copy.file)
-    output.emit(_rendered(rows, form, output.result_screen(color.value, file)), file)
+        output.emit(_rendered(rows, notes, copy.form, screen), copy.file)
+    screen = output.result_screen(color.value, file)
+    output.emit(_rendered(rows, notes, form, screen), file)
 
 
-def _rendered(rows: Sequence[Audited], form: ReportFormat, screen: output.Screen) -> str:
+def _rendered(
+    rows: Sequence[Audited], notes: Sequence[str], form: ReportFormat, screen: output.Screen
+) -> str:
     from mtpfix.report import audit
 
     if form is ReportFormat.text:
         return audit.text(rows, screen.width, color=screen.color, ascii=screen.ascii)
     if form is ReportFormat.json:
-        return audit.json(rows)
+        return audit.json(rows, notes)
     reports = (row.as_report for row in rows)
     shown: str = import_module(f"mtpfix.report.{form.value}").render(*reports)
     return shown

@@ -2,12 +2,13 @@
 
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from mtpfix.cli import audits, gate, options, output, rendering
+from mtpfix.cli import audits, baselines, gate, options, output, rendering, settings
 from mtpfix.cli.options import Color, FailOn, ReportFormat
 from mtpfix.cli.output import Screen
 from mtpfix.errors import UsageError
@@ -33,6 +34,7 @@ def inspect(
     platform: options.PlatformCuda = None,
     engine: options.EngineOption = None,
     *,
+    context: typer.Context,
     trunk: options.Trunk = False,
     draft: options.Draft = None,
     values: options.Values = False,
@@ -52,12 +54,13 @@ def inspect(
     The exit code is 0 if mtpfix could read and judge the checkpoint. The exit code of `check` is
     `exit_code` in the JSON.
     """
-    wish = gate.wish(select, ignore, fail_on.value)
+    wish = gate.wish(select, ignore, fail_on.value, settings.ignores(context))
     copies = rendering.copies(also)
     trunk = trunk or output_format is ReportFormat.html
     selection = options.selection(vllm, engine, platform, sglang)
     reached = Reached(draft, revision, token)
-    report = _judged(target, selection, reached, wish, trunk=trunk, values=values)
+    judged = _judged(target, selection, reached, trunk=trunk, values=values)
+    report = _gated(judged, wish)
     person = partial(_text, verbose=verbose)
     rendering.emit(report, person, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(gate.readable(report))
@@ -70,6 +73,7 @@ def check(
     platform: options.PlatformCuda = None,
     engine: options.EngineOption = None,
     *,
+    context: typer.Context,
     from_file: options.FromFile = None,
     org: options.Owner = None,
     jobs: options.Jobs = 8,
@@ -79,6 +83,8 @@ def check(
     token: options.Token = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
+    baseline: options.BaselineFile = None,
+    write_baseline: options.WriteBaseline = None,
     fail_on: options.FailOnOption = FailOn.error,
     output_format: options.ReportFormatOption = ReportFormat.text,
     output_file: options.OutputFile = None,
@@ -90,7 +96,8 @@ def check(
 
     Several targets are judged one by one, with a line for each; the exit code is the worst of all.
     """
-    wish = gate.wish(select, ignore, fail_on.value)
+    wish = gate.wish(select, ignore, fail_on.value, settings.ignores(context))
+    wish = baselines.opened(wish, baseline, write_baseline)
     copies = rendering.copies(also)
     # A plan is made only where edits are shown: text tells what is wrong.
     edits = any(f is not ReportFormat.text for f in (output_format, *(c.form for c in copies)))
@@ -99,7 +106,10 @@ def check(
     if not many:
         target = targets[0] if targets else "."
         reached = Reached(draft, revision, token)
-        report = _judged(target, selection, reached, wish, values=values, fixes=edits, gated=True)
+        judged = _judged(target, selection, reached, values=values, fixes=edits, gated=True)
+        if write_baseline is not None:
+            wish = baselines.write(write_baseline, [judged], wish)
+        report = _gated(judged, wish)
         person = partial(_text, verbose=True) if verbose else _brief
         rendering.emit(
             report, person, form=output_format, file=output_file, color=color, also=copies
@@ -112,10 +122,12 @@ def check(
             "--draft works with one target only", "check each target with its own draft"
         )
     every = audits.gathered(targets, from_file, org, token)
-    rows = audits.audited(
-        every, selection, wish, token=token, jobs=jobs, values=values, fixes=edits
-    )
-    audits.emit(rows, form=output_format, file=output_file, color=color, also=copies)
+    found = audits.audited(every, selection, token=token, jobs=jobs, values=values, fixes=edits)
+    if write_baseline is not None:
+        judged_all = [row.report for row in found if row.report is not None]
+        wish = baselines.write(write_baseline, judged_all, wish)
+    rows, notes = audits.gated(found, wish)
+    audits.emit(rows, notes, form=output_format, file=output_file, color=color, also=copies)
     raise typer.Exit(rendering.exit_code(audits.worst(rows), output_format))
 
 
@@ -123,18 +135,17 @@ def _judged(
     target: str,
     selection: "Selection",
     reached: Reached,
-    wish: gate.Wish,
     *,
     trunk: bool = False,
     values: bool = False,
     fixes: bool = True,
     gated: bool = False,
 ) -> "Report":
-    """Return the report on a target, with the findings that count."""
+    """Return the report on a target, with all of its findings."""
     from mtpfix import api
 
     with output.working(f"reading {inert(target)}"):
-        report = api.inspected(
+        return api.inspected(
             target,
             selection,
             reached.draft,
@@ -145,7 +156,12 @@ def _judged(
             fixes=fixes,
             gate=gated,
         )
-    return gate.gated(report, wish)
+
+
+def _gated(judged: "Report", wish: gate.Wish) -> "Report":
+    """Return the report with the findings that count, and what is to be said of the ignores."""
+    report = gate.gated(judged, wish)
+    return replace(report, notes=(*report.notes, *gate.idle([judged], wish)))
 
 
 def _text(report: "Report", screen: Screen, *, verbose: bool) -> str:

@@ -22,6 +22,7 @@ Quiet = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
 _FORMAT = "output_format"
+_CONTEXT = "context"
 
 
 def add_flags(run: Command) -> Command:
@@ -32,12 +33,14 @@ def add_flags(run: Command) -> Command:
         output.hush(quiet)
         if as_json:
             given[_FORMAT] = _as_json(context, given[_FORMAT])
+        if _CONTEXT in own.parameters:
+            given[_CONTEXT] = context
         run(**given)
 
     own = inspect.signature(run, eval_str=True)
     kind = inspect.Parameter.KEYWORD_ONLY
     added: dict[str, tuple[Any, Any]] = {
-        "context": (typer.Context, inspect.Parameter.empty),
+        _CONTEXT: (typer.Context, inspect.Parameter.empty),
         "quiet": (Quiet, False),
         "as_json": (Json, False),
     }

@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from mtpfix.errors import UnknownError, UsageError
 
 if TYPE_CHECKING:
-    from mtpfix.model import Finding, Report, Severity
+    from datetime import date
+
+    from mtpfix.acceptance.baseline import Baseline
+    from mtpfix.acceptance.ignores import Ignore
+    from mtpfix.model import Accepted, Finding, Report, Severity
 
 _FAILING: dict[str, tuple[Severity, ...]] = {
     "error": ("error",),
@@ -29,11 +34,16 @@ class Wish:
     Attributes:
         select: prefixes of codes; empty: all. ignore: prefixes of codes.
         fail_on: the mildest severity that fails, or `never`.
+        ignores: what the settings file ignores for a reason.
+        baseline: what was there before. today: by it ignores end.
     """
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
+    ignores: tuple[Ignore, ...] = ()
+    baseline: Baseline | None = None
+    today: date | None = None
 
     def keeps(self, finding: Finding) -> bool:
         """Whether a finding is shown and counted.
@@ -47,13 +57,19 @@ class Wish:
         return not self.select or finding.code.startswith(self.select) or is_unjudged(finding)
 
 
-def wish(select: Iterable[str] | None, ignore: Iterable[str] | None, fail_on: str) -> Wish:
-    """The wish of a command line.
+def wish(
+    select: Iterable[str] | None,
+    ignore: Iterable[str] | None,
+    fail_on: str,
+    ignores: tuple[Ignore, ...] = (),
+) -> Wish:
+    """The wish of a command line, today (UTC).
 
     Raises:
         UsageError: something names no finding.
     """
-    return Wish(_prefixes(select), _prefixes(ignore), fail_on)
+    today = datetime.now(timezone.utc).date()
+    return Wish(_prefixes(select), _prefixes(ignore), fail_on, ignores, today=today)
 
 
 def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
@@ -71,15 +87,55 @@ def _prefixes(given: Iterable[str] | None) -> tuple[str, ...]:
 
 def gated(report: Report, wanted: Wish) -> Report:
     """The report with the findings that count, and the exit code that they come to."""
-    kept = tuple(finding for finding in report.findings if wanted.keeps(finding))
+    kept = _kept(report, wanted)
     hidden = [finding.code for finding in report.findings if not wanted.keeps(finding)]
+    notes = [_left_out(hidden, wanted)] if hidden else []
+    counted, accepted, said = _accepted(kept, report, wanted)
     return replace(
         report,
-        findings=kept,
-        notes=(*report.notes, _left_out(hidden, wanted)) if hidden else report.notes,
+        findings=counted,
+        accepted=accepted,
+        notes=(*report.notes, *notes, *said),
         left_out=tuple(dict.fromkeys(hidden)),
-        exit_code=_exit_code(report, kept, wanted),
+        exit_code=_exit_code(report, counted, wanted),
     )
+
+
+def said(report: Report, wanted: Wish) -> tuple[str, ...]:
+    """What is to be said of ignores and the baseline, of a report before it was gated."""
+    return _accepted(_kept(report, wanted), report, wanted)[2]
+
+
+def _kept(report: Report, wanted: Wish) -> tuple[Finding, ...]:
+    return tuple(finding for finding in report.findings if wanted.keeps(finding))
+
+
+def _accepted(
+    kept: tuple[Finding, ...], report: Report, wanted: Wish
+) -> tuple[tuple[Finding, ...], tuple[Accepted, ...], tuple[str, ...]]:
+    """Return which findings count, which do not, and what is to be said of that."""
+    accepted: tuple[Accepted, ...] = ()
+    said: tuple[str, ...] = ()
+    if wanted.ignores and wanted.today is not None:
+        from mtpfix.acceptance import identity, ignores
+
+        repo = identity.repo(report.target)
+        judged = ignores.judge(kept, wanted.ignores, repo, wanted.today)
+        kept, accepted, said = judged.counted, judged.accepted, judged.notes
+    if wanted.baseline is not None:
+        kept, known = wanted.baseline.split(kept, report)
+        accepted += known
+        said += tuple(filter(None, [wanted.baseline.gone(report)]))
+    return kept, accepted, said
+
+
+def idle(reports: Sequence[Report], wanted: Wish) -> Iterator[str]:
+    """Say which ignores matched nothing in a run, of the reports before they were gated."""
+    if wanted.ignores and wanted.today is not None:
+        from mtpfix.acceptance import identity, ignores
+
+        found = [(identity.repo(report.target), report.findings) for report in reports]
+        yield from ignores.idle(wanted.ignores, found, wanted.today)
 
 
 def _left_out(hidden: Sequence[str], wanted: Wish) -> str:

@@ -46,6 +46,7 @@ class ReportFormat(str, Enum):
     text = "text"
     json = "json"
     github = "github"
+    gitlab = "gitlab"
     sarif = "sarif"
     junit = "junit"
     markdown = "markdown"
@@ -213,8 +214,8 @@ ReportFormatOption = Annotated[
     option(
         "--format",
         metavar="FORMAT",
-        help="text, json, github (annotations), sarif (exits 0 on findings), junit, markdown, or "
-        "html (a page with all modules).",
+        help="text, json, github (annotations), gitlab (Code Quality), sarif (exits 0 on "
+        "findings), junit, markdown, or html (a page with all modules).",
     ),
 ]
 Also = Annotated[
@@ -264,6 +265,23 @@ Select = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None, option("--ignore", metavar="CODE", help=f"Leave out findings {_CODES}")
+]
+BaselineFile = Annotated[
+    Path | None,
+    option(
+        "--baseline",
+        metavar="FILE",
+        help="Fail only on what is new: findings that this file names are shown and do not count.",
+    ),
+]
+WriteBaseline = Annotated[
+    Path | None,
+    acting(
+        "--write-baseline",
+        metavar="FILE",
+        help="Write the findings that count into this file, for --baseline. What could not be "
+        "judged is never put there.",
+    ),
 ]
 FailOnOption = Annotated[
     FailOn,

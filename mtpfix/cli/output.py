@@ -103,15 +103,38 @@ def emit(text: str, file: Path | None = None) -> None:
         ) from error
 
 
+def replace(file: Path, text: str) -> None:
+    """Writes a file that others read while it is written: the old one stays until the new is whole.
+
+    Raises:
+        UsageError: the file is one that a checkpoint is made of.
+        WriteError: the file cannot be written.
+    """
+    from mtpfix.repair import write  # noqa: PLC0415 - only where a file is replaced
+
+    _refuse_checkpoint(file)
+    part = write.temporary(file.parent, file.name, str(os.getpid()))
+    try:
+        write.create(part, text.encode("utf-8"), file.stat() if file.exists() else None)
+        part.replace(file)
+        write.sync(file.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise WriteError(
+            f"{inert(str(file))}: cannot be written ({error.strerror})",
+            "choose a path that you may write to",
+        ) from error
+
+
 def _refuse_checkpoint(file: Path) -> None:
-    """A slip of `--output-file` must not cost what took days to make."""
+    """A slip of a path must not cost what took days to make."""
     from mtpfix.checkpoint.load import CONFIGS  # noqa: PLC0415 - only where a file is written
 
     ends = (".safetensors", ".safetensors.index.json")
     if file.exists() and (file.name in CONFIGS or file.name.endswith(ends)):
         raise UsageError(
             f"{inert(str(file))}: this is a file of a checkpoint, and the report would replace it",
-            "choose another name for --output-file",
+            "choose another name",
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import typer
 
-from mtpfix.cli import gate, options, output, ways
+from mtpfix.cli import gate, options, output, settings, ways
 from mtpfix.cli.options import Color, FailOn, Format, RepairFormat
 from mtpfix.cli.ways import Way
 from mtpfix.errors import RefusedError, UsageError
@@ -31,6 +31,7 @@ def rewrite(
     platform: options.PlatformAll = None,
     engine: options.EngineOption = None,
     *,
+    context: typer.Context,
     write: Annotated[bool, options.acting("--write", help="Edit the files in place.")] = False,
     output_dir: Annotated[
         Path | None,
@@ -100,7 +101,7 @@ def rewrite(
         revision=revision,
         token=token,
     )
-    wish = gate.wish(select, ignore, fail_on.value)
+    wish = gate.wish(select, ignore, fail_on.value, settings.ignores(context))
     command = _command(repo_id or target, chosen)  # nobody else has the folder
 
     def describe(made: "Repair") -> str:

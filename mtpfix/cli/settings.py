@@ -11,11 +11,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtpfix.cli.options import FailOn, PlatformChoice, RepairFormat, ReportFormat
 from mtpfix.errors import UsageError
 from mtpfix.report.inert_text import inert
+
+if TYPE_CHECKING:
+    import typer
+
+    from mtpfix.acceptance.ignores import Ignore
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,11 +35,14 @@ _LIMIT = 1 << 20
 
 
 class _Key(NamedTuple):
-    """One setting: the parameter of the commands, the words it may be, whether it is a list."""
+    """One setting: the parameter of the commands, the words it may be, what it may hold."""
 
     parameter: str
     words: type[Enum] | None = None
     many: bool = True
+    """Whether it may be a list."""
+    tables: bool = False
+    """Whether items of the list may be tables."""
 
 
 KEYS: Mapping[str, _Key] = {
@@ -42,15 +50,16 @@ KEYS: Mapping[str, _Key] = {
     "sglang": _Key("sglang"),
     "platform": _Key("platform", PlatformChoice),
     "select": _Key("select"),
-    "ignore": _Key("ignore"),
+    "ignore": _Key("ignore", tables=True),
     "fail-on": _Key("fail_on", FailOn, many=False),
     "format": _Key("output_format", ReportFormat, many=False),
+    "baseline": _Key("baseline", many=False),
 }
 
 _JUDGING = ("vllm", "sglang", "platform", "select", "ignore", "fail-on", "format")
 COMMANDS: Mapping[str, Sequence[str]] = {
     "inspect": _JUDGING,
-    "check": _JUDGING,
+    "check": (*_JUDGING, "baseline"),
     "rewrite": _JUDGING,
     "override": ("vllm", "sglang", "platform"),
     "names": ("vllm", "sglang", "platform"),
@@ -62,10 +71,11 @@ Settings = Mapping[str, Any]
 
 
 class Found(NamedTuple):
-    """The settings of a file, and its name."""
+    """The settings of a file, its name, and what it ignores for a reason."""
 
     file: str
     settings: Settings
+    ignores: tuple[Ignore, ...] = ()
 
 
 def find(folder: Path) -> Found | None:
@@ -76,23 +86,24 @@ def find(folder: Path) -> Found | None:
     """
     own = _read(folder / OWN)
     if own is not None:
-        return Found(OWN, _checked(own, OWN))
+        return _found(own, OWN)
     shared = _read(folder / SHARED)
     tools = {} if shared is None else shared.get("tool")
     if not isinstance(tools, dict) or "mtpfix" not in tools:
         return None
-    return Found(SHARED, _checked(tools["mtpfix"], SHARED))
+    return _found(tools["mtpfix"], SHARED)
 
 
 def defaults(found: Found, command: str) -> dict[str, Any]:
     """Parameter -> value, for those settings that a command heeds."""
-    chosen = {key: found.settings[key] for key in heeded(found, command)}
+    chosen = {k: found.settings[k] for k in heeded(found, command) if k in found.settings}
     return {KEYS[key].parameter: value for key, value in chosen.items()}
 
 
 def heeded(found: Found, command: str) -> list[str]:
     """The settings of a file that a command heeds; a format that it lacks is none of them."""
-    keys = [key for key in COMMANDS.get(command, ()) if key in found.settings]
+    given = {*found.settings, *(["ignore"] if found.ignores else [])}
+    keys = [key for key in COMMANDS.get(command, ()) if key in given]
     known = [form.value for form in RepairFormat]
     if command == "rewrite" and found.settings.get("format", known[0]) not in known:
         keys.remove("format")
@@ -102,6 +113,11 @@ def heeded(found: Found, command: str) -> list[str]:
 def reads(command: str | None) -> bool:
     """Whether a command heeds settings at all."""
     return command in COMMANDS
+
+
+def ignores(context: typer.Context) -> tuple[Ignore, ...]:
+    """What the file ignores for a reason, in a command: no option takes the place of it."""
+    return context.obj if isinstance(context.obj, tuple) else ()
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -122,10 +138,28 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _checked(given: object, file: str) -> Settings:
+def _found(given: object, file: str) -> Found:
     if not isinstance(given, dict):
         raise _refused(file, "`mtpfix` is not a table")
-    return {key: _value(key, value, file) for key, value in given.items()}
+    settings, tables = {}, []
+    for key, value in given.items():
+        words, held = _without_tables(key, value)
+        tables += held
+        if words or not held:
+            settings[key] = _value(key, words, file)
+    if not tables:
+        return Found(file, settings)
+    from mtpfix.cli import ignore_tables  # noqa: PLC0415 - few projects have any
+
+    return Found(file, settings, ignore_tables.read(tables, file))
+
+
+def _without_tables(key: str, value: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Return the value of a setting without its tables, and these."""
+    if key not in KEYS or not KEYS[key].tables or not isinstance(value, list):
+        return value, []
+    tables = [item for item in value if isinstance(item, dict)]
+    return [item for item in value if not isinstance(item, dict)], tables
 
 
 def _value(key: str, value: object, file: str) -> str | list[str]:

@@ -66,12 +66,13 @@ def _row(row: Audited) -> Sequence[grid.Cell]:
     )
 
 
-def json(rows: Sequence[Audited]) -> str:
+def json(rows: Sequence[Audited], notes: Sequence[str] = ()) -> str:
     """A document of schema `mtpfix.audit/1`: for each target a whole report, or the error."""
     document = {
         "schema": SCHEMA,
         "tool": {"name": "mtpfix", "version": __version__},
         "targets": [_view(row) for row in rows],
+        "notes": list(notes),
         "exit_code": worst(row.exit_code for row in rows),
     }
     return f"{inert_json(jsonlib.dumps(document, indent=2, ensure_ascii=False))}\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.text import Text
 
 from mtpfix.findings import Kind, kinds
-from mtpfix.model import Finding, Report
+from mtpfix.model import Accepted, Finding, Report
 from mtpfix.report import grid, rows, text, wording
 from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert
 from mtpfix.report.page import STYLES, Page, mooded
@@ -22,6 +22,8 @@ def brief(report: Report, width: int | None, *, color: bool, ascii: bool) -> str
     page = Page(ENDLESS if width is None else width, color=color)
     for finding in report.findings:
         put(page, finding, report)
+    for accepted in report.accepted:
+        put_accepted(page, accepted, report)
     for note in report.notes:
         page.item(mooded("  note  ", "quiet"), mooded(inert(note, PROSE_LIMIT)))
     sign = wording.overall(report)
@@ -34,13 +36,27 @@ def put(page: Page, finding: Finding, report: Report, indent: int = 0) -> None:
     """A finding as one item: code, place, message, releases."""
     sign = wording.severity(finding)
     label = mooded(f"{sign.sign} {inert(finding.code)} {sign.word}  ", sign.mood)
+    page.item(label, _body(finding, report), indent)
+
+
+def put_accepted(page: Page, accepted: Accepted, report: Report) -> None:
+    """A finding that does not count as one item, with the reason."""
+    why = accepted.acceptance
+    word = wording.accepted(why)
+    label = mooded(f"\N{EN DASH} {inert(accepted.finding.code)} {word}  ", "quiet")
+    body = _body(accepted.finding, report)
+    page.item(label, body.append(f" [{word}: {wording.because(why)}]", STYLES["strong"]))
+
+
+def _body(finding: Finding, report: Report) -> Text:
+    """Place, message and releases."""
     place = finding.where
     said = f"{rows.where(place.file, place.line)}: " if place and place.line is not None else ""
     body = Text.assemble((said, STYLES["strong"]), inert(finding.message, PROSE_LIMIT))
     reach = wording.reach(finding, report.engines)
     if reach is not None:
         body.append(f" [{reach}]", STYLES["quiet"])
-    page.item(label, body, indent)
+    return body
 
 
 # --- codes -------------------------------------------------------------------

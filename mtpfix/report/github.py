@@ -8,7 +8,7 @@ toolkit escapes it.
 from __future__ import annotations
 
 from mtpfix.findings import kind
-from mtpfix.model import Finding, Report, Severity
+from mtpfix.model import Accepted, Finding, Report, Severity
 from mtpfix.report import file_paths, wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
@@ -25,19 +25,35 @@ def render(*reports: Report) -> str:
 
 def _lines(report: Report) -> list[str]:
     lines = [_annotation(finding, report) for finding in report.findings]
+    lines += [_accepted(each, report) for each in report.accepted]
     lines += [_command("notice", {"title": "mtpfix"}, note) for note in report.notes]
     return [*lines, _verdict(report)]
 
 
 def _annotation(finding: Finding, report: Report) -> str:
     """A finding, at its line where the file lies in the workspace."""
+    properties = _place(finding, report, finding.code)
+    return _command(_LEVELS[finding.severity], properties, _said(finding, report))
+
+
+def _accepted(accepted: Accepted, report: Report) -> str:
+    """A finding that does not count: a notice with the reason."""
+    finding, why = accepted.finding, accepted.acceptance
+    word = wording.accepted(why)
+    properties = _place(finding, report, f"{finding.code} {word}")
+    said = f"{word}: {wording.because(why)}\n{_said(finding, report)}"
+    return _command("notice", properties, said)
+
+
+def _place(finding: Finding, report: Report, head: str) -> dict[str, str]:
+    """Where a finding is, and what stands over it."""
     file = file_paths.path(report.target, file_paths.file_of(finding, report))
     title = kind(finding).title
-    properties = {"title": f"{finding.code}: {title}" if title else finding.code}
+    properties = {"title": f"{head}: {title}" if title else head}
     if file is not None:
         line = finding.where.line if finding.where is not None else None
         properties = {"file": file, "line": str(line or 1), **properties}
-    return _command(_LEVELS[finding.severity], properties, _said(finding, report))
+    return properties
 
 
 def _said(finding: Finding, report: Report) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from mtpfix.model import EngineReport, Finding, Report
+from mtpfix.model import Acceptance, EngineReport, Finding, Report
 from mtpfix.report import ranges, rows, wording
 from mtpfix.report.html_grid import Numbers, choice, legend, rules, scrolled
 from mtpfix.report.html_text import code, described, document, prose, signed, text
 from mtpfix.report.inert_text import inert
 from mtpfix.report.picture import Panel, panels
+from mtpfix.report.wording import Sign
 
 
 def render(*reports: Report) -> str:
@@ -150,15 +151,21 @@ def _findings(report: Report) -> Iterator[str]:
         yield "<h2>Findings</h2>\n"
     for each in report.findings:
         yield from finding(each, report)
+    if report.accepted:
+        yield "<h2>Not counted</h2>\n"
+    for accepted in report.accepted:
+        yield from finding(accepted.finding, report, accepted.acceptance)
 
 
-def finding(found: Finding, report: Report) -> Iterator[str]:
-    """Yield one finding with its place, its reach and its fix."""
+def finding(found: Finding, report: Report, why: Acceptance | None = None) -> Iterator[str]:
+    """Yield one finding with its place, its reach and its fix; `why` it does not count, if so."""
     sign = wording.severity(found)
+    if why is not None:
+        sign = Sign("\N{EN DASH}", wording.accepted(why), "quiet")
     yield f'<article class="finding {sign.mood}">\n'
     yield f"<h3>{signed(sign, f'{text(found.code)} {sign.word}')}</h3>\n"
     yield f"<p>{prose(found.message)}</p>\n"
-    facts = []
+    facts = [] if why is None else [("because", prose(wording.because(why)))]
     if found.where is not None:
         place = rows.where(found.where.file, found.where.line)
         facts.append(("where", f"{escape(place)} {code(found.where.pointer)}"))

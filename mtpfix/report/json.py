@@ -12,6 +12,7 @@ from typing import Any
 
 from mtpfix import __version__
 from mtpfix.model import (
+    Accepted,
     EngineReport,
     Entry,
     Finding,
@@ -58,6 +59,7 @@ def view(report: Report) -> _View:
         "quantization": {"method": report.method, "files": list(report.quant_files)},
         "engines": [_engine(engine) for engine in report.engines],
         "findings": [_finding(finding) for finding in report.findings],
+        "accepted": [_accepted(each) for each in report.accepted],
         "notes": list(report.notes),
         "exit_code": report.exit_code,
     }
@@ -126,6 +128,12 @@ def _finding(finding: Finding) -> _View:
         "where": _where(finding.where),
         "fix": _fix(finding.fix),
     }
+
+
+def _accepted(accepted: Accepted) -> _View:
+    why = accepted.acceptance
+    acceptance = {"by": why.by, "reason": why.reason, "file": why.file, "until": why.until}
+    return {"finding": _finding(accepted.finding), "acceptance": acceptance}
 
 
 def _where(where: Where | None) -> _View | None:

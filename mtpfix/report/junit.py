@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from mtpfix.findings import is_unjudged
-from mtpfix.model import FAILED, EngineReport, Finding, Report
+from mtpfix.model import FAILED, Accepted, EngineReport, Finding, Report
 from mtpfix.report import rows, wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
@@ -57,13 +57,17 @@ def _whole(report: Report, suite: str, grave: list[Finding]) -> ET.Element:
     own = [finding for finding in report.findings if not finding.releases]
     unjudged = list(filter(is_unjudged, report.findings))
     failing = [finding for finding in own if finding in grave]
+    accepted = [each for each in report.accepted if not each.finding.releases]
     if failing:
         _put(case, "failure", failing)
     elif unjudged and report.exit_code:
         _put(case, "error", unjudged)
+    elif _excused(accepted):
+        _skip(case, accepted)
     elif not report.engines:
         ET.SubElement(case, "skipped", message=wording.sentence(report))
-    _put_rest(case, [f for f in own if f not in failing and f not in unjudged])
+    rest = [f for f in own if f not in failing and f not in unjudged]
+    _put_rest(case, rest, accepted)
     return case
 
 
@@ -72,8 +76,11 @@ def _case(engine: EngineReport, report: Report, suite: str, grave: list[Finding]
     case = ET.Element("testcase", classname=suite, name=name)
     here = [finding for finding in report.findings if holds(finding, engine, report.engines)]
     failing = [finding for finding in here if finding in grave]
+    accepted = [a for a in report.accepted if holds(a.finding, engine, report.engines)]
     if failing:
         _put(case, "failure", failing)
+    elif _excused(accepted) and engine.outcome != "unknown":
+        _skip(case, accepted)
     elif engine.outcome in FAILED and report.exit_code == 1 and engine.decides:
         said = f"{wording.OUTCOMES[engine.outcome].word}: {wording.outcome(engine)}"
         ET.SubElement(case, "failure", message=said, type=engine.outcome)
@@ -81,7 +88,7 @@ def _case(engine: EngineReport, report: Report, suite: str, grave: list[Finding]
         ET.SubElement(case, "error", message=wording.outcome(engine), type="unknown")
     elif engine.outcome == "no_mtp" or not engine.decides:
         ET.SubElement(case, "skipped", message=wording.outcome(engine))
-    _put_rest(case, [finding for finding in here if finding not in failing])
+    _put_rest(case, [finding for finding in here if finding not in failing], accepted)
     return case
 
 
@@ -99,10 +106,26 @@ def _put(case: ET.Element, kind: str, findings: list[Finding]) -> None:
     ET.SubElement(case, kind, type=codes, message=message).text = _lines(findings)
 
 
-def _put_rest(case: ET.Element, findings: list[Finding]) -> None:
+def _excused(accepted: list[Accepted]) -> bool:
+    """Whether a case would fail, if its findings counted."""
+    return any(each.finding.severity == "error" for each in accepted)
+
+
+def _skip(case: ET.Element, accepted: list[Accepted]) -> None:
+    ET.SubElement(case, "skipped", message="; ".join(dict.fromkeys(map(_reason, accepted))))
+
+
+def _reason(accepted: Accepted) -> str:
+    why = accepted.acceptance
+    return f"{inert(accepted.finding.code)} {wording.accepted(why)}: {wording.because(why)}"
+
+
+def _put_rest(case: ET.Element, findings: list[Finding], accepted: list[Accepted]) -> None:
     """What fails nothing is said all the same."""
-    if findings:
-        ET.SubElement(case, "system-out").text = _lines(findings)
+    told = list(map(_line, findings))
+    told += [f"{_line(each.finding)}\n  {_reason(each)}" for each in accepted]
+    if told:
+        ET.SubElement(case, "system-out").text = "\n".join(told)
 
 
 def _lines(findings: list[Finding]) -> str:

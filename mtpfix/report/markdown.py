@@ -32,6 +32,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"Note: {prose(note)}"
     yield from _block(_engines(report))
     yield from _block(_findings(report))
+    yield from _block(_accepted(report))
     for name in dict.fromkeys(engine.engine for engine in report.engines):
         yield from _block(_modules(report, name))
     following = wording.next_command(report)
@@ -85,15 +86,33 @@ def _findings(report: Report) -> list[str]:
     return lines
 
 
+def _accepted(report: Report) -> list[str]:
+    """Findings that do not count, folded away, each with the reason."""
+    if not report.accepted:
+        return []
+    cells = []
+    for finding, why in ((each.finding, each.acceptance) for each in report.accepted[:_FINDINGS]):
+        head = f"{prose(finding.code)} {wording.accepted(why)}"
+        cells.append((head, _where(finding), prose(finding.message), prose(wording.because(why))))
+    lines = table(("finding", "where", "what", "why it does not count"), cells)
+    if len(report.accepted) > len(cells):
+        more = len(report.accepted) - len(cells)
+        lines += ["", f"… and {wording.count(more, 'finding')} more."]
+    return details(f"Not counted: {wording.count(len(report.accepted), 'finding')}", lines)
+
+
+def _where(finding: Finding) -> str:
+    place = finding.where
+    return code(rows.where(place.file, place.line)) if place is not None else ""
+
+
 def _finding(finding: Finding, report: Report) -> tuple[str, str, str, str]:
     sign = wording.severity(finding)
-    place = finding.where
-    where = code(rows.where(place.file, place.line)) if place is not None else ""
     said = prose(finding.message)
     if finding.fix is not None:
         said += f"<br>Fix: {prose(finding.fix.title)} ({prose(wording.how_to(finding.fix))})"
     head = f"{sign.sign} {prose(finding.code)} {sign.word}"
-    return head, where, said, wording.release_range(finding, report.engines) or ""
+    return head, _where(finding), said, wording.release_range(finding, report.engines) or ""
 
 
 # --- modules -----------------------------------------------------------------

@@ -19,6 +19,7 @@ def rendered(report: Report, width: int | None, *, color: bool, verbose: bool) -
     _put_head(page, report)
     _put_engines(page, report, verbose=verbose)
     _put_findings(page, report, verbose=verbose)
+    _put_accepted(page, report, verbose=verbose)
     _put_notes(page, report)
     _put_last(page, report)
     return page.text()
@@ -95,6 +96,18 @@ def _put_findings(page: Page, report: Report, *, verbose: bool) -> None:
         body = together(head, mooded(inert(finding.message, PROSE_LIMIT)))
         page.item(mooded(f"{sign.sign} ", sign.mood), body)
         for label, text in _about(finding, report.engines, verbose=verbose):
+            page.item(mooded(f"{label:<10}", "quiet"), mooded(text), 2)
+
+
+def _put_accepted(page: Page, report: Report, *, verbose: bool) -> None:
+    """Findings that do not count, each with the reason."""
+    for finding, why in ((each.finding, each.acceptance) for each in report.accepted):
+        head = mooded(f"{inert(finding.code)} {wording.accepted(why)}  ", "quiet")
+        page.line()
+        body = together(head, mooded(inert(finding.message, PROSE_LIMIT)))
+        page.item(mooded("\N{EN DASH} ", "quiet"), body)
+        about = [("because", wording.because(why))]
+        for label, text in (*about, *_about(finding, report.engines, verbose=verbose)):
             page.item(mooded(f"{label:<10}", "quiet"), mooded(text), 2)
 
 

@@ -15,6 +15,7 @@ from mtpfix.engines import registry
 from mtpfix.findings import is_unjudged, kind
 from mtpfix.model import (
     FAILED,
+    Acceptance,
     Decision,
     EngineReport,
     Finding,
@@ -276,8 +277,29 @@ def passes(report: Report) -> bool:
 
 
 def left_out(report: Report) -> str:
-    """Say which findings the user left out; empty: none."""
-    return f"left out: {', '.join(report.left_out)}" if report.left_out else ""
+    """Say which findings the user left out, ignores for a reason or knows; empty: none."""
+    found = {"left out": report.left_out}
+    for by, word in _ACCEPTED.items():
+        found[word] = tuple(a.finding.code for a in report.accepted if a.acceptance.by == by)
+    return "; ".join(
+        f"{word}: {', '.join(dict.fromkeys(map(inert, codes)))}"
+        for word, codes in found.items()
+        if codes
+    )
+
+
+_ACCEPTED = {"ignore": "ignored", "baseline": "known"}
+
+
+def accepted(one: Acceptance) -> str:
+    """Return what a finding is that does not count, in a word."""
+    return _ACCEPTED[one.by]
+
+
+def because(one: Acceptance) -> str:
+    """Return why a finding does not count."""
+    until = "" if one.until is None else f", until {inert(one.until)}"
+    return f"{inert(one.reason, PROSE_LIMIT)} ({inert(one.file)}{until})"
 
 
 def _worst(report: Report) -> Sign:
@@ -306,8 +328,8 @@ def sentence(report: Report) -> str:
     said = f"{', '.join(firsts)} and {last}" if firsts else last
     assumed = ", as far as is known" if _unjudged(report) else ""
     passed = ", which is not counted as a failure here" if passes(report) else ""
-    if passed and report.left_out:
-        passed += f" ({left_out(report)})"
+    if passed and (out := left_out(report)):
+        passed += f" ({out})"
     return f"the {_subject(report)} {said}{where}{assumed}{passed}{_counted(report)}"
 
 
@@ -386,4 +408,6 @@ def _has(report: Report, severity: Severity) -> bool:
 
 
 def _unjudged(report: Report) -> list[Finding]:
-    return list(filter(is_unjudged, report.findings))
+    """Return what could not be judged: it stays unknown where it does not count."""
+    accepted = (each.finding for each in report.accepted)
+    return list(filter(is_unjudged, (*report.findings, *accepted)))

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.findings", "mtpfix.symptoms", "mtpfix.probing"),
     ("mtpfix.checkpoint", "mtpfix.quant", "mtpfix.patterns"),
     ("mtpfix.engines",),
-    ("mtpfix.rules", "mtpfix.repair"),
+    ("mtpfix.rules", "mtpfix.repair", "mtpfix.acceptance"),
     (
         "mtpfix.advice",
         "mtpfix.subject",
@@ -118,7 +118,7 @@ def test_judging_loads_nothing_heavy(command: str, form: str, typers_own: set[st
         assert "rich" not in names - typers_own
 
 
-@pytest.mark.parametrize("form", ["github", "sarif", "junit", "markdown"])
+@pytest.mark.parametrize("form", ["github", "gitlab", "sarif", "junit", "markdown"])
 def test_formats_for_programs_need_no_rich(form: str, typers_own: set[str]) -> None:
     sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
     options = ["check", "--format", form, "--vllm", "0.32", str(sample)]

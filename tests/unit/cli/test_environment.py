@@ -22,6 +22,7 @@ ACTING = {
     "--rename-in-place",
     "--allow-partial",
     "--drop",
+    "--write-baseline",
 }
 
 

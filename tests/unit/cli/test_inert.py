@@ -125,6 +125,7 @@ def no_foreign_tag(text: str) -> None:
 CHECKS: dict[str, Callable[[str], object]] = {
     "json": json.loads,
     "sarif": json.loads,
+    "gitlab": json.loads,
     "junit": ET.fromstring,
     "html": no_foreign_tag,
     "github": no_command,

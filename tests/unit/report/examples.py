@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mtpfix.model import (
+    Acceptance,
+    Accepted,
     Decision,
     Edit,
     EngineReport,
@@ -196,6 +198,16 @@ def silent_garbage() -> Report:
     )
 
 
+def accepted() -> Report:
+    """The same, where the project lives with it: ignored, and known from a baseline."""
+    made = silent_garbage()
+    error, warning = made.findings
+    ignored = Acceptance("ignore", "waiting for vLLM 0.34", "mtpfix.toml", "2027-01-31")
+    known = Acceptance("baseline", "it was there before", "baseline.json")
+    both = (Accepted(error, ignored), Accepted(warning, known))
+    return replace(made, findings=(), accepted=both, exit_code=0)
+
+
 def load_error() -> Report:
     """The same metadata where the loader refuses."""
     error = "KeyError: 'model.layers.43.mtp_block.ffn.experts.routed_experts.w13_weight_scale'"
@@ -317,6 +329,7 @@ CASES = {
     made.__name__: made
     for made in (
         silent_garbage,
+        accepted,
         load_error,
         clean,
         no_mtp,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mtpfix.model import Entry, Finding, Fix, Report, Target, Where
+from mtpfix.model import Acceptance, Accepted, Entry, Finding, Fix, Report, Target, Where
 
 from . import examples
 
@@ -58,6 +58,7 @@ def report(word: str) -> Report:
     made = examples.report(
         examples.engine((module,), outcome="load_error", error=f"KeyError: {word}"),
         findings=(finding, replace(finding, where=None, code="MTP101", severity="warning")),
+        accepted=(Accepted(finding, Acceptance("ignore", f"because {word}", word, word)),),
         exit_code=1,
         notes=(f"about {word}",),
         quant_files=(f"{word}#/x",),

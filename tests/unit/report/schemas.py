@@ -26,6 +26,7 @@ NAMES = tuple(
         "probe",
         "override",
         "draft-folder",
+        "baseline",
     )
 )
 

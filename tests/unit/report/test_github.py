@@ -77,15 +77,25 @@ def test_notes_are_notices() -> None:
 @pytest.mark.parametrize("word", hostile.WORDS)
 def test_foreign_words_begin_no_command(word: str) -> None:
     report = hostile.report(word)
-    error, warning, note, verdict = github.render(report).split("\n")[:-1]
+    error, warning, accepted, note, verdict = github.render(report).split("\n")[:-1]
     assert parsed(error)[0] == "error"
     assert parsed(warning)[0] == "warning"
     assert set(parsed(error)[1]) == {"file", "line", "title"}
-    assert parsed(note)[0] == "notice"
+    assert parsed(accepted)[0] == parsed(note)[0] == "notice"
+    assert set(parsed(accepted)[1]) == {"file", "line", "title"}
     assert set(parsed(note)[1]) == {"title"}
     assert not verdict.lstrip().startswith("::")
     assert "##[" not in verdict
     assert github.render(report).replace("\n", "").isprintable()
+
+
+def test_what_does_not_count_is_a_notice_with_the_reason() -> None:
+    ignored, known, _ = github.render(examples.accepted()).split("\n")[:-1]
+    level, properties, message = parsed(ignored)
+    assert level == "notice"
+    assert properties["title"] == "MTP201 ignored: Unquantized on disk, built quantized"
+    assert message.startswith("ignored: waiting for vLLM 0.34 (mtpfix.toml, until 2027-01-31)\n")
+    assert parsed(known)[2].startswith("known: it was there before (baseline.json)\n")
 
 
 def test_several_reports_follow_each_other() -> None:

@@ -109,6 +109,14 @@ def test_releases_that_look_the_same_share_a_panel() -> None:
 # --- the page ----------------------------------------------------------------
 
 
+def test_what_does_not_count_has_the_reason() -> None:
+    page = html.render(examples.accepted())
+    _, _, apart = page.partition("<h2>Not counted</h2>")
+    assert "</span> MTP201 ignored</span>" in apart
+    assert "<dt>because</dt><dd>waiting for vLLM 0.34 (mtpfix.toml, until 2027-01-31)" in apart
+    assert "<h2>Findings</h2>" not in page
+
+
 @pytest.mark.parametrize("name", examples.CASES)
 def test_is_one_file_that_loads_nothing(name: str) -> None:
     page = html.render(examples.CASES[name]())

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtpfix.model import (
+    Acceptance,
+    Accepted,
     Decision,
     Edit,
     EngineReport,
@@ -60,6 +62,9 @@ findings = st.builds(
     repair=st.none() | fixes,
     releases=st.sampled_from([(), ("0.32.0",), ("0.32.0 (cuda)",)]),
 )
+acceptances = st.builds(
+    Acceptance, reason=foreign, file=foreign, until=st.none() | st.just("2027-01-31")
+)
 infos = st.builds(
     ModelInfo,
     architectures=st.lists(foreign, max_size=1).map(tuple),
@@ -78,6 +83,7 @@ reports = st.builds(
     engines=st.lists(engines, max_size=2).map(tuple),
     findings=st.lists(findings, max_size=2).map(tuple),
     exit_code=st.integers(0, 4),
+    accepted=st.lists(st.builds(Accepted, findings, acceptances), max_size=1).map(tuple),
     notes=st.lists(foreign, max_size=1).map(tuple),
 )
 

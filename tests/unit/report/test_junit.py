@@ -69,6 +69,21 @@ def test_the_gate_decides_what_fails() -> None:
     assert kinds(warned)["vLLM 0.32.0 on cuda"] == "failure"
 
 
+def test_a_case_whose_error_does_not_count_is_skipped_for_the_reason() -> None:
+    report = examples.accepted()
+    case = cases(report)["vLLM 0.32.0 on cuda"]
+    skipped = case.find("skipped")
+    assert skipped is not None
+    assert skipped.get("message") == (
+        "MTP201 ignored: waiting for vLLM 0.34 (mtpfix.toml, until 2027-01-31); "
+        "MTP101 known: it was there before (baseline.json)"
+    )
+    assert "config.json:812: 10 MTP modules" in (case.findtext("system-out") or "")
+    mild = cases(replace(report, accepted=report.accepted[1:], exit_code=1))
+    assert mild["vLLM 0.32.0 on cuda"].find("skipped") is None
+    assert "MTP101 known: " in (mild["vLLM 0.32.0 on cuda"].findtext("system-out") or "")
+
+
 @pytest.mark.parametrize(
     ("case", "kind"),
     [

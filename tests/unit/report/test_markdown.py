@@ -120,7 +120,16 @@ def test_foreign_words_stay_words(word: str) -> None:
         "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "code", "br",
         "details", "summary",
     }  # fmt: skip
-    assert READER.render(text).count("<tr>") == 7
+    assert READER.render(text).count("<tr>") == 9
+
+
+def test_what_does_not_count_is_folded_away_with_the_reason() -> None:
+    text = markdown.render(examples.accepted())
+    _, _, folded = text.partition("<summary>Not counted: 2 findings</summary>")
+    assert "| MTP201 ignored | `config.json:812` | 10 MTP modules" in folded
+    assert "| waiting for vLLM 0.34 (mtpfix.toml, until 2027-01-31) |" in folded
+    assert "| it was there before (baseline.json) |" in folded
+    assert "which is not counted as a failure here (ignored: MTP201; known: MTP101)" in text
 
 
 def test_several_reports_are_parted() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from mtpfix.model import Entry, Finding, Limit, Report, Where
+from mtpfix.model import Acceptance, Accepted, Entry, Finding, Limit, Report, Where
 from mtpfix.report import wording
 from mtpfix.report.text import render, summary
 
@@ -69,6 +69,21 @@ acme/DeepSeek-V4-FP8-dynamic @ 5f4dcc3b5aa765d61d8327deb882cf99aa11bb22
 
 def test_the_page_as_a_whole() -> None:
     assert render(examples.silent_garbage(), width=80) == SILENT_GARBAGE_80.lstrip("\n")
+
+
+def test_what_does_not_count_is_shown_with_the_reason() -> None:
+    text = render(examples.accepted(), width=140)
+    assert "\N{EN DASH} MTP201 ignored  10 MTP modules" in text
+    assert "because   waiting for vLLM 0.34 (mtpfix.toml, until 2027-01-31)\n" in text
+    assert "because   it was there before (baseline.json)\n" in text
+
+
+def test_what_could_not_be_judged_stays_unknown_where_it_does_not_count() -> None:
+    made = examples.unknown_family()
+    why = Acceptance("ignore", "ours alone", "mtpfix.toml")
+    ignored = tuple(Accepted(finding, why) for finding in made.findings)
+    text = render(replace(made, findings=(), accepted=ignored, exit_code=0), width=140)
+    assert text.splitlines()[-2].startswith("? Could not judge: no policy for this model")
 
 
 @CASES
