@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,9 @@ from importlib import resources
 from typing import Literal
 
 from mtpfix.model import Finding, Severity
+
+PAGE = "https://github.com/mtpfix/mtpfix/blob/main/docs/reference/findings.md"
+"""Where every code is explained to who has no mtpfix at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,12 @@ class Kind:
     by_rewrite: bool = False
     by_hand: str | None = None
     unjudged: bool = False
+
+    @property
+    def url(self) -> str:
+        """The page that explains it, at its heading: forges make such an anchor of a heading."""
+        heading = f"{self.code}: {self.title}".lower().replace(" ", "-")
+        return f"{PAGE}#{re.sub(r'[^-_a-z0-9]', '', heading)}"
 
 
 @cache

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from mtpfix import __version__
+from mtpfix.acceptance import identity
 from mtpfix.findings import is_unjudged, kinds
-from mtpfix.model import Finding, Report, Severity
+from mtpfix.model import Acceptance, Finding, Report, Severity
 from mtpfix.report import file_paths, wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert, inert_json
 
@@ -21,6 +21,17 @@ _BASE = "TARGET"
 """Symbolic root of the files of a Hub repo."""
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
+
+_TAGS = {
+    "MTP0": "presence",
+    "MTP1": "naming",
+    "MTP2": "precision",
+    "MTP3": "reach",
+    "MTP4": "packaging",
+    "MTP5": "values",
+    "MTP9": "unjudged",
+}
+"""Beginning of a code -> what such findings are about."""
 
 _MODULES = 100
 """Modules of a finding that are listed: readers refuse documents that are too large."""
@@ -36,12 +47,22 @@ def render(*reports: Report) -> str:
 
 
 def _run(report: Report) -> _View:
-    found = sorted({finding.code for finding in report.findings})
+    told: list[tuple[Finding, Acceptance | None]] = [(each, None) for each in report.findings]
+    told += [(each.finding, each.acceptance) for each in report.accepted]
+    found = sorted({finding.code for finding, _ in told})
+    prints = identity.fingerprints(finding for finding, _ in told)
     run: _View = {
         "tool": {"driver": _driver(found)},
         "automationDetails": {"id": f"mtpfix/{inert(report.target.name)}/"},
         "invocations": [_invocation(report)],
-        "results": [_result(finding, report, found) for finding in report.findings],
+        "results": [
+            {
+                **_result(finding, report, found),
+                "partialFingerprints": {"mtpfix/v2": own},
+                **_suppressed(why),
+            }
+            for (finding, why), own in zip(told, prints, strict=True)
+        ],
     }
     if report.target.kind == "hub":
         run["originalUriBaseIds"] = {_BASE: {"uri": file_paths.base(report.target)}}
@@ -66,12 +87,16 @@ def _rule(code: str) -> _View:
         "shortDescription": {"text": kind.title},
         "fullDescription": {"text": kind.meaning},
         "help": {"text": kind.remedy},
+        "helpUri": kind.url,
+        "defaultConfiguration": {"level": _LEVELS[kind.severity]},
+        "properties": {"tags": ["mtp", "quantization", _TAGS[code[:4]]]},
     }
 
 
 def _invocation(report: Report) -> _View:
     """Whether the target could be judged, and on which releases."""
-    judged = not any(map(is_unjudged, report.findings))
+    found = (*report.findings, *(each.finding for each in report.accepted))
+    judged = not any(map(is_unjudged, found))
     return {
         "executionSuccessful": judged,
         "exitCode": report.exit_code,
@@ -90,13 +115,20 @@ def _result(finding: Finding, report: Report, found: Sequence[str]) -> _View:
         "level": _LEVELS[finding.severity],
         "message": {"text": _said(finding, report)},
         "locations": [_location(finding, report)],
-        "partialFingerprints": {"mtpfix/v1": _fingerprint(finding)},
         "properties": {
             "confidence": finding.confidence,
             "releases": list(finding.releases),
             "pointer": None if finding.where is None else finding.where.pointer,
         },
     }
+
+
+def _suppressed(why: Acceptance | None) -> _View:
+    """Say that a result does not count, and why; GitHub and others close it then."""
+    if why is None:
+        return {}
+    said = {"kind": "external", "status": "accepted", "justification": wording.because(why)}
+    return {"suppressions": [said]}
 
 
 def _said(finding: Finding, report: Report) -> str:
@@ -126,11 +158,3 @@ def _location(finding: Finding, report: Report) -> _View:
             for name in dict.fromkeys(finding.modules[:_MODULES])
         ]
     return location
-
-
-def _fingerprint(finding: Finding) -> str:
-    """What stays the same when lines move: code, file, pointer and modules."""
-    place = finding.where
-    parts = [finding.code, *((place.file, place.pointer) if place else ()), *finding.modules]
-    text = json.dumps(parts).encode()
-    return hashlib.sha256(text).hexdigest()[:32]

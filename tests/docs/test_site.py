@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 import mtpfix
-from mtpfix.findings import kinds
+from mtpfix.cli.settings import tomllib
+from mtpfix.findings import PAGE, kinds
 from tests.docs.stage import ROOT
 from tests.docs.troupe import SITE
+from tools.docs import page as findings_page
 from tools.docs.blocks import blocks
 from tools.picture import draw
 
@@ -34,8 +36,18 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_finding_is_in_the_reference(site: Path) -> None:
-    page = (site / "reference" / "findings.html").read_text(encoding="utf-8")
-    assert [code for code in kinds() if f'id="{code.lower()}"' not in page] == []
+    text = (site / "reference" / "findings.html").read_text(encoding="utf-8")
+    anchors = {code: kind.url.partition("#")[2] for code, kind in kinds().items()}
+    assert [code for code, anchor in anchors.items() if f'id="{anchor}"' not in text] == []
+
+
+def test_the_page_of_findings_is_as_the_data_say() -> None:
+    assert findings_page.PAGE.read_text(encoding="utf-8") == findings_page.page(), (
+        "run python -m tools.docs.page"
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    place = findings_page.PAGE.relative_to(ROOT).as_posix()
+    assert f"{project['urls']['Source']}/blob/main/{place}" == PAGE
 
 
 def test_nothing_is_fetched_by_a_reader(site: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from mtpfix import errors
-from mtpfix.cli import settings
+from mtpfix.cli import ignore_tables, settings
 from mtpfix.cli.app import INTERNAL, INTERRUPTED, app
 from mtpfix.findings import kinds
 from mtpfix.report import wording
@@ -110,7 +110,10 @@ def _prose(text: str) -> str:
 
 
 def findings() -> str:
-    """Every finding: what it means, a case of it, and what to do."""
+    """Every finding: what it means, a case of it, and what to do.
+
+    It stands in the page itself (`tools.docs.page`): reports link to it where the forge shows it.
+    """
     lines: list[str] = []
     level = ""
     for code, one in kinds().items():
@@ -118,7 +121,6 @@ def findings() -> str:
             level = code[:4]
             lines += [f"## {_LEVELS[level]}", ""]
         lines += [
-            f"({code})=",
             f"### {code}: {_prose(one.title)}",
             "",
             _prose(one.meaning),
@@ -140,7 +142,9 @@ def messages() -> str:
     """Every symptom: what an engine says, what it means, and what to do."""
     lines: list[str] = []
     for one in symptoms():
-        codes = ", ".join(f"[{code}](#{code})" for code in one.findings)
+        codes = ", ".join(
+            f"[{code}](findings.md#{kinds()[code].url.partition('#')[2]})" for code in one.findings
+        )
         lines += [
             f"## {_prose(one.title)}",
             "",
@@ -199,8 +203,15 @@ def settings_page() -> str:
         heeding = [f"`{name}`" for name, keys in settings.COMMANDS.items() if key in keys]
         words = "any" if known.words is None else ", ".join(f"`{w.value}`" for w in known.words)
         kind = "a string, or a list of strings" if known.many else "a string"
+        kind = "a string, or a list of strings and tables" if known.tables else kind
         rows.append((f"`{key}`", kind, words, ", ".join(heeding)))
     return "\n".join(table(("setting", "value", "words", "commands"), rows))
+
+
+def ignores() -> str:
+    """Every key of a table that ignores a finding."""
+    rows = [(f"`{key}`", f"{said}.") for key, said in ignore_tables.KEYS.items()]
+    return "\n".join(table(("key", "value"), rows))
 
 
 def environment() -> str:
@@ -220,10 +231,10 @@ def environment() -> str:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli": cli,
-    "findings": findings,
     "messages": messages,
     "exits": exits,
     "settings": settings_page,
+    "ignores": ignores,
     "environment": environment,
     "schemas": schema.pages,
 }

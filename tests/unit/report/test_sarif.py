@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from mtpfix.findings import kinds
 from mtpfix.model import Target
 from mtpfix.report import sarif
 
@@ -82,10 +83,51 @@ def test_a_fingerprint_outlives_lines_and_words() -> None:
     moved = replace(finding, where=replace(finding.where, line=5), message="other words")
     other = replace(finding, modules=finding.modules[1:])
     prints = [
-        run(replace(report, findings=(one,)))["results"][0]["partialFingerprints"]["mtpfix/v1"]
+        run(replace(report, findings=(one,)))["results"][0]["partialFingerprints"]["mtpfix/v2"]
         for one in (finding, moved, other)
     ]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_alike_findings_have_fingerprints_of_their_own() -> None:
+    report = examples.silent_garbage()
+    twice = replace(report, findings=(report.findings[0],) * 2)
+    prints = [result["partialFingerprints"]["mtpfix/v2"] for result in run(twice)["results"]]
+    assert len(set(prints)) == 2
+    assert prints[0] == run(report)["results"][0]["partialFingerprints"]["mtpfix/v2"]
+
+
+def test_a_rule_says_where_it_is_explained_and_how_grave_it_is() -> None:
+    (warning, error) = run(examples.silent_garbage())["tool"]["driver"]["rules"]
+    assert warning["defaultConfiguration"] == {"level": "warning"}
+    assert error["defaultConfiguration"] == {"level": "error"}
+    assert error["properties"]["tags"] == ["mtp", "quantization", "precision"]
+    assert error["helpUri"].endswith(
+        "/docs/reference/findings.md#mtp201-unquantized-on-disk-built-quantized"
+    )
+
+
+@pytest.mark.parametrize("code", kinds())
+def test_every_rule_fits_the_schema(code: str, schema: Any) -> None:
+    report = examples.silent_garbage()
+    found = replace(report, findings=(replace(report.findings[0], code=code),))
+    document = json.loads(sarif.render(found))
+    checker = jsonschema.FormatChecker()
+    jsonschema.validate(document, schema, format_checker=checker)
+
+
+def test_what_does_not_count_is_suppressed_with_the_reason() -> None:
+    first, second = run(examples.accepted())["results"]
+    assert first["suppressions"] == [
+        {
+            "kind": "external",
+            "status": "accepted",
+            "justification": "waiting for vLLM 0.34 (mtpfix.toml, until 2027-01-31)",
+        }
+    ]
+    (why,) = second["suppressions"]
+    assert why["justification"] == "it was there before (baseline.json)"
+    assert all("suppressions" not in each for each in run(examples.silent_garbage())["results"])
 
 
 def test_what_could_not_be_judged_was_not_executed() -> None:
