@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
+from markdown_it import MarkdownIt
+from mdit_py_plugins.anchors.index import slugify
 
 import mtpfix
+from mtpfix.cli import rendering
+from mtpfix.cli.app import app
 from mtpfix.cli.settings import tomllib
 from mtpfix.findings import PAGE, kinds
 from tests.docs.stage import ROOT
@@ -36,15 +45,19 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_finding_is_in_the_reference(site: Path) -> None:
-    text = (site / "reference" / "findings.html").read_text(encoding="utf-8")
-    anchors = {code: kind.url.partition("#")[2] for code, kind in kinds().items()}
-    assert [code for code, anchor in anchors.items() if f'id="{anchor}"' not in text] == []
+    page = (site / "reference" / "findings.html").read_text(encoding="utf-8")
+    assert [code for code in kinds() if f'id="{code.lower()}"' not in page] == []
 
 
 def test_the_page_of_findings_is_as_the_data_say() -> None:
     assert findings_page.PAGE.read_text(encoding="utf-8") == findings_page.page(), (
         "run python -m tools.docs.page"
     )
+    tokens = MarkdownIt().parse(findings_page.page())
+    headings = (after for each, after in pairwise(tokens) if each.type == "heading_open")
+    texts = ["".join(part.content for part in each.children or ()) for each in headings]
+    anchors = {slugify(text) for text in texts}
+    assert {kind.url.removeprefix(f"{PAGE}#") for kind in kinds().values()} <= anchors
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     place = findings_page.PAGE.relative_to(ROOT).as_posix()
     assert f"{project['urls']['Source']}/blob/main/{place}" == PAGE
@@ -68,6 +81,29 @@ def test_the_job_of_the_page_about_gates_fits_the_action() -> None:
     asked = set(re.findall(rf"steps\.{step['id']}\.outputs\.([\w-]+)", job))
     assert asked
     assert asked <= action["outputs"].keys()
+
+
+@pytest.mark.parametrize("name", ["gitlab", "audit-on-schedule"])
+def test_a_job_of_another_page_gives_options_that_are_there(name: str) -> None:
+    page = (ROOT / "docs" / "howto" / f"{name}.md").read_text(encoding="utf-8")
+    (job,) = [b.text for b in blocks(page) if b.caption.endswith(".yml")]
+    script = "\n".join(_strings(yaml.safe_load(job))).replace("\\\n", " ")
+    (line,) = re.findall(r"mtpfix check (.*)", script)
+    words = shlex.split(line)
+    group: Any = typer.main.get_command(app)
+    known = {flag for each in group.commands["check"].params for flag in each.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+    also = [value for flag, value in pairwise(words) if flag == "--also"]
+    assert rendering.copies(also)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Every string in a document."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
+    elif isinstance(value, str):
+        yield value
 
 
 def test_the_site_is_built_by_a_workflow_as_by_the_tests() -> None:

@@ -142,9 +142,7 @@ def messages() -> str:
     """Every symptom: what an engine says, what it means, and what to do."""
     lines: list[str] = []
     for one in symptoms():
-        codes = ", ".join(
-            f"[{code}](findings.md#{kinds()[code].url.partition('#')[2]})" for code in one.findings
-        )
+        codes = ", ".join(f"[{code}](#{code})" for code in one.findings)
         lines += [
             f"## {_prose(one.title)}",
             "",
