@@ -26,8 +26,11 @@ Grade = Literal["run", "read", "assumed"]
 GRADES: tuple[Grade, ...] = ("run", "read", "assumed")
 """From the strongest to the weakest."""
 
-Platform = Literal["cuda", "rocm", "xpu", "cpu"]
-PLATFORMS: tuple[Platform, ...] = ("cuda", "rocm", "xpu", "cpu")
+Platform = Literal["cuda", "cuda:10.0", "rocm", "xpu", "cpu"]
+"""What an engine runs on. An engine may build other modules for a GPU of compute capability 10.0
+(Blackwell) than for Hopper: `cuda:10.0` is the one, and `cuda` the other. Elsewhere `cuda` is both.
+"""
+PLATFORMS: tuple[Platform, ...] = ("cuda", "cuda:10.0", "rocm", "xpu", "cpu")
 
 
 # --- what is on disk ---------------------------------------------------------

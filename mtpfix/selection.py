@@ -55,8 +55,12 @@ class Scope:
         return next((releases for asked, releases in self.engines if asked is engine), ())
 
     def holds(self, case: EngineCase) -> bool:
-        """Return whether a case is of one of these releases, on one of these platforms."""
-        return case.release in self.releases_of(case.engine) and case.platform in self.platforms
+        """Return whether a case is of one of these releases, on one of these platforms.
+
+        An engine that tells GPUs not apart has `cuda` where `cuda:10.0` is asked for.
+        """
+        asked = {*self.platforms, *(name.partition(":")[0] for name in self.platforms)}
+        return case.release in self.releases_of(case.engine) and case.platform in asked
 
 
 _NOTHING = Scope((), ())

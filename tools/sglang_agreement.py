@@ -26,8 +26,19 @@ from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.sglang import metadata, policy
 from mtpfix.engines.sglang.case import Case
 from mtpfix.engines.sglang.context import context_of
+from mtpfix.engines.sglang.live import CAPABILITY
 from mtpfix.errors import MtpfixError, UnknownError
-from mtpfix.model import Checkpoint, Json, JsonFile, Listing, Module, Part, QuantView, Target
+from mtpfix.model import (
+    Checkpoint,
+    Json,
+    JsonFile,
+    Listing,
+    Module,
+    Part,
+    Platform,
+    QuantView,
+    Target,
+)
 from tools import schemes, sglang_recording
 from tools.sglang_recording import Case as Recorded
 from tools.sglang_recording import State
@@ -69,8 +80,13 @@ def case_of(recorded: Recorded, view: QuantView) -> Case | None:
     known = policy.policy(family)
     if not in_releases(known.record.releases, recorded.release, policy.DEPTH):
         return None
-    context = context_of(known, recorded.config, recorded.release, "cuda", view)
+    context = context_of(known, recorded.config, recorded.release, device(recorded), view)
     return Case(known, context, Inventory(_NOWHERE), view=view)
+
+
+def device(recorded: Recorded) -> Platform:
+    """Return the platform of mtpfix that a recorded case was shown."""
+    return "cuda" if recorded.capability == CAPABILITY else "cuda:10.0"
 
 
 def differences(recorded: Recorded) -> Iterator[Difference]:

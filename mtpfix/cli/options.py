@@ -27,6 +27,7 @@ class PlatformChoice(str, Enum):
     """Platforms by name, or all of them."""
 
     cuda = "cuda"
+    blackwell = "cuda:10.0"
     rocm = "rocm"
     xpu = "xpu"
     cpu = "cpu"

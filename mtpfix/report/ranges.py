@@ -13,7 +13,7 @@ T = TypeVar("T", bound=Hashable)
 Label = tuple[str, str]
 """A release and a platform; the platform is empty where there is only one."""
 
-_LABEL = re.compile(r"(?P<release>\S+) \((?P<platform>\w+)\)")
+_LABEL = re.compile(r"(?P<release>\S+) \((?P<platform>[\w:.]+)\)")
 _RELEASE = re.compile(r"(?P<minor>\d+\.\d+)(\.\d+)?")
 
 

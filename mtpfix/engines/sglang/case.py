@@ -28,8 +28,9 @@ from mtpfix.engines.registry import engine
 from mtpfix.engines.sglang import load_outcome, methods
 from mtpfix.engines.sglang.context import under_view
 from mtpfix.engines.sglang.methods.modelopt import selection
+from mtpfix.engines.sglang.methods.shared.classes import capability
 from mtpfix.engines.sglang.name_mapper import in_force, map_name, mapper_of
-from mtpfix.engines.sglang.policy import Policy, formats
+from mtpfix.engines.sglang.policy import DEVICES, Policy, formats
 from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
 from mtpfix.model import (
     Built,
@@ -42,6 +43,7 @@ from mtpfix.model import (
     Outcome,
     Part,
     Plain,
+    Platform,
     QuantView,
 )
 from mtpfix.patterns import PatternError
@@ -71,6 +73,12 @@ class Case(PolicyCase):
     def engine(self) -> Engine:
         """The engine that this is a case of."""
         return engine("sglang")
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The device that it builds for."""
+        stated = capability(self.context)
+        return next(name for name, known in DEVICES.items() if known == stated)
 
     def rules_of(self, method: str) -> Method:
         """Return what SGLang makes of a quantization method."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.sglang.methods.modelopt import selection
-from mtpfix.engines.sglang.policy import Policy
+from mtpfix.engines.sglang.policy import DEVICES, Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Platform, QuantView
 
@@ -23,7 +23,9 @@ def context_of(
     Raises:
         UnknownError: nothing is foreseen of the family under this method.
     """
-    made = construction.context(known, config, release, platform, view.method)
+    # Rows speak of CUDA; what a device of another capability has otherwise is theirs to say.
+    made = construction.context(known, config, release, "cuda", view.method)
+    made = made.with_fields(cuda_capability=DEVICES[platform])
     row = first(known.record.unjudged, made)
     if row is not None:
         raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")

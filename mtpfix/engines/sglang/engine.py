@@ -55,12 +55,12 @@ class Sglang(Engine):
     ) -> tuple[EngineCase, ...]:
         """Return one case for each release and platform; see `Engine.cases`."""
         known = cast("Policy", subject.family)
-        shared: dict[Hashable, tuple[Module, ...]] = {}
-        found: list[Case] = []
         places = policy.known_platforms(platforms)
+        shared: dict[Platform, dict[Hashable, tuple[Module, ...]]] = {each: {} for each in places}
+        found: list[Case] = []
         for release in policy.known_releases(known, releases):
             for platform in places:
-                case = _case(subject, known, release, platform, shared)
+                case = _case(subject, known, release, platform, shared[platform])
                 if not by_names:
                     construction.counts(known, case.context)
                 found.append(case)

@@ -21,8 +21,9 @@ from mtpfix.model import Grade, Kind, Platform
 FILES = PolicyFiles("sglang")
 DEPTH = 3
 """Every patch of SGLang changes something: 0.5.22 and 0.5.23 are two columns."""
-PLATFORMS: tuple[Platform, ...] = ("cuda",)
-"""The platforms that are known; CUDA stands for a device of capability 9.0."""
+DEVICES: Mapping[Platform, int] = {"cuda": 90, "cuda:10.0": 100}
+"""The platforms that are known, each with its compute capability: lists of modules hang on it."""
+PLATFORMS: tuple[Platform, ...] = tuple(DEVICES)
 
 
 class Policy(policies.Policy[Family]):

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from mtpfix.engines.coverage import Cell, Covered, Dialect
 from mtpfix.engines.policies.context import Context, in_releases
 from mtpfix.engines.vllm import methods, policy
-from mtpfix.engines.vllm.policy import Policy
-from mtpfix.model import PLATFORMS
+from mtpfix.engines.vllm.policy import PLATFORMS, Policy
 
 METHODS = methods.names()
 """Quantization methods that are judged, all of them for every family."""

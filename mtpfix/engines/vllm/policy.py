@@ -35,7 +35,10 @@ from mtpfix.engines.vllm.records.engine import (
 from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.method import Method, Schemes
 from mtpfix.errors import UnknownError
-from mtpfix.model import PLATFORMS, Grade, Kind, Platform
+from mtpfix.model import Grade, Kind, Platform
+
+PLATFORMS: tuple[Platform, ...] = ("cuda", "rocm", "xpu", "cpu")
+"""The platforms that rows speak of: what vLLM builds hangs on no GPU's compute capability."""
 
 
 class Policy(policies.Policy[Family]):
@@ -227,7 +230,7 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
         UsageError: a name is that of no platform.
         UnknownError: there is none on any of them.
     """
-    names = valid_platforms(wanted)
+    names = tuple(dict.fromkeys(_known(name) for name in valid_platforms(wanted)))
     drafted = policy.record.platforms or PLATFORMS
     chosen = tuple(name for name in names if name in drafted)
     if not chosen:
@@ -237,6 +240,11 @@ def known_platforms(policy: Policy, wanted: Iterable[Platform]) -> tuple[Platfor
             code="MTP903",
         )
     return chosen
+
+
+def _known(platform: Platform) -> Platform:
+    """Return a platform as rows name it."""
+    return "cuda" if platform == "cuda:10.0" else platform
 
 
 def has_draft(policy: Policy, release: str, platform: Platform) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.policies.method import RaisesError, plain
@@ -12,14 +13,11 @@ from mtpfix.quant.arguments import Grid
 
 CAPABILITY = "cuda_capability"
 """The field of a context that holds the compute capability, such as 90."""
-_HOPPER = 90
-"""The capability that the platform `cuda` stands for."""
 
 
 def capability(context: Context) -> int:
     """Return the compute capability that modules are built for."""
-    stated = context.fields.get(CAPABILITY)
-    return stated if isinstance(stated, int) else _HOPPER
+    return cast("int", context.fields[CAPABILITY])
 
 
 def chosen(
