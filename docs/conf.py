@@ -30,6 +30,8 @@ nitpick_ignore_regex = [
     ("py:exc", r"(ValueError|OSError)"),
     # Annotations that Sphinx cuts at commas where a default of the signature is a factory.
     ("py:class", r"tuple\[.*"),
+    # A platform, `cuda:10.0`, that Sphinx cuts at its colon.
+    ("py:class", r"10\.0'"),
     # Records of stages that no caller of the public functions has in hand.
     ("py:class", r"mtpfix\.(drafts|engines|grafts|repair)\..*"),
     ("py:obj", r"typing\..*"),
