@@ -388,12 +388,19 @@ def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") 
     """Return what helps where a repair does not."""
     if made.repair_trunk_helps:
         return "--repair-trunk fixes more: it also corrects entries that match the target model"
+    if made.alone_helps:
+        return f"--engine {made.alone_helps} fixes more: {alone(made.alone_helps)}"
     if made.renames_help:
         return "--rename-tensors fixes more: it gives scales of the MTP block other names"
     if made.refused is not None and not made.selection.explicit:
         option = asking(made.selection.engines[0].name, "RELEASE")
         return f"{otherwise}; `{option}` plans for that release only"
     return otherwise
+
+
+def alone(name: str) -> str:
+    """Return what a plan for one engine alone is at the cost of."""
+    return f"it plans for {engine(name).title} alone, and no other engine is served then"
 
 
 def _codes(report: Report) -> str:

@@ -40,6 +40,7 @@ class Repair:
         index: what is corrected in the index of the shards.
         renames: tensors that get other names.
         renames_help: whether `Options.rename_tensors` would fix more of what decides.
+        alone_helps: the engine that decides, where a plan for it alone would fix more; or empty.
     """
 
     before: Report
@@ -55,6 +56,7 @@ class Repair:
     index: IndexRepair = field(default_factory=IndexRepair)
     renames: Renames = field(default_factory=Renames)
     renames_help: bool = False
+    alone_helps: str = ""
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -116,6 +118,7 @@ def planned_with_cases(
         and not options.repair_trunk
         and _trunk_repair_helps(subject, old, new, selection, options),
         notes=tuple(_left_out(whole.cases, shared)),
+        alone_helps=_alone(subject, old, new, selection, options),
     )
     return repair, whole.cases
 
@@ -164,6 +167,25 @@ def _trunk_repair_helps(
         return False
     corrected = analyze_planned(patched(subject, _files(subject, wide)), selection)[1]
     return progress.improved(new.checked.report, corrected.report)
+
+
+def _alone(
+    subject: Subject, old: _Judged, new: _Judged, selection: Selection, options: Options
+) -> str:
+    """Return the engine that decides, if what is planned for others too is worse for it."""
+    shared = _sharing(old.whole.cases, selection)
+    deciding = selection.deciding(shared)
+    own = [case for case in shared if case.engine is deciding[0].engine]
+    if new.checked.report.exit_code != 1 or any(c.engine is not own[0].engine for c in deciding):
+        return ""
+    if len(own) == len(shared):
+        return ""
+    made = make_plan(own, own[0].view, options, subject.files.listing.configs, deciding)
+    if made.refused is not None or not made.edits:
+        return ""
+    corrected = analyze_planned(patched(subject, _files(subject, made)), selection)[1]
+    helps = progress.improved(new.checked.report, corrected.report)
+    return own[0].engine.name if helps else ""
 
 
 def _files(subject: Subject, made: Plan) -> dict[str, tuple[bytes, bytes]]:

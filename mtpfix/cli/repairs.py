@@ -153,6 +153,7 @@ def _outcome(made: "Repair", way: Way, wish: gate.Wish, done: "_Done | None" = N
         index=made.index,
         renames=made.renames,
         renames_help=made.renames_help,
+        alone_helps=made.alone_helps,
     )
 
 

@@ -52,6 +52,7 @@ class Outcome:
         notes: what else a person should know.
         renames: tensors that get other names.
         renames_help: whether `--rename-tensors` would fix more.
+        alone_helps: the engine for which alone more would be fixed, or empty.
     """
 
     before: Report
@@ -73,6 +74,7 @@ class Outcome:
     index: IndexRepair = field(default_factory=IndexRepair)
     renames: Renames = field(default_factory=Renames)
     renames_help: bool = False
+    alone_helps: str = ""
 
     @property
     def pending(self) -> bool:
@@ -317,14 +319,25 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
                 "are affected."
             ),
         )
-    if outcome.repair_trunk_helps and outcome.refused is None:
-        said = "--repair-trunk fixes more: it also corrects entries that match the target model."
+    for said in _hints(outcome):
         page.line()
         page.item(mooded("hint  ", "quiet"), Text(said))
-    if outcome.renames_help and outcome.refused is None:
-        said = "--rename-tensors fixes more: it gives scales of the MTP block other names."
-        page.line()
-        page.item(mooded("hint  ", "quiet"), Text(said))
+
+
+def _hints(outcome: Outcome) -> Iterator[str]:
+    """What would fix more, where nothing was refused: a refusal says it itself."""
+    if outcome.refused is not None:
+        return
+    if outcome.repair_trunk_helps:
+        yield "--repair-trunk fixes more: it also corrects entries that match the target model."
+    if outcome.alone_helps:
+        title = wording.engine(outcome.alone_helps)
+        yield (
+            f"--engine {outcome.alone_helps} fixes more: it plans for {title} alone, and no other "
+            "engine is served then."
+        )
+    if outcome.renames_help:
+        yield "--rename-tensors fixes more: it gives scales of the MTP block other names."
 
 
 def left(plan: Plan, report: Report) -> Iterator[Finding]:
@@ -465,6 +478,7 @@ def document(outcome: Outcome) -> dict[str, object]:
         ],
         "refused": None if outcome.refused is None else outcome.refused.message,
         "repair_trunk_helps": outcome.repair_trunk_helps,
+        "alone_helps": outcome.alone_helps,
         "edits": [
             {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value}
             for e in (*outcome.plan.edits, *outcome.index.edits)

@@ -30,7 +30,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             code="MTP301",
             severity="error",
             confidence=limit.grade,
-            message=f"no metadata can fix {some(names(reports), 1)} here: {limit.reason}. {good}",
+            message=f"no entry can fix {some(names(reports), 1)} here: {limit.reason}. {good}",
             modules=names(reports),
             remedy=way_out,
         )
