@@ -17,8 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mtpfix.engines.vllm.policy import covered_releases
-from mtpfix.model import PLATFORMS
+from mtpfix.engines.vllm.policy import PLATFORMS, covered_releases
 from tools.environments import HOME, Home
 from tools.reading import attributes, constructions, rewrites
 from tools.reading.matchers import matchers

@@ -21,8 +21,8 @@ from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.policies.family import PackedRow
 from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm import metadata
-from mtpfix.engines.vllm.policy import KNOWLEDGE, Policy, families, policy
-from mtpfix.model import PLATFORMS, Platform
+from mtpfix.engines.vllm.policy import KNOWLEDGE, PLATFORMS, Policy, families, policy
+from mtpfix.model import Platform
 from tools.drafting import leaves
 from tools.extract import drafted, locate, registry, sources
 from tools.reading import attributes, rewrites

@@ -12,8 +12,7 @@ import pytest
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, fits, in_releases
 from mtpfix.engines.vllm import policy
-from mtpfix.engines.vllm.policy import covered_releases
-from mtpfix.model import PLATFORMS
+from mtpfix.engines.vllm.policy import PLATFORMS, covered_releases
 
 HERE = Path(__file__).parent
 READ: dict[str, Any] = {

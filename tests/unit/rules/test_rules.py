@@ -13,7 +13,7 @@ from mtpfix import rules
 from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.engines.vllm.case import Case, report
 from mtpfix.findings import kinds
-from mtpfix.model import FAILED, PLATFORMS, Finding, Problem
+from mtpfix.model import FAILED, Finding, Platform, Problem
 from mtpfix.rules.evidence import Evidence, some
 from tests.unit.engines.small import (
     ALL,
@@ -568,8 +568,9 @@ def test_a_finding_is_known_as_well_as_in_its_least_known_release() -> None:
 
 
 def test_findings_of_several_platforms_name_them() -> None:
+    gpus: tuple[Platform, ...] = ("cuda", "rocm")
     config = with_list(GLM, ("lm_head",))
-    both = [evidence(config, made=case(config, None, NEWEST, p)) for p in PLATFORMS[:2]]
+    both = [evidence(config, made=case(config, None, NEWEST, p)) for p in gpus]
     labels = {label for finding in rules.run(both) for label in finding.releases}
     assert labels == {f"{NEWEST} (cuda)", f"{NEWEST} (rocm)"}
 

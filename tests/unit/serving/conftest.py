@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.model import PLATFORMS
+from mtpfix.engines.vllm.policy import PLATFORMS
 from mtpfix.serving import hook, plugin
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "deepseek-v4-like"
