@@ -142,7 +142,8 @@ def platform() -> Platform:
     """The platform that vLLM builds for."""
     from vllm.platforms import current_platform  # noqa: PLC0415 - it is there where this runs
 
-    found = (name for name in PLATFORMS if getattr(current_platform, f"is_{name}")())
+    # vLLM has no word for `cuda:10.0`, and builds the same there.
+    found = (name for name in PLATFORMS if getattr(current_platform, f"is_{name}", bool)())
     if (name := next(found, None)) is None:
         raise unjudged("vLLM runs on a platform that mtpfix does not know")
     return name
