@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.policies.method import RaisesError, plain
@@ -13,11 +12,14 @@ from mtpfix.quant.arguments import Grid
 
 CAPABILITY = "cuda_capability"
 """The field of a context that holds the compute capability, such as 90."""
+_HOPPER = 90
+"""The capability where a context says none: matchers are asked without a device."""
 
 
 def capability(context: Context) -> int:
     """Return the compute capability that modules are built for."""
-    return cast("int", context.fields[CAPABILITY])
+    stated = context.fields.get(CAPABILITY)
+    return stated if isinstance(stated, int) else _HOPPER
 
 
 def chosen(
