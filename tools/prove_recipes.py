@@ -6,8 +6,9 @@
 For each run of `recipe_record.ASKED` a tiny checkpoint is made, the answer is pasted into a script
 (`tools/pasting`) that the tool's own environment runs, and `mtpfix check` judges what was saved. Is
 the MTP block lost, `mtpfix graft` brings it back from the base; is the metadata wrong, `mtpfix
-rewrite` corrects it. What came of it is kept in `recipe_proofs.json`, and a test holds
-`mtpfix/quant/tools.json` and the answers of today to it. Exits 1 if a checkpoint stays wrong.
+rewrite` corrects it. Scripts into which nothing is pasted show what else happens. What came of it is
+kept in `recipe_proofs.json`, and a test holds `mtpfix/quant/tools.json` and the answers of today to
+it. Exits 1 if a checkpoint for which an answer was pasted stays wrong.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def main() -> None:
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(scratch, target)
         keep([proof])
-        wrong = wrong or bool(proof.failed or proof.after)
+        wrong = wrong or bool(asked.form and (proof.failed or proof.after))
         print(*asked, proof.version, proof.failed or f"{proof.before} {proof.step} {proof.after}")
     raise SystemExit(wrong)
 

@@ -48,7 +48,7 @@ ASKED = (
     Asked("gptqmodel", "quantize", "python", "deepseek_v3"),
     Asked("gptqmodel", "json", "json", "deepseek_v3"),
     Asked("quark", "template", "python", "glm4_moe"),
-    Asked("quark", "template", "python", "qwen3_5"),
+    Asked("quark", "wrapper", "python", "qwen3_5"),
     Asked("autoawq", "quantize", "python", "deepseek_v3"),
     Asked("autoawq", "json", "json", "deepseek_v3"),
 )
