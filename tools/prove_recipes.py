@@ -6,7 +6,7 @@
 For each run of `recipe_record.ASKED` a tiny checkpoint is made, the answer is pasted into a script
 (`tools/pasting`) that the tool's own environment runs, and `mtpfix check` judges what was saved. Is
 the MTP block lost, `mtpfix graft` brings it back from the base; is the metadata wrong, `mtpfix
-rewrite` corrects it. Scripts into which nothing is pasted show what else happens. What came of it is
+rewrite` corrects it. Scripts into which nothing is pasted show what else happens. What came is
 kept in `recipe_proofs.json`, and a test holds `mtpfix/quant/tools.json` and the answers of today to
 it. Exits 1 if a checkpoint for which an answer was pasted stays wrong.
 """
