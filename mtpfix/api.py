@@ -489,7 +489,8 @@ def names_of(
         engines: as for `inspect`.
         platforms: the platforms that they must be right for; None: as for `plan`.
         options: `engine_names_only` leaves the checkpoint's own spelling out.
-        method: the quantization method that the recipe is for.
+        method: the quantization method that the recipe is for, or a tool that writes it, such as
+            `auto-round`.
         stored: how the recipe is to store the MTP block, such as `fp8-block`; None: unquantized.
         revision: as for `inspect`.
         token: as for `inspect`.

@@ -14,7 +14,7 @@ from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
-from mtpfix.quant import recipes
+from mtpfix.quant import recipes, tools
 from mtpfix.quant.recipes import Recipe
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan_for_all
@@ -93,7 +93,7 @@ def advise(
         config: what stands in it.
         selection: engines, releases and platforms.
         options: what entries may be.
-        method: the quantization method of the recipe.
+        method: the quantization method of the recipe, or a tool that writes it.
         stored: how the block is to be stored; None: unquantized.
 
     Raises:
@@ -101,6 +101,7 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
+    method = tools.method_named(method)
     cases, others = _imagined(config, selection, recipes.recipe(method, stored, config))
     view, deciding = cases[0].view, selection.deciding(cases)
     made = plan_for_all(cases, view, options, _files(view) if stored else None, deciding)

@@ -69,6 +69,8 @@ class NamesFormat(str, Enum):
     text = "text"
     yaml = "yaml"
     json = "json"
+    python = "python"
+    cli = "cli"
 
 
 class TableFormat(str, Enum):
@@ -240,8 +242,9 @@ NamesFormatOption = Annotated[
     NamesFormat,
     option(
         "--format",
-        metavar="text|yaml|json",
-        help="Write names and entries for people, only the entries, or JSON for programs.",
+        metavar="text|yaml|json|python|cli",
+        help="Write names and entries for people, only the entries, or JSON for programs; with "
+        "--for what the tool itself takes as YAML, JSON, Python or options.",
     ),
 ]
 TableFormatOption = Annotated[

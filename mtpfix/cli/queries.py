@@ -8,6 +8,7 @@ import typer
 
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, NamesFormat
+from mtpfix.errors import UsageError
 
 
 def names(
@@ -23,10 +24,24 @@ def names(
     engine: options.EngineOption = None,
     *,
     engine_names_only: options.EngineNamesOnly = False,
+    for_tool: Annotated[
+        str | None,
+        options.option(
+            "--for",
+            metavar="TOOL",
+            help="Write what pastes into this quantizer: llm-compressor, compressed-tensors, "
+            "modelopt, auto-round, gptqmodel, quark or autoawq.",
+        ),
+    ] = None,
     method: Annotated[
-        str,
-        options.option("--method", metavar="NAME", help="The quantization method of the recipe."),
-    ] = "compressed-tensors",
+        str | None,
+        options.option(
+            "--method",
+            metavar="NAME",
+            help="The quantization method of the recipe, or the tool that writes it.  "
+            "[default: what --for usually writes, or compressed-tensors]",
+        ),
+    ] = None,
     stored: Annotated[
         str | None,
         options.option(
@@ -44,13 +59,27 @@ def names(
     """Show the engines' construction-time names, and the ignore entries for a calibration recipe.
 
     No weights are needed. The entries keep the MTP block unquantized, in every release that
-    supports the family; with --stored, the metadata gives it that scheme. The exit code is 0 if
+    supports the family; with --stored, the metadata gives it that scheme; with --for, they are
+    written as that quantizer takes them. The exit code is 0 if
     they are right for the newest release, or for all that --vllm or --engine selects.
     """
     from mtpfix import api
+    from mtpfix.quant import tools
+    from mtpfix.recipe import DEFAULT
     from mtpfix.repair.plan import Options
     from mtpfix.report import names as renderer
+    from mtpfix.report.pasted import pasted
 
+    tool = None if for_tool is None else tools.tool(for_tool)
+    if tool is None and output_format in (NamesFormat.python, NamesFormat.cli):
+        raise UsageError(
+            f"--format {output_format.value} is what a quantizer takes", "add --for TOOL"
+        )
+    if tool is not None and stored is not None:
+        raise UsageError(
+            "--for names what a tool must leave alone, and --stored is of a quantized block",
+            "give one of them",
+        )
     options.tell_unknown_patches(options.selection(vllm, engine, platform, sglang))
     with output.working("trying entries on every release"):
         found = api.names_of(
@@ -60,12 +89,14 @@ def names(
             engines=options.engines(engine),
             platforms=options.platforms(platform),
             options=Options(engine_names_only),
-            method=method,
+            method=tools.method_for(tool, method) if tool else method or DEFAULT,
             stored=stored,
             revision=revision,
             token=token,
         )
-    if output_format is NamesFormat.json:
+    if tool is not None:
+        text = pasted(found, tool, output_format.value)
+    elif output_format is NamesFormat.json:
         text = renderer.json(found)
     elif output_format is NamesFormat.yaml:
         text = renderer.yaml(found)

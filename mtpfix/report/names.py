@@ -8,6 +8,7 @@ from json import dumps
 from rich.text import Text
 
 from mtpfix import __version__
+from mtpfix.errors import RefusedError
 from mtpfix.recipe import Named, Names
 from mtpfix.report import grid, ranges, wording
 from mtpfix.report.grid import Block, Cell
@@ -31,7 +32,8 @@ def text(found: Names, width: int, *, color: bool, ascii: bool) -> str:  # noqa:
     for line in _about_entries(found):
         page.item(Text("# "), mooded(line, "quiet"))
     for line in yaml(found).splitlines():
-        page.line(line)
+        if not line.startswith("# "):
+            page.line(line)
     shown = page.text()
     return shown.translate(ASCII) if ascii else shown
 
@@ -81,7 +83,9 @@ def _about_entries(found: Names) -> Iterator[str]:
     far = ", as far as is known" if found.assumed else ""
     unserved = _places(found.unserved, found)
     what = "These entries are" if found.metadata is None else "This metadata is"
-    if not found.unserved:
+    if reason := why_empty(found):
+        yield reason
+    elif not found.unserved:
         yield f"{what} right for every release above{far}:"
     elif found.exit_code == 1:
         yield f"{what} not right for {unserved}, and no others are."
@@ -94,6 +98,23 @@ def _about_entries(found: Names) -> Iterator[str]:
         yield f"{title} reads another list: `--engine {name}` names its entries."
 
 
+def why_empty(found: Names) -> str:
+    """Return why there is no entry; empty where there is one, or other metadata."""
+    if found.entries or found.metadata is not None:
+        return ""
+    if found.exit_code == RefusedError.exit_code:
+        return f"No entry of {found.method} is right for {_places(found.unserved, found)}."
+    if not any(one.module.asks for _, named in found.groups for one in named):
+        return "No entry is needed: no module of the MTP block is ever quantized."
+    right = _places(found.decisive, found)
+    return f"No entry is needed: {right} builds the MTP block unquantized without one."
+
+
+def not_right(found: Names) -> str:
+    """Return for which releases the entries leave something wrong."""
+    return f"Not right for {_places(found.unserved, found)}, and no other entries are."
+
+
 def _age(group: Group) -> tuple[object, ...]:
     """Sorting key: the newest release of a group; where platforms part, CUDA leads."""
     release, platform = ranges.parse_label(max(group[0], key=ranges.age))
@@ -103,7 +124,8 @@ def _age(group: Group) -> tuple[object, ...]:
 def yaml(found: Names) -> str:
     """The entries as YAML, under the key that the quantization method has for them.
 
-    What a block that is to be quantized needs is JSON, which is YAML too.
+    What a block that is to be quantized needs is JSON, which is YAML too. Where there is no entry,
+    a comment says why.
     """
     if found.metadata is not None:
         return inert_json(dumps(found.metadata, indent=2)) + "\n"
@@ -117,6 +139,8 @@ def yaml(found: Names) -> str:
         lines += [f"{indent}- {entry}" for entry in quoted]
     else:
         lines += [f"{indent}{entry}: {dumps(found.value)}" for entry in quoted]
+    if reason := why_empty(found):
+        lines.insert(0, f"# {reason}")
     return "\n".join(lines) + "\n"
 
 

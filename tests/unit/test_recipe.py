@@ -212,7 +212,7 @@ def test_a_layer_without_an_algorithm_needs_no_entry() -> None:
         GLM, vllm=("all",), platforms=("cuda",), options=ENGINE_ONLY, method="modelopt_mixed"
     )
     assert found.entries == ()
-    assert yaml(found) == "ignore: []\n"
+    assert yaml(found).endswith("\nignore: []\n")
 
 
 def test_the_empty_name_of_old_releases_has_an_entry_where_one_is_chosen() -> None:

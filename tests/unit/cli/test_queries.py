@@ -85,6 +85,41 @@ def test_names_of_a_newer_release_are_assumed(run: Run, folder: Folder) -> None:
     assert run("names", folder, "--vllm", "0.99", "--format", "json").json["assumed"] == ["0.99.0"]
 
 
+def test_names_for_a_tool_paste(run: Run, folder: Folder) -> None:
+    ran = run("names", folder, "--for", "GPTQModel", "--engine", "vllm")
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("# for QuantizeConfig(..., dynamic=dynamic)\n")
+    assert r'    r"-:^model\.layers\.2\..*": {},' in ran.out
+    yaml = run("names", folder, "--for", "modelopt", "--engine", "vllm", "--format", "yaml").out
+    assert "    - quantizer_name: 'model.mtp_layers.0.*'\n      enable: false\n" in yaml
+    found = run("names", folder, "--for", "autoawq", "--engine", "vllm", "--format", "json").json
+    assert found == {"modules_to_not_convert": ["model.layers.2.", "model.mtp_layers.0."]}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--for", "bitsandbytes"), "does not know the tool"),
+        (("--for", "gptqmodel", "--format", "cli"), "takes no exclusions as cli"),
+        (("--for", "gptqmodel", "--method", "awq"), "does not write the method"),
+        (("--for", "llm-compressor", "--stored", "fp8-block"), "--stored is of a quantized block"),
+        (("--format", "python"), "add --for TOOL"),
+    ],
+)
+def test_what_a_tool_has_not_is_a_usage_error(
+    run: Run, folder: Folder, options: tuple[str, ...], said: str
+) -> None:
+    ran = run("names", folder, *options)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_a_tool_may_stand_for_its_method(run: Run, folder: Folder) -> None:
+    asked = ("names", folder, "--engine", "vllm", "--format", "yaml", "--method")
+    assert run(*asked, "GPTQModel").out == run(*asked, "gptq").out
+    assert run(*asked, "llm-compressor").out == run(*asked, "compressed-tensors").out
+
+
 # --- verify ------------------------------------------------------------------
 
 
