@@ -123,7 +123,7 @@ sys.modules.update(dict.fromkeys({PACKAGES!r}))
 import mtpfix
 assert mtpfix.plan(sys.argv[1]).changes
 try:
-    mtpfix.rewrite(sys.argv[1])
+    mtpfix.rewrite(sys.argv[1], write=True)
 except mtpfix.MissingPackageError as error:
     print([error.package, error.exit_code])
 """
