@@ -27,7 +27,7 @@ from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise, spelled_out
 from tools.cases import PAGE, codes, draft, page
 
-NUMBER = 49
+NUMBER = 51
 """How many public cases there are."""
 AGREEMENTS = ("agrees", "differs", "elsewhere")
 CHECKPOINTS = [

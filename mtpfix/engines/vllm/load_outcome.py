@@ -102,7 +102,8 @@ def _misfit(
     suffixes = set().union(*each)
     found = _tensors(inventory, stored.members, kind, loader)
     agree = _formats_agree(decision, known, loader.formats(disk))
-    shaped = known.grain is None or (agree and known.dimensions is None)
+    partly = _fewer_scales(decision, known, loader.formats(disk))
+    shaped = known.grain is None or partly or (agree and known.dimensions is None)
     misshapen = None if shaped else _misshapen(module, known, stored, inventory, agree=agree)
     strange = _strange(
         decision, known, disk, suffixes=suffixes, found=found, misshapen=misshapen, loader=loader
@@ -117,11 +118,11 @@ def _misfit(
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     alike = same and disk.state is not State.MIXED
     met = suffixes & known.needed > {"weight"} or not missing  # by a parameter of another shape
-    if alike and not agree and (met or _other_groups(decision, known, disk)):
+    if alike and not agree and not partly and (met or _other_groups(decision, known, disk)):
         cast = _of_one_shape(known.stored or decision.expects, disk.format)
         name = next((tensor.name for tensor in found), None)
         return Misfit("silent_garbage" if cast else "load_error", None, None if cast else name)
-    if alike and whole and not missing:
+    if alike and whole and not missing and not partly:
         return _sizes_differ(decision, stored, inventory, loader)
     if loader.strict and missing:
         return Misfit("load_error", loader.unfilled, None)
@@ -131,6 +132,8 @@ def _misfit(
 _EIGHT_BITS = frozenset({"fp8", "int8"})
 _GROUPS = {"nvfp4-pack": 16, "mxfp4-pack": 32}
 """Formats of `weight_packed` whose scales each cover so many weights of a row."""
+_EXPERT_GROUPS = {**_GROUPS, "modelopt-nvfp4": 16, "quark-mxfp4": 32}
+"""The same, with those of a packed `weight`."""
 
 
 def _of_one_shape(built: str | None, disk: str | None) -> bool:
@@ -143,6 +146,17 @@ def _other_groups(decision: Decision, known: Params, disk: Precision) -> bool:
     """Return whether scales lie under the right name, and in groups of another size."""
     built = _GROUPS.get(known.stored or decision.expects or "")
     return built is not None and _GROUPS.get(disk.format or "", built) != built
+
+
+def _fewer_scales(decision: Decision, known: Params, formats: Iterable[str]) -> bool:
+    """Return whether packed experts fit and their scales fill a part of the parameter.
+
+    Their loader takes what is smaller without a word, as if the rest were padding.
+    """
+    built = _EXPERT_GROUPS.get(known.stored or decision.expects or "")
+    if built is None or decision.module.kind != "experts":
+        return False
+    return any(_EXPERT_GROUPS.get(each, built) > built for each in formats)
 
 
 def _sizes_differ(
@@ -185,7 +199,8 @@ def _strange(
     # The part of a larger parameter that fits is filled: then the scales are the first to fail.
     padded = module.kind == "experts" and not known.packed and misshapen is not None
     cut = known.packed and module.cls == CUTS  # to the size of the parameter: what fits goes in
-    unequal = not cut and not padded and _unequal(known.packed, disk, loader)
+    equal = cut or padded or _fewer_scales(decision, known, loader.formats(disk))
+    unequal = not equal and _unequal(known.packed, disk, loader)
     if not (unknown | lost or misshapen or unequal):
         return None
     misfits = [] if misshapen is None else [misshapen]

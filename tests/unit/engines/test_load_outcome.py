@@ -285,6 +285,26 @@ def test_packed_experts_lie_in_larger_weights_and_their_scales_end_the_load() ->
         assert (report.detail is None) == (expects == "fp8-tensor")
 
 
+@pytest.mark.parametrize(
+    ("method", "expects", "weight", "groups", "outcome"),
+    [
+        ("compressed-tensors", "nvfp4-pack", "weight_packed", 1, "silent_garbage"),
+        ("compressed-tensors", "mxfp4-pack", "weight_packed", 2, "load_error"),
+        ("modelopt_fp4", "modelopt-nvfp4", "weight", 1, "silent_garbage"),
+    ],
+)
+def test_packed_experts_take_fewer_scales_in_silence_but_not_more(
+    method: str, expects: str, weight: str, groups: int, outcome: str
+) -> None:
+    more = {"weight_global_scale": ("F32", (1,))} if groups > 1 else {}
+    scale = "F8_E4M3" if groups > 1 else "U8"
+    stored = {weight: ("U8", (32, 16)), "weight_scale": (scale, (32, groups)), **more}
+    tensors = all_of(EXPERTS, lambda name: {f"{name}.{s}": entry for s, entry in stored.items()})
+    how = Loader("dict", method=method)
+    assert judged(EXPERTS, "quantized", tensors, how, expects=expects).consequence == outcome
+    assert judged(O_PROJ, "quantized", tensors, how, expects=expects).agrees is not True
+
+
 def test_packed_weights_have_no_place_in_a_plain_layer() -> None:
     tensors: Tensors = {
         "a.o_proj.weight_packed": ("I32", (8, 1)),

@@ -29,7 +29,9 @@ def decider(setting: Setting) -> Decide:
 
     def decide(module: Module) -> Decision:
         kept = module.kind == "experts" and _kept(module.name, setting.view, layers)
-        return (ask_of_kept if kept else ask)(module)
+        decision = (ask_of_kept if kept else ask)(module)
+        in_blocks = module.kind == "linear" or decision.expects == setting.view.format
+        return decision if in_blocks else replace(decision, block=None)
 
     return decide
 

@@ -132,6 +132,13 @@ def test_a_list_in_the_trunk_s_spelling_is_about_the_trunk() -> None:
     }
 
 
+def test_blocks_are_those_of_fp8_alone() -> None:
+    for more, dtype, block in (({}, "fp8", (128, 128)), ({}, "fp4", None), (NVFP4, "fp4", None)):
+        made = decisions(of(quantization=more, expert_dtype=dtype), NEWEST)
+        assert made[EXPERTS].block == block
+        assert made["model.layers.2.attn.wo_b"].block == (128, 128)
+
+
 # --- what no list can mend ---------------------------------------------------------
 
 
