@@ -122,8 +122,8 @@ def plan(
         sglang: the same of SGLang.
         engines: as for `mtpfix.plan`.
         platforms: as for `mtpfix.plan`.
-        precision: what becomes of a block in FP8: `keep` it where the target's method can say it,
-            make it `bf16`, or `auto`: keep it if that serves as many releases.
+        precision: what becomes of a block in FP8 or MXFP4: `keep` it where the target's method
+            can say it, make it `bf16`, or `auto`: keep it if that serves as many releases.
         options: what may be changed in the metadata.
         revision: branch, tag, commit or `refs/pr/N` of the target.
         token: as for `inspect`.

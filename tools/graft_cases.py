@@ -31,6 +31,13 @@ FP8_FAMILIES = (
 )
 """Families with a base in FP8 blocks."""
 FP8_SCHEMES = ("ct-w4a16", "ct-nvfp4", "ct-fp8-channel", "fp8-block", "modelopt-nvfp4", "awq")
+NATIVE = (
+    ("deepseek_v4", "deepseek-v4-fp4"),
+    ("deepseek_v4_dspark", "deepseek-v4-fp4"),
+    ("deepseek_v41", "deepseek-v4-fp8"),
+)
+"""Families, and the scheme that their base is published in."""
+NATIVE_SCHEMES = ("ct-w4a16", "ct-nvfp4", "ct-fp8-channel", "modelopt-nvfp4", "awq", "gptq")
 KINDS: Mapping[Kind, tuple[str, ...]] = {
     "shards": ("deepseek_v3", "glm4_moe", "qwen3_5", "mimo", "minimax_m3"),
     "count-0": ("deepseek_v3", "glm4_moe", "mimo", "qwen3_5", "nemotron_h", "minimax_m3"),
@@ -118,6 +125,16 @@ def fp8() -> Iterator[Asked]:
                     yield Asked(family, scheme, FP8, precision=precision)
 
 
+def native() -> Iterator[Asked]:
+    """Yield pairs whose base is in the formats that DeepSeek-V4 is published in."""
+    for precision in ("auto", "bf16"):
+        for family, donor in NATIVE:
+            for scheme in NATIVE_SCHEMES:
+                if _sound(family, scheme):
+                    yield Asked(family, scheme, donor, precision=precision)
+    yield from (Asked(family, donor, donor) for family, donor in NATIVE)
+
+
 def kinds() -> Iterator[Asked]:
     """Yield pairs with something special."""
     for kind, families in KINDS.items():
@@ -145,6 +162,7 @@ def wrappers() -> Iterator[Asked]:
 PARTS: Mapping[str, Callable[[], Iterator[Asked]]] = {
     "plain": plain,
     "fp8": fp8,
+    "native": native,
     "kinds": kinds,
     "wrappers": wrappers,
     "newer": newer,

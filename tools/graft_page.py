@@ -58,6 +58,13 @@ TITLES = {
         "that the target's method reads, for ModelOpt with a dimension for each side of a block); "
         "else it becomes BF16 (*made BF16*).",
     ),
+    "native": (
+        "Bases as DeepSeek-V4 is published",
+        "Linear layers in FP8 with powers of two as scales (a bare `scale`), experts in MXFP4, or "
+        "in FP8 too (V4.1); V4 with DSpark in place of MTP is `deepseek_v4_dspark`. "
+        "Compressed-tensors keeps the bytes (*renamed*), under groups that the graft writes; for "
+        "others MXFP4 becomes BF16 too, and loses nothing by it.",
+    ),
     "kinds": (
         "Targets and bases with something special",
         "*shards*: both have several files and an index. *count-0*, *no-count*: the target "
@@ -82,6 +89,7 @@ DONE = {"copy": "copied", "rename": "renamed", "dequantize": "made BF16"}
 FIRST = {
     "plain": ("family", "recipe"),
     "fp8": ("family", "recipe", "precision"),
+    "native": ("family", "recipe", "precision"),
     "kinds": ("kind", "family", "recipe"),
     "wrappers": ("target", "base", "recipe"),
     "newer": ("kind", "family", "recipe"),

@@ -1,7 +1,7 @@
 """Checks the files of a grafted checkpoint, without the code that grafts.
 
-FP8 codes are decoded here by the definition of the format, multiplied in FP32 and rounded to BF16
-by integer arithmetic, so that a fault in `mtpfix/grafts/dequantize.py` is not repeated.
+FP8 and FP4 codes are decoded here by the definitions of the formats, multiplied in FP32 and rounded
+to BF16 by integer arithmetic, so that a fault in `mtpfix/grafts/dequantize.py` is not repeated.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ BLOCK = 128
 SCALES = ("weight_scale_inv", "weight_scale", "scale")
 """Suffixes of the scales of FP8 codes."""
 _BIAS, _MANTISSA, _LOW = 7, 3, 0x7F
+_BITS, _FOUR, _EVEN = 4, 0xF, 127
 
 Contents = Mapping[str, torch.Tensor]
 
@@ -60,6 +61,11 @@ def _block_faults(due: Contents, held: Contents, modules: set[str]) -> Iterator[
             known.add(name)
             if not same(held[name], converted(tensor, scale)):
                 yield f"{name} is not the base's, made BF16 in FP32 and rounded once"
+        elif last == "weight" and f"{module}.weight_packed" in held:
+            parts = {f"{module}.weight_packed": tensor, f"{module}.weight_scale": scale}
+            known |= parts.keys()
+            if not all(_holds(held, name, part.view(torch.uint8)) for name, part in parts.items()):
+                yield f"{name} and its scale are not bit-equal to the base's"
         elif last == "weight":
             found = [f"{module}.{s}" for s in SCALES if f"{module}.{s}" in held]
             known |= {name, *found}
@@ -76,12 +82,26 @@ def _holds(held: Contents, name: str, tensor: torch.Tensor) -> bool:
 
 
 def converted(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Return FP8 codes (E4M3) as BF16."""
+    """Return FP8 codes (E4M3) as BF16, or FP4 codes (E2M1), two in a byte."""
     raw = codes.contiguous().view(torch.uint8).numpy()
+    if codes.dtype != torch.float8_e4m3fn:
+        powers = 2.0 ** (scale.contiguous().view(torch.uint8).numpy().astype(np.float64) - _EVEN)
+        both = np.stack((raw & _FOUR, raw >> _BITS), axis=-1).reshape(raw.shape[0], -1)
+        product = _fours()[both] * np.repeat(powers, both.shape[1] // powers.shape[1], axis=1)
+        return torch.from_numpy(_rounded(product.astype(np.float32))).view(torch.bfloat16)
     factors = scale.float().numpy()
     rows, columns = (np.arange(size) // BLOCK for size in raw.shape)
     product = _decoded()[raw] * factors[np.ix_(rows, columns)]
     return torch.from_numpy(_rounded(product)).view(torch.bfloat16)
+
+
+def _fours() -> npt.NDArray[np.float64]:
+    """Return the value of each of the 16 codes of E2M1."""
+    code = np.arange(16)
+    exponent, mantissa = (code >> 1) & 3, code & 1
+    value = (mantissa / 2 + (exponent > 0)) * 2.0 ** (np.maximum(exponent, 1) - 1)
+    signed: npt.NDArray[np.float64] = np.where(code > 7, -value, value)  # noqa: PLR2004
+    return signed
 
 
 def _decoded() -> npt.NDArray[np.float32]:

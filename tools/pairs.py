@@ -37,6 +37,8 @@ INDEX = "model.safetensors.index.json"
 SHARDS = 3
 FP8 = "fp8-block"
 """The scheme of a base in FP8."""
+NATIVE = ("deepseek-v4-fp4", "deepseek-v4-fp8")
+"""The schemes that DeepSeek-V4 is published in."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def pair(
         folder: where `base` and `target` are made.
         scheme: quantization of the target's trunk.
         kind: what is special.
-        donor: scheme of the base: `none`, or `fp8-block` for trunk and MTP block in FP8.
+        donor: scheme of the base: `none`, or one for trunk and MTP block alike.
         base: tiny model of the base, where it is another wrapper of the same layers.
         variant: of the tiny model.
     """
@@ -94,7 +96,7 @@ def pair(
         base or family,
         folder / "base",
         donor,
-        variant=variant,
+        variant=tiny.variant(base or family, donor) if donor in NATIVE else variant,
         mtp=stored,
         shards=shards,
         seed=seed,
@@ -190,7 +192,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--scheme", default="ct-w4a16", choices=SCHEMES)
     parser.add_argument("--kind", default="plain", choices=get_args(Kind))
-    parser.add_argument("--donor", default=NONE, choices=(NONE, FP8))
+    parser.add_argument("--donor", default=NONE, choices=(NONE, FP8, *NATIVE))
     parser.add_argument("--base", choices=tiny.families(), help="another wrapper of the layers")
     options = vars(parser.parse_args())
     made = pair(options.pop("family"), options.pop("out"), options.pop("scheme"), **options)

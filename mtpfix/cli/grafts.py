@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class PrecisionChoice(str, Enum):
-    """What becomes of a block in FP8."""
+    """What becomes of a block in FP8 or MXFP4."""
 
     auto = "auto"
     keep = "keep"
@@ -121,8 +121,8 @@ def graft(
         options.option(
             "--precision",
             metavar="auto|keep|bf16",
-            help="What becomes of a block in FP8: it is kept where the target's method can say it, "
-            "or made BF16; auto keeps it if that serves as many releases as BF16.",
+            help="What becomes of a block in FP8 or MXFP4: kept where the target's method can say "
+            "it, or made BF16; auto keeps it if that serves as many releases as BF16.",
         ),
     ] = PrecisionChoice.auto,
     engine_names_only: options.EngineNamesOnly = False,

@@ -17,7 +17,7 @@ from mtpfix.quant import block_group
 from mtpfix.quant.schemes import modelopt
 
 Precision = Literal["auto", "keep", "bf16"]
-"""What becomes of a block in FP8: kept where the target's method can say it, or made BF16."""
+"""What becomes of a block in FP8 or MXFP4: kept where the method can say it, or made BF16."""
 
 
 class Attempt(NamedTuple):
@@ -58,15 +58,24 @@ def attempts(
 
     One raises RefusedError where it is none for this target.
     """
-    plain = all(piece.dtype not in pieces.FP8 for piece in brought)
+    plain = not pieces.convertible(brought)
     if plain or precision != "bf16":
         yield lambda: Attempt(brought)
     if not plain and precision != "bf16":
+        if pieces.fours(brought):
+            yield lambda: _repacked(brought, target)
         yield lambda: _grouped(brought, target)
         yield lambda: _mixed(brought, target)
         yield lambda: _mixed(brought, target, alone="experts")
     if not plain and precision != "keep":
         yield lambda: Attempt(pieces.dequantized(brought))
+
+
+def _repacked(brought: tuple[Piece, ...], target: Target) -> Attempt:
+    """Return the block under the names of compressed-tensors: a repair can say its schemes then."""
+    renamed = pieces.repacked(brought)
+    _view(target.seen(renamed), frozenset({block_group.METHOD}))
+    return Attempt(renamed)
 
 
 def _grouped(brought: tuple[Piece, ...], target: Target) -> Attempt:
@@ -109,7 +118,7 @@ def _view(cases: Sequence[EngineCase], methods: frozenset[str]) -> QuantView:
     if view is None or view.method not in methods:
         method = "no method" if view is None else view.method or "no method"
         raise RefusedError(
-            f"the metadata of {method} cannot say that the block is FP8",
+            f"the metadata of {method} cannot say what the block is stored in",
             "leave --precision out: the block is made BF16",
         )
     return view

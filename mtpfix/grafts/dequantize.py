@@ -1,33 +1,35 @@
-"""FP8 codes made BF16: multiplied by their scales in FP32, and rounded once.
+"""FP8 and MXFP4 codes made BF16: multiplied by their scales in FP32, and rounded once.
 
-A multiplication in BF16 rounds twice, and differs in a fifth of the values.
+A multiplication in BF16 rounds twice, and differs in a fifth of the values. Nothing is rounded of
+MXFP4, whose values and scales BF16 holds exactly.
 """
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from mtpfix.errors import RefusedError
+from mtpfix.grafts.pieces import BYTES, Stored, values_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-    from mtpfix.grafts.pieces import Stored
-
 AT_ONCE = 1 << 22
 """Values that are held in FP32, about."""
+FOURS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""The values of E2M1; with the sign bit, the same below zero."""
 
 
 def dequantize(codes: bytearray, stored: Stored, scales: bytearray, scale: Stored) -> bytearray:
     """Return the bytes of a BF16 tensor.
 
     Args:
-        codes: the bytes of the FP8 tensor.
+        codes: the bytes of the tensor, in FP8 or MXFP4.
         stored: what they are.
-        scales: the bytes of its scales: one of the tensor, one a row, or one a block.
+        scales: the bytes of its scales: one of the tensor, one a row, one a block or a group.
         scale: what they are.
 
     Raises:
@@ -35,18 +37,30 @@ def dequantize(codes: bytearray, stored: Stored, scales: bytearray, scale: Store
     """
     import torch  # noqa: PLC0415 - heavy, and only where something is converted
 
-    weight = _tensor(codes, stored)
-    factors, blocks = _fitted(_tensor(scales, scale).float(), weight.shape, stored)
-    made = bytearray(2 * weight.numel())
+    packed, shape = stored.dtype in BYTES, values_shape(stored)
+    weight = _tensor(codes, stored._replace(dtype="U8") if packed else stored)
+    powers = scale._replace(dtype="F8_E8M0") if packed else scale
+    factors, blocks = _fitted(_tensor(scales, powers).float(), shape, stored)
+    made = bytearray(2 * prod(shape))
     if not made:
         return made
-    into = torch.frombuffer(made, dtype=torch.bfloat16).view(weight.shape)
-    step = max(1, AT_ONCE * len(weight) // weight.numel())
+    into = torch.frombuffer(made, dtype=torch.bfloat16).view(shape)
+    step = max(1, AT_ONCE * len(weight) // prod(shape))
     for begin in range(0, len(weight), step):
-        part = weight[begin : begin + step].float()
+        rows = weight[begin : begin + step]
+        part = _unpacked(rows) if packed else rows.float()
         part *= _spread(factors, blocks, begin, part.shape)
         into[begin : begin + step] = part
     return made
+
+
+def _unpacked(pairs: torch.Tensor) -> torch.Tensor:
+    """Return the values of bytes that hold two codes of E2M1 each, that of the low bits first."""
+    import torch  # noqa: PLC0415 - as above
+
+    known = torch.tensor((*FOURS, *(-value for value in FOURS)))
+    codes = torch.stack((pairs & 15, pairs >> 4), dim=-1).flatten(-2)
+    return known[codes.int()]
 
 
 def _tensor(raw: bytearray, stored: Stored) -> torch.Tensor:
@@ -59,6 +73,7 @@ def _tensor(raw: bytearray, stored: Stored) -> torch.Tensor:
         "BF16": torch.bfloat16,
         "F16": torch.float16,
         "F32": torch.float32,
+        "U8": torch.uint8,
     }
     kind = kinds.get(stored.dtype)
     if kind is None:

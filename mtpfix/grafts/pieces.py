@@ -20,6 +20,12 @@ SCALES = ("weight_scale_inv", "weight_scale", "scale", "_scale_inv", "_scale")
 """Suffixes of the scales of FP8 codes; the last two stand beside stacked experts."""
 FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 """Dtypes of FP8 codes that can be made BF16."""
+BYTES = frozenset({"I8", "U8"})
+"""Dtypes under which two codes of MXFP4 share a byte."""
+_POWERS = frozenset({"F8_E8M0", "U8"})
+"""Dtypes of their scales, which are powers of two."""
+_GROUP = 32
+"""Values that share one."""
 
 
 class Stored(NamedTuple):
@@ -41,14 +47,16 @@ class Piece:
     Attributes:
         name: in the target.
         stored: what it is made of.
-        scale: the scales of FP8 codes that become BF16; None: the bytes are copied.
+        scale: the scales of FP8 or MXFP4 codes that become BF16; None: the bytes are copied.
         form: the shape that the same bytes have in the new shard; None: that of the base.
+        kind: the dtype that the same bytes have there; None: that of the base.
     """
 
     name: str
     stored: Stored
     scale: Stored | None = None
     form: tuple[int, ...] | None = None
+    kind: str | None = None
 
     @property
     def source(self) -> str:
@@ -63,11 +71,13 @@ class Piece:
     @property
     def dtype(self) -> str:
         """Its dtype in the new shard, as headers spell it."""
-        return self.stored.dtype if self.scale is None else "BF16"
+        return (self.kind or self.stored.dtype) if self.scale is None else "BF16"
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
+        if self.scale is not None:
+            return values_shape(self.stored)
         return self.stored.shape if self.form is None else self.form
 
     @property
@@ -88,6 +98,12 @@ class Piece:
             return "dequantize"
         same = split_name(self.name)[1] == split_name(self.source)[1]
         return "copy" if same else "rename"
+
+
+def values_shape(codes: Stored) -> tuple[int, ...]:
+    """Return the shape of the values of FP8 or MXFP4 codes."""
+    packed = codes.dtype in BYTES
+    return (*codes.shape[:-1], 2 * codes.shape[-1]) if packed else codes.shape
 
 
 def stored(name: str, checkpoint: Checkpoint, starts: Mapping[str, int]) -> Stored:
@@ -149,24 +165,81 @@ def rescaled(pieces: Iterable[Piece], suffix: str, *, spread: bool = False) -> t
     return tuple(map(changed, pieces))
 
 
+def repacked(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Return the block with the same bytes as compressed-tensors names and types them."""
+    return tuple(each for parts in _modules(pieces) for each in _repacked(parts))
+
+
+def _repacked(parts: Mapping[str, Piece]) -> Iterator[Piece]:
+    codes, scale = _codes(parts), _scale(parts)
+    for suffix, piece in parts.items():
+        module, kind = split_name(piece.name)[0], None
+        named = "weight_scale" if piece is scale else suffix
+        if codes is not None and codes.dtype in BYTES and piece in (codes, scale):
+            named, kind = "weight_packed" if piece is codes else named, "U8"
+        if suffix.startswith("_"):  # scales beside stacked experts
+            named = suffix
+        yield Piece(joined_name(module, named), piece.stored, kind=kind)
+
+
 def dequantized(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """Return the block with its FP8 tensors as BF16.
+    """Return the block with its FP8 and MXFP4 tensors as BF16.
 
     Raises:
         RefusedError: it holds tensors that are quantized otherwise.
     """
+    return tuple(plain for parts in _modules(pieces) for plain in _plain(parts))
+
+
+def convertible(pieces: Iterable[Piece]) -> bool:
+    """Return whether there is anything in FP8 or MXFP4."""
+    return any(_codes(parts) is not None for parts in _modules(pieces))
+
+
+def fours(pieces: Iterable[Piece]) -> bool:
+    """Return whether there is anything in MXFP4."""
+    found = (_codes(parts) for parts in _modules(pieces))
+    return any(codes is not None and codes.dtype in BYTES for codes in found)
+
+
+def _modules(pieces: Iterable[Piece]) -> Iterable[Mapping[str, Piece]]:
+    """Return the tensors of each module by their suffixes."""
     modules: dict[str, dict[str, Piece]] = {}
     for piece in pieces:
         module, suffix = split_name(piece.name)
         modules.setdefault(module, {})[suffix] = piece
-    return tuple(plain for parts in modules.values() for plain in _plain(parts))
+    return modules.values()
+
+
+def _codes(parts: Mapping[str, Piece]) -> Piece | None:
+    """Return the codes of one module that can be made BF16, if it has such."""
+    scale = _scale(parts)
+    for suffix in _WEIGHTS:
+        piece = parts.get(suffix)
+        if piece is not None and (
+            piece.dtype in FP8 or (scale is not None and _four(piece, scale))
+        ):
+            return piece
+    return None
+
+
+def _scale(parts: Mapping[str, Piece]) -> Piece | None:
+    return next((parts[suffix] for suffix in SCALES if suffix in parts), None)
+
+
+def _four(codes: Piece, scale: Piece) -> bool:
+    """Return whether codes are MXFP4: two in a byte, and a power of two for each 32 in a row."""
+    *rows, half = codes.shape or (0,)
+    due = (*rows, 2 * half // _GROUP)
+    kinds = codes.dtype in BYTES and scale.dtype in _POWERS
+    return kinds and bool(rows) and 2 * half % _GROUP == 0 and scale.shape == due
 
 
 def _plain(parts: Mapping[str, Piece]) -> Iterator[Piece]:
-    """Yield the tensors of one module without its FP8."""
-    codes = next((p for s, p in parts.items() if s in _WEIGHTS and p.dtype in FP8), None)
+    """Yield the tensors of one module without its codes."""
+    codes = _codes(parts)
     if codes is not None:
-        scale = next((parts[suffix] for suffix in SCALES if suffix in parts), None)
+        scale = _scale(parts)
         if scale is None:
             raise RefusedError(
                 f"the base holds {codes.source!r:.120} in FP8 and no scale for it",
@@ -178,8 +251,9 @@ def _plain(parts: Mapping[str, Piece]) -> Iterator[Piece]:
             continue
         if piece.dtype not in FLOATS:
             raise RefusedError(
-                f"the base holds {piece.source!r:.120} as {piece.dtype}: only FP8 can be made BF16",
-                "give a base whose MTP block is BF16 or FP8",
+                f"the base holds {piece.source!r:.120} as {piece.dtype}: only FP8 and MXFP4 can "
+                "be made BF16",
+                "give a base whose MTP block is BF16, FP8 or MXFP4",
             )
         yield piece
 

@@ -31,7 +31,7 @@ _KINDS = {"norm": "norm", "router": "router gate", "embedding": "embedding"}
 _DONE = {
     "copy": "copied as they are",
     "rename": "copied under the name that the target's method loads",
-    "dequantize": "FP8 made BF16",
+    "dequantize": "made BF16 from FP8 or MXFP4",
 }
 
 

@@ -133,6 +133,25 @@ def test_a_few_rows_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch, at_
     assert made.reshape(-1).tolist() == expected(codes, scale, (2, 4, 4))
 
 
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("at_once", [1, 1 << 22])
+def test_all_pairs_of_codes_of_mxfp4_are_exact(
+    monkeypatch: pytest.MonkeyPatch, rows: int, at_once: int
+) -> None:
+    monkeypatch.setattr("mtpfix.grafts.dequantize.AT_ONCE", at_once)
+    codes = torch.arange(256, dtype=torch.uint8).repeat(rows, 1)  # two values in each
+    powers = torch.arange(rows * 16, dtype=torch.uint8).reshape(rows, 16) + 60
+    scale = stored(powers, "F8_E8M0")
+    made = dequantize(raw(codes), stored(codes, "I8"), raw(powers), scale)
+    found = torch.frombuffer(made, dtype=torch.bfloat16).view(rows, 512).double()
+    size = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+    for row in range(rows):
+        for place in range(512):
+            code = place // 2 >> 4 if place % 2 else place // 2 & 15
+            value = size[code & 7] * (-1 if code > 7 else 1)
+            assert found[row, place] == value * 2.0 ** (int(powers[row, place // 32]) - 127)
+
+
 def test_a_tensor_of_no_elements() -> None:
     codes = torch.empty((0, 4)).to(CODES["F8_E4M3"])
     assert run(codes, torch.ones(1, 1), "F8_E4M3", "F32").shape == (0, 4)

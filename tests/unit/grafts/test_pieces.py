@@ -6,7 +6,18 @@ import pytest
 
 from mtpfix.checkpoint.header import BITS
 from mtpfix.errors import RefusedError
-from mtpfix.grafts.pieces import Piece, Stored, as_it_is, dequantized, moved, ordered, rescaled
+from mtpfix.grafts.pieces import (
+    Piece,
+    Stored,
+    as_it_is,
+    convertible,
+    dequantized,
+    fours,
+    moved,
+    ordered,
+    repacked,
+    rescaled,
+)
 
 
 def held(name: str, dtype: str = "BF16", shape: tuple[int, ...] = (4, 4), begin: int = 0) -> Stored:
@@ -25,6 +36,8 @@ FP8 = (
     held("m.q.weight_scale_inv", "F32", (1, 1)),
     held("m.norm.weight", "BF16", (4,)),
 )
+
+FP8_PIECES = pieces(*FP8)
 
 # --- as they are ---------------------------------------------------------------
 
@@ -129,9 +142,48 @@ def test_a_block_that_is_plain_stays() -> None:
 @pytest.mark.parametrize("dtype", ["U8", "I32", "F4", "I8", "F8_E4M3FNUZ", "F6_E2M3", "BOOL"])
 def test_other_formats_are_refused_with_the_reason(dtype: str) -> None:
     block = pieces(held("m.q.weight", dtype, (8, 8)), held("m.q.weight_scale", "BF16", (8, 1)))
-    with pytest.raises(RefusedError, match=rf"'m\.q\.weight' as {dtype}: only FP8") as caught:
+    with pytest.raises(RefusedError, match=rf"'m\.q\.weight' as {dtype}: only FP8 and") as caught:
         dequantized(block)
-    assert caught.value.remedy == "give a base whose MTP block is BF16 or FP8"
+    assert caught.value.remedy == "give a base whose MTP block is BF16, FP8 or MXFP4"
+
+
+MXFP4 = (
+    held("m.e.0.w1.weight", "I8", (6, 64)),
+    held("m.e.0.w1.scale", "F8_E8M0", (6, 4)),
+)
+
+
+@pytest.mark.parametrize("dtype", ["I8", "U8"])
+@pytest.mark.parametrize("powers", ["F8_E8M0", "U8"])
+def test_two_codes_of_mxfp4_in_a_byte_become_two_values(dtype: str, powers: str) -> None:
+    codes, scale = (each._replace(dtype=d) for each, d in zip(MXFP4, (dtype, powers), strict=True))
+    (made,) = dequantized(pieces(codes, scale))
+    assert made == Piece(codes.name, codes, scale)
+    assert (made.dtype, made.shape, made.size) == ("BF16", (6, 128), 6 * 128 * 2)
+    assert (made.fetched, made.conversion) == (6 * 64 + 6 * 4, "dequantize")
+
+
+def test_mxfp4_is_told_by_the_number_of_its_scales() -> None:
+    codes, scale = MXFP4
+    wide = scale._replace(shape=(6, 8))
+    assert (fours(pieces(codes, scale)), fours(pieces(codes, wide)), fours(FP8_PIECES)) == (
+        *(True, False, False),
+    )
+    assert [convertible(each) for each in (pieces(codes, scale), FP8_PIECES)] == [True, True]
+    assert not convertible(pieces(codes, wide, held("m.norm.weight")))
+    with pytest.raises(RefusedError, match="as I8: only FP8 and MXFP4"):
+        dequantized(pieces(codes, wide))
+
+
+def test_compressed_tensors_has_other_names_and_types_for_the_same_bytes() -> None:
+    made = repacked((*pieces(*MXFP4), *FP8_PIECES))
+    assert [(p.name, p.dtype, p.shape, p.size, p.conversion) for p in made] == [
+        ("m.e.0.w1.weight_packed", "U8", (6, 64), 384, "rename"),
+        ("m.e.0.w1.weight_scale", "U8", (6, 4), 24, "rename"),
+        ("m.q.weight", "F8_E4M3", (4, 4), 16, "copy"),
+        ("m.q.weight_scale", "F32", (1, 1), 4, "rename"),
+        ("m.norm.weight", "BF16", (4,), 8, "copy"),
+    ]
 
 
 def test_packed_weights_are_refused() -> None:
