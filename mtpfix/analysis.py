@@ -399,11 +399,11 @@ def _with_counts(info: ModelInfo, case: EngineCase) -> ModelInfo:
 
 def _notes(subject: Analyzable, cases: Sequence[EngineCase], *, none: bool) -> Iterator[str]:
     """Yield remarks on a target that is judged; `none`: there is no draft."""
-    engine, serving = subject.engine, cases[-1].serving
+    engine = subject.engine
     if none:
         yield _NO_MTP
-    elif serving:
-        yield serving
+    else:
+        yield from dict.fromkeys(said for case in reversed(cases) for said in case.serving)
     releases = (case.release for case in cases)
     yield from unknown_patches(releases, engine.releases, engine.title, engine.depth)
     if not subject.view.method:

@@ -201,9 +201,9 @@ class EngineCase(ABC):
         return "mtp"
 
     @property
-    def serving(self) -> str:
-        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
-        return ""
+    def serving(self) -> tuple[str, ...]:
+        """How to serve a draft that is not MTP, in sentences; none where it is."""
+        return ()
 
     @property
     def comparison(self) -> str:

@@ -98,9 +98,9 @@ class Case(PolicyCase):
         return self.policy.speculation
 
     @property
-    def serving(self) -> str:
-        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
-        return self.policy.serving
+    def serving(self) -> tuple[str, ...]:
+        """How to serve a draft that is not MTP, in sentences; none where it is."""
+        return self.policy.serving(self.context)
 
     # --- the disk -----------------------------------------------------------------
 

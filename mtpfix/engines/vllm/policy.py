@@ -51,17 +51,18 @@ class Policy(policies.Policy[Family]):
         """What `--speculative-config` calls the method of the draft."""
         return self.record.speculation
 
-    @property
-    def serving(self) -> str:
-        """How to serve a draft that is not MTP, in a sentence; empty where it is."""
+    def serving(self, context: Context) -> tuple[str, ...]:
+        """Return how to serve a draft that is not MTP, in sentences; none where it is."""
         row = next((row for row in drafts() if row.method == self.speculation), None)
         if row is None:
-            return ""
-        return (
+            return ()
+        said = (
             f"the draft of this checkpoint is {row.title}, not MTP: serve it with "
             f'`--speculative-config \'{{"method": "{row.method}", …}}\'`; with the method `mtp` '
             "vLLM builds another draft, which does not take these tensors"
         )
+        beside = first(self.record.serving, context)
+        return (said,) if beside is None else (said, beside.value)
 
     def reads_its_own(self, context: Context) -> bool:
         """Return whether the draft resolves the metadata of its own checkpoint."""

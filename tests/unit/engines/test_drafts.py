@@ -70,6 +70,26 @@ def test_the_tensors_tell_which_of_two_drafts_it_is(config: str, block: str) -> 
     assert policy.recognise(tiny.config(config)) == config
 
 
+@pytest.mark.parametrize(
+    ("scheme", "release", "told"),
+    [
+        ("deepseek-v4-fp4", "0.27.1", True),
+        ("deepseek-v4-fp4", "all", True),
+        ("deepseek-v4-fp4", "0.28.0", False),
+        ("deepseek-v4-fp8", "0.27.1", False),
+        ("ct-fp8-channel", "0.27.1", False),
+    ],
+)
+def test_the_release_that_must_not_be_told_of_the_model_twice(
+    scheme: str, release: str, told: bool, tmp_path: Path
+) -> None:
+    variant = tiny.variant("deepseek_v4_dspark", scheme)
+    forge("deepseek_v4_dspark", tmp_path, scheme, variant=variant, mtp="quantized")
+    how, *more = api.inspect(tmp_path, vllm=[release]).notes
+    assert '"method": "dspark"' in how
+    assert [note.partition(" of `")[0] for note in more] == ["leave `model` out"] * told
+
+
 def test_no_family_with_a_policy_is_a_draft_of_another_kind() -> None:
     for family in policy.families():
         for architecture in policy.policy(family).architectures:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mtpfix.engines.policies import family as policies
-from mtpfix.engines.policies.condition import Condition, Record
+from mtpfix.engines.policies.condition import Condition, Record, TextRow
 from mtpfix.engines.policies.expression import Expression, Template
 from mtpfix.engines.policies.family import MapperRow
 from mtpfix.engines.vllm.records.fault import LimitRow, RequiresRow
@@ -118,6 +118,8 @@ class Family(policies.Family, frozen=True, kw_only=True):
     target model."""
     speculation: str = "mtp"
     """What `--speculative-config` calls the method of the draft."""
+    serving: tuple[TextRow, ...] = ()
+    """What else is to be said of how a draft that is not MTP is served, in a sentence."""
     grades: tuple[GradeRow, ...] = ()
     """The evidence, where it is not as `evidence.json` has it (`run` on CUDA where a release
     is recorded, else `read`)."""
