@@ -12,7 +12,7 @@ import ast
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from mtpfix.engines.policies.family import PackedRow
 from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm import metadata
 from mtpfix.engines.vllm.policy import KNOWLEDGE, PLATFORMS, Policy, families, policy
+from mtpfix.engines.vllm.policy import drafts as other_drafts
 from mtpfix.model import Platform
 from tools.drafting import leaves
 from tools.extract import drafted, locate, registry, sources
@@ -89,6 +90,8 @@ def look(known: Policy, read: Sources) -> Seen:
     rows, function = registry(read), rewrites.override(read)
     present = [arch for arch in known.architectures if arch in rows]
     targets = [cls for arch in present if (cls := locate(read, rows[arch]))]
+    if known.speculation != "mtp":
+        return Seen(tuple(_embedded(known, read, rows)), frozenset(), tuple(targets))
     drafts: dict[str, Defined] = {}
     fields: set[str] = set()
     for model_type, arch in itertools.product(known.model_types, present) if function else ():
@@ -98,6 +101,18 @@ def look(known: Policy, read: Sources) -> Seen:
                 drafts[cls.id] = cls
                 fields |= set(draft.fields)
     return Seen(tuple(drafts.values()), frozenset(fields), tuple(targets))
+
+
+def _embedded(
+    known: Policy, read: Sources, rows: Mapping[str, tuple[str, str]]
+) -> Iterator[Defined]:
+    """Yield the classes of a draft that is not MTP, which come in one package with the target."""
+    packages = {rows[arch][0] for arch in known.architectures if arch in rows}
+    named = (row.architectures for row in other_drafts() if row.method == known.speculation)
+    for arch in itertools.chain.from_iterable(named):
+        found = locate(read, rows[arch]) if arch in rows and rows[arch][0] in packages else None
+        if found is not None and _runs(found, read.platform):
+            yield found
 
 
 def _runs(cls: Defined, platform: Platform) -> bool:

@@ -48,13 +48,18 @@ POLICY: dict[str, Any] = {
 }
 
 
-def disagreements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> list[str]:
-    """What the check says of the demonstration's policy, some fields changed."""
+def disagreements(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str] | None = None,
+    **changed: Any,
+) -> list[str]:
+    """What the check says of the demonstration's policy, some fields or files changed."""
     record = parse(json.dumps({**POLICY, **changed}).encode(), Family, "demo.json")
     known = Policy("demo", ("DemoForCausalLM",), ("demo",), record, KNOWLEDGE)
     monkeypatch.setattr(second, "families", lambda: ("demo",))
     monkeypatch.setattr(second, "policy", lambda _: known)
-    return list(second.disagreements("0.33.0", write(tmp_path)))
+    return list(second.disagreements("0.33.0", write(tmp_path, files)))
 
 
 def test_the_data_is_plain_sorted_and_the_same_each_time(tmp_path: Path) -> None:
@@ -150,6 +155,23 @@ def test_a_wrong_policy_is_told(
     found = disagreements(tmp_path, monkeypatch, **changed)
     assert found
     assert all(said in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("demo", "draft class: policy DemoMTP, sources DemoLayer"),
+        ("demo_mtp", "the policy has a draft, the sources have none"),
+    ],
+)
+def test_a_draft_that_is_not_mtp_comes_with_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, said: str
+) -> None:
+    registry = "model_executor/models/registry.py"
+    row = f'"DSparkDraftModel": ("{module}", "DemoLayer"),\n    "DemoMoe'
+    files = {registry: FILES[registry].replace('"DemoMoe', row, 1)}
+    found = disagreements(tmp_path, monkeypatch, files, speculation="dspark")
+    assert said in found[0].removeprefix("demo: ")
 
 
 def test_a_platform_is_told_where_not_all_disagree(
