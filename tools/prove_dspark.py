@@ -42,6 +42,7 @@ SCHEMES = {
     "ct-int8": "compressed-tensors W8A8",
     "modelopt-nvfp4": "ModelOpt NVFP4",
     "deepseek-v4-fp4": "fp8 with MXFP4 experts",
+    "deepseek-v4-mxfp8": "MXFP8 (native) with MXFP4 experts",
 }
 LISTS = ("none", "disk", "shards", "fused", "right")
 """None; names on disk; of shards; of fused layers, without `context_wkv_proj`; all of them."""

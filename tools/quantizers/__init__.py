@@ -24,6 +24,7 @@ QUANTIZERS: dict[str, Quantizer] = {
     "deepseek-v4-fp8": fp8.deepseek_v4,
     "deepseek-v4-fp8-powers": fp8.deepseek_v4_powers,
     "deepseek-v4-fp4-expert": fp8.deepseek_v4_expert,
+    "deepseek-v4-mxfp8": fp8.deepseek_v41,
     "modelopt-fp8": fp8.static,
     "modelopt-fp8-channel": modelopt.fp8_channel,
     "modelopt-fp8-block": modelopt.fp8_block,

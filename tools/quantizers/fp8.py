@@ -44,6 +44,12 @@ def deepseek_v4_powers(module: str, weight: Tensor) -> Stored:
     return {f"{module}.weight": values, f"{module}.scale": scale.to(torch.float8_e8m0fnu)}
 
 
+def deepseek_v41(module: str, weight: Tensor) -> Stored:
+    """Blocks of 32 by 32 whose scales are powers of two: V4.1's MXFP8."""
+    values, scale = rounding.fp8_by_block(weight, powers=True, side=rounding.GROUP)
+    return {f"{module}.weight": values, f"{module}.scale": scale.to(torch.float8_e8m0fnu)}
+
+
 def deepseek_v4_expert(module: str, weight: Tensor) -> Stored:
     """FP4 in groups of 32, two values in a signed byte."""
     values, scale = rounding.mxfp4(weight)

@@ -52,12 +52,12 @@ def fp8_by_row(weight: Tensor) -> Scaled:
     return Scaled(to_fp8(weight / scale), scale)
 
 
-def fp8_by_block(weight: Tensor, *, powers: bool = False) -> Scaled:
-    """FP8 with a scale for each block of 128 by 128; with `powers` of two only."""
-    rows, columns = (-(-size // BLOCK) for size in weight.shape)
-    padded = torch.zeros(rows * BLOCK, columns * BLOCK)
+def fp8_by_block(weight: Tensor, *, powers: bool = False, side: int = BLOCK) -> Scaled:
+    """FP8 with a scale for each square block; with `powers` of two only."""
+    rows, columns = (-(-size // side) for size in weight.shape)
+    padded = torch.zeros(rows * side, columns * side)
     padded[: weight.shape[0], : weight.shape[1]] = weight.float()
-    blocks = padded.view(rows, BLOCK, columns, BLOCK)
+    blocks = padded.view(rows, side, columns, side)
     scale = blocks.abs().amax((1, 3)).clamp(min=TINY) / FP8_MAX
     if powers:
         scale = scale.log2().ceil().exp2()
