@@ -311,9 +311,67 @@ def test_what_the_method_builds_anyway_needs_no_group() -> None:
     assert found.metadata is None
 
 
+RULE = r"^model\.layers\.2\..*"
+
+
+@pytest.mark.parametrize(
+    ("method", "stored", "said"),
+    [
+        ("auto-round", "w8a16", {"extra_config": {RULE: {"bits": 8, "group_size": 128}}}),
+        ("gptq", "w8a16", {"dynamic": {f"+:{RULE}": {"bits": 8, "group_size": 128}}}),
+        ("modelopt", "nvfp4", {"quant_algo": "MIXED_PRECISION"}),
+        ("modelopt_fp4", "fp8-tensor", {"quant_algo": "MIXED_PRECISION"}),
+        ("modelopt_mxfp8", "nvfp4", {"quant_algo": "MIXED_PRECISION"}),
+        ("modelopt_mixed", "mxfp8", {}),
+        ("quark", "fp8-block", {"layer_quant_config": {"model.layers.2.*": {}}}),
+        ("quark", "mxfp4", {"layer_quant_config": {"model.layers.2.*": {}}}),
+    ],
+)
+def test_what_a_recipe_of_another_method_should_write(
+    method: str, stored: str, said: dict[str, Any]
+) -> None:
+    release = "0.28.0" if method == "gptq" else "0.32.0"  # 0.30 has no place for `g_idx`
+    selection = select((release,), ("cuda",))
+    found = advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored=stored)
+    assert (found.exit_code, found.unserved) == (0, ())
+    assert holds(found.metadata, said)
+    if method == "modelopt_mixed":
+        rows = found.metadata["quantized_layers"]
+        assert {row["quant_algo"] for row in rows.values()} == {"MXFP8"}
+
+
+def holds(found: Any, said: dict[str, Any]) -> bool:
+    """Whether a value has some keys, with their values."""
+    return all(
+        holds(found[key], value) if isinstance(value, dict) else found[key] == value
+        for key, value in said.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "stored"),
+    [("awq", "w4a16"), ("fp8", "fp8-block"), ("modelopt", "fp8-tensor"), ("quark", "fp8-tensor")],
+)
+def test_the_scheme_of_the_trunk_needs_no_metadata(method: str, stored: str) -> None:
+    selection = select(("0.32.0",), ("cuda",))
+    found = advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored=stored)
+    assert (found.exit_code, found.metadata) == (0, None)
+
+
+def test_what_no_metadata_give_is_not_called_right() -> None:
+    selection = select(("0.32.0",), ("cuda",))
+    for method, stored in (("gptq", "w8a16"), ("modelopt", "fp8-channel")):
+        found = advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored=stored)
+        assert (found.exit_code, found.unserved) == (1, ("0.32.0",))
+
+
 @pytest.mark.parametrize(
     ("method", "hint"),
-    [("compressed-tensors", "choose one of: fp8-block"), ("awq", "choose a method that it knows")],
+    [
+        ("compressed-tensors", "choose one of: fp8-block"),
+        ("awq", "choose one of: w4a16"),
+        ("torchao", "choose a method that it knows: auto-round, awq"),
+    ],
 )
 def test_a_way_that_a_method_lacks_is_told(method: str, hint: str) -> None:
     selection = select(("0.32.0",), ("cuda",))
