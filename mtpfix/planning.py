@@ -12,6 +12,7 @@ from mtpfix.errors import UnknownError
 from mtpfix.model import Edit, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress
+from mtpfix.repair.copies import mirrored
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
@@ -165,6 +166,8 @@ def _trunk_repair_helps(
     wide = make_plan(cases, cases[0].view, wanted, deciding=selection.deciding(cases))
     if wide.refused is not None or not wide.edits:
         return False
+    edits = mirrored(wide.edits, cases[0].view, subject.files.listing.configs)
+    wide = replace(wide, edits=edits)
     corrected = analyze_planned(patched(subject, _files(subject, wide)), selection)[1]
     return progress.improved(new.checked.report, corrected.report)
 

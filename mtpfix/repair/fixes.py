@@ -8,6 +8,7 @@ from dataclasses import replace
 from mtpfix.engines.base import EngineCase
 from mtpfix.findings import kind
 from mtpfix.model import Applicability, Finding, Fix, JsonFile, Report
+from mtpfix.repair.copies import mirrored
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
 from mtpfix.repair.verdicts import sharing
@@ -35,6 +36,8 @@ def attach_fixes(
     safe = plan(cases, view, chosen, configs, deciding) if "metadata" in by else None
     wider = replace(chosen, repair_trunk=True)
     trunk = plan(cases, view, wider, deciding=deciding) if "target list" in by else None
+    if trunk is not None:
+        trunk = replace(trunk, edits=mirrored(trunk.edits, view, configs))
     return replace(report, findings=tuple(_fixed(f, safe, trunk) for f in report.findings))
 
 

@@ -22,6 +22,7 @@ from mtpfix.patterns import budget
 from mtpfix.quant import schemes
 from mtpfix.quant.schemes import Proposal
 from mtpfix.repair import patch, reasons
+from mtpfix.repair.copies import mirrored
 from mtpfix.repair.lists import list_plan
 from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
@@ -50,6 +51,18 @@ def plan(
         configs: the files that state it, by name; None: nothing but the list is changed.
         deciding: the cases that must be right before all others.
     """
+    made = _for_those_that_load(cases, view, options, configs, deciding)
+    return replace(made, edits=mirrored(made.edits, view, configs or {}))
+
+
+def _for_those_that_load(
+    cases: Sequence[EngineCase],
+    view: QuantView,
+    options: Options,
+    configs: Mapping[str, JsonFile] | None,
+    deciding: Collection[EngineCase],
+) -> Plan:
+    """Return the plan for the engines of which a case decides, or that load something with it."""
     made = plan_for_all(cases, view, options, configs, deciding)
     asked = {case.engine for case in deciding or cases}
     useful = served(cases, views_of(cases, view), made.views, asked)

@@ -1,0 +1,58 @@
+"""A copy of the metadata in the text configuration goes on saying the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtpfix import api
+from mtpfix.model import Edit, JsonFile, QuantView
+from mtpfix.repair.copies import COPY, mirrored
+from tools.forge import forge
+
+QUANT = {"quant_method": "fp8", "ignored_layers": ["a"]}
+PLACE = "/quantization_config"
+VIEW = QuantView("fp8", "config.json", PLACE, (), f"{PLACE}/ignored_layers", (), None, raw=QUANT)
+EDITS = (
+    Edit("config.json", "/quantization_config/ignored_layers/-", "add", "b"),
+    Edit("config.json", "/quantization_config_too", "add", 1),
+    Edit("quantize_config.json", "/quantization_config/ignored_layers/-", "add", "b"),
+)
+
+
+def config(copy: Any) -> dict[str, JsonFile]:
+    value = {"quantization_config": QUANT, "text_config": {"quantization_config": copy}}
+    return {"config.json": JsonFile("config.json", b"", value)}
+
+
+def test_an_equal_copy_is_changed_too() -> None:
+    made = mirrored(EDITS, VIEW, config(dict(QUANT)))
+    assert made == (*EDITS, Edit("config.json", f"{COPY}/ignored_layers/-", "add", "b"))
+
+
+@pytest.mark.parametrize("copy", [None, {}, {**QUANT, "ignored_layers": []}])
+def test_no_other_copy_is_touched(copy: Any) -> None:
+    assert mirrored(EDITS, VIEW, config(copy)) == EDITS
+    assert mirrored(EDITS, VIEW, {}) == EDITS
+
+
+@pytest.mark.parametrize(
+    ("scheme", "block"), [("ct-w4a16", None), ("quark-mxfp4", "quark-fp8"), ("gptq", "gptq-8-bit")]
+)
+def test_a_draft_that_goes_by_the_copy_is_repaired(
+    scheme: str, block: str | None, tmp_path: Path
+) -> None:
+    forge("nemotron_h_vl", tmp_path, scheme, block=block, mtp="quantized" if block else "bf16")
+    file = tmp_path / "config.json"
+    stated = json.loads(file.read_text(encoding="utf-8"))
+    stated["text_config"]["quantization_config"] = stated["quantization_config"]
+    file.write_text(json.dumps(stated), encoding="utf-8")
+    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    assert made.exit_code == 0
+    assert [engine.outcome for engine in made.after.engines] == ["clean"]
+    now = json.loads(file.read_text(encoding="utf-8"))
+    assert now["text_config"]["quantization_config"] == now["quantization_config"]
+    assert now["quantization_config"] != stated["quantization_config"]
