@@ -49,7 +49,8 @@ Where mtpfix refused, `python -m tools.search_schemes` had the same vLLM load th
 everything that the method can say of it, in bounds: each part of the block (attention, experts,
 other MLPs, the rest) unquantized or quantized, by each scheme of the method, under all names that
 vLLM asks about. mtpfix takes no part in it. What loads clean is metadata that a repair could have
-written.
+written; a copy in the text configuration is for the user to make, as the refusal says, and is
+repaired with the rest once it is there.
 
 """
 SHOWN = 160

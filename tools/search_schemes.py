@@ -1,13 +1,14 @@
 """Searches what a method can say for metadata that a refused checkpoint would load clean with.
 
-    python -m tools.search_schemes --python VLLM_PYTHON [PART ...] [--family F ...] [--limit N]
+    python -m tools.search_schemes --python VLLM_PYTHON [PART ...] [--family F ...] [--new]
 
 A refusal is a claim: no metadata help. It is asked for every checkpoint that `tools.prove_schemes`
 has on record as refused. Each part of the block (attention, experts, other MLPs, the rest) is
 stated as unquantized or as quantized, and what is quantized by each scheme that the method knows,
 under every name that vLLM asks about; vLLM loads each of them. mtpfix takes no part in it. What
-came of it is kept in `scheme_searches.json` and shown on `docs/scheme-proof.md`; exits 1 if
-metadata were found that load clean.
+came of it is kept in `scheme_searches.json` and shown on `docs/scheme-proof.md`, one checkpoint
+after the other: what was stopped goes on with `--new`. Exits 1 if metadata were found that load
+clean.
 """
 
 from __future__ import annotations
@@ -142,11 +143,14 @@ def _release(server: Server) -> str:
 
 def searches(server: Server, args: argparse.Namespace) -> Iterator[tuple[str, Search]]:
     """Yield what was found for the refusals on record, each with its part of the page."""
+    release = _release(server)
+    before = SEARCHES.kept() if args.new else {}
+    searched = {(part, s.asked) for part in before for s in before[part] if s.release == release}
     for part, proofs in PROOFS.kept().items():
         for proof in proofs:
-            skipped = bool(args.part) and part not in args.part
+            skipped = (bool(args.part) and part not in args.part) or (part, proof.asked) in searched
             other = bool(args.family) and proof.asked.family not in args.family
-            if skipped or other or not proof.refused or proof.release != _release(server):
+            if skipped or other or not proof.refused or proof.release != release:
                 continue
             with tempfile.TemporaryDirectory() as scratch:
                 found = search(server, proof.asked, Path(scratch), args.limit)
@@ -162,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     running.add_argument("--python", help="interpreter of an environment with vLLM")
     running.add_argument("--release", choices=releases(), help="made by tools.environments")
     parser.add_argument("--family", action="append", choices=tiny.families())
+    parser.add_argument("--new", action="store_true", help="those alone that are not on record")
     parser.add_argument("--limit", type=int, default=200, help="most metadata for a checkpoint")
     args = parser.parse_args(arguments)
     found = 0
