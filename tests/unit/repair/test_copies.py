@@ -50,7 +50,7 @@ def test_a_draft_that_goes_by_the_copy_is_repaired(
     stated = json.loads(file.read_text(encoding="utf-8"))
     stated["text_config"]["quantization_config"] = stated["quantization_config"]
     file.write_text(json.dumps(stated), encoding="utf-8")
-    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False)
+    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert made.exit_code == 0
     assert [engine.outcome for engine in made.after.engines] == ["clean"]
     now = json.loads(file.read_text(encoding="utf-8"))
