@@ -178,6 +178,8 @@ def _alone(
     """Return the engine that decides, if what is planned for others too is worse for it."""
     shared = _sharing(old.whole.cases, selection)
     deciding = selection.deciding(shared)
+    if not deciding:
+        return ""
     own = [case for case in shared if case.engine is deciding[0].engine]
     if new.checked.report.exit_code != 1 or any(c.engine is not own[0].engine for c in deciding):
         return ""
