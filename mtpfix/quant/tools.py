@@ -143,6 +143,12 @@ def method_for(found: Tool, method: str | None) -> str:
     return meant
 
 
+def spelled_otherwise(method: str) -> Tool | None:
+    """Return the tool that writes a method's metadata and takes entries in another spelling."""
+    own = (each for each in _tools().values() if each.entries != "stored")
+    return next((each for each in own if method in each.methods), None)
+
+
 def _find(name: str) -> Tool | None:
     plain = name.lower().replace("_", "-")
     fits = (found for found in _tools().values() if plain in {found.name, *found.aliases})

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from mtpfix import __version__
 from mtpfix.errors import RefusedError
+from mtpfix.quant.tools import spelled_otherwise
 from mtpfix.recipe import Named, Names
 from mtpfix.report import grid, ranges, wording
 from mtpfix.report.grid import Block, Cell
@@ -93,6 +94,9 @@ def _about_entries(found: Names) -> Iterator[str]:
         right = _places(found.decisive, found)
         yield f"{what} right for {right}{far}."
         yield f"They are not right for {unserved}, and no others are."
+    tool = spelled_otherwise(found.method) if found.entries else None
+    if tool is not None:
+        yield f"{tool.title} itself takes them in another spelling: `--for {tool.name}`."
     for name in found.other_lists:
         title = wording.engine(name)
         yield f"{title} reads another list: `--engine {name}` names its entries."

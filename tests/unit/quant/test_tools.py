@@ -109,3 +109,13 @@ def test_what_each_takes() -> None:
     assert taken("modelopt", "mtp.*") == [{"quantizer_name": "mtp.*", "enable": False}]
     assert taken("autoawq", "mtp.") == ["mtp."]
     assert list(taken("auto-round", r"^mtp\..*")) == ["^mtp[.].*"]  # type: ignore[call-overload]
+
+
+def test_a_tool_that_spells_entries_otherwise_is_found_by_its_method() -> None:
+    found = {m: tools.spelled_otherwise(m) for m in ("auto-round", "modelopt", "gptq", "fp8")}
+    assert {method: each and each.name for method, each in found.items()} == {
+        "auto-round": "auto-round",
+        "modelopt": "modelopt",
+        "gptq": None,
+        "fp8": None,
+    }
