@@ -44,8 +44,10 @@ def _severity(finding: Finding, why: Acceptance | None) -> str:
 
 
 def _said(finding: Finding, why: Acceptance | None, report: Report) -> str:
-    """Message, releases, and the reason or the remedy, in one line."""
+    """Message, draft from elsewhere, releases, and the reason or the remedy, in one line."""
     said = inert(finding.message, PROSE_LIMIT)
+    if report.draft is not None:
+        said += f" (with the draft of {inert(report.draft.name)})"
     if finding.releases:
         reach = wording.reach(finding, report.engines)
         said += f" [{reach or wording.with_engine(report.engines, report.engines)}]"
