@@ -143,7 +143,8 @@ def platform() -> Platform:
     from vllm.platforms import current_platform  # noqa: PLC0415 - it is there where this runs
 
     # vLLM has no word for `cuda:10.0`, and builds the same there.
-    found = (name for name in PLATFORMS if getattr(current_platform, f"is_{name}", bool)())
+    named = (name for name in PLATFORMS if ":" not in name)
+    found = (name for name in named if getattr(current_platform, f"is_{name}")())
     if (name := next(found, None)) is None:
         raise unjudged("vLLM runs on a platform that mtpfix does not know")
     return name
