@@ -31,7 +31,7 @@ from mtpfix.merging import tell_beside
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
 from mtpfix.planning import Repair, informed
 from mtpfix.recipe import Names, advise
-from mtpfix.repair import progress, weights
+from mtpfix.repair import progress, reasons, weights
 from mtpfix.repair import write as writing
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
@@ -386,21 +386,12 @@ def granted(
 
 def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") -> str:
     """Return what helps where a repair does not."""
-    if made.repair_trunk_helps:
-        return "--repair-trunk fixes more: it also corrects entries that match the target model"
-    if made.alone_helps:
-        return f"--engine {made.alone_helps} fixes more: {alone(made.alone_helps)}"
-    if made.renames_help:
-        return "--rename-tensors fixes more: it gives scales of the MTP block other names"
+    if (said := next(reasons.helping(made), None)) is not None:
+        return said
     if made.refused is not None and not made.selection.explicit:
         option = asking(made.selection.engines[0].name, "RELEASE")
         return f"{otherwise}; `{option}` plans for that release only"
     return otherwise
-
-
-def alone(name: str) -> str:
-    """Return what a plan for one engine alone is at the cost of."""
-    return f"it plans for {engine(name).title} alone, and no other engine is served then"
 
 
 def _codes(report: Report) -> str:

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from mtpfix.analysis import Analysis, analyze_planned
 from mtpfix.engines.base import EngineCase
-from mtpfix.errors import UnknownError
+from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.model import Edit, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import patch, progress
-from mtpfix.repair.copies import mirrored
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
@@ -115,11 +114,9 @@ def planned_with_cases(
         selection=selection,
         checked_before=old.checked.report,
         checked=new.checked.report,
-        repair_trunk_helps=new.checked.report.exit_code == 1
-        and not options.repair_trunk
-        and _trunk_repair_helps(subject, old, new, selection, options),
+        repair_trunk_helps=_trunk_repair_helps(subject, shared, new, selection, options),
         notes=tuple(_left_out(whole.cases, shared)),
-        alone_helps=_alone(subject, old, new, selection, options),
+        alone_helps=_alone(subject, shared, new, selection, options),
     )
     return repair, whole.cases
 
@@ -158,39 +155,46 @@ def _left_out(cases: Sequence[EngineCase], shared: Sequence[EngineCase]) -> Iter
 
 
 def _trunk_repair_helps(
-    subject: Subject, old: _Judged, new: _Judged, selection: Selection, options: Options
+    subject: Subject,
+    shared: Sequence[EngineCase],
+    new: _Judged,
+    selection: Selection,
+    options: Options,
 ) -> bool:
     """Return whether a plan that may also correct modules of the target model leaves less wrong."""
-    cases = _sharing(old.whole.cases, selection)
-    wanted = replace(options, repair_trunk=True)
-    wide = make_plan(cases, cases[0].view, wanted, deciding=selection.deciding(cases))
-    if wide.refused is not None or not wide.edits:
+    if new.checked.report.exit_code != RefusedError.exit_code or options.repair_trunk:
         return False
-    edits = mirrored(wide.edits, cases[0].view, subject.files.listing.configs)
-    wide = replace(wide, edits=edits)
-    corrected = analyze_planned(patched(subject, _files(subject, wide)), selection)[1]
-    return progress.improved(new.checked.report, corrected.report)
+    wanted, configs = replace(options, repair_trunk=True), subject.files.listing.configs
+    deciding = selection.deciding(shared)
+    wide = make_plan(shared, shared[0].view, wanted, configs, deciding, lists_only=True)
+    return _helps(wide, subject, new, selection)
 
 
 def _alone(
-    subject: Subject, old: _Judged, new: _Judged, selection: Selection, options: Options
+    subject: Subject,
+    shared: Sequence[EngineCase],
+    new: _Judged,
+    selection: Selection,
+    options: Options,
 ) -> str:
     """Return the engine that decides, if what is planned for others too is worse for it."""
-    shared = _sharing(old.whole.cases, selection)
     deciding = selection.deciding(shared)
-    if not deciding:
+    engines = {case.engine for case in deciding}
+    if new.checked.report.exit_code != RefusedError.exit_code or len(engines) != 1:
         return ""
-    own = [case for case in shared if case.engine is deciding[0].engine]
-    if new.checked.report.exit_code != 1 or any(c.engine is not own[0].engine for c in deciding):
-        return ""
+    own = [case for case in shared if case.engine in engines]
     if len(own) == len(shared):
         return ""
     made = make_plan(own, own[0].view, options, subject.files.listing.configs, deciding)
+    return own[0].engine.name if _helps(made, subject, new, selection) else ""
+
+
+def _helps(made: Plan, subject: Subject, new: _Judged, selection: Selection) -> bool:
+    """Return whether another plan leaves less wrong, for what decides, than the one made."""
     if made.refused is not None or not made.edits:
-        return ""
+        return False
     corrected = analyze_planned(patched(subject, _files(subject, made)), selection)[1]
-    helps = progress.improved(new.checked.report, corrected.report)
-    return own[0].engine.name if helps else ""
+    return progress.improved(new.checked.report, corrected.report)
 
 
 def _files(subject: Subject, made: Plan) -> dict[str, tuple[bytes, bytes]]:

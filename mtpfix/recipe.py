@@ -14,7 +14,7 @@ from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.model import Json, JsonFile, Module, Platform, QuantView
 from mtpfix.patterns import budget
-from mtpfix.quant import recipes, tools
+from mtpfix.quant import recipes
 from mtpfix.quant.recipes import Recipe
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan_for_all
@@ -101,6 +101,8 @@ def advise(
         UnknownError: the family or a release is not covered, or the configuration
             declares no MTP layer.
     """
+    from mtpfix.quant import tools  # noqa: PLC0415 - a check needs no names
+
     method = tools.method_named(method)
     cases, others = _imagined(config, selection, recipes.recipe(method, stored, config))
     view, deciding = cases[0].view, selection.deciding(cases)

@@ -340,6 +340,8 @@ def override(
 
 def _override_notes(made: "Override") -> Iterator[str]:
     """What a value for `--hf-overrides` does not do, a line each."""
+    from mtpfix.repair import reasons
+
     repair = made.repair
     wrong = repair.exit_code != 0
     if not made.value and not wrong:
@@ -349,7 +351,7 @@ def _override_notes(made: "Override") -> Iterator[str]:
     elif wrong:
         yield "the override does not fix everything: `mtpfix rewrite` shows what stays wrong"
     if wrong and repair.repair_trunk_helps:
-        yield "--repair-trunk fixes more: it also corrects entries that match the target model"
+        yield reasons.TRUNK_HELPS
     if made.unreached:
         releases = ", ".join(made.unreached)
         engine = repair.selection.engines[0].title

@@ -8,7 +8,6 @@ from dataclasses import replace
 from mtpfix.engines.base import EngineCase
 from mtpfix.findings import kind
 from mtpfix.model import Applicability, Finding, Fix, JsonFile, Report
-from mtpfix.repair.copies import mirrored
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
 from mtpfix.repair.verdicts import sharing
@@ -35,9 +34,9 @@ def attach_fixes(
     chosen = Options(chosen_releases=True)
     safe = plan(cases, view, chosen, configs, deciding) if "metadata" in by else None
     wider = replace(chosen, repair_trunk=True)
-    trunk = plan(cases, view, wider, deciding=deciding) if "target list" in by else None
-    if trunk is not None:
-        trunk = replace(trunk, edits=mirrored(trunk.edits, view, configs))
+    trunk = None
+    if "target list" in by:
+        trunk = plan(cases, view, wider, configs, deciding, lists_only=True)
     return replace(report, findings=tuple(_fixed(f, safe, trunk) for f in report.findings))
 
 

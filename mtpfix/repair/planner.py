@@ -38,6 +38,8 @@ def plan(
     options: Options = Options(),  # noqa: B008 - a frozen value
     configs: Mapping[str, JsonFile] | None = None,
     deciding: Collection[EngineCase] = (),
+    *,
+    lists_only: bool = False,
 ) -> Plan:
     """Return the fewest edits of `view` that are right for all `cases`.
 
@@ -50,8 +52,10 @@ def plan(
         options: what may be changed.
         configs: the files that state it, by name; None: nothing but the list is changed.
         deciding: the cases that must be right before all others.
+        lists_only: change nothing but the list, whatever files there are.
     """
-    made = _for_those_that_load(cases, view, options, configs, deciding)
+    tried = None if lists_only else configs
+    made = _for_those_that_load(cases, view, options, tried, deciding)
     return replace(made, edits=mirrored(made.edits, view, configs or {}))
 
 

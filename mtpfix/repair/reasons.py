@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Protocol
+
+from mtpfix.engines import registry
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import Module, ModuleReport, State
 
+TRUNK_HELPS = "--repair-trunk fixes more: it also corrects entries that match the target model"
 VAIN = "its entry is left out, since other modules of the draft stay wrong"
 """Why an entry is not written that would be right for a module."""
 
@@ -67,3 +72,33 @@ def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, 
         why = "only an empty entry would match, which other readers apply to every module"
     remedies = remedies or ["quantize the module"]
     return f"{engine} asks about it under an empty name here, and {why}", ", or ".join(remedies)
+
+
+class Helps(Protocol):
+    """What is known of repairs that would fix more than one that was made."""
+
+    @property
+    def repair_trunk_helps(self) -> bool:
+        """Whether `--repair-trunk` would."""
+
+    @property
+    def alone_helps(self) -> str:
+        """The engine for which a plan for it alone would; or empty."""
+
+    @property
+    def renames_help(self) -> bool:
+        """Whether `--rename-tensors` would."""
+
+
+def helping(made: Helps) -> Iterator[str]:
+    """Yield what would fix more, and at what cost."""
+    if made.repair_trunk_helps:
+        yield TRUNK_HELPS
+    if made.alone_helps:
+        title = registry.engine(made.alone_helps).title
+        yield (
+            f"--engine {made.alone_helps} fixes more: it plans for {title} alone, and no other "
+            "engine is served then"
+        )
+    if made.renames_help:
+        yield "--rename-tensors fixes more: it gives scales of the MTP block other names"

@@ -14,7 +14,7 @@ from mtpfix.errors import RefusedError
 from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, ModuleReport, Report
 from mtpfix.pushing import Landed
-from mtpfix.repair import progress
+from mtpfix.repair import progress, reasons
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.renames import Renames
@@ -319,25 +319,10 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
                 "are affected."
             ),
         )
-    for said in _hints(outcome):
-        page.line()
-        page.item(mooded("hint  ", "quiet"), Text(said))
-
-
-def _hints(outcome: Outcome) -> Iterator[str]:
-    """What would fix more, where nothing was refused: a refusal says it itself."""
-    if outcome.refused is not None:
-        return
-    if outcome.repair_trunk_helps:
-        yield "--repair-trunk fixes more: it also corrects entries that match the target model."
-    if outcome.alone_helps:
-        title = wording.engine(outcome.alone_helps)
-        yield (
-            f"--engine {outcome.alone_helps} fixes more: it plans for {title} alone, and no other "
-            "engine is served then."
-        )
-    if outcome.renames_help:
-        yield "--rename-tensors fixes more: it gives scales of the MTP block other names."
+    if outcome.refused is None:  # a refusal says it itself
+        for said in reasons.helping(outcome):
+            page.line()
+            page.item(mooded("hint  ", "quiet"), Text(f"{said}."))
 
 
 def left(plan: Plan, report: Report) -> Iterator[Finding]:
