@@ -522,6 +522,12 @@ class Report:
         """Whether it passes: nothing that decides is wrong, and nothing is unknown."""
         return self.exit_code == 0
 
+    @property
+    def told(self) -> tuple[tuple[Finding, Acceptance | None], ...]:
+        """Every finding that is told, each with why it does not count; None: it counts."""
+        accepted = ((each.finding, each.acceptance) for each in self.accepted)
+        return (*((finding, None) for finding in self.findings), *accepted)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what `--format json` writes, a document of schema `mtpfix.report/1`."""
         document: dict[str, Any] = _renderer("json").view(self)

@@ -65,13 +65,14 @@ def write(file: Path, reports: Sequence[Report], wanted: gate.Wish) -> gate.Wish
     """
     from mtpfix.acceptance import baseline
     from mtpfix.findings import is_unjudged
+    from mtpfix.report import wording
 
     counted = [gate.gated(report, replace(wanted, baseline=None)) for report in reports]
     former = read(file) if file.exists() else None
     made = baseline.made(inert(str(file)), counted, former)
     output.replace(file, baseline.render(made))
     held = [f for report in counted for f in report.findings if baseline.belongs(f)]
-    output.note(f"wrote {made.file}: {_count(len(held), 'finding')}")
+    output.note(f"wrote {made.file}: {wording.count(len(held), 'finding')}")
     unjudged = {f.code for report in counted for f in report.findings if is_unjudged(f)}
     if unjudged:
         output.note(
@@ -79,7 +80,3 @@ def write(file: Path, reports: Sequence[Report], wanted: gate.Wish) -> gate.Wish
             "ignore it by its code, with a reason, in mtpfix.toml"
         )
     return replace(wanted, baseline=made)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun if number == 1 else f'{noun}s'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtpfix import __version__
-from mtpfix.model import EngineReport, ModuleReport, Report
+from mtpfix.model import EngineReport, Finding, ModuleReport, Report
 from mtpfix.report import ranges, rows, wording
 from mtpfix.report.inert_text import inert
 from mtpfix.report.markdown import outcome as outcome_of
@@ -61,12 +61,21 @@ def _stored(report: Report) -> str:
     return f"the MTP block of another checkpoint, `{named}`{at}"
 
 
+def turns(outcome: Outcome) -> Iterator[tuple[EngineReport, EngineReport]]:
+    """Yield each release on each platform before the repair, and after it; oldest first."""
+    after = {_place(engine): engine for engine in outcome.after.engines}
+    for engine in wording.in_order(outcome.before.engines):
+        yield engine, after.get(_place(engine), engine)
+
+
+def _place(engine: EngineReport) -> tuple[str, str, str]:
+    return engine.engine, engine.version, engine.platform
+
+
 def _table(outcome: Outcome) -> list[str]:
     """Releases that share both outcomes in a row."""
-    after = {(e.engine, e.version, e.platform): e for e in outcome.after.engines}
     groups: dict[tuple[str, str, str], list[EngineReport]] = {}
-    for engine in wording.in_order(outcome.before.engines):
-        then = after.get((engine.engine, engine.version, engine.platform), engine)
+    for engine, then in turns(outcome):
         groups.setdefault((engine.engine, _cell(engine), _cell(then)), []).append(engine)
     cells = [
         (prose(wording.release_ranges(members, outcome.before.engines)), before, later)
@@ -103,11 +112,8 @@ def _needed(entry: str, outcome: Outcome) -> str:
 def _modules(outcome: Outcome) -> Iterator[list[str]]:
     """Yield the draft on the newest release of each engine, before and after, folded away."""
     for name in dict.fromkeys(engine.engine for engine in outcome.before.engines):
-        own = (engine for engine in outcome.before.engines if engine.engine == name)
-        before = max(own, key=lambda engine: ranges.age(engine.version))
-        place = (before.version, before.platform)
-        later = (e for e in outcome.after.engines if e.engine == name)
-        after = next((e for e in later if (e.version, e.platform) == place), before)
+        own = (turn for turn in turns(outcome) if turn[0].engine == name)
+        before, after = max(own, key=lambda turn: ranges.age(turn[0].version))
         cells = list(_rows(before, after))
         if outcome.files and cells:
             lines = table(("module", "on disk", "built before", "built after"), cells[:_ROWS])
@@ -132,9 +138,14 @@ def _built(module: ModuleReport) -> str:
     return f"{sign.sign} {prose(wording.built(module.decision, short=True))}"
 
 
+def unfixed(outcome: Outcome) -> list[Finding]:
+    """Return the findings that no metadata fixes, or that this repair leaves."""
+    return [f for f in left(outcome.plan, outcome.after) if f.severity != "info"]
+
+
 def _left(outcome: Outcome) -> Iterator[str]:
-    """Findings that no metadata fixes, or that this repair leaves."""
-    stays = [f for f in left(outcome.plan, outcome.after) if f.severity != "info"]
+    """Findings that no metadata fixes, or that this repair leaves, as a list."""
+    stays = unfixed(outcome)
     if stays:
         yield "Not fixed:"
         yield ""

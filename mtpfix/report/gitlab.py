@@ -22,9 +22,8 @@ def render(*reports: Report) -> str:
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:
-    told: list[tuple[Finding, Acceptance | None]] = [(each, None) for each in report.findings]
-    told += [(each.finding, each.acceptance) for each in report.accepted]
-    prints = identity.fingerprints([f for f, _ in told], identity.repo(report.target))
+    found = (finding for finding, _ in report.told)
+    prints = identity.fingerprints(found, identity.repo(report.target))
     return [
         {
             "description": _said(finding, why, report),
@@ -33,7 +32,7 @@ def _rows(report: Report) -> list[dict[str, Any]]:
             "severity": _severity(finding, why),
             "location": _location(finding, report),
         }
-        for (finding, why), own in zip(told, prints, strict=True)
+        for (finding, why), own in zip(report.told, prints, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from mtpfix.report.html import finding, newest_of, places, target_name
 from mtpfix.report.html_grid import Numbers, choice, legend, rules, scrolled
 from mtpfix.report.html_text import code, document, prose, signed
 from mtpfix.report.picture import Grid
-from mtpfix.report.rewrite import Outcome, left
+from mtpfix.report.rewrite import Outcome
 from mtpfix.report.wording import Sign
 
 _NUMBER = "r0"
@@ -52,17 +52,12 @@ def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights"
 
 def pairs(outcome: Outcome) -> tuple[Pair, ...]:
     """Releases of a repair that look the same, in the order of the oldest of each."""
-    then = {_key(engine): engine for engine in outcome.after.engines}
     old, new = rows.lines_of(outcome.before), rows.lines_of(outcome.after)
     groups: dict[tuple[str, Side, Side], list[EngineReport]] = {}
-    for engine in wording.in_order(outcome.before.engines):
-        sides = _side(engine, old), _side(then.get(_key(engine), engine), new)
+    for engine, then in change.turns(outcome):
+        sides = _side(engine, old), _side(then, new)
         groups.setdefault((engine.engine, *sides), []).append(engine)
     return tuple(Pair(tuple(members), *sides) for (_, *sides), members in groups.items())
-
-
-def _key(engine: EngineReport) -> tuple[str, str, str]:
-    return engine.engine, engine.version, engine.platform
 
 
 def _side(engine: EngineReport, lines: rows.Lines) -> Side:
@@ -145,7 +140,7 @@ def _panel(outcome: Outcome, pair: Pair, place: int) -> Iterator[str]:
 
 def _left(outcome: Outcome) -> Iterator[str]:
     """Findings that no metadata fixes, or that this repair leaves."""
-    stays = [f for f in left(outcome.plan, outcome.after) if f.severity != "info"]
+    stays = change.unfixed(outcome)
     if stays:
         yield "<h2>Not fixed</h2>\n"
     for each in stays:

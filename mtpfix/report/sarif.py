@@ -26,8 +26,8 @@ _TAGS = {
     "MTP0": "presence",
     "MTP1": "naming",
     "MTP2": "precision",
-    "MTP3": "reach",
-    "MTP4": "packaging",
+    "MTP3": "limits",
+    "MTP4": "files",
     "MTP5": "values",
     "MTP9": "unjudged",
 }
@@ -47,10 +47,8 @@ def render(*reports: Report) -> str:
 
 
 def _run(report: Report) -> _View:
-    told: list[tuple[Finding, Acceptance | None]] = [(each, None) for each in report.findings]
-    told += [(each.finding, each.acceptance) for each in report.accepted]
-    found = sorted({finding.code for finding, _ in told})
-    prints = identity.fingerprints(finding for finding, _ in told)
+    found = sorted({finding.code for finding, _ in report.told})
+    prints = identity.fingerprints(finding for finding, _ in report.told)
     run: _View = {
         "tool": {"driver": _driver(found)},
         "automationDetails": {"id": f"mtpfix/{inert(report.target.name)}/"},
@@ -61,7 +59,7 @@ def _run(report: Report) -> _View:
                 "partialFingerprints": {"mtpfix/v2": own},
                 **_suppressed(why),
             }
-            for (finding, why), own in zip(told, prints, strict=True)
+            for (finding, why), own in zip(report.told, prints, strict=True)
         ],
     }
     if report.target.kind == "hub":
@@ -95,8 +93,7 @@ def _rule(code: str) -> _View:
 
 def _invocation(report: Report) -> _View:
     """Whether the target could be judged, and on which releases."""
-    found = (*report.findings, *(each.finding for each in report.accepted))
-    judged = not any(map(is_unjudged, found))
+    judged = not any(is_unjudged(finding) for finding, _ in report.told)
     return {
         "executionSuccessful": judged,
         "exitCode": report.exit_code,
