@@ -9,7 +9,7 @@ fewest edits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -240,8 +240,7 @@ class _Trials:
             if both in seen:
                 continue
             seen.add(both)
-            old = {_place(report): _built(report) for report in case.part(was, "trunk")}
-            becomes = {_place(r): _built(r) for r in other.judged(will, other.trunk)}
+            old, becomes = self._built_before(case, both[0]), _built(other, will)
             yield from (name for name in {**old, **becomes} if old.get(name) != becomes.get(name))
         for treated in self._target.treated_otherwise(
             quant.listed(self.views[lead]),
@@ -249,6 +248,17 @@ class _Trials:
             may_correct=self.options.repair_trunk,
         ):
             yield treated.module
+
+    def _built_before(self, case: EngineCase, fingerprint: Hashable) -> _Built:
+        """Return the target model as it is built now; each proposal is compared with it."""
+        if fingerprint not in self._known:
+            self._known[fingerprint] = _built(case, self.views[case.engine])
+        return self._known[fingerprint]
+
+    @cached_property
+    def _known(self) -> dict[Hashable, _Built]:
+        """The target model as it is built now, by what the verdict on a case rests on."""
+        return {}
 
     @cached_property
     def _target(self) -> TargetModel:
@@ -276,15 +286,17 @@ def _under(cases: Sequence[EngineCase], views: Views) -> tuple[EngineCase, ...]:
     return tuple(case.under(views[case.engine]) for case in cases)
 
 
-def _place(report: ModuleReport) -> str:
-    """Return what tells a module from all others of its part."""
-    module = report.decision.module
-    return module.param or module.name
+_Built = Mapping[str, tuple[object, ...]]
+"""What is built for each module of the target model that has tensors."""
 
 
-def _built(report: ModuleReport) -> tuple[object, ...]:
-    decision = report.decision
-    return decision.built, decision.scheme, decision.expects, decision.packing, decision.block
+def _built(case: EngineCase, view: QuantView) -> _Built:
+    """Return what a case builds of the target model, whatever is on disk."""
+    return {
+        d.module.param or d.module.name: (d.built, d.scheme, d.expects, d.packing, d.block)
+        for d in case.decide(view, case.trunk)
+        if d.module.members
+    }
 
 
 def _failing(cases: Sequence[EngineCase], views: Views) -> set[int]:
