@@ -31,10 +31,10 @@ from mtpfix.merging import tell_beside
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
 from mtpfix.planning import Repair, informed
 from mtpfix.recipe import Names, advise
-from mtpfix.repair import progress, reasons, weights
-from mtpfix.repair import write as writing
+from mtpfix.repair import progress, reasons, writing
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
+from mtpfix.repair.writing import disk, renamed_weights
 from mtpfix.selection import Selection, asking, select
 from mtpfix.subject import Subject, config_of, open_subject, patched
 
@@ -305,8 +305,8 @@ def rewrite(
     """
     folder = destination(target, revision, output, write=write)
     if folder is not None and output is None:
-        writing.tidy(folder)
-        weights.put_right(folder)
+        disk.tidy(folder)
+        renamed_weights.put_right(folder)
     made = plan(
         target,
         vllm=vllm,
@@ -323,7 +323,7 @@ def rewrite(
     if made.changes or made.refused is not None or output is not None:
         made = granted(made, allow_partial=allow_partial)
     if made.changes or output is not None:
-        renamed = weights.changes(made.renames, LocalSource(folder), output)
+        renamed = renamed_weights.changes(made.renames, LocalSource(folder), output)
         writing.put(folder, made.files, output, backup=backup, weights=renamed)
     return made
 

@@ -20,7 +20,8 @@ from mtpfix.grafts.layout import NAME
 from mtpfix.grafts.transfer import Watch
 from mtpfix.model import Platform, Target
 from mtpfix.patterns import budget
-from mtpfix.repair import write
+from mtpfix.repair.writing import disk, new_folder
+from mtpfix.repair.writing.weights import Addition
 from mtpfix.selection import Selection, select
 from mtpfix.subject import open_subject
 
@@ -109,8 +110,8 @@ def draft_folder(
     source = Remembered(targets.source(target, revision, token))
     apart = Path(source.target().name) if source.target().kind == "local" else None
     if output is not None:
-        with write.explained(f"cannot make {output}"):
-            write.check_new(output, apart)
+        with disk.explained(f"cannot make {output}"):
+            new_folder.check_new(output, apart)
     planned = _planned(source, selection, shlex.quote(str(output or PLACE)))
     if output is None or planned.folder is None:
         return planned
@@ -185,15 +186,15 @@ def _put(
         read = {CONFIG: source.read(CONFIG)}
 
         def unmoved() -> None:
-            write.check_unmoved(apart, read)
+            disk.check_unmoved(apart, read)
 
-        write.assemble(output, files, linked, apart=apart, check=unmoved)
+        new_folder.assemble(output, files, linked, apart=apart, check=unmoved)
         return
     assert folder.layout is not None  # noqa: S101 - a repo has no files to link
     room = output.resolve().parent
-    write.tidy(room)
+    disk.tidy(room)
     leftovers.put_right(room)
     order = staging.Order(source, source.target(), folder.layout, NAME)
     with staging.received(order, room, watch) as arrived:
-        addition = write.Addition(NAME, arrived.part)
-        write.assemble(output, files, {}, addition=addition)
+        addition = Addition(NAME, arrived.part)
+        new_folder.assemble(output, files, {}, addition=addition)

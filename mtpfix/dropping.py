@@ -11,7 +11,7 @@ from mtpfix.grafts.drop import Drop as DropPlan
 from mtpfix.grafts.drop import plan as plan_drop
 from mtpfix.model import Platform, Target
 from mtpfix.pushing import Landed, Place, Push, goal_of, place_of
-from mtpfix.repair import write
+from mtpfix.repair import writing
 from mtpfix.selection import Selection, select
 
 MESSAGE = "Declare no MTP block: its weights are not here"
@@ -78,7 +78,7 @@ def drop(
         place = place_of(target, wish, revision, token)
         return made, _pushed(made, place, wish, source.target(), describe)
     if do or output is not None:
-        write.put(targets.folder_of(target, revision), files, output, backup=backup)
+        writing.put(targets.folder_of(target, revision), files, output, backup=backup)
     return made, None
 
 

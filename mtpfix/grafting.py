@@ -23,8 +23,10 @@ from mtpfix.grafts.plan import plan as make_plan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.model import Finding, Platform, Report, Target
 from mtpfix.pushing import Landed, Place, Push, cache, goal_of, place_of
-from mtpfix.repair import write as writing
+from mtpfix.repair import writing
 from mtpfix.repair.plan import Options
+from mtpfix.repair.writing import disk
+from mtpfix.repair.writing.weights import Addition
 from mtpfix.selection import Selection, select
 from mtpfix.subject import config_of
 
@@ -192,7 +194,7 @@ def graft(
     folder = api.destination(target, revision, output, write=write)
     if folder is not None:
         room = folder if output is None else output.resolve().parent
-        writing.tidy(room)
+        disk.tidy(room)
         leftovers.put_right(room)
     made = plan(
         target,
@@ -236,11 +238,11 @@ def _written(
     room = folder if output is None else output.resolve().parent
 
     def unmoved() -> None:
-        writing.check_unmoved(folder, {**read, shard: None})
+        disk.check_unmoved(folder, {**read, shard: None})
 
     with staging.fetched(made.plan, room, watch, unmoved) as (part, hashes, findings):
         files = {beside: (None, manifest.text(made.plan, hashes)), **made.plan.files}
-        addition = writing.Addition(shard, part, made.plan.interim)
+        addition = Addition(shard, part, made.plan.interim)
         writing.put(folder, files, output, backup=backup, addition=addition)
         if output is None:
             leftovers.forget(folder)

@@ -16,9 +16,9 @@ from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, RefusedError, UsageError
 from mtpfix.model import Platform, Target
 from mtpfix.planning import Repair
-from mtpfix.repair import weights, write
-from mtpfix.repair.locking import locked
 from mtpfix.repair.plan import Options
+from mtpfix.repair.writing import disk, renamed_weights
+from mtpfix.repair.writing.locking import locked
 from mtpfix.selection import Selection, select
 from mtpfix.subject import Subject, patched
 
@@ -155,12 +155,12 @@ def _new_weights(made: Repair, source: Source, place: Place) -> Iterator[Mapping
             if name not in there.list() or there.read_header(name) != source.read_header(name):
                 raise _other(there.target(), name, "rewrite")
     room = cache()
-    write.tidy(room)
-    with write.explained(f"cannot write into {room}"), locked(room):
-        folder = write.temporary(room, made.before.target.revision or "weights", "new")
+    disk.tidy(room)
+    with disk.explained(f"cannot write into {room}"), locked(room):
+        folder = disk.temporary(room, made.before.target.revision or "weights", "new")
         folder.mkdir()
         try:
-            changes = weights.changes(made.renames, source)
+            changes = renamed_weights.changes(made.renames, source)
             for weight in changes:
                 weight.create(folder / weight.name)
             yield {weight.name: folder / weight.name for weight in changes}
@@ -173,7 +173,7 @@ def cache() -> Path:
     from huggingface_hub import constants  # noqa: PLC0415 - heavy, and only for a push
 
     room = Path(constants.HF_HOME) / "mtpfix"
-    with write.explained(f"cannot write into {room}"):
+    with disk.explained(f"cannot write into {room}"):
         room.mkdir(parents=True, exist_ok=True)
     return room
 

@@ -110,14 +110,14 @@ def replace(file: Path, text: str) -> None:
         UsageError: the file is one that a checkpoint is made of.
         WriteError: the file cannot be written.
     """
-    from mtpfix.repair import write  # noqa: PLC0415 - only where a file is replaced
+    from mtpfix.repair.writing import disk  # noqa: PLC0415 - only where a file is replaced
 
     _refuse_checkpoint(file)
-    part = write.temporary(file.parent, file.name, str(os.getpid()))
+    part = disk.temporary(file.parent, file.name, str(os.getpid()))
     try:
-        write.create(part, text.encode("utf-8"), file.stat() if file.exists() else None)
+        disk.create(part, text.encode("utf-8"), file.stat() if file.exists() else None)
         part.replace(file)
-        write.sync(file.parent)
+        disk.sync(file.parent)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise WriteError(

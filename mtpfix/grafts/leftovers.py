@@ -13,7 +13,7 @@ from mtpfix.checkpoint import strict_json
 from mtpfix.errors import MtpfixError
 from mtpfix.grafts import manifest, transfer
 from mtpfix.repair.index import INDEX
-from mtpfix.repair.locking import released, take
+from mtpfix.repair.writing.locking import released, take
 
 LOCK = ".mtpfix-graft.lock"
 """Held for as long as a graft fetches and writes."""

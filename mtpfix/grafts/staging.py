@@ -19,8 +19,8 @@ from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.grafts.values import Values, refuse_broken
 from mtpfix.model import Finding, Target
-from mtpfix.repair import write
-from mtpfix.repair.locking import locked
+from mtpfix.repair.writing import disk
+from mtpfix.repair.writing.locking import locked
 
 _SPARE = 1 << 26
 """Bytes that a disk must have left beside the new shard."""
@@ -140,5 +140,5 @@ def _refuse_full(room: Path, layout: Layout, part: Path) -> None:
 @contextlib.contextmanager
 def explained(room: Path) -> Iterator[None]:
     """Turn what the system refuses into one line."""
-    with write.explained(f"cannot write into {room}"):
+    with disk.explained(f"cannot write into {room}"):
         yield

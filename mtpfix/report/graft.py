@@ -13,7 +13,7 @@ from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
 from mtpfix.pushing import Landed
-from mtpfix.repair.write import BACKUP
+from mtpfix.repair.writing.disk import BACKUP
 from mtpfix.report import change, findings, html_change, rewrite, wording
 from mtpfix.report.inert_text import ASCII, inert
 from mtpfix.report.markdown_text import code, prose, table

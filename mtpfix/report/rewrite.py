@@ -18,7 +18,7 @@ from mtpfix.repair import progress, reasons
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.renames import Renames
-from mtpfix.repair.write import BACKUP
+from mtpfix.repair.writing.disk import BACKUP
 from mtpfix.report import findings, ranges, wording
 from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.page import STYLES, Page, mooded

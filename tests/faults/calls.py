@@ -21,8 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from mtpfix.repair.locking import LOCK
-from mtpfix.repair.write import TEMPORARY
+from mtpfix.repair.writing.disk import TEMPORARY
+from mtpfix.repair.writing.locking import LOCK
 from tests.faults.subject import BACKUP, BrokenPromiseError, Subject
 
 ROOT = Path(__file__).parents[2]

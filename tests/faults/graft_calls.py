@@ -24,8 +24,8 @@ from typing import NoReturn
 from mtpfix import grafting
 from mtpfix.grafts import donor, layout, transfer
 from mtpfix.grafts.leftovers import LOCK as GRAFT_LOCK
-from mtpfix.repair.locking import LOCK
-from mtpfix.repair.write import TEMPORARY
+from mtpfix.repair.writing.disk import TEMPORARY
+from mtpfix.repair.writing.locking import LOCK
 from tests.faults.calls import Call, call_of, faults, is_reading, remove, tried
 from tests.faults.graft_once import Inline, graft
 from tests.faults.grafted import CHOSEN, MANIFEST, SHARD, Grafted

@@ -13,8 +13,8 @@ import torch
 import mtpfix
 from mtpfix.grafts.leftovers import LOCK as GRAFT_LOCK
 from mtpfix.grafts.transfer import PART
-from mtpfix.repair.locking import LOCK
-from mtpfix.repair.write import TEMPORARY
+from mtpfix.repair.writing.disk import TEMPORARY
+from mtpfix.repair.writing.locking import LOCK
 from tests.faults.graft_once import graft
 from tests.faults.restorable import Restorable
 from tests.faults.subject import BACKUP, CONFIG, BrokenPromiseError

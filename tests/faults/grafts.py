@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from mtpfix.grafts import staging
 from mtpfix.grafts.transfer import PART
-from mtpfix.repair import write as edge
+from mtpfix.repair.writing import in_place
 from tests.faults.grafted import Grafted
 from tests.faults.kills import LATER, both, ended, killed
 from tests.faults.subject import BrokenPromiseError
@@ -70,7 +70,7 @@ def forked(
         return child
     code = 70
     try:
-        module: Any = staging if phase == "fetch" else edge
+        module: Any = staging if phase == "fetch" else in_place
         real = module.locked
 
         def locked(*given: Any) -> Any:

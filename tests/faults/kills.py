@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mtpfix.repair import write as edge
+from mtpfix.repair.writing import in_place
 from tests.faults.subject import BrokenPromiseError, Subject
 
 Start = Callable[[Callable[[], object]], int]
@@ -42,13 +42,13 @@ def forked(work: Callable[[], int], before: Callable[[], object] = lambda: None)
         return child
     code = 70
     try:
-        real = edge.locked
+        real = in_place.locked
 
         def locked(folder: Path) -> AbstractContextManager[None]:
             before()
             return real(folder)
 
-        edge.locked = locked
+        in_place.locked = locked
         code = work()
     finally:
         os._exit(code)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from mtpfix.checkpoint.header import JOURNAL
 from mtpfix.cli import main
-from mtpfix.repair.locking import LOCK
-from mtpfix.repair.write import TEMPORARY
+from mtpfix.repair.writing.disk import TEMPORARY
+from mtpfix.repair.writing.locking import LOCK
 from tests.faults.restorable import Restorable
 from tests.faults.subject import BACKUP, CONFIG, JUDGED, BrokenPromiseError, unproved
 from tests.unit.grafts.pairs import content

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mtpfix import api
 from mtpfix.cli import main
-from mtpfix.repair.locking import LOCK
-from mtpfix.repair.write import TEMPORARY, write
+from mtpfix.repair.writing.disk import TEMPORARY
+from mtpfix.repair.writing.in_place import write
+from mtpfix.repair.writing.locking import LOCK
 from tests.unit.cli.conftest import Folder
 
 CONFIG, SECOND = "config.json", "hf_quant_config.json"

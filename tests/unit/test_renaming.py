@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import mtpfix
 from mtpfix import Options, api, renaming
 from mtpfix.errors import RefusedError, UsageError
-from mtpfix.repair.write import BACKUP
+from mtpfix.repair.writing.disk import BACKUP
 from tests.cases.materialise import CASES, materialise
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.conftest import run as run  # noqa: PLC0414 - a fixture

@@ -10,7 +10,7 @@ import pytest
 
 from mtpfix import drafting
 from mtpfix.errors import ConflictError, RefusedError, UsageError, WriteError
-from mtpfix.repair import write
+from mtpfix.repair.writing import disk, new_folder
 from tests.unit.report.schemas import validator
 
 from .conftest import Folder, Run, header, safetensors
@@ -229,7 +229,7 @@ def test_links_lead_to_the_file_itself(folder: Folder) -> None:
 def test_a_name_that_leads_out(folder: Folder, name: str) -> None:
     place = folder.path.parent / "draft"
     with pytest.raises(UsageError, match="inside the folder"):
-        write.assemble(place, {}, {name: folder.path / "model.safetensors"})
+        new_folder.assemble(place, {}, {name: folder.path / "model.safetensors"})
     assert names(folder.path.parent) == ["model"]
 
 
@@ -239,14 +239,14 @@ def test_nothing_is_left_of_a_folder_that_fails(
     def fails(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "_bring", fails)
+    monkeypatch.setattr(new_folder, "_bring", fails)
     with pytest.raises(WriteError):
         drafting.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / "draft")
     assert names(folder.path.parent) == ["model"]
 
 
 def test_what_a_killed_run_left_is_cleared(folder: Folder) -> None:
-    left = folder.path.parent / f".draft{write.TEMPORARY}"
+    left = folder.path.parent / f".draft{disk.TEMPORARY}"
     left.mkdir()
     (left / "config.json").write_text("{")
     output = folder.path.parent / "draft"

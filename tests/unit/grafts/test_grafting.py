@@ -20,8 +20,8 @@ from mtpfix.errors import ConflictError, MtpfixError, RefusedError, UsageError, 
 from mtpfix.grafts import staging
 from mtpfix.grafts.leftovers import LOCK
 from mtpfix.grafts.transfer import Watch
-from mtpfix.repair import write as edge
-from mtpfix.repair.locking import locked
+from mtpfix.repair.writing import disk
+from mtpfix.repair.writing.locking import locked
 from tests.unit.grafts.pairs import INDEX, Pair, content, edit, loaded, pair, tensors
 
 CHOSEN: dict[str, Any] = {"vllm": ["0.32.0"], "platforms": ["cuda"]}
@@ -275,7 +275,7 @@ def test_a_failing_rename_takes_all_back_and_keeps_the_part(
 def test_a_second_graft_waits_and_then_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtpfix.repair.locking.PATIENCE", 0.05)
+    monkeypatch.setattr("mtpfix.repair.writing.locking.PATIENCE", 0.05)
     made = pair(tmp_path)
     with locked(made.target, LOCK):
         old = content(made.target)
@@ -289,13 +289,13 @@ def test_what_changed_meanwhile_is_noticed_before_a_byte_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     made = pair(tmp_path)
-    check = edge.check_unmoved
+    check = disk.check_unmoved
 
     def late(folder: Path, files: Any) -> None:
         (folder / name).write_bytes(b"{}")
         check(folder, files)
 
-    monkeypatch.setattr(edge, "check_unmoved", late)
+    monkeypatch.setattr(disk, "check_unmoved", late)
     with pytest.raises(ConflictError, match=r"changed since it was read|made meanwhile"):
         graft(made, watch=Watch(moved=_never))
     assert [n for n in content(made.target) if ".mtpfix-" in n] == []
@@ -355,7 +355,7 @@ def test_a_cut_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         graft(made, watch=Watch(moved=cut))
     assert {n: d for n, d in content(made.target).items() if ".mtpfix-part" not in n} == old
     streams: list[int] = []
-    real, check = LocalSource.stream, edge.check_unmoved
+    real, check = LocalSource.stream, disk.check_unmoved
 
     def counted(self: LocalSource, path: str, begin: int, end: int) -> Any:
         if self.target().name == str(made.base):
@@ -366,7 +366,7 @@ def test_a_cut_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         check(folder, files)
         monkeypatch.setattr(LocalSource, "stream", counted)
 
-    monkeypatch.setattr(edge, "check_unmoved", planned)
+    monkeypatch.setattr(disk, "check_unmoved", planned)
     done = graft(made)
     check_right(made, made.target, old, done)
     assert 0 < sum(streams) < done.plan.layout.fetched - 600_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mtpfix.grafts.leftovers import LOCK, clear, put_right
-from mtpfix.repair.locking import locked
+from mtpfix.repair.writing.locking import locked
 from tests.unit.grafts.pairs import INDEX, content
 
 PART = ".model-mtp.safetensors-0123456789abcdef.mtpfix-part"

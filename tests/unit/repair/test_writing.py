@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mtpfix.errors import ConflictError, UsageError, WriteError
-from mtpfix.repair import locking
-from mtpfix.repair import write as edge
-from mtpfix.repair.locking import LOCK
-from mtpfix.repair.write import TEMPORARY, overlay, tidy, write
+from mtpfix.repair.writing import disk, locking
+from mtpfix.repair.writing.disk import TEMPORARY, tidy
+from mtpfix.repair.writing.in_place import write
+from mtpfix.repair.writing.locking import LOCK
+from mtpfix.repair.writing.new_folder import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,13 +172,13 @@ def test_a_file_that_stays_but_moved_is_a_conflict_too(folder: Path):
 
 
 def test_an_edit_in_the_last_moment_is_a_conflict_and_stays(folder: Path, monkeypatch: Any):
-    late, create = folder / "hf_quant_config.json", edge.create
+    late, create = folder / "hf_quant_config.json", disk.create
 
     def create_and_meddle(*args: Any, **options: Any) -> None:
         create(*args, **options)
         late.write_bytes(b"late")
 
-    monkeypatch.setattr(edge, "create", create_and_meddle)
+    monkeypatch.setattr(disk, "create", create_and_meddle)
     with pytest.raises(ConflictError):
         write(folder, both())
     assert content(folder) == {"config.json": OLD, "hf_quant_config.json": b"late"}
@@ -353,9 +354,9 @@ def test_a_folder_without_traces_is_not_touched(folder: Path, tmp_path: Path):
 
 @posix
 def test_a_lock_dies_with_its_process(folder: Path):
-    code = "import sys; from mtpfix.repair.locking import take; import os, pathlib; "
+    code = "import sys; from mtpfix.repair.writing.locking import take; import os, pathlib; "
     code += "take(pathlib.Path(sys.argv[1])); os._exit(9)"
-    root = str(Path(edge.__file__).parents[2])
+    root = str(Path(disk.__file__).parents[3])
     command = [sys.executable, "-c", code, str(folder / LOCK)]
     subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": root})
     assert (folder / LOCK).exists()

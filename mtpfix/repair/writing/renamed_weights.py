@@ -1,4 +1,4 @@
-"""The local edge for weight files: tensors get other names, and their bytes stay.
+"""Weight files whose tensors get other names; their bytes stay.
 
 A file that holds nothing but the MTP block is replaced by a new one: all is written beside it,
 flushed and renamed, and the old file stays as the backup, by a hard link, so that no byte of it is
@@ -17,9 +17,10 @@ from pathlib import Path
 from mtpfix.checkpoint.header import JOURNAL, PREFIX, parse_header
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, UsageError, WriteError
-from mtpfix.repair import renames, write
-from mtpfix.repair.locking import LOCK, released, take
+from mtpfix.repair import renames
 from mtpfix.repair.renames import Renames
+from mtpfix.repair.writing import disk
+from mtpfix.repair.writing.locking import LOCK, released, take
 
 _HEADER = ".header"
 """Stands in the name of the backup of a header, behind that of the weight file."""
@@ -41,7 +42,7 @@ class NewFile:
 
     def refuse(self, folder: Path) -> None:
         """Refuse what no file may take the place of."""
-        write.refuse_link(folder / self.name)
+        disk.refuse_link(folder / self.name)
 
     def check(self) -> tuple[bytes, int]:
         """Return the old header and the size of the data behind it.
@@ -64,30 +65,30 @@ class NewFile:
             for piece in self.source.stream(self.name, begin, begin + size):
                 file.write(piece)
             if like is not None:
-                write.give(path, like.stat())
+                disk.give(path, like.stat())
             file.flush()
             os.fsync(file.fileno())
 
     def stage(self, folder: Path) -> None:
         """Make ready what `apply` needs, and what `undo` does."""
-        self.create(write.temporary(folder, self.name, "new"), folder / self.name)
-        os.link(folder / self.name, write.temporary(folder, self.name, "old"))
+        self.create(disk.temporary(folder, self.name, "new"), folder / self.name)
+        os.link(folder / self.name, disk.temporary(folder, self.name, "old"))
 
     def keep(self, folder: Path) -> tuple[str, bool]:
         """Keep the old file; return the name of the backup, and whether it is new."""
         file = folder / self.name
-        path, there = write.backup_of(folder, self.name, file.samefile)
+        path, there = disk.backup_of(folder, self.name, file.samefile)
         if not there:
             os.link(file, path)
         return path.name, not there
 
     def apply(self, folder: Path) -> None:
         """Put the new file in its place."""
-        os.replace(write.temporary(folder, self.name, "new"), folder / self.name)  # noqa: PTH105
+        os.replace(disk.temporary(folder, self.name, "new"), folder / self.name)  # noqa: PTH105
 
     def undo(self, folder: Path) -> None:
         """Bring the old file back, if it is not there."""
-        new, old = (write.temporary(folder, self.name, what) for what in ("new", "old"))
+        new, old = (disk.temporary(folder, self.name, what) for what in ("new", "old"))
         if old.exists() and not new.exists():
             os.replace(old, folder / self.name)  # noqa: PTH105
 
@@ -101,7 +102,7 @@ class NewHeader(NewFile):
 
     def refuse(self, folder: Path) -> None:
         """Refuse a file that other names lead to: whoever made them did not ask for this."""
-        write.refuse_link(folder / self.name)
+        disk.refuse_link(folder / self.name)
         if (folder / self.name).stat().st_nlink > 1:
             raise WriteError(
                 f"{folder / self.name} has other names (hard links), and an edit of its header "
@@ -113,20 +114,20 @@ class NewHeader(NewFile):
         """Write the journal: the old header and the new one."""
         raw, _ = self.check()
         new = renames.fitted(raw, self.changes.names, self.name)
-        part = write.temporary(folder, self.name, "header")
-        write.create(part, len(raw).to_bytes(PREFIX, "little") + raw + new)
+        part = disk.temporary(folder, self.name, "header")
+        disk.create(part, len(raw).to_bytes(PREFIX, "little") + raw + new)
         os.replace(part, _journal(folder, self.name))  # noqa: PTH105
-        write.sync(folder)
+        disk.sync(folder)
 
     def keep(self, folder: Path) -> tuple[str, bool]:
         """Keep the head of the file; return the name of the backup, and whether it is new."""
         old, _ = _read(_journal(folder, self.name))
         head = len(old).to_bytes(PREFIX, "little") + old
         name = self.name + _HEADER
-        path, there = write.backup_of(folder, name, lambda path: path.read_bytes() == head)
+        path, there = disk.backup_of(folder, name, lambda path: path.read_bytes() == head)
         if not there:
-            part = write.temporary(folder, name, "bak")
-            write.create(part, head, (folder / self.name).stat())
+            part = disk.temporary(folder, name, "bak")
+            disk.create(part, head, (folder / self.name).stat())
             os.replace(part, path)  # noqa: PTH105
         return path.name, not there
 
@@ -193,7 +194,7 @@ def _take_back(file: Path, journal: Path, *, finished: bool) -> None:
     if length == len(old) and there != old and not (finished and there == new):
         _overwrite(file, old)
     journal.unlink()
-    write.sync(journal.parent)
+    disk.sync(journal.parent)
 
 
 def _journal(folder: Path, name: str) -> Path:

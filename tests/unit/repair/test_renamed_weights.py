@@ -12,9 +12,11 @@ from safetensors import safe_open
 from mtpfix.checkpoint.header import parse_header
 from mtpfix.checkpoint.source import LocalSource
 from mtpfix.errors import ConflictError, UsageError, WriteError
-from mtpfix.repair import weights, write
-from mtpfix.repair.locking import LOCK, locked
+from mtpfix.repair import writing
 from mtpfix.repair.renames import Renames
+from mtpfix.repair.writing import disk, renamed_weights
+from mtpfix.repair.writing.in_place import Written, write
+from mtpfix.repair.writing.locking import LOCK, locked
 
 FILE, CONFIG = "mtp.safetensors", "config.json"
 NAMES = {"ä.weight_scale_inv": "ä.weight_scale"}
@@ -43,16 +45,16 @@ def folder(tmp_path: Path) -> Path:
 
 def changes(
     folder: Path, *, in_place: bool = False, output: Path | None = None
-) -> tuple[weights.NewFile, ...]:
+) -> tuple[renamed_weights.NewFile, ...]:
     source = LocalSource(folder)
     raw, size = source.read_header(FILE)
     header = parse_header(raw, data_size=size, file=FILE)
-    return weights.changes(Renames(NAMES, {FILE: header}, (), in_place), source, output)
+    return renamed_weights.changes(Renames(NAMES, {FILE: header}, (), in_place), source, output)
 
 
-def put(folder: Path, *, in_place: bool = False, backup: bool = True) -> write.Written:
+def put(folder: Path, *, in_place: bool = False, backup: bool = True) -> Written:
     made = changes(folder, in_place=in_place)
-    return write.write(folder, {CONFIG: (b"{}", NEW)}, backup=backup, weights=made)
+    return write(folder, {CONFIG: (b"{}", NEW)}, backup=backup, weights=made)
 
 
 def tensors(path: Path) -> dict[str, bytes]:
@@ -77,7 +79,7 @@ def test_a_new_file_takes_the_place_and_the_old_one_is_the_backup(folder: Path) 
     assert backup.stat().st_ino == before.st_ino  # not a byte of it was copied
     assert backup.read_bytes() == file()
     assert (folder / FILE).stat().st_mode == before.st_mode
-    assert names(folder) == {FILE, CONFIG, FILE + write.BACKUP, CONFIG + write.BACKUP}
+    assert names(folder) == {FILE, CONFIG, FILE + disk.BACKUP, CONFIG + disk.BACKUP}
 
 
 def test_without_a_backup_the_old_file_goes(folder: Path) -> None:
@@ -91,10 +93,10 @@ def test_in_place_only_the_header_is_written(folder: Path) -> None:
     after = (folder / FILE).stat()
     assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
     assert tensors(folder / FILE) == WANTED
-    assert made.backups[FILE] == f"{FILE}.header{write.BACKUP}"
+    assert made.backups[FILE] == f"{FILE}.header{disk.BACKUP}"
     head = (folder / made.backups[FILE]).read_bytes()
     assert head == file()[: -len(DATA)]
-    assert names(folder) == {FILE, CONFIG, made.backups[FILE], CONFIG + write.BACKUP}
+    assert names(folder) == {FILE, CONFIG, made.backups[FILE], CONFIG + disk.BACKUP}
     with (folder / FILE).open("r+b") as opened:  # as `dd conv=notrunc` does
         opened.write(head)
     assert (folder / FILE).read_bytes() == file()
@@ -102,18 +104,18 @@ def test_in_place_only_the_header_is_written(folder: Path) -> None:
 
 def test_a_backup_with_other_content_is_left_alone(folder: Path) -> None:
     for name in (FILE, f"{FILE}.header"):
-        (folder / (name + write.BACKUP)).write_bytes(b"mine")
-    assert put(folder).backups[FILE] == f"{FILE}{write.BACKUP}.1"
+        (folder / (name + disk.BACKUP)).write_bytes(b"mine")
+    assert put(folder).backups[FILE] == f"{FILE}{disk.BACKUP}.1"
     (folder / FILE).write_bytes(file())
     (folder / CONFIG).write_bytes(b"{}")
-    assert put(folder, in_place=True).backups[FILE] == f"{FILE}.header{write.BACKUP}.1"
-    assert (folder / (FILE + write.BACKUP)).read_bytes() == b"mine"
+    assert put(folder, in_place=True).backups[FILE] == f"{FILE}.header{disk.BACKUP}.1"
+    assert (folder / (FILE + disk.BACKUP)).read_bytes() == b"mine"
 
 
 def test_a_new_folder_has_the_new_file_and_links_to_the_rest(folder: Path, tmp_path: Path) -> None:
     (folder / "other.safetensors").write_bytes(b"weights")
     output = tmp_path / "new"
-    write.put(folder, {CONFIG: (b"{}", NEW)}, output, weights=changes(folder))
+    writing.put(folder, {CONFIG: (b"{}", NEW)}, output, weights=changes(folder))
     assert tensors(output / FILE) == WANTED
     assert not (output / FILE).is_symlink()
     assert (output / "other.safetensors").is_symlink()
@@ -150,7 +152,7 @@ def test_a_file_that_moved_is_refused(folder: Path, in_place: bool) -> None:
     other = file(("ä.weight_scale_inv", "b.weight"))
     (folder / FILE).write_bytes(other)
     with pytest.raises(ConflictError, match="changed"):
-        write.write(folder, {CONFIG: (b"{}", NEW)}, weights=made)
+        write(folder, {CONFIG: (b"{}", NEW)}, weights=made)
     assert (folder / FILE).read_bytes() == other
     assert names(folder) == {FILE, CONFIG}
 
@@ -161,7 +163,7 @@ def test_what_fails_later_takes_the_names_back(
     folder: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool, backup: bool
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    real = write._refuse_moved
+    real = disk.refuse_moved
     seen: list[Path] = []
 
     def meddled(path: Path, old: bytes | None) -> None:
@@ -171,7 +173,7 @@ def test_what_fails_later_takes_the_names_back(
             raise ConflictError("moved", "again")
         real(path, old)
 
-    monkeypatch.setattr(write, "_refuse_moved", meddled)
+    monkeypatch.setattr(disk, "refuse_moved", meddled)
     with pytest.raises(ConflictError, match="moved"):
         put(folder, in_place=in_place, backup=backup)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -183,7 +185,7 @@ def test_what_fails_later_takes_the_names_back(
 def left(folder: Path) -> Path:
     """Leave a journal, as a run does that is killed before it wrote the header."""
     changes(folder, in_place=True)[0].stage(folder)
-    return folder / f".{FILE}{weights.JOURNAL}"
+    return folder / f".{FILE}{renamed_weights.JOURNAL}"
 
 
 def test_a_torn_header_becomes_the_old_one(folder: Path) -> None:
@@ -191,18 +193,18 @@ def test_a_torn_header_becomes_the_old_one(folder: Path) -> None:
     raw = bytearray(file())
     raw[8:40] = b'{"a.weight_scale":'.ljust(32)
     (folder / FILE).write_bytes(raw)
-    weights.put_right(folder)
+    renamed_weights.put_right(folder)
     assert (folder / FILE).read_bytes() == file()
     assert not journal.exists()
 
 
 def test_a_whole_header_stays_old_or_new(folder: Path) -> None:
     left(folder)
-    weights.put_right(folder)
+    renamed_weights.put_right(folder)
     assert (folder / FILE).read_bytes() == file()
     left(folder)
     changes(folder, in_place=True)[0].apply(folder)
-    weights.put_right(folder)
+    renamed_weights.put_right(folder)
     assert tensors(folder / FILE) == WANTED
     assert names(folder) == {FILE, CONFIG}
 
@@ -211,7 +213,7 @@ def test_another_file_in_the_place_is_left_alone(folder: Path) -> None:
     journal = left(folder)
     other = file(("a",)) + b"more"
     (folder / FILE).write_bytes(other)
-    weights.put_right(folder)
+    renamed_weights.put_right(folder)
     assert (folder / FILE).read_bytes() == other
     assert not journal.exists()
 
@@ -219,11 +221,11 @@ def test_another_file_in_the_place_is_left_alone(folder: Path) -> None:
 def test_a_run_that_is_at_work_keeps_its_journal(folder: Path) -> None:
     journal = left(folder)
     with locked(folder, LOCK):
-        weights.put_right(folder)
+        renamed_weights.put_right(folder)
     assert journal.exists()
 
 
 def test_a_folder_without_traces_is_not_touched(folder: Path) -> None:
     before = folder.stat().st_mtime_ns
-    weights.put_right(folder)
+    renamed_weights.put_right(folder)
     assert folder.stat().st_mtime_ns == before
