@@ -4,7 +4,6 @@
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,29 +44,41 @@ def explain(
     color: options.ColorOption = Color.auto,
 ) -> None:
     """Explain what a finding, or a message of an engine, means and what to do about it."""
+    if output_format is Format.json:
+        text = json.dumps(_document(code), indent=2) + "\n"
+    else:
+        text = _explanation(code, output.result_screen(color.value, output_file))
+    output.emit(text, output_file)
+
+
+def _document(code: str | None) -> Any:
+    """Return what is explained as JSON."""
     from mtpfix.cli import codes
     from mtpfix.findings import kinds
 
-    chosen: Iterable[Any]
-    document: Any
     if code is None:
-        chosen = kinds().values()
-        document, show = [codes.view(one) for one in chosen], "listed"
-    elif codes.is_code(code):
-        chosen = [codes.kind(code)]
-        document, show = codes.view(codes.kind(code)), "explained"
-    else:
-        chosen = symptoms = codes.symptoms(sys.stdin.read(_LONGEST) if code == "-" else code)
-        document, show = codes.view_all(symptoms), "recognised"
-    if output_format is Format.json:
-        text = json.dumps(document, indent=2) + "\n"
-    else:
-        from mtpfix.report import findings
+        return [codes.view(kind) for kind in kinds().values()]
+    if codes.is_code(code):
+        return codes.view(codes.kind(code))
+    return codes.view_all(codes.symptoms(_message(code)))
 
-        screen = output.result_screen(color.value, output_file)
-        render = getattr(findings, show)
-        text = render(chosen, screen.width, color=screen.color, ascii=screen.ascii)
-    output.emit(text, output_file)
+
+def _explanation(code: str | None, screen: output.Screen) -> str:
+    """Return what is explained as text."""
+    from mtpfix.cli import codes
+    from mtpfix.findings import kinds
+    from mtpfix.report import findings
+
+    look = {"color": screen.color, "ascii": screen.ascii}
+    if code is None:
+        return findings.listed(kinds().values(), screen.width, **look)
+    if codes.is_code(code):
+        return findings.explained([codes.kind(code)], screen.width, **look)
+    return findings.recognised(codes.symptoms(_message(code)), screen.width, **look)
+
+
+def _message(given: str) -> str:
+    return sys.stdin.read(_LONGEST) if given == "-" else given
 
 
 def families(

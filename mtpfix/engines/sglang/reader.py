@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from mtpfix.checkpoint import strict_json
 from mtpfix.engines.opening import Block, Reading
-from mtpfix.engines.policies import construction
+from mtpfix.engines.policies import mtp_block
 from mtpfix.engines.sglang import metadata, policy
-from mtpfix.engines.sglang.policy import Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Listing, QuantView
 
@@ -28,7 +27,7 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
     """
     family = policy.index().recognise(config)
     known = policy.policy(family) if family is not None else None
-    block = _block(found, known, config)
+    block = mtp_block.stored(found, known, config)
     title = policy.index().unjudged_draft(config, block.tensors)
     if title is not None:
         known, block = None, Block()
@@ -74,21 +73,3 @@ def unknown_family(config: Mapping[str, Json]) -> UnknownError:
         "see `mtpfix families --engine sglang` for what is covered",
         code="MTP901",
     )
-
-
-def _block(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> Block:
-    """Return the tensors of the MTP block, of which the headers are needed."""
-    if known is None:
-        return Block()
-    roots: tuple[str, ...] | None = None
-    tensors: tuple[str, ...] = ()
-    try:
-        context = construction.newest(known, config)
-        roots = construction.disk_roots(known, context)
-        tensors = tuple([name for name in found.shards if name.startswith(roots)])
-        modules = construction.modules(known, context, "draft")
-    except UnknownError as error:
-        return Block(roots, tensors, unclear=error)
-    members = (f"{member}.weight" for module in modules for member in module.members)
-    alone = tuple([name for name in members if not name.startswith(roots)])
-    return Block(roots, tensors, alone)

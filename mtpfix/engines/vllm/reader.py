@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping
 from typing import cast
 
 from mtpfix.checkpoint import strict_json
-from mtpfix.engines.opening import Analyzable, Block, Reading
-from mtpfix.engines.policies import construction
+from mtpfix.engines.opening import Analyzable, Reading
+from mtpfix.engines.policies import construction, mtp_block
 from mtpfix.engines.policies.context import Context
 from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import Case
@@ -32,11 +32,11 @@ def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) 
     known = policy.policy(family) if family is not None else None
     place = metadata.find(found.configs)
     method = None if place is None else metadata.method_of(place)
-    block = _block(found, known, config)
+    block = mtp_block.stored(found, known, config)
     told = policy.recognise(config, block.tensors)
     if told != family and told is not None:  # one architecture, two drafts
         known = policy.policy(told)
-        block = _block(found, known, config)
+        block = mtp_block.stored(found, known, config)
     other = by_architecture(config) if known is None else by_tensors(block.tensors)
     if known is not None and other is not None and other.method == known.record.speculation:
         other = None  # it is the draft that the policy speaks of
@@ -68,24 +68,6 @@ def _unknown_family(config: Mapping[str, Json]) -> UnknownError:
         "see `mtpfix families` for what is covered",
         code="MTP901",
     )
-
-
-def _block(found: Listing, known: Policy | None, config: Mapping[str, Json]) -> Block:
-    """Return the tensors of the MTP block, of which the headers are needed."""
-    if known is None:
-        return Block()
-    roots: tuple[str, ...] | None = None
-    tensors: tuple[str, ...] = ()
-    try:
-        context = construction.newest(known, config)
-        roots = construction.disk_roots(known, context)
-        tensors = tuple([name for name in found.shards if name.startswith(roots)])
-        modules = construction.modules(known, context, "draft")
-    except UnknownError as error:
-        return Block(roots, tensors, unclear=error)
-    members = (f"{member}.weight" for module in modules for member in module.members)
-    alone = tuple([name for name in members if not name.startswith(roots)])
-    return Block(roots, tensors, alone)
 
 
 def case(
