@@ -9,28 +9,36 @@ from mtpfix.cli import options, output
 from mtpfix.cli.options import RepairFormat
 
 if TYPE_CHECKING:
-    from mtpfix.cli.grafts import Chosen, Show
+    from mtpfix.cli.grafts import Show
     from mtpfix.cli.ways import Way
     from mtpfix.dropping import Drop
     from mtpfix.pushing import Landed
     from mtpfix.report.rewrite import Outcome
+    from mtpfix.selection import Selected
 
 
-def drop(target: str, way: "Way", chosen: "Chosen", show: "Show", revision: str | None) -> int:
+def drop(
+    target: str,
+    way: "Way",
+    chosen: "Selected",
+    show: "Show",
+    *,
+    revision: str | None,
+    token: str | None,
+) -> int:
     """Take the declaration out where that is wanted; return the exit code."""
     from mtpfix import dropping
     from mtpfix.report import change
 
     words = ["mtpfix", "graft", way.wish.repo_id or target, "--drop"]
-    words += options.selecting(
-        chosen["vllm"], chosen["engines"], chosen["platforms"], chosen["sglang"]
-    )
+    words += options.selecting(chosen)
     command = shlex.join(words)
     with output.working("trying on every release what takes the declaration out"):
         made, pushed = dropping.drop(
             target,
             **chosen,
             revision=revision,
+            token=token,
             do=way.write,
             output=way.output,
             backup=way.backup,

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from mtpfix.grafts.attempts import Precision
     from mtpfix.grafts.lineage import Lineage
     from mtpfix.grafts.transfer import Watch
-    from mtpfix.model import Platform
     from mtpfix.pushing import Landed
     from mtpfix.repair.plan import Options
     from mtpfix.report.graft import Grafted
+    from mtpfix.selection import Selected
 
 
 class PrecisionChoice(str, Enum):
@@ -44,15 +44,6 @@ class _Pair(NamedTuple):
     target: str
     base: str
     revision: str | None
-
-
-class Chosen(TypedDict):
-    """What all calls of the library take."""
-
-    vllm: tuple[str, ...] | None
-    sglang: tuple[str, ...] | None
-    engines: tuple[str, ...] | None
-    platforms: tuple["Platform", ...] | None
     token: str | None
 
 
@@ -148,20 +139,14 @@ def graft(
     wish = Push(repo_id, create_pr, commit_message, dry_run=dry_run)
     way = Way(write, output_dir, not no_backup, push_to_hub, wish)
     _refuse_contradictions(way, drop=drop, base=base)
-    chosen = Chosen(
-        vllm=options.releases(vllm),
-        sglang=options.releases(sglang),
-        engines=options.engines(engine),
-        platforms=options.platforms(platform),
-        token=token,
-    )
+    chosen = options.selected(vllm, engine, platform, sglang)
     show = Show(output_format, output_file, color, verbose)
     if drop:
-        raise typer.Exit(drops.drop(target, way, chosen, show, revision))
+        raise typer.Exit(drops.drop(target, way, chosen, show, revision=revision, token=token))
     base = base or _offered(target, revision, token, acts=way.acts)
     block = _Block(precision=precision.value, options=Options(engine_names_only))
     command = _command(repo_id or target, base, chosen, block)  # nobody else has the folder
-    done = _done(_Pair(target, base, revision), way, chosen, block, command)
+    done = _done(_Pair(target, base, revision, token), way, chosen, block, command)
     _emit(done, command, show)
     if done.outcome.refused is not None:
         raise done.outcome.refused
@@ -188,11 +173,11 @@ def _offered(target: str, revision: str | None, token: str | None, *, acts: bool
     return found
 
 
-def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) -> "Grafted":
+def _done(pair: _Pair, way: Way, chosen: "Selected", block: _Block, command: str) -> "Grafted":
     """Make the graft where it is wanted."""
     from mtpfix import grafting
 
-    target, base, revision = pair
+    target, base, revision, token = pair
 
     if way.push:
         with watching(f"the block from {inert(base)}") as watch:
@@ -202,6 +187,7 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
                 **chosen,
                 **block,
                 revision=revision,
+                token=token,
                 wish=way.wish,
                 describe=lambda made: _described(made, way, command),
                 watch=watch,
@@ -215,6 +201,7 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
                 **chosen,
                 **block,
                 revision=revision,
+                token=token,
                 write=way.write,
                 output=way.output,
                 backup=way.backup,
@@ -222,7 +209,7 @@ def _done(pair: _Pair, way: Way, chosen: Chosen, block: _Block, command: str) ->
             )
         return _grafted(made, way)
     with output.working("reading the base, and trying repairs on every release"):
-        made = grafting.plan(target, base, **chosen, **block, revision=revision)
+        made = grafting.plan(target, base, **chosen, **block, revision=revision, token=token)
     return _grafted(made, way)
 
 
@@ -276,12 +263,10 @@ def _emit(done: "Grafted", command: str, show: Show) -> None:
     output.emit(shown, show.file)
 
 
-def _command(target: str, base: str, chosen: Chosen, block: _Block) -> str:
+def _command(target: str, base: str, chosen: "Selected", block: _Block) -> str:
     """The command line that makes the same graft."""
     words = ["mtpfix", "graft", target, "--from", options.shared(base)]
-    words += options.selecting(
-        chosen["vllm"], chosen["engines"], chosen["platforms"], chosen["sglang"]
-    )
+    words += options.selecting(chosen)
     words += [] if block["precision"] == "auto" else ["--precision", block["precision"]]
     words += ["--engine-names-only"] if block["options"].engine_names_only else []
     return shlex.join(words)

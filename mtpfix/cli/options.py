@@ -20,7 +20,7 @@ from mtpfix.errors import UsageError
 
 if TYPE_CHECKING:
     from mtpfix.model import Platform
-    from mtpfix.selection import Selection
+    from mtpfix.selection import Selected, Selection
 
 
 class PlatformChoice(str, Enum):
@@ -409,7 +409,22 @@ def selection(
     """Return what `--vllm`, `--sglang`, `--engine` and `--platform` select together."""
     from mtpfix.selection import select  # noqa: PLC0415 - not for every `--help`
 
-    return select(releases(vllm), platforms(platform), engines(engine), releases(sglang))
+    return select(**selected(vllm, engine, platform, sglang))
+
+
+def selected(
+    vllm: Sequence[str] | None,
+    engine: Sequence[str] | None,
+    platform: Iterable[PlatformChoice] | None,
+    sglang: Sequence[str] | None,
+) -> Selected:
+    """Return the values of the same options, as every call of the library takes them."""
+    return {
+        "vllm": releases(vllm),
+        "sglang": releases(sglang),
+        "engines": engines(engine),
+        "platforms": platforms(platform),
+    }
 
 
 def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | None:
@@ -425,18 +440,13 @@ def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | 
 # --- as words of a command line ------------------------------------------------
 
 
-def selecting(
-    vllm: Iterable[str] | None,
-    engine: Iterable[str] | None,
-    platform: Iterable[str] | None,
-    sglang: Iterable[str] | None = None,
-) -> list[str]:
+def selecting(chosen: Selected) -> list[str]:
     """Return the options that select the same releases and platforms."""
     given = (
-        ("--vllm", vllm),
-        ("--sglang", sglang),
-        ("--engine", engine),
-        ("--platform", platform),
+        ("--vllm", chosen["vllm"]),
+        ("--sglang", chosen["sglang"]),
+        ("--engine", chosen["engines"]),
+        ("--platform", chosen["platforms"]),
     )
     return [word for flag, values in given for value in values or () for word in (flag, value)]
 

@@ -84,10 +84,7 @@ def names(
     with output.working("trying entries on every release"):
         found = api.names_of(
             target,
-            vllm=options.releases(vllm),
-            sglang=options.releases(sglang),
-            engines=options.engines(engine),
-            platforms=options.platforms(platform),
+            **options.selected(vllm, engine, platform, sglang),
             options=Options(engine_names_only),
             method=tools.method_for(tool, method) if tool else method or DEFAULT,
             stored=stored,

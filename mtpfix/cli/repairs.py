@@ -17,11 +17,11 @@ from mtpfix.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from mtpfix.api import Override
-    from mtpfix.model import Platform
     from mtpfix.planning import Repair
     from mtpfix.pushing import Pushed
     from mtpfix.repair.plan import Options
     from mtpfix.report.rewrite import Outcome
+    from mtpfix.selection import Selected
 
 
 def rewrite(
@@ -86,11 +86,8 @@ def rewrite(
     from mtpfix.report import change, html_change
     from mtpfix.report import rewrite as renderer
 
-    chosen = _Chosen(
-        vllm=options.releases(vllm),
-        sglang=options.releases(sglang),
-        engines=options.engines(engine),
-        platforms=options.platforms(platform),
+    chosen = options.selected(vllm, engine, platform, sglang)
+    asked = _Asked(
         options=Options(
             engine_names_only,
             repair_trunk,
@@ -102,16 +99,16 @@ def rewrite(
         token=token,
     )
     wish = gate.wish(select, ignore, fail_on.value, settings.ignores(context))
-    command = _command(repo_id or target, chosen)  # nobody else has the folder
+    command = _command(repo_id or target, chosen, asked)  # nobody else has the folder
 
     def describe(made: "Repair") -> str:
         return change.render(_outcome(made, way, wish), command)
 
     how = Push(repo_id, create_pr, commit_message, describe, allow_partial, dry_run)
     way = Way(write, output_dir, not no_backup, push_to_hub, how)
-    _refuse_contradictions(way, chosen)
+    _refuse_contradictions(way, asked)
     with output.working("trying repairs on every release"):
-        done = _done(target, way, chosen)
+        done = _done(target, way, chosen, asked)
     for said in done.made.notes:
         output.note(f"note: {said}")
     outcome = _outcome(done.made, way, wish, done)
@@ -157,22 +154,18 @@ def _outcome(made: "Repair", way: Way, wish: gate.Wish, done: "_Done | None" = N
     )
 
 
-class _Chosen(TypedDict):
-    """What all calls of the library take."""
+class _Asked(TypedDict):
+    """What all calls of the library take beside the releases and platforms."""
 
-    vllm: tuple[str, ...] | None
-    sglang: tuple[str, ...] | None
-    engines: tuple[str, ...] | None
-    platforms: tuple["Platform", ...] | None
     options: "Options"
     draft: str | None
     revision: str | None
     token: str | None
 
 
-def _refuse_contradictions(way: Way, chosen: _Chosen) -> None:
+def _refuse_contradictions(way: Way, asked: _Asked) -> None:
     ways.refuse_contradictions(way)
-    wanted = chosen["options"]
+    wanted = asked["options"]
     if wanted.rename_in_place and (way.output is not None or way.push):
         raise UsageError(
             "--rename-in-place edits the weight files of a folder: it goes with --write alone",
@@ -182,7 +175,7 @@ def _refuse_contradictions(way: Way, chosen: _Chosen) -> None:
         raise UsageError(
             "--rename-tensors and --rename-in-place exclude each other", "choose one of them"
         )
-    if wanted.renames and chosen["draft"] is not None:
+    if wanted.renames and asked["draft"] is not None:
         raise UsageError(
             "tensors of a --draft are not renamed: nothing is written there",
             "repair the checkpoint that --draft names",
@@ -206,25 +199,25 @@ class _Done(NamedTuple):
     refused: RefusedError | None = None
 
 
-def _done(target: str, way: Way, chosen: _Chosen) -> _Done:
+def _done(target: str, way: Way, chosen: "Selected", asked: _Asked) -> _Done:
     """Make the repair where it is wanted; a refusal with a repair behind it is told, not raised."""
     try:
-        return _made(target, way, chosen)
+        return _made(target, way, chosen, asked)
     except RefusedError as error:
         if error.repair is None:
             raise
         return _Done(error.repair, refused=error)
 
 
-def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
+def _made(target: str, way: Way, chosen: "Selected", asked: _Asked) -> _Done:
     """The repair, made where it was wanted."""
     from mtpfix import api, pushing
 
     if way.push:
-        pushed = pushing.push(target, wish=way.wish, **chosen)
+        pushed = pushing.push(target, wish=way.wish, **chosen, **asked)
         return _Done(pushed.repair, pushed)
     if not way.acts:
-        made = api.plan(target, **chosen)
+        made = api.plan(target, **chosen, **asked)
         refused = None
         if made.refused is not None:
             refused = RefusedError(made.refused, api.hint(made))
@@ -232,6 +225,7 @@ def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
     made = api.rewrite(
         target,
         **chosen,
+        **asked,
         write=way.write,
         output=way.output,
         backup=way.backup,
@@ -240,16 +234,14 @@ def _made(target: str, way: Way, chosen: _Chosen) -> _Done:
     return _Done(made)
 
 
-def _command(target: str, chosen: _Chosen) -> str:
+def _command(target: str, chosen: "Selected", asked: _Asked) -> str:
     """The command line that makes the same repair."""
     words = ["mtpfix", "rewrite", target]
-    words += ["--draft", options.shared(chosen["draft"])] if chosen["draft"] else []
-    words += options.selecting(
-        chosen["vllm"], chosen["engines"], chosen["platforms"], chosen["sglang"]
-    )
-    words += ["--engine-names-only"] if chosen["options"].engine_names_only else []
-    words += ["--repair-trunk"] if chosen["options"].repair_trunk else []
-    words += ["--rename-tensors"] if chosen["options"].renames else []
+    words += ["--draft", options.shared(asked["draft"])] if asked["draft"] else []
+    words += options.selecting(chosen)
+    words += ["--engine-names-only"] if asked["options"].engine_names_only else []
+    words += ["--repair-trunk"] if asked["options"].repair_trunk else []
+    words += ["--rename-tensors"] if asked["options"].renames else []
     return shlex.join(words)
 
 
@@ -319,10 +311,7 @@ def override(
     with output.working("trying repairs on every release"):
         made = api.override(
             target,
-            vllm=options.releases(vllm),
-            sglang=options.releases(sglang),
-            engines=options.engines(engine),
-            platforms=options.platforms(platform),
+            **options.selected(vllm, engine, platform, sglang),
             options=Options(engine_names_only, repair_trunk),
             draft=draft,
             revision=revision,
