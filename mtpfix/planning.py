@@ -9,14 +9,15 @@ from typing import NamedTuple
 from mtpfix.analysis import Analysis, analyze_planned
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError, UnknownError
-from mtpfix.model import Edit, Report
+from mtpfix.model import FAILED, Edit, Report
 from mtpfix.patterns import budget
-from mtpfix.repair import patch, progress
+from mtpfix.repair import copies, patch, progress
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
 from mtpfix.repair.renames import Renames
+from mtpfix.repair.stages import composed
 from mtpfix.repair.verdicts import sharing
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, patched
@@ -88,7 +89,45 @@ def planned(subject: Subject, selection: Selection, options: Options) -> Repair:
 def planned_with_cases(
     subject: Subject, selection: Selection, options: Options
 ) -> tuple[Repair, tuple[EngineCase, ...]]:
-    """Return the repair, and the cases that it was planned for, as they are before it."""
+    """Return the repair, and the cases that it was planned for, as they are before it.
+
+    Where a draft reads metadata of its own and finds none, a copy is tried, and entries on top.
+    """
+    made, cases = _planned(subject, selection, options)
+    configs = subject.files.listing.configs
+    edit = copies.copy(cases[0].view, configs) if _lacks(made, cases) else None
+    if edit is None:
+        return made, cases
+    tried, _ = _planned(patched(subject, _edited(subject, [edit])), selection, options)
+    worse = progress.worsened(made.after, tried.after)
+    if worse or not progress.improved(made.after, tried.after):
+        return made, cases
+    edits = composed(configs, [edit], tried.plan.edits)
+    files = _edited(subject, edits)
+    return replace(
+        tried,
+        before=made.before,
+        checked_before=made.checked_before,
+        plan=replace(tried.plan, edits=edits, metadata_copied=True),
+        files=files,
+        diff=_diff(files),
+    ), cases
+
+
+def _lacks(made: Repair, cases: Sequence[EngineCase]) -> bool:
+    """Return whether a draft fails that reads its metadata anew."""
+    own = {(case.engine.name, case.release, case.platform) for case in cases if case.reads_its_own}
+    return any(
+        (each.engine, each.version, each.platform) in own
+        for each in made.after.engines
+        if each.outcome in FAILED
+    )
+
+
+def _planned(
+    subject: Subject, selection: Selection, options: Options
+) -> tuple[Repair, tuple[EngineCase, ...]]:
+    """Return the same with the metadata where they are."""
     if selection.planned.unknown is not None:
         raise selection.planned.unknown
     whole, checked = analyze_planned(subject, selection)
@@ -103,14 +142,14 @@ def planned_with_cases(
     shared = _sharing(whole.cases, selection)
     deciding, configs = selection.deciding(shared), subject.files.listing.configs
     made = make_plan(shared, shared[0].view, options, configs, deciding)
-    files = _files(subject, made)
+    files = _edited(subject, made.edits)
     new = _Judged(*analyze_planned(patched(subject, files), selection)) if files else old
     repair = Repair(
         before=old.whole.report,
         after=new.whole.report,
         plan=made,
         files=files,
-        diff="".join(unified(was, becomes, name) for name, (was, becomes) in files.items()),
+        diff=_diff(files),
         selection=selection,
         checked_before=old.checked.report,
         checked=new.checked.report,
@@ -193,15 +232,20 @@ def _helps(made: Plan, subject: Subject, new: _Judged, selection: Selection) -> 
     """Return whether another plan leaves less wrong, for what decides, than the one made."""
     if made.refused is not None or not made.edits:
         return False
-    corrected = analyze_planned(patched(subject, _files(subject, made)), selection)[1]
+    corrected = analyze_planned(patched(subject, _edited(subject, made.edits)), selection)[1]
     return progress.improved(new.checked.report, corrected.report)
 
 
-def _files(subject: Subject, made: Plan) -> dict[str, tuple[bytes, bytes]]:
-    """Path -> old and new bytes of every file that the plan edits."""
+def _edited(subject: Subject, edits: Sequence[Edit]) -> dict[str, tuple[bytes, bytes]]:
+    """Path -> old and new bytes of every file that is edited."""
     configs = subject.files.listing.configs
-    new = patch.apply_all(made.edits, lambda name: configs[name].raw)
+    new = patch.apply_all(edits, lambda name: configs[name].raw)
     return {name: (configs[name].raw, raw) for name, raw in new.items()}
+
+
+def _diff(files: Mapping[str, tuple[bytes, bytes]]) -> str:
+    """Return what changes in the files, as `diff -u` shows it."""
+    return "".join(unified(was, becomes, name) for name, (was, becomes) in files.items())
 
 
 def informed(options: Options, selection: Selection) -> Options:

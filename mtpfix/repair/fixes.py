@@ -12,6 +12,8 @@ from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.planner import plan
 from mtpfix.repair.verdicts import sharing
 
+COPIED = "copy the metadata into the text configuration"
+
 
 def attach_fixes(
     report: Report, cases: Sequence[EngineCase], configs: Mapping[str, JsonFile]
@@ -72,6 +74,7 @@ def title(made: Plan) -> str:
     removed = ", ".join(f"`{text}`" for text in made.removed)
     added = ", ".join(f"`{text}`" for text in made.added)
     parts = [f"give the MTP block its scheme ({given})" for given in made.schemes]
+    parts += [COPIED] if made.metadata_copied else []
     if removed and added:
         parts.append(f"in the ignore list, replace {removed} by {added}")
     elif added:

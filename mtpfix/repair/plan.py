@@ -64,6 +64,8 @@ class Plan:
         by_disk: new entries that fit names of the MTP block on disk.
         nameless: new entries that fit the empty name and no other.
         schemes: those that the block is given, in words; the edits that say so come first.
+        metadata_copied: whether the metadata get a copy in the text configuration, where a draft
+            reads them.
         views: the metadata after the edits, as each engine that it is planned for reads them.
         needed_by: new entry -> titles of the engines that need it; empty where one is planned for.
     """
@@ -79,6 +81,7 @@ class Plan:
     by_disk: frozenset[str] = frozenset()
     nameless: frozenset[str] = frozenset()
     schemes: tuple[str, ...] = ()
+    metadata_copied: bool = False
     views: Views = field(default_factory=dict)
     needed_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

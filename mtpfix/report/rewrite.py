@@ -15,6 +15,7 @@ from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, ModuleReport, Report
 from mtpfix.pushing import Landed
 from mtpfix.repair import progress, reasons
+from mtpfix.repair.fixes import COPIED
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Plan, Unresolved
 from mtpfix.repair.renames import Renames
@@ -141,6 +142,8 @@ def _put_entries(page: Page, outcome: Outcome) -> None:
     width = min(max(map(len, added), default=0), page.width // 2)
     for given in outcome.plan.schemes:
         page.item(mooded("+ ", "good"), Text(inert(given, PROSE_LIMIT)))
+    if outcome.plan.metadata_copied:
+        page.item(mooded("+ ", "good"), Text(f"{COPIED}, where the draft reads them"))
     for entry in outcome.plan.removed:
         page.item(mooded("- ", "bad"), Text(inert(entry)))
     for shown, entry in zip(added, outcome.plan.added, strict=True):
@@ -448,6 +451,7 @@ def document(outcome: Outcome) -> dict[str, object]:
         "checked_before": _brief(outcome.checked_before, outcome.plan, many=several(outcome)),
         "checked": _brief(outcome.checked, outcome.plan, many=several(outcome)),
         "schemes": outcome.plan.schemes,
+        "metadata_copied": outcome.plan.metadata_copied,
         "added": outcome.plan.added,
         "removed": outcome.plan.removed,
         **_needed_by(outcome),

@@ -10,7 +10,7 @@ import pytest
 
 from mtpfix import api
 from mtpfix.model import Edit, JsonFile, QuantView
-from mtpfix.repair.copies import COPY, mirrored
+from mtpfix.repair.copies import COPY, copy, mirrored
 from tools.forge import forge
 
 QUANT = {"quant_method": "fp8", "ignored_layers": ["a"]}
@@ -23,8 +23,8 @@ EDITS = (
 )
 
 
-def config(copy: Any) -> dict[str, JsonFile]:
-    value = {"quantization_config": QUANT, "text_config": {"quantization_config": copy}}
+def config(stated: Any) -> dict[str, JsonFile]:
+    value = {"quantization_config": QUANT, "text_config": {"quantization_config": stated}}
     return {"config.json": JsonFile("config.json", b"", value)}
 
 
@@ -33,10 +33,48 @@ def test_an_equal_copy_is_changed_too() -> None:
     assert made == (*EDITS, Edit("config.json", f"{COPY}/ignored_layers/-", "add", "b"))
 
 
-@pytest.mark.parametrize("copy", [None, {}, {**QUANT, "ignored_layers": []}])
-def test_no_other_copy_is_touched(copy: Any) -> None:
-    assert mirrored(EDITS, VIEW, config(copy)) == EDITS
+@pytest.mark.parametrize("stated", [None, {}, {**QUANT, "ignored_layers": []}])
+def test_no_other_copy_is_touched(stated: Any) -> None:
+    assert mirrored(EDITS, VIEW, config(stated)) == EDITS
     assert mirrored(EDITS, VIEW, {}) == EDITS
+
+
+@pytest.mark.parametrize(
+    ("scheme", "block", "entries"),
+    [
+        ("ct-w4a16", None, ["re:^mtp\\..*", "re:^language_model\\.mtp\\..*"]),
+        ("awq", None, ["mtp."]),
+        ("quark-mxfp4", "quark-fp8", []),
+        ("auto-round", "auto-round-8-bit", []),
+    ],
+)
+def test_a_draft_that_finds_no_copy_gets_one(
+    scheme: str, block: str | None, entries: list[str], tmp_path: Path
+) -> None:
+    forge("nemotron_h_vl", tmp_path, scheme, block=block, mtp="quantized" if block else "bf16")
+    made = api.rewrite(tmp_path, backup=False, write=True)
+    assert made.plan.metadata_copied
+    assert sorted(made.plan.added) == sorted(entries)
+    assert {engine.outcome for engine in made.after.engines} == {"clean"}
+    now = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert now["text_config"]["quantization_config"] == now["quantization_config"]
+    again = api.plan(tmp_path)
+    assert (again.exit_code, again.files) == (0, {})
+
+
+@pytest.mark.parametrize("scheme", ["modelopt-nvfp4", "ct-fp8-channel"])
+@pytest.mark.parametrize("family", ["nemotron_h", "step3p7", "qwen3_5"])
+def test_no_other_draft_gets_a_copy(family: str, scheme: str, tmp_path: Path) -> None:
+    forge(family, tmp_path, scheme)
+    assert not api.plan(tmp_path).plan.metadata_copied
+
+
+@pytest.mark.parametrize("text", [None, [], {"quantization_config": None}, {**QUANT}])
+def test_a_copy_needs_a_place(text: Any) -> None:
+    value = {"quantization_config": QUANT, "text_config": text}
+    made = copy(VIEW, {"config.json": JsonFile("config.json", b"", value)})
+    assert (made is None) == (not isinstance(text, dict) or "quantization_config" in text)
+    assert copy(VIEW, {}) is None
 
 
 @pytest.mark.parametrize(
