@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mtpfix import quant
 from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.model import Entry, ModuleReport, QuantView, State
+from mtpfix.model import Entry, Module, ModuleReport, QuantView, State
 from mtpfix.patterns import Listed, PatternError
 from mtpfix.quant import Change
 from mtpfix.quant.spelling import Spelling
@@ -40,7 +40,6 @@ class Trials:
     Attributes:
         engines: those of the cases, in their order; the first says how the list is written.
         view: the metadata as they are, as the first engine reads them.
-        trunk: for each case, the reports of the target model's modules as the metadata are.
         candidates: for each engine, the entries that could exempt its draft.
         defaults: what is said of the target model with the first entry of a list: it was so before.
     """
@@ -62,11 +61,7 @@ class Trials:
         self._read = views
         self._edited = edited
         self._views: dict[tuple[Engine, Change], QuantView] = {}
-        self.trunk = [case.part(self.changed(case, Change()), "trunk") for case in cases]
-        self._asked = [
-            [case.asked(report.decision.module) for report in reports]
-            for case, reports in zip(cases, self.trunk, strict=True)
-        ]
+        self._trunks: dict[int, tuple[ModuleReport, ...]] = {}
         self._judged = {
             Change(): [case.part(self.changed(case, Change()), "draft") for case in cases]
         }
@@ -197,6 +192,23 @@ class Trials:
 
     # --- the target model ----------------------------------------------------
 
+    @property
+    def trunk(self) -> list[tuple[ModuleReport, ...]]:
+        """For each case, the reports of the target model's modules as the metadata are."""
+        return [self._trunk(number) for number in range(len(self.cases))]
+
+    def _trunk(self, number: int) -> tuple[ModuleReport, ...]:
+        """The reports of one case: of a target model they are many, and few are ever needed."""
+        if number not in self._trunks:
+            case = self.cases[number]
+            self._trunks[number] = case.part(self.changed(case, Change()), "trunk")
+        return self._trunks[number]
+
+    @cached_property
+    def _asked(self) -> list[list[tuple[str, ...]]]:
+        """For each case, the names that are compared with entries for each trunk module."""
+        return [[case.asked(module) for module in case.trunk] for case in self.cases]
+
     def moved(self, change: Change) -> list[str]:
         """Return trunk modules whose decision `change` alters, unless the user lets it fix them.
 
@@ -233,23 +245,28 @@ class Trials:
         said = f"`{report.decision.module.name}` of the target model"
         return f"{said}, as {case.engine.title} builds it" if self._several else said
 
-    def _touched(self, number: int, change: Change) -> list[ModuleReport]:
+    def _touched(self, number: int, change: Change) -> Sequence[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
         case = self.cases[number]
         old, changed = self.changed(case, Change()), self.changed(case, change)
         if case.engine.header_list(old) != case.engine.header_list(changed):
-            return list(self.trunk[number])
+            return self._trunk(number)
         gone = [old.ignore[index] for index in change.remove]
         if old.unread is not None and change != Change():
             gone = list(old.ignore)
         new = [Entry(text, "", "") for text in change.add]
         view = replace(old, ignore=(*gone, *new), groups=(), unread=None)
         entries = case.valid(view, case.in_force(view, "trunk").ignore)
+        pairs = zip(case.trunk, self._asked[number], strict=True)
+        hit = {module: None for module, asked in pairs if _hit(entries, asked)}
         broken = old.null or any(e.text.startswith("re:") for e in gone)
+        if not broken and not _bound(case.trunk):
+            return case.judged(old, tuple(hit))
         return [
             report
-            for report, asked in zip(self.trunk[number], self._asked[number], strict=True)
-            if (broken and report.decision.built in ("error", "unknown")) or _hit(entries, asked)
+            for report in self._trunk(number)
+            if report.decision.module in hit
+            or (broken and report.decision.built in ("error", "unknown"))
         ]
 
     def _moved_elsewhere(self, change: Change) -> list[str]:
@@ -357,12 +374,16 @@ def _paired(
     Where a module hangs on the decisions about others, another may take its weights.
     """
     modules = [report.decision.module for report in before]
-    bound = any(module.if_quantized or module.unless_quantized for module in modules)
-    after = case.judged(view, case.trunk if bound else modules)
+    after = case.judged(view, case.trunk if _bound(modules) else modules)
     same = {report.decision.module: report for report in after}
     holder = {name: report for report in after for name in report.decision.module.members}
     for old, module in zip(before, modules, strict=True):
         yield old, same.get(module) or holder[module.members[0]]
+
+
+def _bound(modules: Iterable[Module]) -> bool:
+    """Whether one of them hangs on what is decided about others."""
+    return any(module.if_quantized or module.unless_quantized for module in modules)
 
 
 def _hit(entries: Listed, names: Iterable[str]) -> bool:
