@@ -27,6 +27,7 @@ GRAFTED = (
     Asked("glm4_moe", "ct-w4a16", kind="other-weights"),
     Asked("qwen3_5", "ct-w4a16", base="qwen3_5_text"),
     Asked("nemotron_h", "gptq", base="nemotron_h_vl"),
+    Asked("nemotron_h_vl", "ct-w4a16"),
 )
 FROM_FP8 = (
     (Asked("deepseek_v3", "ct-nvfp4", FP8), "rename"),
@@ -57,6 +58,6 @@ def test_a_block_in_fp8_stays_so_or_becomes_bf16(
 def test_what_no_metadata_makes_clean_is_refused_and_left_alone(
     server: Server, tmp_path: Path
 ) -> None:
-    proof = prove(server, Asked("nemotron_h_vl", "ct-w4a16"), tmp_path)
-    assert "MTP304" in proof.refused
+    proof = prove(server, Asked("step3p5", "ct-w4a16"), tmp_path)
+    assert "MTP301" in proof.refused
     assert proof.faults == ()
