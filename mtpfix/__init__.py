@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from mtpfix.gating import gated, saving
     from mtpfix.grafting import Graft, graft
+    from mtpfix.handle import Checkpoint, open  # noqa: A004 - as `io.open`
     from mtpfix.model import (
         Edit,
         EngineReport,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
         Platform,
         Report,
     )
-    from mtpfix.opened import Checkpoint, open  # noqa: A004 - as `io.open`
     from mtpfix.planning import Repair
     from mtpfix.pushing import Push, Pushed, push
     from mtpfix.recipe import Names
@@ -133,7 +133,7 @@ _HOMES = {
         "Platform",
         "Report",
     ),
-    "mtpfix.opened": ("Checkpoint", "open"),
+    "mtpfix.handle": ("Checkpoint", "open"),
     "mtpfix.planning": ("Repair",),
     "mtpfix.pushing": ("Push", "Pushed", "push"),
     "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),

@@ -84,7 +84,7 @@ def attach(report: Report, source: Source, subject: Subject, selection: Selectio
     if not any(finding.code in _ABOUT for finding in report.findings):
         return report
     found = _settled(Remembered(source), subject, selection, report)
-    return _told(report, found.repair, brings=_brings(report, found, selection))
+    return _with_fixes(report, found.repair, brings=_brings(report, found, selection))
 
 
 def _brings(report: Report, found: _Correction, selection: Selection) -> bool:
@@ -277,10 +277,10 @@ def _with_index(made: Repair, found: _Correction, selection: Selection) -> Repai
         )
     return replace(
         made,
-        before=_told(made.before, found.repair),
-        checked_before=_told(made.checked_before, found.repair),
-        after=_told(made.after, found.repair),
-        checked=_told(made.checked, found.repair),
+        before=_with_fixes(made.before, found.repair),
+        checked_before=_with_fixes(made.checked_before, found.repair),
+        after=_with_fixes(made.after, found.repair),
+        checked=_with_fixes(made.checked, found.repair),
         index=found.repair,
     )
 
@@ -300,7 +300,7 @@ def _failing(analysis: Analysis, absent: tuple[str, ...], index: str) -> Report:
     return add_findings(report, [Finding("MTP402", "error", "run", said, where=Where(index, ""))])
 
 
-def _told(report: Report, made: IndexRepair, *, brings: bool = False) -> Report:
+def _with_fixes(report: Report, made: IndexRepair, *, brings: bool = False) -> Report:
     """Return a report whose findings about files say what the index can do for them.
 
     Args:

@@ -64,10 +64,10 @@ def tell_beside(report: Report, others: Iterable[EngineReport]) -> Report:
         report: on what decides.
         others: the verdicts of engines that nobody asked for by name.
     """
-    return replace(report, notes=(*report.notes, *_told(others)))
+    return replace(report, notes=(*report.notes, *_on_others(others)))
 
 
-def _told(others: Iterable[EngineReport]) -> Iterator[str]:
+def _on_others(others: Iterable[EngineReport]) -> Iterator[str]:
     for each in others:
         if each.outcome not in _VERDICTS:
             continue

@@ -523,8 +523,8 @@ class Report:
         return self.exit_code == 0
 
     @property
-    def told(self) -> tuple[tuple[Finding, Acceptance | None], ...]:
-        """Every finding that is told, each with why it does not count; None: it counts."""
+    def all_findings(self) -> tuple[tuple[Finding, Acceptance | None], ...]:
+        """Every finding that is shown, each with why it does not count; None: it counts."""
         accepted = ((each.finding, each.acceptance) for each in self.accepted)
         return (*((finding, None) for finding in self.findings), *accepted)
 

@@ -70,7 +70,7 @@ def agreements(folder: Path, judged_as: str | None) -> dict[str, Agreement]:
     return {path.stem: compared(path, judged_as) for path in files(folder)}
 
 
-def told(found: dict[str, Agreement]) -> Iterator[str]:
+def agreement_lines(found: dict[str, Agreement]) -> Iterator[str]:
     """Family by family how many decisions agree, and what differs."""
     for name, one in found.items():
         odd = ", ".join(f"{kind} in {number} cases" for kind, number in one.odd.items())
@@ -114,7 +114,7 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     yield from (f"    {line:.300}" for line in answers[:EXAMPLES])
     yield f"# The recordings, and what the policies say of {known}\n"
     found = agreements(options.out, judged_as)
-    yield from told(found)
+    yield from agreement_lines(found)
     yield "\n# What to edit\n"
     yield from to_edit(release, found, len(answers))
 

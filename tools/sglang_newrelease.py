@@ -102,7 +102,7 @@ def matchers(release: str, old: str, home: Home, folder: Path) -> Iterator[str]:
     yield f"{sum(map(len, questions.values()))} questions were asked"
 
 
-def told(found: Mapping[str, tuple[int, list[Difference]]]) -> Iterator[str]:
+def agreement_lines(found: Mapping[str, tuple[int, list[Difference]]]) -> Iterator[str]:
     """Yield, family by family, how many decisions are foreseen, and what differs."""
     for family, (asked, wrong) in found.items():
         yield f"{family}: {asked - len(wrong)} of {asked} decisions agree"
@@ -155,6 +155,6 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     judged_as = old if options.pretend else release
     yield f"\n# The recordings, and what the policies say of {judged_as}\n"
     found = differences(options.out, release, judged_as)
-    yield from told(found)
+    yield from agreement_lines(found)
     yield "\n# What to edit\n"
     yield from to_edit(release, found)

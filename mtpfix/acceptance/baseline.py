@@ -89,7 +89,7 @@ class Baseline:
                 continue
             left = sorted(names - found.get(key, frozenset()))
             if left or key not in found:
-                told.append(_told(key, left))
+                told.append(_line(key, left))
         if not told:
             return None
         return f"{self.file} names what is not found any more: {'; '.join(told)}"
@@ -131,7 +131,7 @@ def made(file: str, counted: Sequence[Report], former: Baseline | None) -> Basel
     return Baseline(file, kept)
 
 
-def _told(key: Key, names: Sequence[str]) -> str:
+def _line(key: Key, names: Sequence[str]) -> str:
     shown = ", ".join(f"`{name}`" for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{key.code} {shown}{more}" if shown else key.code

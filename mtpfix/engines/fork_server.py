@@ -38,7 +38,7 @@ def say(channel: int, message: Json) -> None:
     os.write(channel, (json.dumps(message) + "\n").encode())
 
 
-def told(error: Exception, key: str) -> Json:
+def failure(error: Exception, key: str) -> Json:
     """Return what the parent hears of an exception of ours, not of the engine's."""
     return {key: f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
@@ -49,7 +49,7 @@ def answer(ask: Callable[..., Json], request: Json) -> None:
     try:
         result = ask(**{key: value for key, value in request.items() if key not in OURS})
     except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
-        result = told(error, "broken")
+        result = failure(error, "broken")
     target = Path(request["answer"])
     part = target.with_suffix(".part")
     part.write_text(json.dumps(result), encoding="utf-8")
@@ -80,7 +80,7 @@ def run(channel: int, adopt: Callable[[], Any]) -> None:
         build = adopt()
         about = build.prepare()
     except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
-        say(channel, told(error, "failed"))
+        say(channel, failure(error, "failed"))
         return
     gc.freeze()
     say(channel, {"ready": about})

@@ -22,7 +22,7 @@ def render(*reports: Report) -> str:
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:
-    found = (finding for finding, _ in report.told)
+    found = (finding for finding, _ in report.all_findings)
     prints = identity.fingerprints(found, identity.repo(report.target))
     return [
         {
@@ -32,7 +32,7 @@ def _rows(report: Report) -> list[dict[str, Any]]:
             "severity": _severity(finding, why),
             "location": _location(finding, report),
         }
-        for (finding, why), own in zip(report.told, prints, strict=True)
+        for (finding, why), own in zip(report.all_findings, prints, strict=True)
     ]
 
 

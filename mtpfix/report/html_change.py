@@ -98,11 +98,11 @@ def _body(outcome: Outcome, found: Sequence[Pair], command: str, untouched: str)
 
 def _verdict(outcome: Outcome) -> str:
     """What `check` says of the files before, and what it would say after."""
-    after = _told(outcome.checked)
-    return f"{_told(outcome.checked_before, 'Before')}{after}" if outcome.files else after
+    after = _sentence(outcome.checked)
+    return f"{_sentence(outcome.checked_before, 'Before')}{after}" if outcome.files else after
 
 
-def _told(report: Report, when: str = "After") -> str:
+def _sentence(report: Report, when: str = "After") -> str:
     said = prose(f"{when}: {wording.sentence(report)}.")
     return f"<span>{signed(wording.overall(report), said)}</span>"
 

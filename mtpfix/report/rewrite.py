@@ -443,8 +443,8 @@ def document(outcome: Outcome) -> dict[str, object]:
             "revision": outcome.before.target.revision,
         },
         "selection": {
-            "planned": _scope(outcome.selection.planned, _told(outcome)),
-            "decisive": _scope(outcome.selection.decisive, _told(outcome)),
+            "planned": _scope(outcome.selection.planned, _engine_names(outcome)),
+            "decisive": _scope(outcome.selection.decisive, _engine_names(outcome)),
         },
         "before": _brief(outcome.before, outcome.plan, many=several(outcome)),
         "after": _brief(outcome.after, outcome.plan, many=several(outcome)),
@@ -500,7 +500,7 @@ def _of_hub(pushed: Landed) -> dict[str, str]:
 
 def several(outcome: Outcome) -> bool:
     """Whether releases of several engines are spoken of."""
-    return len(_told(outcome)) > 1
+    return len(_engine_names(outcome)) > 1
 
 
 def _needed_by(outcome: Outcome) -> dict[str, object]:
@@ -520,7 +520,7 @@ def _scope(scope: Scope, told: Collection[str]) -> dict[str, object]:
     return shown
 
 
-def _told(outcome: Outcome) -> dict[str, None]:
+def _engine_names(outcome: Outcome) -> dict[str, None]:
     return dict.fromkeys(engine.engine for engine in outcome.before.engines)
 
 

@@ -47,8 +47,8 @@ def render(*reports: Report) -> str:
 
 
 def _run(report: Report) -> _View:
-    found = sorted({finding.code for finding, _ in report.told})
-    prints = identity.fingerprints(finding for finding, _ in report.told)
+    found = sorted({finding.code for finding, _ in report.all_findings})
+    prints = identity.fingerprints(finding for finding, _ in report.all_findings)
     run: _View = {
         "tool": {"driver": _driver(found)},
         "automationDetails": {"id": f"mtpfix/{inert(report.target.name)}/"},
@@ -59,7 +59,7 @@ def _run(report: Report) -> _View:
                 "partialFingerprints": {"mtpfix/v2": own},
                 **_suppressed(why),
             }
-            for (finding, why), own in zip(report.told, prints, strict=True)
+            for (finding, why), own in zip(report.all_findings, prints, strict=True)
         ],
     }
     if report.target.kind == "hub":
@@ -93,7 +93,7 @@ def _rule(code: str) -> _View:
 
 def _invocation(report: Report) -> _View:
     """Whether the target could be judged, and on which releases."""
-    judged = not any(is_unjudged(finding) for finding, _ in report.told)
+    judged = not any(is_unjudged(finding) for finding, _ in report.all_findings)
     return {
         "executionSuccessful": judged,
         "exitCode": report.exit_code,

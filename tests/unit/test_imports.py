@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.drafts",),
     ("mtpfix.auditing", "mtpfix.grafting", "mtpfix.dropping", "mtpfix.drafting"),
     ("mtpfix.report",),
-    ("mtpfix.serving", "mtpfix.gating", "mtpfix.opened"),
+    ("mtpfix.serving", "mtpfix.gating", "mtpfix.handle"),
     ("mtpfix.cli", "mtpfix.__main__"),
 )
 """From the bottom to the top: nothing imports what stands above it."""

@@ -45,7 +45,7 @@ def test_a_release_is_predicted_by_its_own_rows_and_not_by_those_before() -> Non
 def test_what_differs_beside_decisions_is_counted_by_its_sort() -> None:
     found = compared(RECORDED / "0.32.0" / "step3p5.json", "0.31.0")
     assert list(found.odd) == ["packed mapping"]
-    (line, *examples) = newrelease.told({"step3p5": found})
+    (line, *examples) = newrelease.agreement_lines({"step3p5": found})
     assert line.endswith(f"other packed mapping in {found.odd['packed mapping']} cases")
     assert len(examples) == newrelease.EXAMPLES + 1
 

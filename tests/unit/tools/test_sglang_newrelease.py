@@ -67,7 +67,7 @@ def test_a_release_is_foreseen_by_its_own_rows_and_not_by_those_before(tmp_path:
     assert asked == again > 0
     assert wrong == []
     assert differ
-    first, *examples = sglang_newrelease.told(old)
+    first, *examples = sglang_newrelease.agreement_lines(old)
     assert first == f"qwen3_5: {asked - len(differ)} of {asked} decisions agree"
     assert len(examples) <= sglang_newrelease.EXAMPLES + 1
     assert "qwen3_5" in "\n".join(sglang_newrelease.to_edit("9.9.0", old))
