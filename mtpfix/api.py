@@ -29,7 +29,7 @@ from mtpfix.errors import (
 )
 from mtpfix.merging import tell_beside
 from mtpfix.model import EngineReport, JsonFile, Platform, Report
-from mtpfix.planning import Repair, informed
+from mtpfix.planning import Repair, attach_copy, informed
 from mtpfix.recipe import Names, advise
 from mtpfix.repair import progress, reasons, writing
 from mtpfix.repair.fixes import attach_fixes
@@ -133,6 +133,7 @@ def inspected(
         report = tell_beside(report, verdicts_beside(subject, selection))
     if fixes:
         report = attach_fixes(report, made.cases, subject.files.listing.configs)
+        report = attach_copy(report, made.cases, subject, selection)
         report = report if other else indexing.attach(report, source, subject, selection)
         report = renaming.hinted(report, subject, selection)
     if not values:

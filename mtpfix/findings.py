@@ -28,7 +28,8 @@ class Kind:
         example: a case of it.
         remedy: what to do, in words.
         fixed_by: what `rewrite` edits: the `metadata`; the `target list`, which moves modules of
-            the target model and needs leave; None: nothing.
+            the target model and needs leave; a `copy` of the metadata, where a draft reads one and
+            finds none; None: nothing.
         by_rewrite: `rewrite` can do something about it, also where no single edit is its fix.
         by_hand: what fixes it by hand, in a few words, where `rewrite` does nothing.
         unjudged: it says that something could not be judged: it passes no gate in silence.
@@ -40,7 +41,7 @@ class Kind:
     meaning: str
     example: str
     remedy: str
-    fixed_by: Literal["metadata", "target list"] | None = None
+    fixed_by: Literal["metadata", "target list", "copy"] | None = None
     by_rewrite: bool = False
     by_hand: str | None = None
     unjudged: bool = False

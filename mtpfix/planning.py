@@ -9,10 +9,12 @@ from typing import NamedTuple
 from mtpfix.analysis import Analysis, analyze_planned
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError, UnknownError
-from mtpfix.model import FAILED, Edit, Report
+from mtpfix.findings import kind
+from mtpfix.model import FAILED, Edit, Fix, Report
 from mtpfix.patterns import budget
 from mtpfix.repair import copies, patch, progress
 from mtpfix.repair.diff import diff as unified
+from mtpfix.repair.fixes import title
 from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
@@ -112,6 +114,34 @@ def planned_with_cases(
         files=files,
         diff=_diff(files),
     ), cases
+
+
+def attach_copy(
+    report: Report, cases: Sequence[EngineCase], subject: Subject, selection: Selection
+) -> Report:
+    """Return a report whose findings about metadata that a draft lacks have the copy as a fix.
+
+    Args:
+        report: what was found.
+        cases: what it was found in.
+        subject: the target.
+        selection: what was judged.
+    """
+    lacking = [each for each in report.findings if kind(each).fixed_by == "copy"]
+    own = any(case.reads_its_own for case in cases)
+    if not lacking or not own or copies.copy(cases[0].view, subject.files.listing.configs) is None:
+        return report
+    made = planned(subject, selection.narrowed(cases), Options())
+    if not made.plan.metadata_copied:
+        return report
+    fix = Fix(title(made.plan), "safe", made.plan.edits)
+    return replace(
+        report,
+        findings=tuple(
+            replace(each, repair=fix, remedy=None) if each in lacking else each
+            for each in report.findings
+        ),
+    )
 
 
 def _lacks(made: Repair, cases: Sequence[EngineCase]) -> bool:

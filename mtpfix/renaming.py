@@ -7,7 +7,7 @@ leave the fewest releases wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from mtpfix.planning import Repair, planned_with_cases
 from mtpfix.repair import progress, renames
 from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.plan import Options
-from mtpfix.selection import Scope, Selection
+from mtpfix.selection import Selection
 from mtpfix.subject import Subject, renamed
 
 WRONG = 1
@@ -79,7 +79,7 @@ def hinted(report: Report, subject: Subject, selection: Selection) -> Report:
     cases = analyze(subject, selection).cases
     if not cases or not cases[0].view.method:
         return report
-    narrow = _narrow(selection, cases)
+    narrow = selection.narrowed(cases)
     made, _ = planned_with_cases(subject, narrow, Options())
     helps = _tried(subject, made, narrow, Options(), cases).names
     return replace(report, notes=(*report.notes, HINT)) if helps else report
@@ -127,7 +127,7 @@ def _tried(
     deciding = selection.deciding(cases)
     if not deciding:
         return _Tried({})
-    narrow = _narrow(selection, deciding)
+    narrow = selection.narrowed(deciding)
     least: Mapping[str, str] = {}
     wrong, stays = _failing(made.checked), dict.fromkeys(_wrong(made.checked))
     for names in _names(subject, made.checked):
@@ -157,17 +157,6 @@ def _names(subject: Subject, report: Report) -> list[dict[str, str]]:
     experts &= modules.keys()
     others = modules.keys() - experts
     return renames.candidates(subject.files.inventory, sorted(experts), sorted(others))
-
-
-def _narrow(selection: Selection, deciding: Iterable[EngineCase]) -> Selection:
-    """Return a selection of nothing but what decides: trials ask no more."""
-    cases = tuple(deciding)
-    engines = tuple(
-        (engine, tuple(dict.fromkeys(c.release for c in cases if c.engine is engine)))
-        for engine in dict.fromkeys(case.engine for case in cases)
-    )
-    scope = Scope(engines, tuple(dict.fromkeys(case.platform for case in cases)))
-    return replace(selection, planned=scope, decisive=scope)
 
 
 def _failing(report: Report) -> int:

@@ -97,6 +97,16 @@ class Selection:
         """Return whether an engine must know the target: others may be silent about it."""
         return any(asked is engine for asked, _ in self.decisive.engines)
 
+    def narrowed(self, cases: Iterable[EngineCase]) -> Selection:
+        """Return a selection of nothing but the releases and platforms of some cases."""
+        chosen = tuple(cases)
+        engines = tuple(
+            (engine, tuple(dict.fromkeys(c.release for c in chosen if c.engine is engine)))
+            for engine in dict.fromkeys(case.engine for case in chosen)
+        )
+        scope = Scope(engines, tuple(dict.fromkeys(case.platform for case in chosen)))
+        return replace(self, planned=scope, decisive=scope)
+
     def deciding(self, cases: Sequence[EngineCase]) -> tuple[EngineCase, ...]:
         """Return the cases that decide.
 

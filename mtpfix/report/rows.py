@@ -121,7 +121,7 @@ def decided_by(module: ModuleReport, lines: Lines) -> Decider | str:
     if not module.decision.module.asks:
         return "never asked"
     if module.limit is not None:
-        return "no metadata helps"
+        return "no entry helps"
     entry = module.decision.because
     return "no entry matches" if entry is None else decider(entry, lines)
 

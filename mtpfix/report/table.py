@@ -39,13 +39,13 @@ _LEVELS = (
 
 _BRIEF = {
     "no entry matches": "no entry",
-    "no metadata helps": "limit",
+    "no entry helps": "limit",
     "never asked": "not asked",
 }
 """No wider than the title of their column."""
 _BRIEFEST = {
     "no entry matches": "none",
-    "no metadata helps": "limit",
+    "no entry helps": "limit",
     "never asked": "-",
 }
 """Where each decider is a number."""

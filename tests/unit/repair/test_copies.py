@@ -94,3 +94,12 @@ def test_a_draft_that_goes_by_the_copy_is_repaired(
     now = json.loads(file.read_text(encoding="utf-8"))
     assert now["text_config"]["quantization_config"] == now["quantization_config"]
     assert now["quantization_config"] != stated["quantization_config"]
+
+
+def test_the_finding_has_the_copy_as_its_fix(tmp_path: Path) -> None:
+    forge("nemotron_h_vl", tmp_path, "ct-w4a16")
+    found = next(f for f in api.inspect(tmp_path).findings if f.code == "MTP304")
+    assert found.repair is not None
+    assert found.repair.title.startswith("copy the metadata into the text configuration, and add")
+    assert (found.repair.applicability, found.remedy) == ("safe", None)
+    assert COPY in {edit.pointer for edit in found.repair.edits}

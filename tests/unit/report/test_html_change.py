@@ -104,3 +104,9 @@ def test_the_text_of_a_pull_request_has_the_modules_of_each_engine(folder: Path)
     assert rows
     assert all(line.endswith("✓ unquantized |") for line in rows)
     assert any("✗" in line for line in rows)
+
+
+def test_a_scheme_and_a_copy_are_said(tmp_path: Path) -> None:
+    forge("nemotron_h_vl", tmp_path, "quark-mxfp4", block="quark-fp8", mtp="quantized")
+    said = change.edits(outcome(api.plan(tmp_path)))
+    assert [line.partition(":")[0] for line in said] == ["The MTP block gets its scheme", "Copied"]

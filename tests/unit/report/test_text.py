@@ -192,7 +192,7 @@ def test_a_limit_of_the_engine_is_not_blamed_on_an_entry() -> None:
     limit = Limit("the forward pass reads a scale", "load_error", None, "forward", "0.30.0", "read")
     made = examples.judged(examples.module("wo_a"), agrees=False, limit=limit)
     text = render(examples.report(examples.engine((made,))), width=100, verbose=True)
-    assert re.search(r"wo_a .*no metadata helps  ✗ differs\n +the forward pass reads", text)
+    assert re.search(r"wo_a .*no entry helps  ✗ differs\n +the forward pass reads", text)
 
 
 def test_where_the_trunk_is_wrong_it_is_not_the_draft_alone() -> None:
