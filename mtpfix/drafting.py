@@ -159,7 +159,7 @@ def _planned(source: Remembered, selection: Selection, place: str) -> Drafted:
         after=int(any(map(_target_fails, deciding))),
         folder=made(subject.files.checkpoint, block, choice.files, starts),
         choice=choice,
-        flags=engine.draft_flags(place),
+        flags=engine.draft_flags(place, subject.openings[engine].require().family),
         environment=engine.environment(deciding),
     )
 

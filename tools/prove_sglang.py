@@ -49,9 +49,11 @@ class Row(NamedTuple):
 def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path) -> Row:
     """Return the row of one checkpoint, made in an empty folder."""
     release = str(server.about["sglang"])
-    forge(sglang_tiny.like(family), folder, scheme, mtp=mtp)
+    variant = sglang_tiny.variant(family, scheme)
+    forge(sglang_tiny.like(family), folder, scheme, variant=variant, mtp=mtp)
     sglang_tiny.adapt(folder, family)
-    answer = server.ask(folder, load=True, tolerant=True)
+    told = sglang_tiny.arguments(family)
+    answer = server.ask(folder, load=True, tolerant=True, arguments=told)
     row = Row(family, scheme, mtp, foreseen(folder, release), outcome(answer))
     faults = [_fault(row.foreseen, row.before)]
     try:
@@ -59,7 +61,7 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
     except MtpfixError as error:
         return row._replace(foreseen_after=f"refused: {error.message}"[:90], fault=_said(faults))
     if made.files:
-        again = server.ask(folder, load=True, tolerant=True)
+        again = server.ask(folder, load=True, tolerant=True, arguments=told)
         row = row._replace(foreseen_after=foreseen(folder, release), after=outcome(again))
         faults.append(_fault(row.foreseen_after, row.after))
         moved = [each for each in decided_of_target(answer) if each not in decided_of_target(again)]

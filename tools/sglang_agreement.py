@@ -80,7 +80,8 @@ def case_of(recorded: Recorded, view: QuantView) -> Case | None:
     known = policy.policy(family)
     if not in_releases(known.record.releases, recorded.release, policy.DEPTH):
         return None
-    context = context_of(known, recorded.config, recorded.release, device(recorded), view)
+    place = device(recorded)
+    context = context_of(known, recorded.config, recorded.release, place, view, _NOWHERE)
     return Case(known, context, Inventory(_NOWHERE), view=view)
 
 

@@ -47,6 +47,8 @@ LISTS = (
 """The lists that the main scheme meets."""
 TELLING = ("none", "disk", "vllm", "fused", "half_fused")
 """Those that the others meet."""
+OWN = ("none", "fused", "half_fused")
+"""Those that schemes of a family of its own meet."""
 LEAN: dict[str, tuple[str, ...]] = {MAIN: ("none", "disk", "fused", "prefix_regex", "half_fused")}
 LEAN |= dict.fromkeys(("fp8-block", "modelopt-fp8"), ("fused", "half_fused"))
 LEAN |= {"modelopt-mixed": ("layers_nvfp4", "layers_fused")}
@@ -115,6 +117,8 @@ def ignores(family: str, names: Names) -> dict[str, Json]:
 def questions(family: str, *, lean: bool) -> Iterator[Question]:
     """Return what to ask about a family."""
     yield Question("", "absent")
+    for scheme in sglang_tiny.schemes(family):
+        yield from (Question(scheme, name) for name in OWN)
     if lean:
         for scheme in (MAIN,) if sglang_tiny.brief(family) else SCHEMES:
             yield from (Question(scheme, name) for name in LEAN.get(scheme, ("fused",)))
@@ -128,24 +132,31 @@ def questions(family: str, *, lean: bool) -> Iterator[Question]:
         yield from (Question(scheme, name) for name in lists)
 
 
-def ask(server: Server, folder: Path, config: tiny.Config) -> Answer:
+def stated(family: str) -> dict[str, Json]:
+    """Return the quantization configurations that a family is asked about, by name."""
+    common = {name: schemes.quantization(name) for name in SCHEMES}
+    return {**common, **sglang_tiny.schemes(family)}
+
+
+def ask(server: Server, folder: Path, config: tiny.Config, told: dict[str, Json]) -> Answer:
     """Ask about one configuration, decisions that an exception forestalls included."""
     for file in folder.iterdir():
         file.unlink()
     for name, value in {"config.json": config, **schemes.companions(config)}.items():
         (folder / name).write_text(json.dumps(value), encoding="utf-8")
-    return server.ask(folder, tolerant=True, past_failures=True)
+    return server.ask(folder, tolerant=True, past_failures=True, arguments=told)
 
 
 def column(server: Server, family: str, *, lean: bool) -> Column:
     """Ask everything about one family; once what SGLang does not know."""
     config = sglang_tiny.config(family)
-    known = {name: schemes.quantization(name) for name in SCHEMES}
+    known = stated(family)
     found = Column(config, known)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         plain = recording.with_quantization(config, known[MAIN], ["lm_head"])
-        first = ask(server, folder, plain)
+        told = sglang_tiny.arguments(family)
+        first = ask(server, folder, plain, told)
         found.ignores = ignores(family, names_of(family, first))
         asked = list(questions(family, lean=lean))
         if not first.decisions:
@@ -157,7 +168,7 @@ def column(server: Server, family: str, *, lean: bool) -> Column:
             scheme = known[question.scheme] if question.scheme else None
             ignore = found.ignores[question.ignore]
             changed = recording.with_quantization(config, scheme, ignore)
-            found.add(*question, ask(server, folder, changed))
+            found.add(*question, ask(server, folder, changed, told))
     return found
 
 
@@ -189,7 +200,7 @@ def put(path: Path, family: str, name: str, table: dict[str, Json]) -> None:
         "capability": CAPABILITY,
         "family": family,
         "config": sglang_tiny.config(family),
-        "schemes": {scheme: schemes.quantization(scheme) for scheme in SCHEMES},
+        "schemes": stated(family),
         "columns": {key: columns[key] for key in sorted(columns)},
     }
     sglang_recording.save(path, data)

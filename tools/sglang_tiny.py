@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mtpfix.engines.sglang import policy
 from tools import tiny
 
 
@@ -28,16 +29,34 @@ def like(family: str) -> str:
     return found
 
 
+def schemes(family: str) -> tiny.Config:
+    """Return the quantization configurations that a family alone is recorded under, by name."""
+    found: tiny.Config = _models()[family].get("schemes", {})
+    return found
+
+
 def brief(family: str) -> bool:
     """Return whether the recorder asks about few schemes: others of its kind meet them all."""
     return bool(_models()[family].get("brief"))
 
 
+def variant(family: str, scheme: str = "") -> str:
+    """Return the variant of that model that SGLang's is made of, for a scheme."""
+    found: dict[str, str] = _models()[family].get("variants", {})
+    return found.get(scheme, found.get("*", tiny.BASE))
+
+
 def config(family: str) -> tiny.Config:
     """Return the configuration of a tiny model, without quantization."""
-    found = tiny.config(like(family))
+    found = tiny.config(like(family), variant(family))
     tiny.merge(found, changes(family))
     return found
+
+
+def arguments(family: str) -> dict[str, Any]:
+    """Return what a server is told so that it builds the draft of a family."""
+    told = policy.index().recognise(config(family))
+    return {} if told is None else policy.policy(told).record.arguments
 
 
 def changes(family: str) -> tiny.Config:

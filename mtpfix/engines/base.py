@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.engines.opening import Analyzable, Reading
+from mtpfix.engines.opening import Analyzable, Family, Reading
 from mtpfix.errors import UnknownError
 from mtpfix.model import (
     Decision,
@@ -416,16 +416,17 @@ class Engine(ABC):
         """Return whether the metadata of both methods is read in one way."""
         return method == other
 
-    def draft_flags(self, folder: str) -> DraftFlags:
+    def draft_flags(self, folder: str, family: Family) -> DraftFlags:
         """Return how the engine is told of a draft folder; see `takes_draft_folder`.
 
         Args:
             folder: its path.
+            family: what the engine knows of the family.
 
         Raises:
             UnknownError: the engine takes no such folder.
         """
-        del folder
+        del folder, family
         raise UnknownError(f"{self.title} takes no draft folder", "see `mtpfix rewrite`")
 
     def environment(self, cases: Sequence[EngineCase]) -> Mapping[str, str]:  # noqa: ARG002

@@ -1,26 +1,54 @@
-"""The tensors of the MTP block, by what a family builds in its newest release. Pure."""
+"""The family of a checkpoint, and the tensors of its MTP block by what that builds. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from mtpfix.engines.opening import Block
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.construction import AnyPolicy
+from mtpfix.engines.policies.family import Index
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Listing
 
+_Policy = TypeVar("_Policy", bound=AnyPolicy)
 
-def stored(found: Listing, known: AnyPolicy | None, config: Mapping[str, Json]) -> Block:
+
+def recognised(
+    index: Index,
+    policy_of: Callable[[str], _Policy],
+    found: Listing,
+    config: Mapping[str, Json],
+) -> tuple[_Policy | None, Block]:
+    """Return the family, and the tensors of its MTP block.
+
+    Of several families that share an architecture, the tensors tell which one it is.
+
+    Args:
+        index: the families of an engine.
+        policy_of: the policy of a family, by its name.
+        found: the names of all tensors.
+        config: the parsed `config.json`.
+    """
+    family = index.recognise(config)
+    if family is None:
+        return None, Block()
+    block = stored(found, policy_of(family), config)
+    told = index.recognise(config, block.tensors) or family
+    if told != family:
+        block = stored(found, policy_of(told), config)
+    return policy_of(told), block
+
+
+def stored(found: Listing, known: AnyPolicy, config: Mapping[str, Json]) -> Block:
     """Return the tensors of the MTP block, of which the headers are needed.
 
     Args:
         found: the names of all tensors.
-        known: the family; None: no policy knows it, and nothing of a block either.
+        known: the family.
         config: the parsed `config.json`.
     """
-    if known is None:
-        return Block()
     roots: tuple[str, ...] | None = None
     tensors: tuple[str, ...] = ()
     try:

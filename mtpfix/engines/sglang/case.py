@@ -31,7 +31,7 @@ from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.methods.shared.classes import capability
 from mtpfix.engines.sglang.name_mapper import in_force, map_name, mapper_of
 from mtpfix.engines.sglang.policy import DEVICES, Policy, formats
-from mtpfix.engines.sglang.records import DropRow, LimitRow, LoaderRow, Parameters
+from mtpfix.engines.sglang.records import BreakRow, DropRow, LimitRow, LoaderRow, Parameters
 from mtpfix.model import (
     Built,
     Decision,
@@ -136,6 +136,17 @@ class Case(PolicyCase):
     @cached_property
     def _loader(self) -> LoaderRow:
         return first(self.policy.record.loader, self.context) or LoaderRow()
+
+    @cached_property
+    def _trunk_loader(self) -> LoaderRow:
+        """What is known of the loader of the target model: how it calls what is on disk."""
+        own = self._loader
+        return LoaderRow(
+            renames=own.renames,
+            same_formats=own.same_formats,
+            joins=own.joins,
+            dequantizes=own.dequantizes,
+        )
 
     @cached_property
     def _packed(self) -> Mapping[Part, Packed]:
@@ -266,34 +277,63 @@ class Case(PolicyCase):
         """Return one decision, foreseen or real, set against the disk."""
         part = decision.module.part
         if part == "draft" and self.apart is not None:
-            view = self.apart.view
-        loader = self._loader if part == "draft" else LoaderRow()
+            return self.apart.compared(self.apart.view, decision)
+        loader = self._loader if part == "draft" else self._trunk_loader
         known = _parameters(view.method, decision)
-        return self._limited(load_outcome.judge(decision, self.disk(part), loader, known))
+        report = load_outcome.judge(decision, self.disk(part), loader, known)
+        return self._broken(view, self._limited(report))
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """Return the report, with a fault of this release that metadata cannot fix."""
-        limit = self._limit
-        if limit is None or report.decision.module.part == "trunk":
-            return report
-        return replace(
-            report, agrees=False, consequence=limit.outcome, detail=limit.error, limit=limit
-        )
+        row = next((row for row in self._limits if self._has(row, report)), None)
+        return report if row is None else _with_limit(report, _limit(row))
+
+    def _has(self, row: LimitRow, report: ModuleReport) -> bool:
+        """Return whether a module has the fault of a row."""
+        module = report.decision.module
+        if module.part not in row.parts:
+            return False
+        if row.modules is not None and not module.name.endswith(row.modules):
+            return False
+        disk = report.disk if row.stored is None else self.inventory.one(row.stored)
+        if row.disk is not None and disk.state is not row.disk:
+            return False
+        return row.scaled is None or "scale" in self.inventory.tensors(row.scaled)
 
     @cached_property
-    def _limit(self) -> Limit | None:
-        row: LimitRow | None = first(self.policy.record.limits, self.context)
+    def _limits(self) -> tuple[LimitRow, ...]:
+        return tuple(fitting(self.policy.record.limits, self.context))
+
+    def _broken(self, view: QuantView, report: ModuleReport) -> ModuleReport:
+        """Return the report, with what the model class fails on while it is constructed."""
+        if report.limit is not None or report.decision.built == "error":
+            return report
+        row = next((row for row in self._breaks if self._breaks_on(row, view, report)), None)
         if row is None:
-            return None
-        return Limit(
-            reason=row.reason,
-            outcome=row.outcome,
-            error=row.error,
-            phase="build",
-            good_from=row.good_from,
-            grade=row.grade or "read",
-            remedy=row.remedy,
-        )
+            return report
+        if report.agrees is False:
+            return replace(report, consequence="load_error", detail=row.error)
+        limit = Limit(row.reason, "load_error", row.error, "build", None, row.grade or "read")
+        return _with_limit(report, limit)
+
+    def _breaks_on(self, row: BreakRow, view: QuantView, report: ModuleReport) -> bool:
+        """Return whether the model class fails on a module as it is built."""
+        module = report.decision.module
+        if not module.name.endswith(row.module):
+            return False
+        if row.quantized != (report.decision.built == "quantized"):
+            return False
+        if row.beside is None:
+            return True
+        name = module.name.removesuffix(row.module) + row.beside
+        beside = [m for m in getattr(self, module.part) if m.name == name]
+        built = self.decide(view, beside[:1])
+        known = (_parameters(view.method, each) for each in built)
+        return any(each is not None and each.float8 for each in known)
+
+    @cached_property
+    def _breaks(self) -> tuple[BreakRow, ...]:
+        return tuple(fitting(self.policy.record.breaks, self.context))
 
     def report(self, view: QuantView) -> EngineReport:
         """Return the verdict of this release: an exception anywhere hides silent garbage."""
@@ -344,6 +384,24 @@ def _beginnings(name: str) -> Iterator[str]:
     """Yield every dotted beginning of a name, the name itself last."""
     yield from (name[:at] for at, letter in enumerate(name) if letter == "." and at)
     yield name
+
+
+def _limit(row: LimitRow) -> Limit:
+    """Return the fault that a row speaks of."""
+    return Limit(
+        reason=row.reason,
+        outcome=row.outcome,
+        error=row.error,
+        phase=row.phase,
+        good_from=row.good_from,
+        grade=row.grade or "read",
+        remedy=row.remedy,
+    )
+
+
+def _with_limit(report: ModuleReport, limit: Limit) -> ModuleReport:
+    """Return a report with a fault that metadata cannot fix."""
+    return replace(report, agrees=False, consequence=limit.outcome, detail=limit.error, limit=limit)
 
 
 def _parameters(method: str, decision: Decision) -> Parameters | None:

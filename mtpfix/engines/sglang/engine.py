@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from mtpfix.engines.base import DraftFlags, Engine, EngineCase
-from mtpfix.engines.opening import UNQUANTIZED, Analyzable, Draft, Reading
+from mtpfix.engines.opening import UNQUANTIZED, Analyzable, Draft, Family, Reading
 from mtpfix.engines.policies import construction
 from mtpfix.engines.sglang import exempting, metadata, policy, reader
 from mtpfix.engines.sglang.case import Case
@@ -90,14 +90,15 @@ class Sglang(Engine):
 
         return coverage.dialects()
 
-    def draft_flags(self, folder: str) -> DraftFlags:
+    def draft_flags(self, folder: str, family: Family) -> DraftFlags:
         """Return how SGLang is told of a draft folder.
 
         A draft whose folder has no metadata inherits the method that is given for the target;
         `unquant` keeps it from that, and does nothing where none is given.
         """
+        told = cast("Policy", family).record.flags
         return DraftFlags(
-            f"--speculative-draft-model-path {folder}",
+            " ".join((*told, f"--speculative-draft-model-path {folder}")),
             "--quantization",
             "--speculative-draft-model-quantization unquant",
         )
@@ -121,7 +122,7 @@ def _case(
     shared: dict[Hashable, tuple[Module, ...]],
 ) -> Case:
     files, draft = subject.files, subject.files.draft
-    context = context_of(known, files.config, release, platform, subject.view)
+    context = context_of(known, files.config, release, platform, subject.view, files.checkpoint)
     context = construction.drafting(known, context, files.block.listing.shards)
     apart = None if draft is None else _apart(draft, known, release, platform)
     return Case(
@@ -137,7 +138,7 @@ def _case(
 def _apart(draft: Draft, known: Policy, release: str, platform: Platform) -> Case:
     """Return the case of the checkpoint that the draft is loaded from: it goes by that alone."""
     view = draft.reading.view or UNQUANTIZED
-    context = context_of(known, draft.config, release, platform, view)
+    context = context_of(known, draft.config, release, platform, view, draft.checkpoint)
     context = construction.drafting(known, context, draft.checkpoint.listing.shards)
     return Case(known, context, draft.inventory, view=view, by_itself=True)
 

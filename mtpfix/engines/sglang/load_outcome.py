@@ -8,7 +8,7 @@ their scales stay as they were allocated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.sglang.records import LoaderRow, Parameters
@@ -53,7 +53,8 @@ def judge(
         known: what the built module reads; None: it is unquantized, or that is not known.
     """
     module = decision.module
-    stored = inventory.stored(module)
+    found = inventory.stored(module)
+    stored = _called(found, loader)
     disk, members = stored.precision, stored.members
     if decision.built == "error":
         return ModuleReport(decision, disk, members, False, "load_error", decision.error)
@@ -62,6 +63,8 @@ def judge(
         absent: Consequence | None = None if optional else "silent_garbage"
         return ModuleReport(decision, disk, members, None, absent)
     quantized = decision.built == "quantized"
+    if decision.built == "unquantized" and _dequantized(module, found, loader):
+        return ModuleReport(decision, disk, members, True)
     blind = loader.blind and quantized and disk.state is State.QUANTIZED
     if decision.built == "unknown" or (quantized and known is None) or blind:
         return ModuleReport(decision, disk, members, None)
@@ -73,6 +76,28 @@ def judge(
     return ModuleReport(decision, disk, members, False, wrong.consequence, wrong.detail)
 
 
+def _dequantized(module: Module, found: Stored, loader: LoaderRow) -> bool:
+    """Return whether the loader turns what is stored into plain weights."""
+    scales = (scale for end, scale in loader.dequantizes.items() if module.name.endswith(end))
+    wanted = {"weight", next(scales, "weight")}
+    quantized = found.precision.state is State.QUANTIZED
+    return quantized and len(wanted) > 1 and all(own >= wanted for own in found.suffixes)
+
+
+def _called(stored: Stored, loader: LoaderRow) -> Stored:
+    """Return what is on disk, by the names that the loader gives to its tensors."""
+    if not loader.renames:
+        return stored
+    told = stored.precision
+    return replace(
+        stored,
+        precision=replace(told, format=loader.same_formats.get(told.format or "", told.format)),
+        suffixes=frozenset(
+            frozenset(loader.renames.get(each, each) for each in own) for own in stored.suffixes
+        ),
+    )
+
+
 def _wrong(
     decision: Decision, stored: Stored, loader: LoaderRow, known: Parameters | None
 ) -> Wrong | None:
@@ -82,6 +107,8 @@ def _wrong(
     if module.cls in MERGED and loader.merged is not None:
         raised = loader.merged
     strange, missing = _astray(stored, known)
+    if _dropped(module, loader, known):
+        return Wrong("silent_garbage")
     if _shapes_differ(stored, known):
         return Wrong("silent_garbage" if loader.threads else "load_error")
     last = module.name.rpartition(".")[2]
@@ -109,6 +136,14 @@ def _unreadable(
         return Wrong("load_error")
     twice = joined and known is not None and known.single
     return Wrong("load_error", _TWICE) if twice else None
+
+
+def _dropped(module: Module, loader: LoaderRow, known: Parameters | None) -> bool:
+    """Return whether a fused layer needs what its loader does not join."""
+    whole = module.cls == WHOLE and len(module.members) > 1
+    return bool(
+        whole and loader.joins is not None and known and set(known.needed) - set(loader.joins)
+    )
 
 
 def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from mtpfix.checkpoint import strict_json
 from mtpfix.engines.opening import Block, Reading
 from mtpfix.engines.policies import mtp_block
-from mtpfix.engines.sglang import metadata, policy
+from mtpfix.engines.sglang import first_tensor, metadata, policy
+from mtpfix.engines.sglang.policy import Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, Listing, QuantView
 
@@ -25,12 +26,12 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
     Raises:
         BrokenFileError: the metadata is malformed.
     """
-    family = policy.index().recognise(config)
-    known = policy.policy(family) if family is not None else None
-    block = mtp_block.stored(found, known, config)
+    known, block = mtp_block.recognised(policy.index(), policy.policy, found, config)
     title = policy.index().unjudged_draft(config, block.tensors)
     if title is not None:
         known, block = None, Block()
+    if known is not None:
+        block = _with_probe(block, known, found)
     place = metadata.find(found.configs)
     view: QuantView | None = None
     unreadable: UnknownError | None = None
@@ -51,6 +52,13 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
         other=None,
         block=block,
     )
+
+
+def _with_probe(block: Block, known: Policy, found: Listing) -> Block:
+    """Return a block with the tensor that is looked at before experts are built, if one is."""
+    probe = known.record.probe
+    name = None if probe is None else first_tensor.tensor(found, probe)
+    return block if name is None else block._replace(alone=(*block.alone, name))
 
 
 def unknown_draft(title: str) -> UnknownError:

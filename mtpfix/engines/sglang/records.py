@@ -1,9 +1,13 @@
 """The records of what is known of SGLang: families, releases, evidence."""
 
+from typing import Any, Literal
+
 from mtpfix.engines.policies import family as policies
 from mtpfix.engines.policies.condition import Condition, File, Record
 from mtpfix.engines.policies.expression import Template
-from mtpfix.model import Consequence, Grade, State
+from mtpfix.model import Consequence, Grade, Part, State
+
+LimitPhase = Literal["config", "build", "load", "forward"]
 
 
 class DropRow(Condition, frozen=True, kw_only=True):
@@ -48,10 +52,20 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """Whether it is not known what becomes of the scales of a quantized block."""
     unfilled: str = ""
     """The exception for parameters that no tensor filled, `Type: message`; empty: none."""
+    renames: dict[str, str] = {}
+    """Suffixes on disk that are loaded as others, in the target model too."""
+    same_formats: dict[str, str] = {}
+    """Formats on disk that such names alone tell from others, and those others."""
+    dequantizes: dict[str, str] = {}
+    """End of the name of a layer -> the suffix of the scale by which FP8 is turned into plain
+    weights where the layer is built unquantized, in the target model too."""
+    joins: tuple[str, ...] | None = None
+    """Suffixes by which members of a layer are joined whose loader takes it as a whole, in the
+    target model too; None: all. The others are dropped."""
 
 
 class LimitRow(Condition, frozen=True, kw_only=True):
-    """A fault of SGLang that no metadata can fix."""
+    """A fault of SGLang that no metadata can fix: of all modules, or of those that are chosen."""
 
     reason: str
     """What is wrong, for users."""
@@ -63,6 +77,33 @@ class LimitRow(Condition, frozen=True, kw_only=True):
     """The first release without it; None: there is none."""
     remedy: str | None = None
     """What helps."""
+    phase: LimitPhase = "build"
+    """When it shows."""
+    parts: tuple[Part, ...] = ("draft",)
+    """The parts that have it."""
+    modules: tuple[str, ...] | None = None
+    """Ends of the names of the modules that have it; left out: all."""
+    disk: State | None = None
+    """How they are stored; left out: in any way."""
+    stored: str | None = None
+    """The module on disk of which `disk` speaks in their place."""
+    scaled: str | None = None
+    """A module on disk that has a tensor `scale`."""
+
+
+class BreakRow(Condition, frozen=True, kw_only=True):
+    """A layer whose model class fails where the layer itself is built as is asked for."""
+
+    module: str
+    """End of the name of the layer."""
+    quantized: bool = False
+    """Whether it fails where the layer is quantized; else where it is not."""
+    beside: str | None = None
+    """End of the name, in its place, of a layer that must be built in FP8 for it to fail."""
+    error: str
+    """The exception, `Type: message`."""
+    reason: str
+    """What is wrong, for users."""
 
 
 class UnjudgedRow(Condition, frozen=True, kw_only=True):
@@ -77,6 +118,17 @@ class GradeRow(Condition, frozen=True, kw_only=True):
 
     value: Grade
     """The evidence."""
+
+
+class Probe(Record, frozen=True, kw_only=True):
+    """Tensors whose first one tells how routed experts are built; rows speak of it as `probed`."""
+
+    tensors: str
+    """Regular expression that is looked for in the names."""
+    dtypes: dict[str, str]
+    """Its dtype -> what rows call it; `unknown` stands for one that is not known."""
+    otherwise: str
+    """What they call any other, and that there is none."""
 
 
 class Family(policies.Family, frozen=True, kw_only=True):
@@ -97,6 +149,14 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """Layers that are built without asking, because of an entry."""
     unjudged: tuple[UnjudgedRow, ...] = ()
     """Where nothing is foreseen."""
+    arguments: dict[str, Any] = {}
+    """What a server is told so that it builds this draft, by the names of its arguments."""
+    flags: tuple[str, ...] = ()
+    """The same as the command line has it."""
+    probe: Probe | None = None
+    """What SGLang looks for among the tensors before it builds anything."""
+    breaks: tuple[BreakRow, ...] = ()
+    """Layers that a model class must have quantized, or not."""
     loader: tuple[LoaderRow, ...] = ()
     """What the draft's loader does with what does not fit."""
     limits: tuple[LimitRow, ...] = ()

@@ -14,6 +14,7 @@ from mtpfix.engines.folders import folder_of
 from mtpfix.engines.opening import Analyzable
 from mtpfix.engines.sglang import live
 from mtpfix.engines.sglang.case import Case
+from mtpfix.engines.sglang.policy import Policy
 from mtpfix.engines.verification import Verification, Verified
 from mtpfix.model import Decision
 from mtpfix.patterns import budget
@@ -31,7 +32,10 @@ def verify(subject: Analyzable, *, python: str | None, timeout: float) -> Verifi
     with ExitStack() as stack:
         folder = stack.enter_context(folder_of(files.listing))
         draft = None if files.draft is None else stack.enter_context(folder_of(files.block.listing))
-        answer = live.ask(folder, python=python, tolerant=True, timeout=timeout, draft=draft)
+        told = cast(Policy, subject.family).record.arguments
+        answer = live.ask(
+            folder, python=python, tolerant=True, timeout=timeout, draft=draft, arguments=told
+        )
     return compared(subject, answer)
 
 

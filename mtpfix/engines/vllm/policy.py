@@ -77,12 +77,13 @@ FILES = PolicyFiles("vllm")
 
 
 @lru_cache(maxsize=1)
-def _index() -> Index:
+def index() -> Index:
+    """The families that vLLM drafts and a policy speaks of."""
     return FILES.read("families.json", Index)
 
 
 def _heads() -> Mapping[str, Head]:
-    return _index().families
+    return index().families
 
 
 @cache
@@ -123,18 +124,18 @@ def families() -> tuple[str, ...]:
 
 def recognise(config: Mapping[str, Value], tensors: Iterable[str] = ()) -> str | None:
     """The family of a `config.json`, or None if no policy knows it; see `Index.recognise`."""
-    return _index().recognise(config, tensors)
+    return index().recognise(config, tensors)
 
 
 def declares_mtp(config: Mapping[str, Value]) -> bool:
     """Return whether a `config.json`, of whatever family, says that the model has MTP layers."""
-    return _index().declares_mtp(config)
+    return index().declares_mtp(config)
 
 
 @lru_cache(maxsize=1)
 def mtp_keys() -> tuple[str, ...]:
     """Keys of `config.json` that declare MTP layers, in whatever family."""
-    return _index().mtp_keys
+    return index().mtp_keys
 
 
 def undrafted() -> tuple[UndraftedRow, ...]:

@@ -28,15 +28,9 @@ def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) 
     Raises:
         BrokenFileError: metadata is malformed.
     """
-    family = policy.recognise(config)
-    known = policy.policy(family) if family is not None else None
+    known, block = mtp_block.recognised(policy.index(), policy.policy, found, config)
     place = metadata.find(found.configs)
     method = None if place is None else metadata.method_of(place)
-    block = mtp_block.stored(found, known, config)
-    told = policy.recognise(config, block.tensors)
-    if told != family and told is not None:  # one architecture, two drafts
-        known = policy.policy(told)
-        block = mtp_block.stored(found, known, config)
     other = by_architecture(config) if known is None else by_tensors(block.tensors)
     if known is not None and other is not None and other.method == known.record.speculation:
         other = None  # it is the draft that the policy speaks of

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from . import late
 from .device import Elsewhere
 
 WARM = (
@@ -54,6 +55,8 @@ ARGUMENTS: dict[str, Any] = {
     "speculative_num_draft_tokens": 2,
 }
 """The smallest server that has an MTP draft."""
+_late: list[str] = []
+"""Models that are imported once arguments are published."""
 GEMMS = ("fp8", "fp4")
 """Precisions whose kernels are chosen once a process."""
 
@@ -69,7 +72,13 @@ class Plan(NamedTuple):
 
 
 def warm() -> None:
-    """Import what each build would import again, every model included."""
+    """Import what each build would import again, every model included but those that wait."""
+    _late[:] = late.names()
+    with late.kept_out(_late):
+        _import_all()
+
+
+def _import_all() -> None:
     for name in WARM:
         importlib.import_module(name)
     importlib.import_module("sglang.srt.models.registry").ModelRegistry.get_supported_archs()
@@ -108,6 +117,7 @@ def publish(args: Any) -> None:
         context.publish(args, role="scheduler", ranks=context.SpawnRanks(world_rank=0, gpu_id=0))
     else:
         context.publish(args, role="scheduler")
+    late.bring_in(_late)
     _world(args)
 
 
