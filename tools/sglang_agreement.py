@@ -81,7 +81,8 @@ def case_of(recorded: Recorded, view: QuantView) -> Case | None:
     if not in_releases(known.record.releases, recorded.release, policy.DEPTH):
         return None
     place = device(recorded)
-    context = context_of(known, recorded.config, recorded.release, place, view, _NOWHERE)
+    release = recorded.release
+    context = context_of(known, recorded.config, release, place, view, checkpoint=_NOWHERE)
     return Case(known, context, Inventory(_NOWHERE), view=view)
 
 

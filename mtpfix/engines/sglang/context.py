@@ -22,6 +22,7 @@ def context_of(
     release: str,
     platform: Platform,
     view: QuantView,
+    *,
     checkpoint: Checkpoint | None = None,
 ) -> Context:
     """Return the context that rows of a policy are judged in.

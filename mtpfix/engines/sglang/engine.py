@@ -122,7 +122,8 @@ def _case(
     shared: dict[Hashable, tuple[Module, ...]],
 ) -> Case:
     files, draft = subject.files, subject.files.draft
-    context = context_of(known, files.config, release, platform, subject.view, files.checkpoint)
+    found = files.checkpoint
+    context = context_of(known, files.config, release, platform, subject.view, checkpoint=found)
     context = construction.drafting(known, context, files.block.listing.shards)
     apart = None if draft is None else _apart(draft, known, release, platform)
     return Case(
@@ -138,7 +139,8 @@ def _case(
 def _apart(draft: Draft, known: Policy, release: str, platform: Platform) -> Case:
     """Return the case of the checkpoint that the draft is loaded from: it goes by that alone."""
     view = draft.reading.view or UNQUANTIZED
-    context = context_of(known, draft.config, release, platform, view, draft.checkpoint)
+    found = draft.checkpoint
+    context = context_of(known, draft.config, release, platform, view, checkpoint=found)
     context = construction.drafting(known, context, draft.checkpoint.listing.shards)
     return Case(known, context, draft.inventory, view=view, by_itself=True)
 

@@ -63,12 +63,11 @@ def judge(
         absent: Consequence | None = None if optional else "silent_garbage"
         return ModuleReport(decision, disk, members, None, absent)
     quantized = decision.built == "quantized"
-    if decision.built == "unquantized" and _dequantized(module, found, loader):
-        return ModuleReport(decision, disk, members, True)
     blind = loader.blind and quantized and disk.state is State.QUANTIZED
     if decision.built == "unknown" or (quantized and known is None) or blind:
         return ModuleReport(decision, disk, members, None)
-    wrong = _wrong(decision, stored, loader, known)
+    plain = not quantized and _dequantized(module, found, loader)
+    wrong = None if plain else _wrong(decision, stored, loader, known)
     if wrong is None:
         return ModuleReport(decision, disk, members, True)
     if module.optional and module.kind == "lm_head":
@@ -107,8 +106,6 @@ def _wrong(
     if module.cls in MERGED and loader.merged is not None:
         raised = loader.merged
     strange, missing = _astray(stored, known)
-    if _dropped(module, loader, known):
-        return Wrong("silent_garbage")
     if _shapes_differ(stored, known):
         return Wrong("silent_garbage" if loader.threads else "load_error")
     last = module.name.rpartition(".")[2]
@@ -119,7 +116,8 @@ def _wrong(
         return Wrong("load_error", _DOWNCAST)
     if strange:
         return Wrong("silent_garbage" if raised == "skipped" else "load_error")
-    if missing or disk.state is State.MIXED or not _complete(module, stored):
+    lost = missing or _dropped(module, loader, known) or not _complete(module, stored)
+    if lost or disk.state is State.MIXED:
         return Wrong("silent_garbage")
     return _unreadable(decision, stored, loader, known)
 

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+import msgspec
+
 from mtpfix.engines.policies import family as policies
 from mtpfix.engines.policies.condition import Condition, File, Record
 from mtpfix.engines.policies.expression import Template
@@ -52,11 +54,11 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """Whether it is not known what becomes of the scales of a quantized block."""
     unfilled: str = ""
     """The exception for parameters that no tensor filled, `Type: message`; empty: none."""
-    renames: dict[str, str] = {}
+    renames: dict[str, str] = msgspec.field(default_factory=dict)
     """Suffixes on disk that are loaded as others, in the target model too."""
-    same_formats: dict[str, str] = {}
+    same_formats: dict[str, str] = msgspec.field(default_factory=dict)
     """Formats on disk that such names alone tell from others, and those others."""
-    dequantizes: dict[str, str] = {}
+    dequantizes: dict[str, str] = msgspec.field(default_factory=dict)
     """End of the name of a layer -> the suffix of the scale by which FP8 is turned into plain
     weights where the layer is built unquantized, in the target model too."""
     joins: tuple[str, ...] | None = None
@@ -149,7 +151,7 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """Layers that are built without asking, because of an entry."""
     unjudged: tuple[UnjudgedRow, ...] = ()
     """Where nothing is foreseen."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     """What a server is told so that it builds this draft, by the names of its arguments."""
     flags: tuple[str, ...] = ()
     """The same as the command line has it."""
