@@ -21,6 +21,7 @@ from mtpfix.drafting import draft_folder
 from mtpfix.engines.sglang import live
 from mtpfix.errors import UnknownError
 from mtpfix.model import Part
+from tools import sglang_tiny
 from tools.forge import forge
 
 CASES = (
@@ -70,11 +71,12 @@ def prove(server: live.Server, release: str, folder: Path, name: str) -> Row:
     output = folder.with_name(f"{folder.name}-draft")
     shutil.rmtree(output, ignore_errors=True)
     made = draft_folder(folder, sglang=[release], output=output)
-    before = server.ask(folder, load=True, tolerant=True)
+    told = sglang_tiny.told(folder)
+    before = server.ask(folder, load=True, tolerant=True, arguments=told)
     if made.output is None:
         held = "none: " + ("it would not help" if made.needed else "already right")
         return Row(name, held, outcome(before), outcome(before), SAME)
-    after = server.ask(folder, load=True, tolerant=True, draft=output)
+    after = server.ask(folder, load=True, tolerant=True, draft=output, arguments=told)
     entries = made.choice.entries if made.choice is not None and not made.choice.bare else None
     held = "no metadata" if entries is None else f"a list of {len(entries)}"
     old, new = (_decided(answer, "trunk") for answer in (before, after))

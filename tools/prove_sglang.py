@@ -52,7 +52,7 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
     variant = sglang_tiny.variant(family, scheme)
     forge(sglang_tiny.like(family), folder, scheme, variant=variant, mtp=mtp)
     sglang_tiny.adapt(folder, family)
-    told = sglang_tiny.arguments(family)
+    told = sglang_tiny.told(folder)
     answer = server.ask(folder, load=True, tolerant=True, arguments=told)
     row = Row(family, scheme, mtp, foreseen(folder, release), outcome(answer))
     faults = [_fault(row.foreseen, row.before)]

@@ -69,7 +69,8 @@ def ask(engines: Engines, asked: Asked, folder: Path) -> Answers:
     theirs = None
     if prove.drafted(sglang_tiny.like(asked.family), engines.releases.vllm):
         theirs = engines.vllm.ask(folder, load=True)
-    return Answers(engines.sglang.ask(folder, load=True, tolerant=True), theirs)
+    told = sglang_tiny.told(folder)
+    return Answers(engines.sglang.ask(folder, load=True, tolerant=True, arguments=told), theirs)
 
 
 def proved(engines: Engines, asked: Asked, folder: Path) -> Proof:
@@ -111,7 +112,8 @@ def with_folder(
     if made.output is None:
         faults = [] if made.exit_code else ["override finds nothing wrong, and SGLang does"]
         return replace(proof, unhelped="no draft folder would help"), faults
-    after = engines.sglang.ask(folder, load=True, tolerant=True, draft=output)
+    told = sglang_tiny.told(folder)
+    after = engines.sglang.ask(folder, load=True, tolerant=True, draft=output, arguments=told)
     proof = replace(proof, folder=outcome(after))
     same = decided_of_target(before) == decided_of_target(after)
     faults = [] if same else ["SGLang decides otherwise about the target model, with the folder"]

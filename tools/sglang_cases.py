@@ -105,7 +105,8 @@ def real(server: Server, folder: Path) -> str:
     """Return what SGLang makes of a folder, and of the draft folder beside it, if there is one."""
     draft = folder.with_name("draft")
     own = draft if draft.exists() else None
-    return outcome(server.ask(folder, load=True, tolerant=True, draft=own))
+    told = sglang_tiny.told(folder)
+    return outcome(server.ask(folder, load=True, tolerant=True, draft=own, arguments=told))
 
 
 def rewritten(case: Case, server: Server | None) -> Case:

@@ -89,7 +89,8 @@ class SglangJudge(Judge):
 
     def heard(self, folder: Path) -> str:
         """Return what SGLang did."""
-        answer = self._server.ask(folder, load=True, tolerant=True)
+        told = sglang_tiny.told(folder)
+        answer = self._server.ask(folder, load=True, tolerant=True, arguments=told)
         did = outcome(answer)
         loaded = answer.load.get("draft")
         if loaded is None or loaded.failure is None:

@@ -155,7 +155,7 @@ def column(server: Server, family: str, *, lean: bool) -> Column:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         plain = recording.with_quantization(config, known[MAIN], ["lm_head"])
-        told = sglang_tiny.arguments(family)
+        told = sglang_tiny.arguments(config)
         first = ask(server, folder, plain, told)
         found.ignores = ignores(family, names_of(family, first))
         asked = list(questions(family, lean=lean))

@@ -53,10 +53,15 @@ def config(family: str) -> tiny.Config:
     return found
 
 
-def arguments(family: str) -> dict[str, Any]:
-    """Return what a server is told so that it builds the draft of a family."""
-    told = policy.index().recognise(config(family))
-    return {} if told is None else policy.policy(told).record.arguments
+def arguments(stated: tiny.Config) -> dict[str, Any]:
+    """Return what a server is told so that it builds the draft of a configuration."""
+    family = policy.index().recognise(stated)
+    return {} if family is None else policy.policy(family).record.arguments
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """Return the same of a checkpoint."""
+    return arguments(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def changes(family: str) -> tiny.Config:

@@ -281,7 +281,7 @@ class Case(PolicyCase):
         loader = self._loader if part == "draft" else self._trunk_loader
         known = _parameters(view.method, decision)
         report = load_outcome.judge(decision, self.disk(part), loader, known)
-        return self._broken(view, self._limited(report))
+        return self.broken(view, self._limited(report))
 
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """Return the report, with a fault of this release that metadata cannot fix."""
@@ -304,7 +304,7 @@ class Case(PolicyCase):
     def _limits(self) -> tuple[LimitRow, ...]:
         return tuple(fitting(self.policy.record.limits, self.context))
 
-    def _broken(self, view: QuantView, report: ModuleReport) -> ModuleReport:
+    def broken(self, view: QuantView, report: ModuleReport) -> ModuleReport:
         """Return the report, with what the model class fails on while it is constructed."""
         if report.limit is not None or report.decision.built == "error":
             return report

@@ -24,6 +24,8 @@ BROKEN = (
     ("glm4_moe", "ct-fp8-channel", "garbage"),
     ("deepseek_v3", "ct-fp8-channel", "ValueError"),
     ("nemotron_h", "modelopt-nvfp4", "AssertionError"),
+    ("deepseek_v4_dspark", "ct-fp8-channel", "ValueError"),
+    ("deepseek_v4_dspark", "ct-w4a16", "garbage"),
 )
 """What SGLang cannot load, and what comes of it."""
 
@@ -41,11 +43,22 @@ def test_what_it_builds_is_foreseen(
     server: Server, family: str, scheme: str, tmp_path: Path
 ) -> None:
     folder = forged(tmp_path / "model", family, scheme)
-    answer = compared(subject_of(folder, "sglang"), server.ask(folder, tolerant=True))
+    told = sglang_tiny.told(folder)
+    asked = server.ask(folder, tolerant=True, arguments=told)
+    answer = compared(subject_of(folder, "sglang"), asked)
     dropped = (family, scheme) == ("qwen3_5_moe", "modelopt-nvfp4")  # the metadata, for the draft
     parts = {"trunk"} if dropped else {"draft", "trunk"}
     assert {module.part for module in answer.modules} == parts
     assert [module for module in answer.modules if not module.foreseen] == []
+
+
+@pytest.mark.parametrize("family", ["deepseek_v4", "deepseek_v4_dspark"])
+@pytest.mark.parametrize("scheme", ["deepseek-v4-fp8", "deepseek-v4-fp4"])
+def test_what_deepseek_publishes_is_clean(
+    server: Server, family: str, scheme: str, tmp_path: Path
+) -> None:
+    row = prove(server, family, scheme, "quantized", tmp_path / "model")
+    assert (row.foreseen, row.before, row.fault) == ("clean", "clean", "")
 
 
 @pytest.mark.parametrize(("family", "scheme", "before"), BROKEN)
