@@ -169,6 +169,12 @@ class Case(PolicyCase):
             own = own if row is not None and row.methods is not None else {}
         return {**_ALWAYS.get(self.context.method, {}), **own}
 
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """What is to be said of how the draft is served."""
+        flags = " ".join(self.policy.record.flags)
+        return (f"serve this draft with `{flags}` in SGLang",) if flags else ()
+
     def fingerprint(self, view: QuantView) -> Hashable:
         """Return what the verdict rests on."""
         return "sglang", self.release, self.platform, view.method

@@ -123,7 +123,7 @@ def test_an_embedded_draft_of_another_kind_is_judged_and_repaired(
     assert {engine.outcome for engine in report.engines} == {"silent_garbage"}
     assert report.model.draft_class == "DSparkDeepseekV4ForCausalLM"
     assert "MTP007" not in {finding.code for finding in report.findings}
-    (note,) = report.notes
+    note = report.notes[0]
     assert '`--speculative-config \'{"method": "dspark", …}\'`' in note
     made = api.rewrite(tmp_path, backup=False, write=True)
     assert "model.main_proj" in " ".join(made.plan.added).replace("\\", "")
