@@ -87,7 +87,7 @@ def _wanted(
     if reading.family is not None and (trunk or reading.reads_headers):
         return found.shards.keys()
     if elsewhere is not None and reading.block.unclear is None:
-        return reading.block.alone  # nothing loads the block of the target
+        return (*reading.block.alone, *reading.block.beside)  # nothing loads the target's block
     return reading.block.wanted()
 
 

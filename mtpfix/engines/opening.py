@@ -104,17 +104,19 @@ class Block(NamedTuple):
         roots: what names of MTP tensors begin with; None where that is not known.
         tensors: what stands on disk below these roots.
         alone: names of weights from elsewhere that the draft may load.
+        beside: names of other weights whose dtype the engine goes by.
         unclear: why not all of them could be named, or None.
     """
 
     roots: tuple[str, ...] | None = None
     tensors: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     unclear: UnknownError | None = None
 
     def wanted(self) -> tuple[str, ...]:
         """The tensors whose headers are needed, or none where some could not be named."""
-        return () if self.unclear else (*self.tensors, *self.alone)
+        return () if self.unclear else (*self.tensors, *self.alone, *self.beside)
 
 
 class _NotAnalyzable:

@@ -58,7 +58,7 @@ def _with_probe(block: Block, known: Policy, found: Listing) -> Block:
     """Return a block with the tensor that is looked at before experts are built, if one is."""
     probe = known.record.probe
     name = None if probe is None else first_tensor.tensor(found, probe)
-    return block if name is None else block._replace(alone=(*block.alone, name))
+    return block if name is None else block._replace(beside=(name,))
 
 
 def unknown_draft(title: str) -> UnknownError:
