@@ -82,12 +82,17 @@ def _left(cases: Sequence[EngineCase], made: Plan) -> Iterator[Unresolved]:
     """Yield the modules of engines that load nothing under a plan: what no entry fixes first."""
     newest = {case.engine: case for case in cases}
     for engine, case in newest.items():
-        known = [stays for stays in made.unresolved if stays.engine == engine.name]
+        lost = any(report.agrees is False for report in case.part(case.view, "trunk"))
+        known = [stays for stays in made.unresolved if stays.engine == engine.name and not lost]
         yield from known
         wrong = (m for m in case.judged(case.view, case.draft) if m.agrees is False)
         names = {m.decision.module.name for m in wrong}.difference(stays.module for stays in known)
         releases = tuple(other.release for other in cases if other.engine is engine)
-        reason = f"with entries for it, {engine.title} would fail all the same"
+        reason = (
+            f"{engine.title} cannot load the target model as it is stored, whatever the entries"
+            if lost
+            else f"with entries for it, {engine.title} would fail all the same"
+        )
         for name in sorted(names):
             yield Unresolved(name, releases, reason, engine=engine.name)
 
