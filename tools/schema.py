@@ -55,6 +55,7 @@ OTHER: dict[str, type[File]] = {
     "family": sglang.Family,
     "families": Index,
     "blocks": Blocks,
+    "faults": sglang.Faults,
     "releases": sglang.Releases,
     "evidence": sglang.Evidence,
     "parameters": sglang.Formats,

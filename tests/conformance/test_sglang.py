@@ -6,8 +6,7 @@ mtpfix differs.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,16 @@ from mtpfix.engines.sglang.case import Case
 from mtpfix.errors import MtpfixError
 from mtpfix.model import Module, ModuleReport, Precision, QuantView, State
 from tools import sglang_agreement, sglang_recording
+from tools.sglang_recording import Case as Recorded
 
 FILES = sglang_recording.files()
+ARTEFACTS: Mapping[str, str] = {
+    "'StandIn'": "0.5.23 compares a number of a kernel library, of which a stand-in has none",
+    "requires effective attention TP size 2": "a recording is made on one rank",
+}
+"""Parts of messages that say nothing of a checkpoint, and why."""
+UNJUDGED = ("glm5_next",)
+"""Recordings of which nothing is foreseen."""
 
 
 def test_there_are_recordings() -> None:
@@ -35,33 +42,52 @@ def test_every_recorded_decision_is_foreseen(path: Path) -> None:
     assert asked
 
 
-@pytest.mark.parametrize("family", ["deepseek_v4", "deepseek_v4_dspark"])
-def test_what_a_class_fails_on_is_foreseen(family: str) -> None:
-    """Where a part cannot be constructed, some module of it is said to fail, and else none is."""
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.partition(".")[0])
+def test_what_a_class_fails_on_is_foreseen(path: Path) -> None:
+    """Where a part cannot be constructed, mtpfix says so with the exception; else it does not."""
     asked = 0
-    for recorded in sglang_recording.read(sglang_recording.FOLDER / f"{family}.json.xz"):
-        with contextlib.suppress(MtpfixError):
+    for recorded in sglang_recording.read(path):
+        try:
             view = sglang_agreement.view_of(recorded)
             case = sglang_agreement.case_of(recorded, view)
-            assert case is not None
-            for part, phase in (("trunk", "target"), ("draft", "draft")):
-                failed = [each for each in recorded.failures if each["phase"] == phase]
-                errors = [o for o in recorded.outcomes if o.error and o.module.part == part]
-                said = list(_failing(case, view, getattr(case, part)))
-                assert bool(said) == bool(failed or errors), (recorded.id, part, said, failed)
-                asked += 1
-    assert asked
+        except MtpfixError:  # nothing is foreseen of it
+            continue
+        if case is None:  # no such draft in this release
+            continue
+        for part, phase in (("trunk", "target"), ("draft", "draft")):
+            real = list(_failures(recorded, part, phase))
+            said = [_stable(each) for each in _failing(case, view, getattr(case, part))]
+            assert bool(said) == bool(real), (recorded.id, part, said, real)
+            assert not real or set(real) & set(said), (recorded.id, part, said, real)
+            asked += 1
+    assert asked or path.name.partition(".")[0] in UNJUDGED
+
+
+def _failures(recorded: Recorded, part: str, phase: str) -> Iterator[str]:
+    """Yield the exceptions that a part was ended by, of a module or of its class."""
+    for failure in recorded.failures:
+        artefact = any(each in failure["message"] for each in ARTEFACTS)
+        if failure["phase"] in ("config", phase) and not artefact:
+            yield _stable(f"{failure['type']}: {failure['message']}")
+    for outcome in recorded.outcomes:
+        if outcome.error and outcome.module.part == part:
+            yield _stable(outcome.error)
+
+
+def _stable(error: str | None) -> str:
+    """Return an exception as far as releases do not list in it what they support."""
+    return (error or "").partition("Must be one of")[0].strip()
 
 
 def _failing(case: Case, view: QuantView, modules: tuple[Module, ...]) -> Iterator[str | None]:
-    """Yield what is said of modules that fail while they are constructed, however stored."""
+    """Yield what is said of modules that fail before anything is loaded, however stored."""
     for decision in case.decide(view, modules):
         if decision.built == "error":
             yield decision.error
         quantized = decision.built == "quantized"
         stored = Precision(State.QUANTIZED if quantized else State.UNQUANTIZED)
-        report = case.broken(view, ModuleReport(decision, stored, (), agrees=True))
-        if report.limit is not None:
+        report = case.faulted(view, ModuleReport(decision, stored, (), agrees=True))
+        if report.limit is not None and report.limit.phase in ("config", "build"):
             yield report.detail
 
 

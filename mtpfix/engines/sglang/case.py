@@ -287,12 +287,19 @@ class Case(PolicyCase):
         loader = self._loader if part == "draft" else self._trunk_loader
         known = _parameters(view.method, decision)
         report = load_outcome.judge(decision, self.disk(part), loader, known)
-        return self.broken(view, self._limited(report))
+        return self.faulted(view, report)
 
-    def _limited(self, report: ModuleReport) -> ModuleReport:
-        """Return the report, with a fault of this release that metadata cannot fix."""
-        row = next((row for row in self._limits if self._has(row, report)), None)
-        return report if row is None else _with_limit(report, _limit(row))
+    def faulted(self, view: QuantView, report: ModuleReport) -> ModuleReport:
+        """Return the report, with what SGLang fails at although it agrees with the disk.
+
+        Of several faults the one that it meets first: in the configuration, in a model class, later.
+        """
+        config, later = self._limits
+        early = _limited(report, next((row for row in config if self._has(row, report)), None))
+        built = self._broken(view, early)
+        if built.limit is not None:
+            return built
+        return _limited(built, next((row for row in later if self._has(row, report)), None))
 
     def _has(self, row: LimitRow, report: ModuleReport) -> bool:
         """Return whether a module has the fault of a row."""
@@ -307,10 +314,13 @@ class Case(PolicyCase):
         return row.scaled is None or "scale" in self.inventory.tensors(row.scaled)
 
     @cached_property
-    def _limits(self) -> tuple[LimitRow, ...]:
-        return tuple(fitting(self.policy.record.limits, self.context))
+    def _limits(self) -> tuple[list[LimitRow], list[LimitRow]]:
+        """Faults of this release that metadata cannot fix: of configurations, and later ones."""
+        rows = list(self.policy.limits(self.context))
+        config = [row for row in rows if row.phase == "config"]
+        return config, [row for row in rows if row.phase != "config"]
 
-    def broken(self, view: QuantView, report: ModuleReport) -> ModuleReport:
+    def _broken(self, view: QuantView, report: ModuleReport) -> ModuleReport:
         """Return the report, with what the model class fails on while it is constructed."""
         if report.limit is not None or report.decision.built == "error":
             return report
@@ -329,6 +339,8 @@ class Case(PolicyCase):
             return False
         if row.quantized != (report.decision.built == "quantized"):
             return False
+        if row.expects is not None and report.decision.expects not in row.expects:
+            return False
         if row.beside is None:
             return True
         name = module.name.removesuffix(row.module) + row.beside
@@ -339,7 +351,7 @@ class Case(PolicyCase):
 
     @cached_property
     def _breaks(self) -> tuple[BreakRow, ...]:
-        return tuple(fitting(self.policy.record.breaks, self.context))
+        return tuple(self.policy.breaks(self.context))
 
     def report(self, view: QuantView) -> EngineReport:
         """Return the verdict of this release: an exception anywhere hides silent garbage."""
@@ -403,6 +415,11 @@ def _limit(row: LimitRow) -> Limit:
         grade=row.grade or "read",
         remedy=row.remedy,
     )
+
+
+def _limited(report: ModuleReport, row: LimitRow | None) -> ModuleReport:
+    """Return the report, with the fault of a row where there is one."""
+    return report if row is None else _with_limit(report, _limit(row))
 
 
 def _with_limit(report: ModuleReport, limit: Limit) -> ModuleReport:

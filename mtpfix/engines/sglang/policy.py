@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
@@ -10,11 +10,21 @@ from packaging.version import Version
 
 from mtpfix.engines import releases
 from mtpfix.engines.policies import policy as policies
-from mtpfix.engines.policies.context import Context, first, in_releases
+from mtpfix.engines.policies.context import Context, first, fitting, in_releases
 from mtpfix.engines.policies.family import Index
 from mtpfix.engines.policies.files import PolicyFiles
 from mtpfix.engines.policies.module import Blocks, ModuleRow
-from mtpfix.engines.sglang.records import Evidence, Family, Formats, Releases
+from mtpfix.engines.sglang.records import (
+    BreakRow,
+    Evidence,
+    Family,
+    Faults,
+    Formats,
+    LimitRow,
+    Releases,
+    Shared,
+    UnjudgedRow,
+)
 from mtpfix.errors import UnknownError
 from mtpfix.model import Grade, Kind, Platform
 
@@ -30,6 +40,23 @@ class Policy(policies.Policy[Family]):
     """What is known about one model family."""
 
     __slots__ = ()
+
+    def unjudged(self, context: Context) -> Iterator[UnjudgedRow]:
+        """Yield the rows that hold of where nothing is foreseen."""
+        return fitting((row for own in self._faults(context) for row in own.unjudged), context)
+
+    def breaks(self, context: Context) -> Iterator[BreakRow]:
+        """Yield the rows that hold of what the model class fails on."""
+        return fitting((row for own in self._faults(context) for row in own.breaks), context)
+
+    def limits(self, context: Context) -> Iterator[LimitRow]:
+        """Yield the rows that hold of what no metadata can fix."""
+        return fitting((row for own in self._faults(context) for row in own.limits), context)
+
+    def _faults(self, context: Context) -> Iterator[Family | Shared]:
+        """Yield what has rows of faults: the family, then what it shares with others."""
+        yield self.record
+        yield from (_shared()[row.use] for row in fitting(self.record.faults, context))
 
 
 @lru_cache(maxsize=1)
@@ -157,3 +184,8 @@ KNOWLEDGE = Knowledge()
 @lru_cache(maxsize=1)
 def _blocks() -> Mapping[str, tuple[ModuleRow, ...]]:
     return FILES.read("blocks.json", Blocks).blocks
+
+
+@lru_cache(maxsize=1)
+def _shared() -> Mapping[str, Shared]:
+    return FILES.read("faults.json", Faults).faults

@@ -100,6 +100,8 @@ class BreakRow(Condition, frozen=True, kw_only=True):
     """End of the name of the layer."""
     quantized: bool = False
     """Whether it fails where the layer is quantized; else where it is not."""
+    expects: tuple[str, ...] | None = None
+    """Formats on disk, one of which the built layer loads; left out: whatever it loads."""
     beside: str | None = None
     """End of the name, in its place, of a layer that must be built in FP8 for it to fail."""
     error: str
@@ -113,6 +115,13 @@ class UnjudgedRow(Condition, frozen=True, kw_only=True):
 
     reason: str
     """Why, for users."""
+
+
+class FaultsRow(Condition, frozen=True, kw_only=True):
+    """Faults that other families have, too."""
+
+    use: str
+    """Their name in `faults.json`."""
 
 
 class GradeRow(Condition, frozen=True, kw_only=True):
@@ -163,6 +172,26 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """What the draft's loader does with what does not fit."""
     limits: tuple[LimitRow, ...] = ()
     """Faults that no metadata can fix."""
+    faults: tuple[FaultsRow, ...] = ()
+    """Faults that other families have, too; all rows that hold count, after those of its own."""
+
+
+class Shared(Record, frozen=True, kw_only=True):
+    """Faults that several families share: rows as a family has them."""
+
+    unjudged: tuple[UnjudgedRow, ...] = ()
+    """Where nothing is foreseen."""
+    breaks: tuple[BreakRow, ...] = ()
+    """Layers that a model class must have quantized, or not."""
+    limits: tuple[LimitRow, ...] = ()
+    """Faults that no metadata can fix."""
+
+
+class Faults(File, frozen=True, kw_only=True):
+    """`faults.json`: faults that several families share."""
+
+    faults: dict[str, Shared]
+    """The rows, by the name that policies use."""
 
 
 class Releases(File, frozen=True, kw_only=True):
