@@ -12,7 +12,7 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
     """MTP301: a fault of the engine that no entry can reach."""
     engine = evidence.engine
     groups: dict[Limit, list[ModuleReport]] = {}
-    for report in (*evidence.draft, *evidence.unasked):
+    for report in (*evidence.draft, *evidence.unasked, *evidence.whole_trunk):
         if report.limit is not None and report.limit.phase != "config":
             groups.setdefault(report.limit, []).append(report)
     for limit, reports in groups.items():
@@ -37,11 +37,10 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
 
 
 def refused(evidence: Evidence) -> Iterator[Finding]:
-    """MTP304: the engine takes the quantization method for no draft here."""
-    limits = {r.limit for r in evidence.draft if r.limit is not None}
-    for limit in limits:
-        if limit.phase != "config":
-            continue
+    """MTP304: the engine takes the quantization method for no draft here, or not at all."""
+    reports = (*evidence.draft, *evidence.trunk)
+    limits = (r.limit for r in reports if r.limit is not None and r.limit.phase == "config")
+    for limit in dict.fromkeys(limits):
         good = f"; fixed in {evidence.engine} {limit.good_from}" if limit.good_from else ""
         yield Finding(
             code="MTP304",

@@ -57,8 +57,7 @@ def test_what_a_class_fails_on_is_foreseen(path: Path) -> None:
         for part, phase in (("trunk", "target"), ("draft", "draft")):
             real = list(_failures(recorded, part, phase))
             said = [_stable(each) for each in _failing(case, view, getattr(case, part))]
-            assert bool(said) == bool(real), (recorded.id, part, said, real)
-            assert not real or set(real) & set(said), (recorded.id, part, said, real)
+            assert said[:1] == real[:1], (recorded.id, part, said, real)
             asked += 1
     assert asked or path.name.partition(".")[0] in UNJUDGED
 

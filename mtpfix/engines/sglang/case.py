@@ -329,7 +329,15 @@ class Case(PolicyCase):
             return report
         if report.agrees is False:
             return replace(report, consequence="load_error", detail=row.error)
-        limit = Limit(row.reason, "load_error", row.error, "build", None, row.grade or "read")
+        limit = Limit(
+            reason=row.reason,
+            outcome="load_error",
+            error=row.error,
+            phase="build",
+            good_from=row.good_from,
+            grade=row.grade or "read",
+            remedy=row.remedy,
+        )
         return _with_limit(report, limit)
 
     def _breaks_on(self, row: BreakRow, view: QuantView, report: ModuleReport) -> bool:

@@ -108,6 +108,10 @@ class BreakRow(Condition, frozen=True, kw_only=True):
     """The exception, `Type: message`."""
     reason: str
     """What is wrong, for users."""
+    good_from: str | None = None
+    """The first release without it; None: there is none."""
+    remedy: str | None = None
+    """What helps."""
 
 
 class UnjudgedRow(Condition, frozen=True, kw_only=True):
