@@ -24,7 +24,7 @@ ARTEFACTS: Mapping[str, str] = {
     "requires effective attention TP size 2": "a recording is made on one rank",
 }
 """Parts of messages that say nothing of a checkpoint, and why."""
-UNJUDGED = ("glm5_next",)
+UNJUDGED = ("glm5_next", "glm_ocr")
 """Recordings of which nothing is foreseen."""
 
 
@@ -59,7 +59,7 @@ def test_what_a_class_fails_on_is_foreseen(path: Path) -> None:
             said = [_stable(each) for each in _failing(case, view, getattr(case, part))]
             assert said[:1] == real[:1], (recorded.id, part, said, real)
             asked += 1
-    assert asked or path.name.partition(".")[0] in UNJUDGED
+    assert bool(asked) == (path.name.partition(".")[0] not in UNJUDGED)
 
 
 def _failures(recorded: Recorded, part: str, phase: str) -> Iterator[str]:

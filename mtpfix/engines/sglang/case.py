@@ -292,7 +292,7 @@ class Case(PolicyCase):
     def faulted(self, view: QuantView, report: ModuleReport) -> ModuleReport:
         """Return the report, with what SGLang fails at although it agrees with the disk.
 
-        Of several faults the one that it meets first: in the configuration, in a model class, later.
+        Of several faults the first that it meets: in the configuration, in a model class, later.
         """
         config, later = self._limits
         early = _limited(report, next((row for row in config if self._has(row, report)), None))
