@@ -20,7 +20,6 @@ from tools.sglang_recording import Case as Recorded
 
 FILES = sglang_recording.files()
 ARTEFACTS: Mapping[str, str] = {
-    "'StandIn'": "0.5.23 compares a number of a kernel library, of which a stand-in has none",
     "requires effective attention TP size 2": "a recording is made on one rank",
 }
 """Parts of messages that say nothing of a checkpoint, and why."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtpfix.engines.policies import construction
-from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.sglang import first_tensor
 from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.policy import DEVICES, Policy
@@ -43,7 +43,7 @@ def context_of(
     made = made.with_fields(cuda_capability=DEVICES[platform])
     if (probe := known.record.probe) is not None:
         made = made.with_fields(probed=first_tensor.probed(checkpoint, probe))
-    row = next(known.unjudged(made), None)
+    row = first(known.record.unjudged, made)
     if row is not None:
         raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
     return under_view(known, made, view)

@@ -23,7 +23,6 @@ from mtpfix.engines.sglang.records import (
     LimitRow,
     Releases,
     Shared,
-    UnjudgedRow,
 )
 from mtpfix.errors import UnknownError
 from mtpfix.model import Grade, Kind, Platform
@@ -40,10 +39,6 @@ class Policy(policies.Policy[Family]):
     """What is known about one model family."""
 
     __slots__ = ()
-
-    def unjudged(self, context: Context) -> Iterator[UnjudgedRow]:
-        """Yield the rows that hold of where nothing is foreseen."""
-        return fitting((row for own in self._faults(context) for row in own.unjudged), context)
 
     def breaks(self, context: Context) -> Iterator[BreakRow]:
         """Yield the rows that hold of what the model class fails on."""

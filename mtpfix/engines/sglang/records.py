@@ -183,8 +183,6 @@ class Family(policies.Family, frozen=True, kw_only=True):
 class Shared(Record, frozen=True, kw_only=True):
     """Faults that several families share: rows as a family has them."""
 
-    unjudged: tuple[UnjudgedRow, ...] = ()
-    """Where nothing is foreseen."""
     breaks: tuple[BreakRow, ...] = ()
     """Layers that a model class must have quantized, or not."""
     limits: tuple[LimitRow, ...] = ()

@@ -59,6 +59,8 @@ PACKAGES = (
 """Packages that get a stand-in, unless they are installed."""
 DISTRIBUTIONS = ("flashinfer-cubin", "flashinfer-python", "sgl-kernel", "sglang-kernel")
 """What kernels are called by pip, where SGLang asks for their release."""
+ARITHMETIC = {"cutlass.cute": {"ceil_div": lambda number, by: -(-number // by)}}
+"""Functions that SGLang reckons with while it builds a model, by the module that has them."""
 NEWEST = "99.0.0"
 """The release that a stand-in says it is."""
 
@@ -98,6 +100,8 @@ class Finder(MetaPathFinder, Loader):
         made = StandIn(name=spec.name)
         about = {"__spec__": spec, "__loader__": self, "__package__": spec.name, "__all__": []}
         for key, value in {**about, "__name__": spec.name, "__version__": NEWEST}.items():
+            setattr(made, key, value)
+        for key, value in ARITHMETIC.get(spec.name, {}).items():
             setattr(made, key, value)
         made.__file__ = f"stand-in/{spec.name}"
         return made

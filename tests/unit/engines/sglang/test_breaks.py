@@ -1,0 +1,110 @@
+"""What SGLang fails on before it loads anything is said, of the target model too, with a reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mtpfix import api
+from mtpfix.model import Finding, Platform, Report
+from tools.forge import forge
+
+NO_WEIGHT = "object has no attribute 'weight'"
+NOT_BF16 = "ValueError: torch.bfloat16 is not supported for quantization method"
+DRAFT = {
+    "awq": ("lm_head", "model.decoder."),
+    "ct-w4a16": ("lm_head", r"re:^model\.decoder\..*"),
+    "gptq": ("lm_head",),
+}
+"""What leaves the draft of these families unquantized in SGLang, by scheme."""
+
+
+def checked(folder: Path, release: str, platform: Platform = "cuda") -> Report:
+    return api.check(folder, sglang=[release], platforms=[platform])
+
+
+def of(report: Report, code: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.code == code]
+
+
+@pytest.mark.parametrize("release", ["0.5.13", "0.5.16", "0.5.18"])
+def test_latent_attention_wants_plain_weights(tmp_path: Path, release: str) -> None:
+    folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=DRAFT["ct-w4a16"]).folder
+    report = checked(folder, release)
+    engine = report.engines[0]
+    cls = "ColumnParallelLinear" if release == "0.5.18" else "ReplicatedLinear"
+    assert (engine.outcome, engine.error) == ("load_error", f"AttributeError: '{cls}' {NO_WEIGHT}")
+    finding = of(report, "MTP301")[0]
+    assert finding.fix is not None
+    assert finding.fix.title == "serve with SGLang 0.5.19 or newer"
+    assert checked(folder, "0.5.19").engines[0].outcome == "clean"
+
+
+@pytest.mark.parametrize("scheme", ["ct-w4a16", "awq"])
+def test_linear_attention_of_qwen3_next_wants_plain_weights(tmp_path: Path, scheme: str) -> None:
+    folder = forge("qwen3_next", tmp_path / "next", scheme, mtp="quantized").folder
+    report = checked(folder, "0.5.23")
+    assert report.engines[0].outcome == "load_error"
+    assert NO_WEIGHT in (report.engines[0].error or "")
+    (finding,) = of(report, "MTP301")
+    assert "model.layers.0.linear_attn.in_proj_qkvz" in finding.message
+    mine = forge("qwen3_next", tmp_path / "fp8", "ct-fp8-channel", mtp="quantized").folder
+    assert not of(checked(mine, "0.5.23"), "MTP301")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "release", "error"),
+    [
+        ("awq", "0.5.13", f"{NOT_BF16} awq"),
+        ("awq", "0.5.23", f"{NOT_BF16} awq"),
+        ("gptq", "0.5.19", f"{NOT_BF16} gptq"),
+        ("gptq", "0.5.20", "ValueError: Unknown quantization method: gptq"),
+    ],
+)
+def test_blackwell_takes_the_method_as_the_file_states_it(
+    tmp_path: Path, scheme: str, release: str, error: str
+) -> None:
+    folder = forge("glm4_moe", tmp_path / "glm", scheme, ignore=DRAFT[scheme]).folder
+    report = checked(folder, release, "cuda:10.0")
+    assert report.engines[0].outcome == "load_error"
+    assert (report.engines[0].error or "").startswith(error)
+    (finding,) = of(report, "MTP304")
+    assert finding.fix is not None
+    assert finding.fix.title == f"serve with `--quantization {scheme}_marlin`"
+    assert not of(checked(folder, release), "MTP304")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "release", "outcome"),
+    [
+        ("awq", "0.5.23", "silent_garbage"),
+        ("gptq", "0.5.19", "load_error"),
+        ("gptq", "0.5.23", "load_error"),
+    ],
+)
+def test_in_float16_blackwell_has_no_routed_experts(
+    tmp_path: Path, scheme: str, release: str, outcome: str
+) -> None:
+    ignore = ("lm_head", "model.decoder.") if scheme == "awq" else ("lm_head",)
+    folder = forge("glm4_moe", tmp_path / "glm", scheme, mtp="quantized", ignore=ignore).folder
+    config = json.loads((folder / "config.json").read_text())
+    config["torch_dtype"] = "float16"
+    (folder / "config.json").write_text(json.dumps(config))
+    report = api.check(folder, sglang=[release], platforms=["cuda", "cuda:10.0"])
+    said = {engine.platform: engine for engine in report.engines}
+    target = [m for m in said["cuda:10.0"].modules if m.decision.module.part == "trunk"]
+    assert NOT_BF16 not in (said["cuda:10.0"].error or "")
+    assert outcome in {module.consequence for module in target}
+    assert not [m for m in said["cuda"].modules if m.limit is not None]
+
+
+def test_the_repair_for_vllm_is_made_all_the_same(tmp_path: Path) -> None:
+    folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16").folder
+    made = api.rewrite(folder, write=True)
+    assert made.exit_code == 0
+    found = {
+        release: checked(folder, release).engines[0].outcome for release in ("0.5.18", "0.5.19")
+    }
+    assert found == {"0.5.18": "load_error", "0.5.19": "clean"}
