@@ -78,7 +78,7 @@ def test_a_cut_leaves_nothing_at_the_place_and_the_next_run_goes_on(
         raise errors.TargetError("cut")
 
     with monkeypatch.context() as patched:
-        patched.setattr(drafting.write, "assemble", cut)
+        patched.setattr(drafting.new_folder, "assemble", cut)
         assert command("--output", output) == 2
     assert not output.exists()
     assert command("--output", output) == 0

@@ -77,7 +77,7 @@ def test_a_lost_tensor_is_said(tmp_path: Path) -> None:
     ],
 )
 def test_outcomes_are_put_in_the_words_of_both_engines(
-    did: str, failure: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+    did: str, failure: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Server:
         def ask(self, *_: Any, **__: Any) -> SimpleNamespace:
@@ -85,7 +85,8 @@ def test_outcomes_are_put_in_the_words_of_both_engines(
 
     judge = SglangJudge(cast("Any", Server()), "0.5.23")
     monkeypatch.setattr(sglang_random, "outcome", lambda _: did)
-    assert judge.heard(Path()) == told
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    assert judge.heard(tmp_path) == told
 
 
 def test_only_families_that_can_be_forged_are_drawn() -> None:
