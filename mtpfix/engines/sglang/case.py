@@ -31,9 +31,17 @@ from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.methods.shared.classes import capability
 from mtpfix.engines.sglang.name_mapper import in_force, map_name, mapper_of
 from mtpfix.engines.sglang.policy import DEVICES, Policy, formats
-from mtpfix.engines.sglang.records import BreakRow, DropRow, LimitRow, LoaderRow, Parameters
+from mtpfix.engines.sglang.records import (
+    BreakRow,
+    DropRow,
+    LimitPhase,
+    LimitRow,
+    LoaderRow,
+    Parameters,
+)
 from mtpfix.model import (
     Built,
+    Consequence,
     Decision,
     EngineReport,
     Entry,
@@ -329,16 +337,7 @@ class Case(PolicyCase):
             return report
         if report.agrees is False:
             return replace(report, consequence="load_error", detail=row.error)
-        limit = Limit(
-            reason=row.reason,
-            outcome="load_error",
-            error=row.error,
-            phase="build",
-            good_from=row.good_from,
-            grade=row.grade or "read",
-            remedy=row.remedy,
-        )
-        return _with_limit(report, limit)
+        return _with_limit(report, _limit(row, "load_error", "build"))
 
     def _breaks_on(self, row: BreakRow, view: QuantView, report: ModuleReport) -> bool:
         """Return whether the model class fails on a module as it is built."""
@@ -412,13 +411,13 @@ def _beginnings(name: str) -> Iterator[str]:
     yield name
 
 
-def _limit(row: LimitRow) -> Limit:
+def _limit(row: LimitRow | BreakRow, outcome: Consequence, phase: LimitPhase) -> Limit:
     """Return the fault that a row speaks of."""
     return Limit(
         reason=row.reason,
-        outcome=row.outcome,
+        outcome=outcome,
         error=row.error,
-        phase=row.phase,
+        phase=phase,
         good_from=row.good_from,
         grade=row.grade or "read",
         remedy=row.remedy,
@@ -427,7 +426,7 @@ def _limit(row: LimitRow) -> Limit:
 
 def _limited(report: ModuleReport, row: LimitRow | None) -> ModuleReport:
     """Return the report, with the fault of a row where there is one."""
-    return report if row is None else _with_limit(report, _limit(row))
+    return report if row is None else _with_limit(report, _limit(row, row.outcome, row.phase))
 
 
 def _with_limit(report: ModuleReport, limit: Limit) -> ModuleReport:
