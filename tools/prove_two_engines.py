@@ -75,7 +75,8 @@ def ask(engines: Engines, asked: Asked, folder: Path) -> Answers:
 
 def proved(engines: Engines, asked: Asked, folder: Path) -> Proof:
     """Make one checkpoint in an empty folder, repair it, and return the proof."""
-    forge(sglang_tiny.like(asked.family), folder, asked.scheme)
+    variant = sglang_tiny.variant(asked.family, asked.scheme)
+    forge(sglang_tiny.like(asked.family), folder, asked.scheme, variant=variant)
     sglang_tiny.adapt(folder, asked.family)
     ours, theirs = engines.releases
     before = ask(engines, asked, folder)

@@ -22,7 +22,6 @@ SCHEMES = {
 }
 """Schemes of the target model, and how they are called on the page."""
 UNFIT = {
-    "hy_v4": "its indexer and the bias of its router are not among the tensors that are forged",
     "step3p5": "SGLang's transformers refuse the configuration",
 }
 """Families whose forged checkpoints SGLang cannot load, quantized or not, and why."""

@@ -150,7 +150,7 @@ def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:
     allowed = wanted | _ELSEWHERE | (set() if known is None else {*known.more})
     members = [{_suffix(each) for each in own} for own in stored.suffixes]
     strange = any(own - allowed for own in members)
-    missing = any(wanted - own for own in members if own - {"bias"})
+    missing = any(wanted - own for own in members)
     return strange, missing
 
 

@@ -12,6 +12,7 @@ from mtpfix.drafting import draft_folder
 from mtpfix.engines.sglang.first_tensor import UNKNOWN, probed, tensor
 from mtpfix.engines.sglang.records import Probe
 from mtpfix.model import Checkpoint, Listing, Platform, Target, Tensor
+from tests.cases.materialise import CASES, materialise
 from tools import sglang_tiny
 from tools.forge import Mtp, forge
 from tools.prove_sglang import foreseen
@@ -147,3 +148,25 @@ def test_without_an_index_the_first_file_counts() -> None:
     assert probed(Checkpoint(found, headers), PROBE) == "other"
     bare = Listing(Target("local", ""), (), {}, {}, "none")
     assert probed(Checkpoint(bare, {}), PROBE) == "other"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "platform", "outcome"),
+    [
+        ("mxfp4-draft", "cuda:10.0", "clean"),
+        ("nvfp4-draft", "cuda:10.0", "silent_garbage"),
+        ("mxfp4-draft", "cuda", "load_error"),
+    ],
+)
+def test_beside_experts_in_nvfp4_those_of_the_draft_are_read_as_mxfp4(
+    checkpoint: str, platform: Platform, outcome: str, tmp_path: Path
+) -> None:
+    case = CASES / "dsv4-flash-nvfp4-dspark-mxfp4" / checkpoint
+    folder = materialise(case, tmp_path / "model")
+    engine = api.inspect(folder, sglang=[RELEASE], platforms=[platform], trunk=True).engines[0]
+    assert engine.outcome == outcome
+    experts = [m.decision for m in engine.modules if m.decision.module.kind == "experts"]
+    draft = {each.scheme for each in experts if each.module.part == "draft"}
+    assert draft == {"Mxfp4FlashinferTrtllmMoEMethod"}
+    trunk = {each.scheme or each.built for each in experts if each.module.part == "trunk"}
+    assert trunk == {"error" if platform == "cuda" else "ModelOptNvFp4FusedMoEMethod"}

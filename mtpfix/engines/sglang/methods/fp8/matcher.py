@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mtpfix.engines.policies.method import Decide, Setting, plain
+from mtpfix.engines.sglang.methods.fp8 import nvfp4_experts
 from mtpfix.engines.sglang.methods.fp8.entries import spelled
 from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
@@ -22,6 +23,7 @@ def decider(setting: Setting) -> Decide:
     view = setting.view
     listed = Paths(spelled(view.ignore))
     block = block_of(view.raw.get("weight_block_size")) if view.format == "fp8-block" else None
+    mixed = nvfp4_experts.stated(view.raw)
 
     def decide(module: Module) -> Decision:
         if module.kind not in ("linear", "experts"):
@@ -32,7 +34,7 @@ def decider(setting: Setting) -> Decide:
         row = chosen(classes(), module.kind, view.format, setting.context)
         return made(module, row, view.format, block=block)
 
-    return decide
+    return nvfp4_experts.decider(setting, decide, classes()) if mixed else decide
 
 
 def block_of(size: Json) -> Grid | None:

@@ -21,8 +21,8 @@ from mtpfix.engines.sglang.methods.modelopt.selection import (
     W4AFP8,
     algorithm,
 )
-from mtpfix.engines.sglang.methods.modelopt.wildcards import ENDS, Excluded
 from mtpfix.engines.sglang.methods.shared.spelling import PATHS
+from mtpfix.engines.sglang.methods.shared.wildcards import ENDS, Excluded
 from mtpfix.model import Entry, Json, QuantView
 from mtpfix.quant import Location
 from mtpfix.quant.readers.modelopt import LAYERS

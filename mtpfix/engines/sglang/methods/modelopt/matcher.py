@@ -21,10 +21,10 @@ from mtpfix.engines.sglang.methods.modelopt.selection import (
     algorithm,
     in_force,
 )
-from mtpfix.engines.sglang.methods.modelopt.wildcards import Excluded
 from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.rules import DEPTH, rules, table
+from mtpfix.engines.sglang.methods.shared.wildcards import Excluded
 from mtpfix.model import Decision, Entry, Module
 from mtpfix.quant.readers.modelopt import BESIDE
 

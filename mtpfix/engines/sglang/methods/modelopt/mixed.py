@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from mtpfix.engines.policies.method import Decide, Packed, RaisesError, Setting, plain
 from mtpfix.engines.sglang.methods.modelopt.selection import layers
-from mtpfix.engines.sglang.methods.modelopt.wildcards import Excluded
 from mtpfix.engines.sglang.methods.records import ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.rules import rules
+from mtpfix.engines.sglang.methods.shared.wildcards import Excluded
 from mtpfix.model import Decision, Entry, Module, QuantView
 
 _DIFFER = (
