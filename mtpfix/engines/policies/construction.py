@@ -199,10 +199,12 @@ def _modules(policy: AnyPolicy, context: Context, part: Part) -> Iterator[Module
 def plain(policy: AnyPolicy, context: Context) -> tuple[Plain, ...]:
     """Every parameter of the draft that belongs to none of its modules, such as a norm.
 
+    One that several tensors fill, each a part, is there once for each.
+
     Raises:
         UnknownError: the configuration does not fit the policy's rules.
     """
-    found: dict[str, Plain] = {}
+    found: dict[tuple[str, str], Plain] = {}
     for row, place, _ in _rows_of(policy, context, "draft"):
         if row.plain is None:
             continue
@@ -211,7 +213,8 @@ def plain(policy: AnyPolicy, context: Context) -> tuple[Plain, ...]:
         at = place.inside(row)
         for stored, param in spelled:
             path = param[1:] if param.startswith("/") else at.param + param
-            found.setdefault(path, Plain(_on_disk(stored, at), path, place.layer, row.optional))
+            name = _on_disk(stored, at)
+            found.setdefault((path, name), Plain(name, path, place.layer, row.optional))
     return tuple(found.values())
 
 

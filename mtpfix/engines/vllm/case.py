@@ -72,7 +72,7 @@ class Case(PolicyCase):
 
     @cached_property
     def unfilled(self) -> tuple[Plain, ...]:
-        """Parameters of the draft outside its modules that no tensor fills."""
+        """Parameters of the draft outside its modules that no tensor fills, or not entirely."""
         return self.placement.unfilled
 
     @cached_property
@@ -423,11 +423,11 @@ def _unfilled(
         missing: Consequence = "silent_garbage" if error is None else "load_error"
         return missing, error and error.replace("{layer}", str(next(iter(absent), "")))
     bare = [r for r in draft if r.decision.module.cls == BARE and r.consequence is not None]
-    if case.placement.unfilled or bare:
+    if case.placement.untouched or bare:
         error = case.loader.unfilled if case.loader.strict else _untouched(case)
         return ("silent_garbage" if error is None else "load_error"), error
     garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
-    return ("silent_garbage" if garbage else "clean"), None
+    return ("silent_garbage" if garbage or case.unfilled else "clean"), None
 
 
 def _untouched(case: Case) -> str | None:

@@ -222,13 +222,15 @@ class Placement:
         respelled: path of a module in the tree -> what is loaded into it by other names.
         strays: tensors that nothing takes.
         passed_over: modules on disk that the loader drops because of their names.
-        unfilled: parameters outside the modules that no tensor fills.
+        unfilled: parameters outside the modules that no tensor fills, or not entirely.
+        untouched: those of them that no tensor fills.
     """
 
     respelled: Mapping[str, Respelled]
     strays: tuple[Stray, ...] = ()
     passed_over: frozenset[str] = frozenset()
     unfilled: tuple[Plain, ...] = ()
+    untouched: tuple[Plain, ...] = ()
 
 
 NOTHING = Placement({})
@@ -282,7 +284,9 @@ def follow_names(
         for param, parts in found.items()
     }
     unfilled = tuple(each for each in plain if each not in filled and not each.optional)
-    return Placement(respelled, tuple(strays), frozenset(over), unfilled)
+    touched = {each.param for each in filled if each is not None}
+    untouched = tuple(each for each in unfilled if each.param not in touched)
+    return Placement(respelled, tuple(strays), frozenset(over), unfilled, untouched)
 
 
 def _respelled(
