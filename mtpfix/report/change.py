@@ -9,6 +9,7 @@ from mtpfix import __version__
 from mtpfix.model import EngineReport, Finding, ModuleReport, Report
 from mtpfix.report import ranges, rows, wording
 from mtpfix.report.inert_text import inert
+from mtpfix.report.markdown import not_counted
 from mtpfix.report.markdown import outcome as outcome_of
 from mtpfix.report.markdown_text import code, details, fenced, prose, table
 from mtpfix.report.rewrite import Outcome, left, needed_alone
@@ -31,7 +32,8 @@ def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights"
         untouched: what it does not change.
     """
     blocks = [map(prose, lead(outcome, untouched)), _table(outcome), map(prose, edits(outcome))]
-    blocks += [*_modules(outcome), _left(outcome), _diff(outcome), _foot(outcome, command)]
+    blocks += [*_modules(outcome), _left(outcome), not_counted(outcome.checked)]
+    blocks += [_diff(outcome), _foot(outcome, command)]
     return "\n\n".join("\n".join(lines) for block in blocks if (lines := list(block))) + "\n"
 
 

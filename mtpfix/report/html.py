@@ -151,6 +151,11 @@ def _findings(report: Report) -> Iterator[str]:
         yield "<h2>Findings</h2>\n"
     for each in report.findings:
         yield from finding(each, report)
+    yield from not_counted(report)
+
+
+def not_counted(report: Report) -> Iterator[str]:
+    """Findings that are accepted, each with the reason."""
     if report.accepted:
         yield "<h2>Not counted</h2>\n"
     for accepted in report.accepted:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mtpfix.model import EngineReport, Report
 from mtpfix.report import change, picture, rows, wording
-from mtpfix.report.html import finding, newest_of, places, target_name
+from mtpfix.report.html import finding, newest_of, not_counted, places, target_name
 from mtpfix.report.html_grid import Numbers, choice, legend, rules, scrolled
 from mtpfix.report.html_text import code, document, prose, signed
 from mtpfix.report.picture import Grid
@@ -90,6 +90,7 @@ def _body(outcome: Outcome, found: Sequence[Pair], command: str, untouched: str)
     for place, pair in enumerate(found):
         yield from _panel(outcome, pair, place)
     yield from _left(outcome)
+    yield from not_counted(outcome.checked)
     yield from _diff(outcome)
     if command:
         yield f"<p>Made by {code(command)}.</p>\n"

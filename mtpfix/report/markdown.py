@@ -32,7 +32,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"Note: {prose(note)}"
     yield from _block(_engines(report))
     yield from _block(_findings(report))
-    yield from _block(_accepted(report))
+    yield from _block(not_counted(report))
     for name in dict.fromkeys(engine.engine for engine in report.engines):
         yield from _block(_modules(report, name))
     following = wording.next_command(report)
@@ -86,7 +86,7 @@ def _findings(report: Report) -> list[str]:
     return lines
 
 
-def _accepted(report: Report) -> list[str]:
+def not_counted(report: Report) -> list[str]:
     """Findings that do not count, folded away, each with the reason."""
     if not report.accepted:
         return []

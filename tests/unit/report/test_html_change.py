@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mtpfix import api
+from mtpfix.model import Acceptance, Accepted, Finding
 from mtpfix.planning import Repair
 from mtpfix.report import change, html_change
 from mtpfix.report.rewrite import Outcome
@@ -110,3 +112,14 @@ def test_a_scheme_and_a_copy_are_said(tmp_path: Path) -> None:
     forge("nemotron_h_vl", tmp_path, "quark-mxfp4", block="quark-fp8", mtp="quantized")
     said = change.edits(outcome(api.plan(tmp_path)))
     assert [line.partition(":")[0] for line in said] == ["The MTP block gets its scheme", "Copied"]
+
+
+def test_what_is_accepted_is_said_with_its_reason(folder: Path) -> None:
+    made = outcome(api.plan(folder, vllm=["0.32.0"]))
+    known = Finding("MTP203", "error", "run", "two formats", modules=("model.layers.2.mlp",))
+    why = Acceptance("ignore", "it is served elsewhere", "mtpfix.toml", "2027-01-01")
+    checked = replace(made.checked, accepted=(Accepted(known, why),))
+    made = replace(made, checked=checked)
+    for page in (change.render(made), html_change.render(made)):
+        assert "MTP203" in page
+        assert "it is served elsewhere" in page

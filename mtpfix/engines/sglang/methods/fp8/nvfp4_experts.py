@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtpfix.engines.policies.method import Decide, Setting
-from mtpfix.engines.sglang.methods.records import Classes, ClassRow
+from mtpfix.engines.sglang.methods.records import ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
-from mtpfix.engines.sglang.methods.shared.rules import table
 from mtpfix.engines.sglang.methods.shared.wildcards import Excluded
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
 
-MXFP4 = "mxfp4"
-"""How experts that are not in NVFP4 are called in the table of classes."""
+NVFP4, MXFP4 = "nvfp4", "mxfp4"
+"""How experts, and those that are not in NVFP4, are called in the table of classes."""
 _DRAFT = ("model.decoder.*", "stages.*")
 """What SGLang adds to `ignore`: the draft of DeepSeek-V4, and its DSpark draft."""
 
@@ -41,7 +40,6 @@ def decider(setting: Setting, ask: Decide, classes: tuple[ClassRow, ...]) -> Dec
     """
     view, context = setting.view, setting.context
     excluded = Excluded(_entries(view))
-    nvfp4 = chosen(table("modelopt/modelopt.json", Classes).classes, "experts", "NVFP4", context)
     usual = chosen(classes, "experts", view.format, context)
     in_mxfp4 = usual is not None and usual.expects == "quark-mxfp4"
 
@@ -49,7 +47,7 @@ def decider(setting: Setting, ask: Decide, classes: tuple[ClassRow, ...]) -> Dec
         if module.kind != "experts":
             return ask(module)
         if excluded.about(module, setting.packed) is None:
-            return made(module, nvfp4)
+            return made(module, chosen(classes, "experts", NVFP4, context))
         return made(module, chosen(classes, "experts", MXFP4, context)) if in_mxfp4 else ask(module)
 
     return decide
