@@ -6,6 +6,7 @@ mtpfix differs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -62,19 +63,28 @@ def test_what_a_class_fails_on_is_foreseen(path: Path) -> None:
 
 
 def _failures(recorded: Recorded, part: str, phase: str) -> Iterator[str]:
-    """Yield the exceptions that a part was ended by, of a module or of its class."""
-    for failure in recorded.failures:
-        artefact = any(each in failure["message"] for each in ARTEFACTS)
-        if failure["phase"] in ("config", phase) and not artefact:
-            yield _stable(f"{failure['type']}: {failure['message']}")
+    """Yield the exceptions that a part was ended by: of its metadata, of modules, of its class.
+
+    The recorder went on past those of modules; that of a class comes after them.
+    """
+    yield from _raised(recorded, "config")
     for outcome in recorded.outcomes:
         if outcome.error and outcome.module.part == part:
             yield _stable(outcome.error)
+    yield from _raised(recorded, phase)
+
+
+def _raised(recorded: Recorded, phase: str) -> Iterator[str]:
+    for failure in recorded.failures:
+        artefact = any(each in failure["message"] for each in ARTEFACTS)
+        if failure["phase"] == phase and not artefact:
+            yield _stable(f"{failure['type']}: {failure['message']}")
 
 
 def _stable(error: str | None) -> str:
-    """Return an exception as far as releases do not list in it what they support."""
-    return (error or "").partition("Must be one of")[0].strip()
+    """Return an exception without what is in no order, or lists what a release supports."""
+    said = (error or "").partition("Must be one of")[0].strip()
+    return re.sub(r"\{(.*?)\}", lambda found: str(sorted(found[1].split(", "))), said)
 
 
 def _failing(case: Case, view: QuantView, modules: tuple[Module, ...]) -> Iterator[str | None]:

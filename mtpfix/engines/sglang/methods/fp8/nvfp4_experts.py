@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from mtpfix.engines.policies.method import Decide, Setting
 from mtpfix.engines.sglang.methods.records import ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
+from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.engines.sglang.methods.shared.wildcards import Excluded
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
 
 NVFP4, MXFP4 = "nvfp4", "mxfp4"
 """How experts, and those that are not in NVFP4, are called in the table of classes."""
-_DRAFT = ("model.decoder.*", "stages.*")
-"""What SGLang adds to `ignore`: the draft of DeepSeek-V4, and its DSpark draft."""
 
 
 def stated(raw: Mapping[str, Json]) -> bool:
@@ -39,7 +38,7 @@ def decider(setting: Setting, ask: Decide, classes: tuple[ClassRow, ...]) -> Dec
         PatternError: too many entries are patterns.
     """
     view, context = setting.view, setting.context
-    excluded = Excluded(_entries(view))
+    excluded = Excluded(_entries(view, rules("experts_not_in_nvfp4", context.release)))
     usual = chosen(classes, "experts", view.format, context)
     in_mxfp4 = usual is not None and usual.expects == "quark-mxfp4"
 
@@ -53,7 +52,7 @@ def decider(setting: Setting, ask: Decide, classes: tuple[ClassRow, ...]) -> Dec
     return decide
 
 
-def _entries(view: QuantView) -> list[Entry]:
+def _entries(view: QuantView, added: list[str]) -> list[Entry]:
     listed = view.raw.get("ignore")
-    texts = [*(listed if isinstance(listed, list) else ()), *_DRAFT]
+    texts = [*(listed if isinstance(listed, list) else ()), *added]
     return [Entry(text, view.file, "") for text in texts if isinstance(text, str)]
