@@ -26,7 +26,9 @@ and a real vLLM, made to build what they build for CUDA, load the draft
 *Clean* means that no parameter is uninitialised or cast to FP8. Besides, every row was checked for
 this: mtpfix foresaw whether each engine loads the draft clean, before and after; no decision of
 either engine about the target model has changed; where SGLang is not served in the end, mtpfix
-says so.
+says so. SGLang loads the draft alone here. Whether it loads the target model is for `mtpfix inspect
+--sglang RELEASE` to say: experts of DeepSeek-V4 in NVFP4 are refused on a Hopper, and HY4 loads no
+format whose scales are called `weight_scale`.
 
 """
 COLUMNS = (

@@ -204,18 +204,20 @@ def plain(policy: AnyPolicy, context: Context) -> tuple[Plain, ...]:
     Raises:
         UnknownError: the configuration does not fit the policy's rules.
     """
-    found: dict[tuple[str, str], Plain] = {}
+    found: dict[str, tuple[Plain, ...]] = {}
     for row, place, _ in _rows_of(policy, context, "draft"):
         if row.plain is None:
             continue
         names = row.plain
         spelled = names.items() if isinstance(names, dict) else zip(names, names, strict=True)
         at = place.inside(row)
+        own: dict[str, tuple[Plain, ...]] = {}
         for stored, param in spelled:
             path = param[1:] if param.startswith("/") else at.param + param
-            name = _on_disk(stored, at)
-            found.setdefault((path, name), Plain(name, path, place.layer, row.optional))
-    return tuple(found.values())
+            part = Plain(_on_disk(stored, at), path, place.layer, row.optional)
+            own[path] = (*own.get(path, ()), part)
+        found = own | found
+    return tuple(part for parts in found.values() for part in parts)
 
 
 _Placed = tuple[ModuleRow, _Position, Context]

@@ -49,7 +49,8 @@ def method_of(location: Location) -> str:
     if stated in (None, selection.ANY):
         made = selection.algorithm(location.value)
         return selection.newest(location.value) if isinstance(made, str) else ""
-    return str(stated).lower().replace("_tensors", "-tensors")
+    name = str(stated).lower().replace("_tensors", "-tensors")
+    return str(stated) if name == selection.ANY else name  # which alone is compared as it is
 
 
 def read(location: Location, configs: Mapping[str, JsonFile]) -> QuantView:

@@ -59,6 +59,8 @@ def header() -> Header:
         tensors[f"model.mtp_layers.0.{name}.weight"] = ("BF16", (4, 4))
     for name in _NORMS:
         tensors[f"model.mtp_layers.0.{name}_layernorm.weight"] = ("BF16", (4,))
+    for name in "qkv":
+        tensors[f"model.mtp_layers.0.self_attn.{name}_proj.bias"] = ("BF16", (4,))
     return tensors
 
 
