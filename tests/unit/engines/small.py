@@ -191,7 +191,7 @@ def tensors(config: Config, quantized: Iterable[str] = (), drop: Iterable[str] =
     for each in construction.plain(known(config), context(config)):
         if not each.name.removesuffix(".weight").endswith(tuple(drop)):
             found.setdefault(each.name, ("BF16", (8,)))
-    if config["model_type"] == "mimo":  # what is attended to has biases, whatever it says
+    if config.get("model_type") == "mimo":  # what is attended to has biases, whatever it says
         for shard in ("q_proj", "k_proj", "v_proj"):
             found[f"model.mtp_layers.0.self_attn.{shard}.bias"] = ("BF16", (8,))
     return found
