@@ -216,7 +216,8 @@ def plain(policy: AnyPolicy, context: Context) -> tuple[Plain, ...]:
             path = param[1:] if param.startswith("/") else at.param + param
             part = Plain(_on_disk(stored, at), path, place.layer, row.optional)
             own[path] = (*own.get(path, ()), part)
-        found = own | found
+        for path, parts in own.items():
+            found.setdefault(path, parts)
     return tuple(part for parts in found.values() for part in parts)
 
 

@@ -50,7 +50,8 @@ def method_of(location: Location) -> str:
         made = selection.algorithm(location.value)
         return selection.newest(location.value) if isinstance(made, str) else ""
     name = str(stated).lower().replace("_tensors", "-tensors")
-    return str(stated) if name == selection.ANY else name  # which alone is compared as it is
+    # ModelOpt's own name alone counts only as it is spelled.
+    return str(stated) if name == selection.ANY else name
 
 
 def read(location: Location, configs: Mapping[str, JsonFile]) -> QuantView:

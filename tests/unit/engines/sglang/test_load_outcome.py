@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,8 @@ FAMILIES = [
     for family in sglang_tiny.families()
     if sglang_tiny.like(family) == family and family not in ("glm5_next", "glm_ocr", "step3p5")
 ]
-"""Those of which a whole checkpoint is clean: two do not say whether attention has biases, and
-0.5.23 refuses the configuration of one."""
+"""Those of which a whole checkpoint is clean: of the loads of two not all is known, and 0.5.23
+refuses the configuration of one."""
 UNREAD = ("embed_tokens.weight", "tok_emb.weight", "head.weight", "confidence_head.proj.weight")
 """Ends of tensors of a draft that SGLang does not read, or has from the target model."""
 
@@ -79,3 +80,16 @@ def test_a_parameter_outside_modules_is_named(tmp_path: Path) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
     cut = api.inspect(tmp_path, sglang=[RELEASE])
     assert "MTP006" in {finding.code for finding in cut.findings}
+
+
+@pytest.mark.parametrize(
+    ("stated", "outcome"), [(None, "clean"), (0, "clean"), (1, "clean"), (2, "load_error")]
+)
+def test_two_shared_experts_of_glm_4_are_not_loaded(
+    stated: int | None, outcome: str, tmp_path: Path
+) -> None:
+    forge("glm4_moe", tmp_path, "none")
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"n_shared_experts": stated}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    assert foreseen(tmp_path, RELEASE) == outcome
