@@ -78,6 +78,8 @@ class Problem:
     tensors: tuple[str, ...] = ()
     elsewhere: bool = False
     """Whether the file is one of the draft's own checkpoint, and not of the target."""
+    unread: bool = False
+    """Whether nobody knows which tensors are in the file, since its header was not read."""
 
 
 @dataclass(frozen=True, slots=True)

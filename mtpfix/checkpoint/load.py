@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from mtpfix.checkpoint.header import JOURNAL, parse_header
 from mtpfix.checkpoint.source import READ_LIMIT, Source, climbs_out
@@ -178,7 +178,10 @@ def _header(source: Source, shard: str) -> dict[str, Tensor]:
         raise
 
 
-_HALF = "A run that gave tensors other names was cut short: `mtpfix rewrite --write` takes it back."
+_HALF = (
+    "A run that gave tensors other names was cut short: `mtpfix rewrite --write` takes it back, in "
+    "the folder where it ran. Elsewhere download the file again."
+)
 
 
 def layout_of(files: Iterable[str]) -> Layout:
@@ -291,29 +294,28 @@ def _strays(
     headers: dict[str, dict[str, Tensor]] = {}
     problems = []
     for number, shard in enumerate(first):
-        note = ""
+        why = ""
         if number >= MAX_STRAYS:
-            note = f"; its header was not read, because only {MAX_STRAYS} such headers are"
+            why = f"of files that no engine loads only {MAX_STRAYS} headers are read"
         else:
             try:
                 headers[shard] = _header(source, shard)
-            except TargetError as error:  # the engine does not mind a broken leftover, nor do we
-                note = f"; its header cannot be read: {error.message}"
-        problems.append(_stray(shard, index, tuple(headers.get(shard, ())), note))
+            except TargetError as error:  # no engine minds a broken leftover
+                why = error.message
+        problems.append(_stray(shard, index, tuple(headers.get(shard, ())), why))
     return tuple(problems), headers
 
 
-def _stray(shard: str, index: str | None, tensors: tuple[str, ...], note: str) -> Problem:
-    why = (
-        f"{shown(index)} does not name it"
-        if index
-        else "it loads consolidated*.safetensors instead"
+def _stray(shard: str, index: str | None, tensors: tuple[str, ...], unread: str) -> Problem:
+    """Describe a file that no engine loads; `unread` says why its header was not read."""
+    said = f"{shown(index)} does not name it" if index else "consolidated*.safetensors are loaded"
+    what = f"{shown(shard)}: {said}" + (
+        f", and its header was not read: {unread}" if unread else ""
     )
-    what = f"{shown(shard)}: vLLM does not load it, because {why}"
+    kind: Literal["shadowed_index", "not_in_index"] = "not_in_index"
     if shard == SINGLE and index:
-        what += "; other loaders look for it first, and load nothing else"
-        return Problem("shadowed_index", what + note, shard, tensors)
-    return Problem("not_in_index", what + note, shard, tensors)
+        kind = "shadowed_index"
+    return Problem(kind, what, shard, tensors, unread=bool(unread))
 
 
 # --- index against headers ---------------------------------------------------

@@ -125,7 +125,7 @@ def _lacks_weights(report: ModuleReport) -> bool:
 
 
 def outside_the_index(evidence: Evidence) -> Iterator[Finding]:
-    """MTP004, MTP005: MTP tensors in files that the index does not name."""
+    """MTP004, MTP005, MTP402: MTP tensors in files that the index does not name, or perhaps."""
     roots = evidence.case.disk_roots
     yield from unindexed(evidence.problems, roots, evidence.engine)
 
@@ -151,6 +151,15 @@ def unindexed(
                 f"index names it: {engine} does not read it.",
                 where=None if problem.elsewhere else Where(problem.file, ""),
                 remedy="`mtpfix rewrite` adds its tensors to weight_map in the index",
+            )
+        if problem.unread:
+            yield Finding(
+                code="MTP402",
+                severity="warning",
+                confidence="run",
+                message=f"{problem.message}. Whether it holds MTP tensors is not known.",
+                where=None if problem.elsewhere else Where(problem.file, ""),
+                remedy="download it again, or remove it if it is no part of the checkpoint",
             )
         if problem.kind == "shadowed_index" and not problem.elsewhere:
             yield Finding(

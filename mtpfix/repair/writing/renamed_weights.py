@@ -3,18 +3,22 @@
 A file that holds nothing but the MTP block is replaced by a new one: all is written beside it,
 flushed and renamed, and the old file stays as the backup, by a hard link, so that no byte of it is
 copied twice. In place only the header is written: the old one is kept in a journal beside the file
-until all is flushed, and a run that was killed in between is taken back by the next one.
+until all is flushed, and a run that was killed in between is taken back by the next one. A journal
+holds the inode of its file, which nobody knows who sends a folder to somebody else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-from mtpfix.checkpoint.header import JOURNAL, PREFIX, parse_header
+from mtpfix.checkpoint.header import HEADER_LIMIT, JOURNAL, PREFIX, parse_header
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import ConflictError, UsageError, WriteError
 from mtpfix.repair import renames
@@ -24,6 +28,9 @@ from mtpfix.repair.writing.locking import LOCK, released, take
 
 _HEADER = ".header"
 """Stands in the name of the backup of a header, behind that of the weight file."""
+_NUMBER = 8
+"""Bytes of the inode and of the length in a journal."""
+_PLAIN = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 @dataclass(frozen=True)
@@ -115,13 +122,14 @@ class NewHeader(NewFile):
         raw, _ = self.check()
         new = renames.fitted(raw, self.changes.names, self.name)
         part = disk.temporary(folder, self.name, "header")
-        disk.create(part, len(raw).to_bytes(PREFIX, "little") + raw + new)
+        with _opened(folder / self.name, os.O_RDONLY) as file:
+            disk.create(part, _Kept(os.fstat(file.fileno()).st_ino, raw, new).packed())
         os.replace(part, _journal(folder, self.name))  # noqa: PTH105
         disk.sync(folder)
 
     def keep(self, folder: Path) -> tuple[str, bool]:
         """Keep the head of the file; return the name of the backup, and whether it is new."""
-        old, _ = _read(_journal(folder, self.name))
+        old = _read(_journal(folder, self.name)).old
         head = len(old).to_bytes(PREFIX, "little") + old
         name = self.name + _HEADER
         path, there = disk.backup_of(folder, name, lambda path: path.read_bytes() == head)
@@ -133,10 +141,11 @@ class NewHeader(NewFile):
 
     def apply(self, folder: Path) -> None:
         """Write the new header, if the old one is still there."""
-        old, new = _read(_journal(folder, self.name))
-        if self.check()[0] != old:
+        kept = _read(_journal(folder, self.name))
+        if self.check()[0] != kept.old:
             raise ConflictError(f"{self.name} changed since it was read", "run the command again")
-        _overwrite(folder / self.name, new)
+        with _opened(folder / self.name, os.O_RDWR) as file:
+            _overwrite(file, kept.new)
 
     def undo(self, folder: Path) -> None:
         """Write the old header again, if it is not there."""
@@ -172,27 +181,48 @@ def changes(found: Renames, source: Source, output: Path | None = None) -> tuple
 # --- journals ----------------------------------------------------------------------------
 
 
+class _Kept(NamedTuple):
+    """What a journal holds."""
+
+    inode: int
+    """Of the file whose header is written over."""
+    old: bytes
+    new: bytes
+
+    def packed(self) -> bytes:
+        """Return the bytes of the journal."""
+        numbers = (n.to_bytes(_NUMBER, "little") for n in (self.inode, len(self.old)))
+        return b"".join((*numbers, self.old, self.new))
+
+
 def put_right(folder: Path) -> None:
     """Take back, or complete, headers that a killed run was writing, unless another one is at work.
 
     A header that is neither the old nor the new one becomes the old one. A folder without such
-    traces is not touched.
+    traces is not touched, and neither is a file that the journal beside it was not made for.
     """
     with contextlib.suppress(OSError):
         if any(_journals(folder)) and (handle := take(folder / LOCK)) is not None:
             with released(folder / LOCK, handle):
                 for name, journal in _journals(folder):
-                    _take_back(folder / name, journal, finished=True)
+                    with contextlib.suppress(OSError):
+                        _take_back(folder / name, journal, finished=True)
 
 
 def _take_back(file: Path, journal: Path, *, finished: bool) -> None:
-    """Make sure that a file has its old header, or all of the new one if that is good enough."""
-    old, new = _read(journal)
-    with file.open("rb") as opened:
+    """Make sure that a file has its old header, or all of the new one if that is good enough.
+
+    Raises:
+        OSError: they are no plain files, or the journal is that of another file.
+    """
+    kept = _read(journal)
+    with _opened(file, os.O_RDWR) as opened:
+        if os.fstat(opened.fileno()).st_ino != kept.inode:
+            raise FileNotFoundError(f"{journal} is of another file")
         length = int.from_bytes(opened.read(PREFIX), "little")
-        there = opened.read(len(old))
-    if length == len(old) and there != old and not (finished and there == new):
-        _overwrite(file, old)
+        there = opened.read(len(kept.old))
+        if length == len(kept.old) and there != kept.old and not (finished and there == kept.new):
+            _overwrite(opened, kept.old)
     journal.unlink()
     disk.sync(journal.parent)
 
@@ -206,16 +236,33 @@ def _journals(folder: Path) -> Iterator[tuple[str, Path]]:
         yield path.name[1:].removesuffix(JOURNAL), path
 
 
-def _read(journal: Path) -> tuple[bytes, bytes]:
-    """Return the old header and the new one."""
-    raw = journal.read_bytes()
-    length = int.from_bytes(raw[:PREFIX], "little")
-    return raw[PREFIX : PREFIX + length], raw[PREFIX + length :]
+def _read(journal: Path) -> _Kept:
+    with _opened(journal, os.O_RDONLY) as file:
+        raw = file.read(2 * (_NUMBER + HEADER_LIMIT))
+    inode, length = (int.from_bytes(raw[at : at + _NUMBER], "little") for at in (0, _NUMBER))
+    headers = raw[2 * _NUMBER :]
+    return _Kept(inode, headers[:length], headers[length:])
 
 
-def _overwrite(file: Path, header: bytes) -> None:
-    with file.open("r+b") as opened:
-        opened.seek(PREFIX)
-        opened.write(header)
-        opened.flush()
-        os.fsync(opened.fileno())
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[BinaryIO]:
+    """Open a plain file that has no other name.
+
+    Raises:
+        OSError: it is a link, a device or the like, or has other names.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):  # opening a device can act
+        raise FileNotFoundError(f"{path} is no plain file")
+    handle = os.open(path, flags | _PLAIN)
+    with os.fdopen(handle, "r+b" if flags & os.O_RDWR else "rb") as file:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink != 1:
+            raise FileNotFoundError(f"{path} is no plain file, or has other names")
+        yield file
+
+
+def _overwrite(file: BinaryIO, header: bytes) -> None:
+    file.seek(PREFIX)
+    file.write(header)
+    file.flush()
+    os.fsync(file.fileno())

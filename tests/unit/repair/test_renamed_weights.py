@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,35 @@ def test_another_file_in_the_place_is_left_alone(folder: Path) -> None:
     renamed_weights.put_right(folder)
     assert (folder / FILE).read_bytes() == other
     assert not journal.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "another file", "fifo", "folder"])
+def test_a_journal_that_a_stranger_sends_touches_nothing(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    victim = tmp_path_factory.mktemp("elsewhere") / "victim.safetensors"
+    shutil.copy(folder / FILE, victim)
+    journal = left(folder)
+    raw = journal.read_bytes().replace(b"weight", b"WEIGHT")
+    (folder / FILE).unlink()
+    if kind == "link":
+        (folder / FILE).symlink_to(victim)
+    elif kind == "hard link":
+        (folder / FILE).hardlink_to(victim)
+    else:
+        shutil.copy(victim, folder / FILE)
+    # Even if they knew the inode that the link leads to.
+    inode = 1 if kind == "another file" else victim.stat().st_ino
+    journal.write_bytes(inode.to_bytes(8, "little") + raw[8:])
+    if kind == "fifo":
+        journal.unlink()
+        os.mkfifo(journal)
+    elif kind == "folder":
+        journal.unlink()
+        journal.mkdir()
+    renamed_weights.put_right(folder)
+    assert victim.read_bytes() == (folder / FILE).read_bytes() == file()
+    assert os.path.lexists(journal)
 
 
 def test_a_run_that_is_at_work_keeps_its_journal(folder: Path) -> None:
