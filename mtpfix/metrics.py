@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from mtpfix.errors import TargetError, UsageError
@@ -52,18 +53,28 @@ def address_of(url: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise UsageError(f"{url!r:.80} is not the address of a server", _SERVE)
+        host = url.rpartition("@")[2].partition("?")[0]
+        raise UsageError(f"{host!r:.80} is not the address of a server", _SERVE)
     path = parts.path.rstrip("/")
     path = path if path.endswith(_PATH) else f"{path.removesuffix('/v1')}{_PATH}"
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 
 def _fetched(address: str) -> str:
-    """Return the metrics at an address."""
+    """Return the metrics at an address.
+
+    Its password goes into a header, which no redirection takes along; neither that nor its query,
+    which may hold a token, comes out in an error.
+    """
     parts = urlsplit(address)
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password in errors
+    login, _, host = parts.netloc.rpartition("@")
+    bare = parts._replace(netloc=host)
+    shown = bare._replace(query="").geturl()
     try:
-        request = Request(address, headers={"Accept": "text/plain"})  # noqa: S310 - checked above
+        request = Request(bare.geturl(), headers={"Accept": "text/plain"})  # noqa: S310 - checked
+        if login:
+            basic = base64.b64encode(unquote_to_bytes(login)).decode()
+            request.add_unredirected_header("Authorization", f"Basic {basic}")
         with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - the same
             data: bytes = answer.read(LONGEST + 1)
     except HTTPError as error:

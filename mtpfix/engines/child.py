@@ -25,8 +25,8 @@ from mtpfix.model import Built, Kind, Part
 
 GRACE = 30.0
 """Seconds that the child may take past the limit it was given."""
-KEPT_BACK = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PYTHONHOME", "MTPFIX_PLUGIN", "MTPFIX_VLLM")
-"""Variables that the child does not get."""
+_SECRETS = ("_TOKEN", "_KEY", "_SECRET", "_PASSWORD")
+"""Ends of the names of variables that hold what nobody else may read."""
 START = Path(__file__).with_name("_child") / "start.py"
 """What the child runs; it is given the folder of the engine."""
 Phase = Literal["config", "target", "draft", "load"]
@@ -279,8 +279,18 @@ def check(folder: Path) -> None:
 
 
 def environment(scratch: Path, pythonpath: str | None) -> dict[str, str]:
-    """The environment of the child: offline, its temporary files in `scratch`, nothing secret."""
-    env = {key: value for key, value in os.environ.items() if key not in KEPT_BACK}
+    """The environment of the child: offline, its temporary files in `scratch`, nothing secret.
+
+    What is meant for mtpfix stays here: options and tokens by variables, and the switch of the
+    plugin, which the child would obey.
+    """
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.upper().endswith(_SECRETS)
+        and not key.upper().startswith("MTPFIX_")
+        and key != "PYTHONHOME"
+    }
     env.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TMPDIR=str(scratch))
     if pythonpath:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (pythonpath, env.get("PYTHONPATH"))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -45,6 +46,7 @@ class Server(HTTPServer):
 
     answers: list[str]
     asked: list[str]
+    logins: list[str]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -54,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Server)
         server.asked.append(self.path)
+        server.logins += self.headers.get_all("Authorization", [])
         code = 200 if self.path.endswith("/metrics") and server.answers else 404
         self.send_response(code)
         self.end_headers()
@@ -68,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(name="server")
 def _server() -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
-    server.answers, server.asked = [], []
+    server.answers, server.asked, server.logins = [], [], []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -155,10 +158,29 @@ def test_a_server_that_is_not_there(run: Run, server: Server) -> None:
     ran = run("probe", url(server), "--seconds", "0")
     assert ran.code == 2
     assert "/metrics answers 404" in ran.err
-    ran = run("probe", "http://user:secret@127.0.0.1:9", "--seconds", "0")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://user:secret@127.0.0.1:9",
+        "http://user:secret@127.0.0.1",
+        "http://127.0.0.1:9/?token=secret",
+        "http://user:secret@[::1",
+        "user:secret@127.0.0.1:9x",
+    ],
+)
+def test_no_secret_of_an_address_comes_out(run: Run, given: str) -> None:
+    ran = run("probe", given, "--seconds", "0")
     assert ran.code == 2
-    assert "cannot be read" in ran.err
+    assert "cannot be read" in ran.err or "is not the address" in ran.err
     assert "secret" not in ran.err
+
+
+def test_a_password_goes_to_the_server_in_a_header(run: Run, server: Server) -> None:
+    server.answers = [vllm(0, (0,)), vllm(10, (9, 8))]
+    assert run("probe", url(server).replace("//", "//me:p%40ss@"), "--seconds", "0").code == 0
+    assert server.logins == ["Basic " + base64.b64encode(b"me:p@ss").decode()] * 2
 
 
 @pytest.mark.parametrize(
