@@ -291,7 +291,8 @@ class _Planner:
         beside = self._beside(layout)
         if not layout.pieces and edited[CONFIG] == self._source.read(CONFIG):
             repair = planned(self._subject, self._selection, self._options)
-            return self._plan(attempt, layout, {}, repair, there)
+            made = self._plan(attempt, layout, repair.files, repair, there)
+            return replace(made, refused=_wrong(repair))
         subject = self._opened(layout, {**edited, **beside})
         repair = planned(subject, self._selection, self._options)
         changed = {**edited, **{name: new for name, (_, new) in repair.files.items()}}

@@ -174,19 +174,21 @@ def _next(grafted: Grafted) -> str | None:
         return f"Nothing is to be written: the block is there{wrong}."
     files = [made.plan.shard] if made.tensors else []
     shown = ", ".join(map(inert, (*files, *outcome.files)))
-    return _of_push(outcome.pushed, shown) if outcome.pushed else _of_folder(outcome, shown)
+    what = "the block" if made.tensors else "the edits"
+    return _of_push(outcome.pushed, shown) if outcome.pushed else _of_folder(outcome, shown, what)
 
 
-def _of_folder(outcome: Outcome, files: str) -> str:
+def _of_folder(outcome: Outcome, files: str, what: str) -> str:
     if outcome.written:
         kept = f"; the old files are kept as *{BACKUP}" if outcome.backup else ""
         return f"Wrote {files}{kept}."
     if outcome.output is not None:
         new = f", and {files}" if files else ""
         return f"Made {inert(str(outcome.output))}: links to the old files{new}."
+    it = "it" if what == "the block" else "them"
     if outcome.before.target.kind == "hub":
-        return "Nothing was pushed. --push-to-hub commits the block, --create-pr proposes it."
-    return "Nothing was written. --write brings the block, --output DIR makes a copy with it."
+        return f"Nothing was pushed. --push-to-hub commits {what}, --create-pr proposes {it}."
+    return f"Nothing was written. --write brings {what}, --output DIR makes a copy with {it}."
 
 
 def _of_push(pushed: Landed, files: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+import mtpfix
 from mtpfix import grafting
 from mtpfix.grafts.attempts import Precision
 from tools import grafted, pairs
@@ -44,3 +46,26 @@ def test_scales_are_brought_to_fp8_codes_that_were_copied_without(tmp_path: Path
     made = grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
     assert {piece.name.rpartition(".")[2] for piece in made.tensors} == {"weight_scale_inv"}
     assert grafted.block_faults(pair) == []
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_a_block_that_is_there_gets_the_entries_that_it_lacks(tmp_path: Path, output: bool) -> None:
+    pair = pairs.pair("mimo", tmp_path, "ct-w4a16")
+    new = tmp_path / "new" if output else None
+    grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
+    (pair.target / "config.json").write_bytes(_without_entries(pair.target))
+    assert mtpfix.check(pair.target, vllm=["0.32.0"]).ok is False
+    seen = grafting.plan(pair.target, pair.base, vllm=["0.32.0"])
+    assert (seen.tensors, seen.files) == ((), ("config.json",))
+    made = grafting.graft(
+        pair.target, pair.base, vllm=["0.32.0"], backup=False, write=not output, output=new
+    )
+    assert made.exit_code == 0
+    assert mtpfix.check(new or pair.target, vllm=["0.32.0"]).ok is True
+
+
+def _without_entries(folder: Path) -> bytes:
+    """`config.json` with the list as the quantizer left it."""
+    config = json.loads((folder / "config.json").read_bytes())
+    config["quantization_config"]["ignore"] = ["lm_head"]
+    return json.dumps(config, indent=2).encode()
