@@ -142,10 +142,10 @@ def selected(
 ) -> Selected:
     """Return what a user gave, once it is known that it makes sense; see `select`."""
     given: Selected = {
-        "vllm": None if vllm is None else tuple(vllm),
-        "sglang": None if sglang is None else tuple(sglang),
-        "engines": None if engines is None else tuple(engines),
-        "platforms": None if platforms is None else tuple(platforms),
+        "vllm": None if vllm is None else listed(vllm),
+        "sglang": None if sglang is None else listed(sglang),
+        "engines": None if engines is None else listed(engines),
+        "platforms": None if platforms is None else listed(platforms),
     }
     select(**given)
     return given
