@@ -32,12 +32,14 @@ OPTIONAL = (
     "input_scale",
     "input_global_scale",
     "_zero_point",
-    "weight_shape",
     "g_idx",
     "g_idx_sort_indices",
 )
 """Ends of the names of parameters that may stay as they are, since they have a default or are
 read only where a checkpoint brings them."""
+REMARKS = ("weight_shape",)
+"""Ends of the names of parameters that are filled and never read, so that a part of one may be
+missing, too."""
 SHARED = ("model.embed_tokens.weight", "lm_head.weight")
 """Parameters of a draft that its worker replaces by the target's."""
 WARNINGS = 40
@@ -163,7 +165,9 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             if self._owner.get(address(parameter)) != name:
                 continue  # empty, or replaced by the loader
             left = bits(parameter.data) == PATTERNS[parameter.element_size()]
-            if bool(left.all()):
+            if bool(left.any()) and name.endswith(REMARKS):
+                optional[name] = list(parameter.shape)
+            elif bool(left.all()):
                 spared = name.endswith(OPTIONAL) or name in self._shared
                 kind = optional if spared else untouched
                 kind[name] = list(parameter.shape)

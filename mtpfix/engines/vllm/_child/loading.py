@@ -43,7 +43,7 @@ PADDED = ("attn_sink",)
 BIASED = ("AutoGPTQMoEMethod", "GPTQMarlinMoEMethod")
 """Methods whose experts have biases of zero where a checkpoint has none."""
 REMARKS = ("weight_shape",)
-"""Ends of the names of tensors that vLLM reads and does not use."""
+"""Ends of the names of tensors that vLLM reads and does not use, so that one may be missing."""
 LOSSLESS = (
     {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64},
     {torch.int8, torch.uint8},  # of packed values: the bits stay
@@ -194,7 +194,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         never, partial = {}, {}
         for name, parameter in self._parameters.items():
             left = self._left(name)
-            if parameter.numel() == 0 or name in self._unread:
+            if parameter.numel() == 0 or name in self._unread or name.endswith(REMARKS):
                 continue
             if bool(left.all()) and name not in SHARED and not name.endswith(OPTIONAL):
                 never[name] = list(parameter.shape)
