@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from mtpfix.checkpoint.source import Source
 from mtpfix.errors import MtpfixError
 from mtpfix.model import Report
 from mtpfix.rules.presence import BASE, LOST, TARGET
+
+_OPEN = re.compile("|".join(map(re.escape, (TARGET, BASE))))
 
 
 def advised(report: Report, source: Source) -> Report:
@@ -24,9 +27,9 @@ def advised(report: Report, source: Source) -> Report:
     """
     if not any(finding.code in LOST for finding in report.findings):
         return report
-    target, base = shlex.quote(report.target.name), _base(source)
+    names = {TARGET: shlex.quote(report.target.name), BASE: _base(source) or BASE}
     findings = tuple(
-        replace(f, remedy=f.remedy.replace(TARGET, target).replace(BASE, base or BASE))
+        replace(f, remedy=_OPEN.sub(lambda word: names[word[0]], f.remedy))
         if f.code in LOST and f.remedy is not None
         else f
         for f in report.findings

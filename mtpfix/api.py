@@ -503,7 +503,11 @@ def _folder(target: str | Path | Source) -> str | Path | Source:
     Raises:
         UsageError: it is another file.
     """
-    if not isinstance(target, str | Path) or not Path(target).is_file():
+    try:
+        alone = isinstance(target, str | Path) and Path(target).is_file()
+    except (OSError, ValueError):  # no path can be like that: what reads it says so
+        alone = False
+    if not alone or not isinstance(target, str | Path):
         return target
     path = Path(target)
     if path.name != "config.json":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtpfix import targets as named
 from mtpfix.api import inspected
-from mtpfix.errors import MtpfixError, TargetError, UsageError
+from mtpfix.errors import InternalError, MtpfixError, TargetError, UsageError
 from mtpfix.model import Finding, ModelInfo, Report, Target
 from mtpfix.selection import Selection, select
 
@@ -23,8 +23,8 @@ LONGEST_LIST = 10_000_000
 
 _STDIN = Path("-")
 
-WORST = (2, 4, 1, 3, 0)
-"""Exit codes from the worst to the best: what could not be read, before what is wrong."""
+WORST = (5, 2, 4, 1, 3, 0)
+"""Exit codes from the worst to the best: what nobody looked at, before what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,8 @@ def audit(
             report = inspected(target, asked, token=token, values=values, fixes=fixes, gate=True)
         except MtpfixError as error:
             return Audited(target, None, error)
+        except Exception as error:  # noqa: BLE001 - none stops the others
+            return Audited(target, None, InternalError(error))
         return Audited(target, report)
 
     waiting: deque[Future[Audited]] = deque()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LONGEST = 3000
 """Characters of the longest message."""
@@ -24,6 +27,12 @@ class MtpfixError(Exception):
         self.message = _safe(message)
         self.remedy = _safe(remedy)
         super().__init__(self.message)
+
+    def of(self, whose: str) -> Self:
+        """Put a word in front that says which checkpoint the error is about; return the error."""
+        self.message = _safe(f"{whose}: {self.message}")
+        self.args = (self.message,)
+        return self
 
 
 def _safe(text: str) -> str:
@@ -106,6 +115,19 @@ class GateError(MtpfixError):
         super().__init__(message, remedy)
         self.report = report
         self.exit_code = report.exit_code
+
+
+class InternalError(MtpfixError):
+    """mtpfix failed where nobody foresaw it: nothing is said of the target."""
+
+    exit_code = 5
+
+    def __init__(self, error: Exception) -> None:
+        """Say what kind of exception it was: what it says may hold anything."""
+        super().__init__(
+            f"internal error: {type(error).__name__}",
+            "please report it; with MTPFIX_DEBUG=1 and this target alone there is a traceback",
+        )
 
 
 class OverrideError(MtpfixError):

@@ -102,7 +102,7 @@ def _read_draft(source: Source, engines: Iterable[Engine]) -> dict[Engine, Draft
     except UnknownError:
         raise
     except MtpfixError as error:  # whose file it is, its name does not tell
-        raise type(error)(f"draft: {error.message}", error.remedy) from None
+        raise error.of("draft") from None
     inventory = Inventory(checkpoint)
     return {each: Draft(r, config, checkpoint, inventory) for each, r in readings.items()}
 

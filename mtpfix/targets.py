@@ -12,7 +12,8 @@ from mtpfix.errors import TargetError, UsageError
 from mtpfix.model import Target
 
 _SCHEME = "hf://"
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+"""As the Hub allows: 96 characters a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
     bare = text.removeprefix(_SCHEME)
     repo, at, inside = bare.partition("@")
     named = isinstance(target, str) and _REPO.fullmatch(repo) is not None
-    if bare == text and (not named or Path(text).exists()):
+    if bare == text and (not named or _is_there(text)):
         if revision is not None:
             raise UsageError(
                 f"{shown(text)}: a folder has no revision", "leave --revision out, or give a repo"
@@ -76,6 +77,13 @@ def folder_of(target: str | Path | Source, revision: str | None = None) -> Path:
             "use --push-to-hub, or download it with `hf download` and name that folder",
         )
     return path
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # no path can be like that
+        return False
 
 
 def source(

@@ -57,7 +57,8 @@ class Baseline:
         if is_unjudged(finding):
             return False
         names = set(identity.subject(finding).names)
-        return all(key in self.rows and names <= self.rows[key] for key in _keys(finding, report))
+        keys = tuple(_keys(finding, report))
+        return bool(keys) and all(k in self.rows and names <= self.rows[k] for k in keys)
 
     def split(
         self, findings: Iterable[Finding], report: Report

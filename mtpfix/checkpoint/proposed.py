@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from mtpfix.checkpoint.source import READ_LIMIT, Source
+from mtpfix.checkpoint.source import READ_LIMIT, Source, within
 from mtpfix.checkpoint.wrapped import Wrapped
 from mtpfix.errors import TargetError
 
@@ -43,7 +43,9 @@ class Proposed(Wrapped):
     def read(self, path: str, *, limit: int = READ_LIMIT) -> bytes:
         """All bytes of one file; see `Source.read`."""
         new = self._files.get(path)
-        return self._source.read(path, limit=limit) if new is None else new
+        if new is None:
+            return self._source.read(path, limit=limit)
+        return within(new, path, limit)
 
     def read_header(self, path: str) -> tuple[bytes, int]:
         """Header bytes and data size of one safetensors file; see `Source.read_header`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mtpfix.checkpoint.header import PREFIX
-from mtpfix.checkpoint.source import READ_LIMIT, Source
+from mtpfix.checkpoint.source import READ_LIMIT, Source, within
 from mtpfix.checkpoint.wrapped import Wrapped
 
 
@@ -33,7 +33,7 @@ class Remembered(Wrapped):
         """All bytes of one file; see `Source.read`."""
         if path not in self._files:
             self._files[path] = self._source.read(path, limit=limit)
-        return self._files[path]
+        return within(self._files[path], path, limit)
 
     def read_header(self, path: str) -> tuple[bytes, int]:
         """Header bytes and data size of one safetensors file; see `Source.read_header`."""

@@ -187,6 +187,17 @@ def too_long(path: str, size: int, limit: int) -> BrokenFileError:
     )
 
 
+def within(data: bytes, path: str, limit: int) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        BrokenFileError: it is longer than `limit` bytes.
+    """
+    if len(data) > limit:
+        raise too_long(path, len(data), limit)
+    return data
+
+
 def ends_early(path: str, size: int, end: int) -> TargetError:
     """The error about a file that is shorter than its header says."""
     return TargetError(

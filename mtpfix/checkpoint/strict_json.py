@@ -105,7 +105,7 @@ def quick_table(raw: bytes, key: str, file: str) -> dict[str, str] | None:
     try:
         parts = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         table = msgspec.json.decode(parts.pop(key), type=dict[str, str])
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):
         return None
     beside = [bytes(part) for part in parts.values()]
     # Without escapes, quotes stand only around strings: what lacks of them was a key that stood
@@ -170,7 +170,7 @@ def _decode(raw: bytes, file: str) -> str:
         raise _broken(file, "is not UTF-8 text", line) from None
     if text.startswith(_BOM):
         raise BrokenFileError(
-            f"{shown(file)}: begins with a byte order mark, which vLLM cannot read",
+            f"{shown(file)}: begins with a byte order mark, which no engine can read",
             "Save it as UTF-8 without one.",
         )
     return text

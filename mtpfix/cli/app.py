@@ -12,11 +12,9 @@ import typer
 from mtpfix import __version__
 from mtpfix.cli import checks, grafts, output, probes, queries, reference, repairs, settings
 from mtpfix.cli.common_flags import add_flags
-from mtpfix.errors import MtpfixError
+from mtpfix.errors import InternalError, MtpfixError
 from mtpfix.serving import plugin
 
-INTERNAL = 5
-"""The exit code of a fault in mtpfix itself: nothing is said of the target."""
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -137,5 +135,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("MTPFIX_DEBUG"):
             traceback.print_exc(file=sys.stderr)
         output.complain_of_bug(error)
-        return INTERNAL
+        return InternalError.exit_code
     return 0

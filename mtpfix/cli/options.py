@@ -317,7 +317,7 @@ Values = Annotated[
     option(
         "--values",
         help="Read the weights of the MTP block, too: values that are not finite, all zero, or far "
-        "from the target model's, and scales without sense. Needs torch.",
+        "from the target model's, and invalid scales. Needs torch.",
     ),
 ]
 EngineNamesOnly = Annotated[

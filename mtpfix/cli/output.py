@@ -93,6 +93,9 @@ def emit(text: str, file: Path | None = None) -> None:
         _take_back()
         _put(sys.stdout, text)
         return
+    if not file.is_symlink() and (file.is_file() or not file.exists()):
+        replace(file, text)
+        return
     _refuse_checkpoint(file)
     try:
         file.write_text(text, encoding="utf-8", newline="")
@@ -122,7 +125,7 @@ def replace(file: Path, text: str) -> None:
         part.unlink(missing_ok=True)
         raise WriteError(
             f"{inert(str(file))}: cannot be written ({error.strerror})",
-            "choose a path that you may write to",
+            "choose a path for --output-file that you may write to",
         ) from error
 
 

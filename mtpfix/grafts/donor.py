@@ -76,7 +76,7 @@ def read(source: Source, engine: Engine) -> Donor:
         reading = engine.read(found, config)
         checkpoint = open_shards(kept, found, reading.block.tensors)
     except MtpfixError as error:  # whose file it is, its name does not tell
-        raise type(error)(f"base: {error.message}", error.remedy) from None
+        raise error.of("base") from None
     name = shown(found.target.name)
     if reading.family is None:
         why = reading.unknown_family

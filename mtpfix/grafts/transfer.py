@@ -244,7 +244,7 @@ class _Transfer:
                 self.watch.moved(len(data))
                 yield data
         except MtpfixError as error:  # whose file it is, its name does not tell
-            raise type(error)(f"base: {error.message}", error.remedy) from None
+            raise error.of("base") from None
 
     def _put(self, place: int, data: bytes | memoryview) -> None:
         """Write bytes at a place of the file."""

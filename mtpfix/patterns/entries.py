@@ -78,6 +78,7 @@ class Entries:
         self._exact: dict[str, tuple[int, Entry]] = {}
         self._patterns: list[_Pattern] = []
         self._all: list[Entry] = []
+        self._of_class: dict[str, Entry | None] = {}
         budget = current()
         for position, entry in enumerate(bounded(entries, is_pattern)):
             self._all.append(entry)
@@ -116,6 +117,11 @@ class Entries:
 
     def first_in_class(self, cls: str) -> Entry | None:
         """The first entry that names, as a part and in any case, the class `cls`."""
+        if cls not in self._of_class:
+            self._of_class[cls] = self._first_in_class(cls)
+        return self._of_class[cls]
+
+    def _first_in_class(self, cls: str) -> Entry | None:
         lowered, number = cls.lower(), len(self._patterns)
         patterns = {pattern.position: pattern for pattern in self._patterns}
         for position, entry in enumerate(self._all):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtpfix.checkpoint.packing import CHANNEL
+from mtpfix.checkpoint.strict_json import MAX_DIGITS
 from mtpfix.model import Json
 
 Grid = tuple[int, int]
@@ -30,6 +31,12 @@ def _is_size(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and (value > 0 or value == -1)
 
 
+def _number(value: Json) -> Json:
+    """Return the number that a string holds, if it is one that a size can be."""
+    decimal = isinstance(value, str) and value.isdecimal() and len(value) <= MAX_DIGITS
+    return int(value) if decimal else value
+
+
 def is_one(value: Json, allowed: Json) -> bool:
     """Whether a value is the one, one of several, or not a certain one."""
     if isinstance(allowed, dict):
@@ -41,8 +48,7 @@ def normalised(args: Mapping[str, Json]) -> dict[str, Json]:
     """Quantization arguments with defaults and the inferred strategy filled in."""
     values = {**_DEFAULTS, **{key: value for key, value in args.items() if value is not None}}
     for field in ("num_bits", "group_size"):
-        if isinstance(values[field], str) and values[field].isdecimal():
-            values[field] = int(values[field])
+        values[field] = _number(values[field])
     for field in ("type", "strategy"):
         if isinstance(values.get(field), str):
             values[field] = values[field].lower()
@@ -63,5 +69,5 @@ def block(values: Mapping[str, Json]) -> Grid | None:
     """Return outputs and inputs of a block of FP8, from normalised arguments."""
     sizes = values.get("block_structure")
     if isinstance(sizes, str):  # as older quantizers wrote it
-        sizes = [int(size) for size in sizes.split("x") if size.isdecimal()]
+        sizes = [_number(size) for size in sizes.split("x")]
     return grid(*sizes) if isinstance(sizes, list) and len(sizes) == 2 else None  # noqa: PLR2004

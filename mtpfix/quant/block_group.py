@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from mtpfix.model import Edit, Json, QuantView
 from mtpfix.quant.location import escape
+from mtpfix.quant.schemes.compressed_tensors import MIXED, free_name
 
 METHOD = "compressed-tensors"
-_NAME = "mtp"
-_MIXED = "mixed-precision"
 _FORMAT = "float-quantized"
 BLOCK = 128
 """Rows and columns of the blocks that published checkpoints have."""
@@ -28,20 +27,15 @@ def with_block_group(view: QuantView, names: Iterable[str]) -> tuple[Edit, ...]:
     """
     groups: Mapping[str, Json] = view.raw.get("config_groups") or {}
     place = f"{view.pointer}/config_groups"
-    name = next(n for n in _free(_NAME) if n not in groups)
+    name = free_name(groups)
     edits = [
         Edit(view.file, f"{place}/{escape(key)}/format", "add", view.format)
         for key, group in groups.items()
         if isinstance(group, Mapping) and "format" not in group and view.format is not None
     ]
-    if view.format != _MIXED:
-        edits.append(Edit(view.file, f"{view.pointer}/format", "add", _MIXED))
+    if view.format != MIXED:
+        edits.append(Edit(view.file, f"{view.pointer}/format", "add", MIXED))
     return (*edits, Edit(view.file, f"{place}/{name}", "add", _group(_targets(names))))
-
-
-def _free(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in range(1, 1000))
 
 
 def _group(targets: list[str]) -> dict[str, Json]:

@@ -34,7 +34,12 @@ MAX_ENTRIES = 250_000
 """Entries of the longest list that is read; one with an entry per expert has 100,000."""
 
 
-def _bounded(file: str, pointer: str, number: int) -> None:
+def refuse_too_many(file: str, pointer: str, number: int) -> None:
+    """Refuse a list of more entries than are read.
+
+    Raises:
+        BrokenFileError: it is too long.
+    """
     if number > MAX_ENTRIES:
         raise BrokenFileError(
             f"{file}: {pointer} has {number:,} entries; mtpfix reads at most {MAX_ENTRIES:,}",
@@ -52,7 +57,7 @@ def entries(file: str, pointer: str, value: Json) -> tuple[Entry, ...]:
         return ()
     if not isinstance(value, list):
         raise BrokenFileError(f"{file}: {pointer} is not a list", _REMEDY)
-    _bounded(file, pointer, len(value))
+    refuse_too_many(file, pointer, len(value))
     for index, text in enumerate(value):
         if not isinstance(text, str):
             raise BrokenFileError(f"{file}: {pointer}/{index} is not a string", _REMEDY)
@@ -66,7 +71,7 @@ def keys(file: str, pointer: str, value: Json) -> tuple[Entry, ...]:
         BrokenFileError: it is no object, or has too many keys.
     """
     found = mapping(file, pointer, value) or {}
-    _bounded(file, pointer, len(found))
+    refuse_too_many(file, pointer, len(found))
     return tuple(Entry(key, file, f"{pointer}/{escape(key)}") for key in found)
 
 

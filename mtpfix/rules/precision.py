@@ -88,6 +88,8 @@ def built_unquantized(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+_LONGEST_LIST = 100
+"""Parts of names that a remedy writes out: more are a list that somebody has to make."""
 _RESTORE = "restore the metadata that the quantizer wrote"
 
 
@@ -105,7 +107,8 @@ def _list_of_parts(evidence: Evidence, key: str) -> str:
         if not parent.plain and ".experts." not in name
     }
     plain = [name for name, parent in parents.items() if parent.plain and parent.matrix]
-    if not tails or any(tail in name for name in plain for tail in tails):
+    long = len(tails) > _LONGEST_LIST
+    if not tails or long or any(tail in name for name in plain for tail in tails):
         return (
             f"list all quantized modules in `{key}`, with {evidence.engine}'s names for the draft"
         )

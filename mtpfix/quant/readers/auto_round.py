@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Group, Json, QuantView
-from mtpfix.quant.location import Location, entries, keys, mapping
+from mtpfix.quant.location import Location, entries, keys, mapping, refuse_too_many
 
 METHOD = "auto-round"
 KEY = "extra_config"
@@ -59,6 +59,7 @@ def _blocks(location: Location) -> tuple[Group, ...]:
         return ()
     value, where = location.value[key], location.at(key)
     if isinstance(value, str):
+        refuse_too_many(location.file, where, value.count(",") + 1)
         names = tuple(Entry(name, location.file, where) for name in value.split(","))
     else:
         names = entries(location.file, where, value)

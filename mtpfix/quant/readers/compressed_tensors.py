@@ -13,6 +13,8 @@ from mtpfix.model import Group, QuantView
 from mtpfix.quant.location import Location, entries, mapping, text
 
 METHOD = "compressed-tensors"
+MAX_GROUPS = 256
+"""Groups of the longest metadata that is read; recipes have a handful."""
 
 
 def read(location: Location) -> QuantView:
@@ -38,7 +40,13 @@ def read(location: Location) -> QuantView:
 
 def _groups(location: Location) -> Iterable[Group]:
     file, groups = location.file, location.at("config_groups")
-    for name, value in (mapping(file, groups, location.value.get("config_groups")) or {}).items():
+    found = mapping(file, groups, location.value.get("config_groups")) or {}
+    if len(found) > MAX_GROUPS:
+        raise BrokenFileError(
+            f"{file}: {groups} has {len(found):,} groups; mtpfix reads at most {MAX_GROUPS:,}",
+            "give modules of one scheme one group, with a target for each",
+        )
+    for name, value in found.items():
         here = location.at("config_groups", name)
         group = mapping(file, here, value)
         if group is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mtpfix.errors import BrokenFileError
 from mtpfix.model import Entry, Group, QuantView
-from mtpfix.quant.location import Location, entries, escape, mapping
+from mtpfix.quant.location import Location, entries, escape, mapping, refuse_too_many
 
 METHOD = "quark"
 _OBJECTS = ("global_quant_config", "layer_type_quant_config", "export")
@@ -43,6 +43,7 @@ def read(location: Location) -> QuantView:
 def _groups(location: Location) -> Iterator[Group]:
     key = "layer_quant_config"
     layers = mapping(location.file, location.at(key), location.value.get(key)) or {}
+    refuse_too_many(location.file, location.at(key), len(layers))
     for name, value in layers.items():
         here = f"{location.at(key)}/{escape(name)}"
         if mapping(location.file, here, value) is None:

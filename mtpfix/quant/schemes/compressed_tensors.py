@@ -7,7 +7,8 @@ first, before them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.checkpoint.scheme import Scheme
@@ -19,7 +20,8 @@ from mtpfix.quant.spelling import anchored
 
 _NAME = "mtp"
 """What a new group is called."""
-_MIXED = "mixed-precision"
+MIXED = "mixed-precision"
+"""The format of metadata whose groups have formats of their own."""
 
 
 def proposals(block: Block) -> Iterator[Proposal]:
@@ -80,7 +82,7 @@ def _made(
             have = groups[name].get("targets") or ()
             made.extended[name] = [target for target in spelled if target not in have]
         else:
-            name = next(n for n in _free(_NAME) if n not in groups and n not in made.new)
+            name = free_name({**groups, **made.new})
             made.new[name] = {"format": group["format"], "targets": spelled, **group}
         listed = ", ".join(f"`{target}`" for target in spelled)
         made.schemes += (f"{share.scheme.format}: config group `{name}` for {listed}",)
@@ -102,8 +104,8 @@ def _edits(view: QuantView, made: _Groups, *, first: bool = False) -> Iterator[E
     place = f"{view.pointer}/config_groups"
     formats = {group["format"] for group in made.new.values()}
     mixed = bool(made.new) and formats != {view.format}
-    if mixed and view.format != _MIXED:
-        yield Edit(view.file, f"{view.pointer}/format", "add", _MIXED)
+    if mixed and view.format != MIXED:
+        yield Edit(view.file, f"{view.pointer}/format", "add", MIXED)
     if first:
         old = {n: _with_format(g, view.format if mixed else None) for n, g in groups.items()}
         yield Edit(view.file, place, "add", {**made.new, **old})
@@ -119,14 +121,15 @@ def _edits(view: QuantView, made: _Groups, *, first: bool = False) -> Iterator[E
 
 def _with_format(group: Json, stated: str | None) -> Json:
     """Return a group that says its own format, if there is one for all that it relied on."""
-    if stated in (None, _MIXED) or not isinstance(group, Mapping) or "format" in group:
+    if stated in (None, MIXED) or not isinstance(group, Mapping) or "format" in group:
         return group
     return {**group, "format": stated}
 
 
-def _free(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in range(1, 1000))
+def free_name(groups: Collection[str]) -> str:
+    """Return what a new group beside others is called."""
+    names = itertools.chain((_NAME,), (f"{_NAME}_{number}" for number in itertools.count(1)))
+    return next(name for name in names if name not in groups)
 
 
 # --- what a group says --------------------------------------------------------------

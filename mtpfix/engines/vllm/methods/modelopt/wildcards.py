@@ -13,7 +13,7 @@ from fnmatch import translate
 from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.vllm.methods.shared.names import Names, skipped
 from mtpfix.model import Entry
-from mtpfix.patterns import PatternError
+from mtpfix.patterns import PatternError, bounded
 
 
 class Excluded:
@@ -23,14 +23,14 @@ class Excluded:
         entries: in the order of the list.
 
     Raises:
-        PatternError: a wildcard is no valid pattern.
+        PatternError: a wildcard is no valid pattern, or there are too many of them.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         unique: dict[str, Entry] = {}
         for entry in entries:
             unique.setdefault(entry.text, entry)
-        self._entries = tuple(unique.values())
+        self._entries = tuple(bounded(unique.values(), lambda entry: _is_pattern(entry.text)))
         self._names = Names(self._entries)
         self._patterns = tuple(
             (entry, _compiled(entry)) for entry in self._entries if _is_pattern(entry.text)
