@@ -40,8 +40,9 @@ def faults(tag: str, repository: str, root: Path = ROOT) -> Iterator[str]:
     if not notes(__version__, root):
         yield f"CHANGELOG.md does not begin with {__version__} and its date"
     project = tomllib.loads(_text(root / "pyproject.toml"))["project"]
-    homes = {url.partition("github.com/")[2] for url in project["urls"].values()}
-    if not all(f"{home}/".startswith(f"{repository}/") for home in homes):
+    owner, _, name = repository.partition("/")
+    homes = (f"https://github.com/{repository}/", f"https://{owner}.github.io/{name}/")
+    if not all(f"{url}/".startswith(homes) for url in project["urls"].values()):
         yield f"the URLs in pyproject.toml are not those of {repository}"
 
 

@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from mtpfix.cli.settings import tomllib
 from tests.docs.troupe import ACTORS
 from tests.hub.server import GOOD_TOKEN, Hub, Repo, serving, sparse
+from tools import page_samples
 from tools.docs.blocks import Block, blocks, commands
-from tools.forge import NONE, forge
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "deepseek-v4-like"
@@ -122,9 +120,8 @@ class Theatre:
         shutil.copytree(SAMPLE, folder / "examples" / SAMPLE.name)
         shutil.copy(ROOT / "examples" / "run", folder / "examples" / "run")
         shutil.copytree(SAMPLE, folder / "model")
-        for name in ("base", "lost", "fp8", "scales", "glm", "next"):
+        for name in page_samples.NAMES:
             shutil.copytree(self.home / name, folder / name)
-        shutil.copytree(folder / "lost", folder / "gone")
         # `examples/run` and `tests/run` look for programs of the tree that they lie in.
         (folder / ".venv" / "bin").mkdir(parents=True)
         (folder / ".venv" / "bin" / "mtpfix").write_text('exec mtpfix "$@"\n')
@@ -146,10 +143,7 @@ def theatre(home: Path) -> Iterator[Theatre]:
     """The Hub and the programs, as long as pages are played."""
     with serving() as hub:
         environment = _environment(home, hub)
-        make_pair(home)
-        make_scales(home / "scales")
-        for name, family in (("glm", "glm4_moe"), ("next", "qwen3_next")):
-            forge(family, home / name, "ct-fp8-channel", shards=3)
+        page_samples.make(home)
         door = home / "door"
         troupe = [sys.executable, str(ROOT / "tests" / "docs" / "troupe.py"), str(door)]
         with subprocess.Popen(troupe, env=environment, cwd=home) as playing:
@@ -160,40 +154,6 @@ def theatre(home: Path) -> Iterator[Theatre]:
                 yield Theatre(hub, environment, home)
             finally:
                 playing.terminate()
-
-
-def make_pair(home: Path) -> None:
-    """Make a base, and a quantization of it that lost the MTP block."""
-    forge("glm4_moe", home / "base", NONE)
-    made = forge("glm4_moe", home / "lost", "ct-w4a16", ignore=["lm_head"])
-    shard = home / "lost" / "model.safetensors"
-    kept = {name: tensor for name, tensor in load_file(shard).items() if name not in made.mtp}
-    save_file(kept, shard, metadata={"format": "pt"})
-    (home / "lost" / "model.safetensors.index.json").unlink(missing_ok=True)
-    make_fp8_block(home, kept)
-
-
-def make_fp8_block(home: Path, trunk: Mapping[str, Tensor]) -> None:
-    """Make the same quantization with its MTP block in FP8, which its metadata do not state."""
-    shutil.copytree(home / "lost", home / "fp8")
-    made = forge("glm4_moe", home / "other", "ct-fp8-block", mtp="quantized")
-    block = load_file(home / "other" / "model.safetensors")
-    both = {**trunk, **{name: block[name] for name in made.mtp}}
-    save_file(both, home / "fp8" / "model.safetensors", metadata={"format": "pt"})
-    shutil.rmtree(home / "other")
-
-
-def make_scales(folder: Path) -> None:
-    """Make a checkpoint whose MTP block has scales that another library names."""
-    block = forge("glm4_moe", folder, "ct-fp8-block", mtp="quantized", shards=3).mtp
-    new = {name: f"{name}_inv" for name in block if name.endswith("weight_scale")}
-    for shard in folder.glob("*.safetensors"):
-        tensors = {new.get(name, name): tensor for name, tensor in load_file(shard).items()}
-        save_file(tensors, shard, metadata={"format": "pt"})
-    index = folder / "model.safetensors.index.json"
-    value = json.loads(index.read_text(encoding="utf-8"))
-    value["weight_map"] = {new.get(n, n): shard for n, shard in value["weight_map"].items()}
-    index.write_text(json.dumps(value, indent=2), encoding="utf-8")
 
 
 def _environment(home: Path, hub: Hub) -> dict[str, str]:

@@ -51,9 +51,15 @@ def test_a_job_has_no_more_permissions_than_it_needs(path: Path) -> None:
     assert workflow["permissions"] == {}
     granted = {name: job["permissions"] for name, job in workflow["jobs"].items()}
     writing = {name: {k for k, v in p.items() if v == "write"} for name, p in granted.items()}
-    wanted = {"attest": {"attestations", "id-token"}, "publish": {"id-token"}, "list": {"contents"}}
-    expected = wanted if path.stem == "release" else {}
-    assert {name: found for name, found in writing.items() if found} == expected
+    expected = {
+        "docs": {"show": {"pages", "id-token"}},
+        "release": {
+            "attest": {"attestations", "id-token"},
+            "publish": {"id-token"},
+            "list": {"contents"},
+        },
+    }
+    assert {name: found for name, found in writing.items() if found} == expected.get(path.stem, {})
 
 
 def test_the_tests_run_on_every_python_that_is_promised() -> None:
@@ -123,7 +129,9 @@ def test_badges_are_true() -> None:
 
 def test_who_makes_it_and_where() -> None:
     assert PROJECT["authors"] == [{"name": "The mtpfix developers"}]
-    assert all(url.startswith(HOME) for url in PROJECT["urls"].values())
+    owner, name = REPOSITORY.split("/")
+    assert PROJECT["urls"]["Documentation"] == f"https://{owner}.github.io/{name}/"
+    assert all(url.startswith(HOME) for key, url in PROJECT["urls"].items() if key[0] != "D")
     assert loaded(ROOT / "CITATION.cff")["authors"] == PROJECT["authors"]
     assert loaded(ROOT / "action.yml")["author"] == PROJECT["authors"][0]["name"]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
+import mtpfix
 from mtpfix import errors
 from mtpfix.cli import ignore_tables, settings
-from mtpfix.cli.app import INTERNAL, INTERRUPTED, app
+from mtpfix.cli.app import INTERRUPTED, app
 from mtpfix.findings import kinds
 from mtpfix.report import wording
 from mtpfix.report.markdown_text import table
@@ -169,7 +170,7 @@ _EXITS = {
     2: "usage, or the target cannot be read, or a file cannot be written",
     3: "could not judge: unknown model, method or release",
     4: "conflict: a file or a branch changed since it was read",
-    INTERNAL: "an error inside mtpfix: nothing is said of the target",
+    errors.InternalError.exit_code: "an error inside mtpfix: nothing is said of the target",
     INTERRUPTED: "interrupted from the keyboard",
 }
 
@@ -178,8 +179,10 @@ def exits() -> str:
     """Every exit code, and the errors of the library that come to it."""
     raised: dict[int, list[str]] = {}
     for name, error in vars(errors).items():
-        if isinstance(error, type) and issubclass(error, errors.MtpfixError):
+        known = isinstance(error, type) and issubclass(error, errors.MtpfixError)
+        if known and name in mtpfix.__all__:
             raised.setdefault(error.exit_code, []).append(name)
+    raised[errors.MtpfixError.exit_code].remove(errors.GateError.__name__)  # it has its report's
     unknown = raised.keys() - _EXITS.keys()
     if unknown:
         raise LookupError(f"nobody says what exit code {min(unknown)} means")
