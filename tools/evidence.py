@@ -67,10 +67,10 @@ def proved() -> Table:
     ):
         if scheme in schemes.named() and after.startswith("clean"):
             config = {**tiny.config(family), "quantization_config": schemes.quantization(scheme)}
-            method = method_of(config)
+            method, known = method_of(config), policy.recognise(config) or family
             families = found.setdefault(method, {}).setdefault(scheme, [])
-            if family not in families:
-                families.append(family)
+            if known not in families:
+                families.append(known)
     return found
 
 

@@ -109,13 +109,20 @@ class VllmJudge(Judge):
 
 @cache
 def taken(family: str, variant: str, release: str) -> dict[str, str]:
-    """Names that the loader was seen to take, and the parameter that each is loaded into."""
+    """Names that the loader was seen to take, and the parameter that each is loaded into.
+
+    Those that go into several parameters are left out.
+    """
     path = destinations.FOLDER / f"{family}.json"
     rows = json.loads(path.read_text(encoding="utf-8")).get(variant) if path.exists() else None
     order = list(reversed(environments.releases()))
     names = (rows or {"names": {}})["names"].items()
     answers = {name: destinations.spread(found, order).get(release, "") for name, found in names}
-    return {name: into for name, into in answers.items() if into and not into.startswith("!")}
+    return {
+        name: into
+        for name, into in answers.items()
+        if isinstance(into, str) and into and not into.startswith("!")
+    }
 
 
 def respellings(family: str, variant: str, release: str, held: set[str]) -> dict[str, str]:

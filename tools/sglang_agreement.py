@@ -39,7 +39,7 @@ from mtpfix.model import (
     QuantView,
     Target,
 )
-from tools import schemes, sglang_recording
+from tools import schemes, sglang_recording, sglang_tiny, two_engines_record
 from tools.sglang_recording import Case as Recorded
 from tools.sglang_recording import State
 
@@ -166,7 +166,22 @@ def evidence(folder: Path = sglang_recording.FOLDER) -> dict[str, Json]:
         method: {family: sorted(of, key=Version) for family, of in sorted(by.items())}
         for method, by in sorted(found.items())
     }
-    return {"decisions": dict(sorted(decisions.items())), "recorded": rows}
+    return {"decisions": dict(sorted(decisions.items())), "recorded": rows, "proved": proved()}
+
+
+def proved() -> dict[str, dict[str, list[str]]]:
+    """Return the families that SGLang has loaded clean with a repair, by method and recipe."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
+    for scheme, proofs in two_engines_record.RECORD.kept().items():
+        for proof in proofs:
+            config = sglang_tiny.config(proof.asked.family)
+            config |= {"quantization_config": schemes.quantization(scheme)}
+            known = policy.index().recognise(config)
+            place = metadata.find({"config.json": JsonFile("config.json", b"", config)})
+            if known and place is not None and proof.way in ("one list", "draft folder"):
+                method = metadata.read(place, {}).method
+                found.setdefault(method, {}).setdefault(scheme, {})[known] = None
+    return {m: {s: [*families] for s, families in by.items()} for m, by in sorted(found.items())}
 
 
 def write_evidence() -> None:
@@ -179,7 +194,7 @@ def write_evidence() -> None:
     EVIDENCE.write_text(
         '{\n  "$schema": "schema/evidence.schema.json",\n'
         f'  "about": {json.dumps(about)},\n  "decisions": {json.dumps(made["decisions"])},\n'
-        f'  "recorded": {{\n{rows}\n  }}\n}}\n',
+        f'  "recorded": {{\n{rows}\n  }},\n  "proved": {json.dumps(made["proved"])}\n}}\n',
         encoding="utf-8",
     )
 

@@ -8,6 +8,7 @@ from json import dumps
 from mtpfix import __version__
 from mtpfix.engines.base import Engine
 from mtpfix.engines.coverage import Dialect
+from mtpfix.engines.registry import DEFAULT
 from mtpfix.report import wording
 from mtpfix.report.inert_text import ASCII
 from mtpfix.report.markdown import table
@@ -52,15 +53,21 @@ def _proved(row: Dialect) -> str:
     return ", ".join(told) or row.unproved or "-"
 
 
+def page(engine: Engine) -> str:
+    """The page of the docs that `markdown` makes of an engine."""
+    return "dialects.md" if engine.name == DEFAULT else f"{engine.name}-dialects.md"
+
+
 def markdown(engine: Engine) -> str:
     """The page of the docs: `mtpfix families --dialects --format markdown`."""
+    proof = "proof.md" if engine.name == DEFAULT else "two-engines-proof.md"
     lines = [
-        "# Quantization dialects",
+        f"# Quantization dialects in {engine.title}",
         "",
-        "Made by `mtpfix families --dialects --format markdown`. *Predict*: recorded decisions of "
-        "real releases (`tests/conformance`), all of which mtpfix predicts. *Proved*: the families "
-        f"in which a real {engine.title} loads the repaired checkpoint clean "
-        "([proof.md](proof.md)); a dash means that no repair has been loaded yet.",
+        f"Made by `mtpfix families --engine {engine.name} --dialects --format markdown`. "
+        "*Predict*: recorded decisions of real releases (`tests/conformance`), all of which mtpfix "
+        f"predicts. *Proved*: the families in which a real {engine.title} loads the repaired "
+        f"checkpoint clean ([{proof}]({proof})); a dash means that no repair has been loaded yet.",
         "",
     ]
     cells = ([f"`{row.method}`", *_cells(row)] for row in engine.dialects())

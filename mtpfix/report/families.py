@@ -11,6 +11,7 @@ from mtpfix.engines.base import Engine
 from mtpfix.engines.coverage import Covered
 from mtpfix.model import PLATFORMS, Grade, Platform
 from mtpfix.report import grid
+from mtpfix.report.dialects import page as dialects_page
 from mtpfix.report.inert_text import ASCII
 from mtpfix.report.markdown import table
 from mtpfix.report.page import Page, mooded
@@ -31,9 +32,9 @@ def text(
     """Families against releases, then what they are recognised by."""
     page = Page(width, color=color)
     known, covered = engine.releases, engine.coverage()
-    heads = " ".join(release.split(".")[1] for release in known)
-    rows = [_row(one, known) for one in covered]
-    grid.put(page, ("family", f"0.{heads}", "platforms"), [grid.Block("", rows)])
+    shared, heads = _heads(known)
+    rows = [_row(one, known, len(shared), heads) for one in covered]
+    grid.put(page, ("family", f"{shared}{' '.join(heads)}", "platforms"), [grid.Block("", rows)])
     page.line()
     names = [
         (
@@ -47,7 +48,7 @@ def text(
     page.line()
     for label, said in (
         ("letters", _LEGEND),
-        ("platforms", "the letters are for cuda; other platforms are read in the source"),
+        ("platforms", f"the letters are for cuda; {_others(covered)}"),
         ("methods", ", ".join(_methods(engine))),
         ("releases", ", ".join(known)),
     ):
@@ -56,11 +57,33 @@ def text(
     return shown.translate(ASCII) if ascii else shown
 
 
-def _row(one: Covered, known: Sequence[str]) -> Sequence[grid.Cell]:
+def _heads(known: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what all releases begin with, and what tells each from the others."""
+    parts = [release.split(".") for release in known]
+    common = next(n for n in range(len(parts[0])) if len({tuple(p[: n + 1]) for p in parts}) > 1)
+    shared = "".join(f"{part}." for part in parts[0][:common])
+    short = [part[common] for part in parts]
+    distinct = len(set(short)) == len(short)
+    return shared, short if distinct else [".".join(part[common:]) for part in parts]
+
+
+def _others(covered: Sequence[Covered]) -> str:
+    """Return what the evidence for other platforms is."""
+    others = {cell.grade for one in covered for cell in one.cells if cell.platform != _main(one)}
+    recorded = others == {"run"}
+    return (
+        "other platforms are recorded too" if recorded else "other platforms are read in the source"
+    )
+
+
+def _row(
+    one: Covered, known: Sequence[str], before: int, heads: Sequence[str]
+) -> Sequence[grid.Cell]:
     grades = (_LETTERS[one.grade(release, _main(one))] for release in known)
+    letters = (letter.rjust(len(head)) for letter, head in zip(grades, heads, strict=True))
     return (
         grid.cell(one.family, mood="strong"),
-        grid.cell("   " + "  ".join(grades)),
+        grid.cell(" " * before + " ".join(letters)),
         grid.cell(" ".join(one.platforms)),
     )
 
@@ -77,16 +100,17 @@ def _methods(engine: Engine) -> list[str]:
 def markdown(engine: Engine) -> str:
     """The page of the docs: `mtpfix families --format markdown`."""
     known, covered = engine.releases, engine.coverage()
-    short = [".".join(release.split(".")[:2]) for release in known]
+    shared, heads = _heads(known)
+    short, page = [f"{shared}{head}" for head in heads], dialects_page(engine)
     lines = [
-        "# What is covered",
+        f"# What is covered of {engine.title}",
         "",
-        "Made by `mtpfix families --format markdown`, for compressed-tensors; the other "
-        "quantization methods are in [dialects.md](dialects.md).",
+        f"Made by `mtpfix families --engine {engine.name} --format markdown`, for "
+        f"compressed-tensors; the other quantization methods are in [{page}]({page}).",
         "",
         f"The evidence for each release of {engine.title} on CUDA. **tested**: compared, decision "
         "by decision, with recordings of that release. *source*: read in its source code. A dash: "
-        "it has no MTP draft for the family. Other platforms are read in the source.",
+        f"it has no MTP draft for the family. {_others(covered).capitalize()}.",
         "",
     ]
     shown: dict[Grade | None, str] = {

@@ -103,6 +103,5 @@ def test_evidence_names_what_is_recorded() -> None:
     known = policy.evidence()
     made = sglang_agreement.evidence()
     assert known.decisions == made["decisions"]
-    assert {m: {f: [*r] for f, r in by.items()} for m, by in known.recorded.items()} == made[
-        "recorded"
-    ]
+    for name, rows in (("recorded", known.recorded), ("proved", known.proved)):
+        assert {m: {f: [*r] for f, r in by.items()} for m, by in rows.items()} == made[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import random
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -12,9 +13,14 @@ from typing import Any
 
 import pytest
 
+import mtpfix
 from mtpfix.engines.sglang import load_outcome
+from mtpfix.errors import MtpfixError
 from mtpfix.findings import kinds
 from mtpfix.symptoms import LONGEST, recognise, symptoms
+from tools.prove_random import VllmJudge
+from tools.random_draws import draw, make
+from tools.sglang_random import SglangJudge
 
 ROOT = Path(__file__).parents[2]
 RECORDED = (
@@ -112,3 +118,31 @@ def test_a_log_tells_each_symptom_once_in_order() -> None:
 def test_a_line_without_an_end_is_looked_at_in_part() -> None:
     assert recognise("x" * 10_000_000) == ()
     assert recognise("x" * LONGEST + symptoms()[0].shown) == ()
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_a_symptom_names_the_findings_that_quote_it(engine: str, tmp_path: Path) -> None:
+    """Of checkpoints drawn at random, those that end in an exception while layers are built."""
+    judge = _JUDGES[engine]
+    seen: set[str] = set()
+    for number in range(30):
+        chance = random.Random(f"symptoms/{number}")  # noqa: S311 - to repeat a checkpoint
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        try:
+            make(draw(chance, judge), folder, judge, chance)
+            report = mtpfix.inspect(folder, engines=[engine], trunk=True)
+        except (RuntimeError, IndexError, MtpfixError):  # too small for the recipe, or unknown
+            continue
+        for finding in report.findings:
+            if finding.severity == "error":
+                for one in recognise(finding.message):
+                    assert finding.code in one.findings, (one.name, finding.message)
+                    seen.add(one.name)
+    assert seen
+
+
+_JUDGES = {
+    "vllm": VllmJudge(None, "0.32.0"),  # type: ignore[arg-type] - no engine is asked
+    "sglang": SglangJudge(None, "0.5.23"),  # type: ignore[arg-type] - the same
+}

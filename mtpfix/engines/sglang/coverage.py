@@ -36,8 +36,7 @@ def _dialect(name: str) -> Dialect:
         decisions=evidence.decisions.get(name, 0),
         families=tuple(recorded),
         releases=tuple(r for r in policy.covered_releases() if r in releases),
-        proved={},
-        unproved="repaired checkpoints are not loaded yet",
+        proved=evidence.proved.get(name, {}),
     )
 
 

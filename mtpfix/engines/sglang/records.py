@@ -210,6 +210,8 @@ class Evidence(File, frozen=True, kw_only=True):
     """How many decisions are recorded, by method."""
     recorded: dict[str, dict[str, tuple[str, ...]]]
     """Method -> family -> the releases whose decisions are recorded."""
+    proved: dict[str, dict[str, tuple[str, ...]]]
+    """Method -> recipe -> the families whose repaired checkpoints SGLang has loaded."""
 
 
 class Parameters(Record, frozen=True, kw_only=True):
