@@ -20,6 +20,10 @@ _SAMPLE = re.compile(
     r"(?P<name>(?:vllm|sglang):spec_\w+)(?:\{(?P<labels>[^{}]*)\})?\s+(?P<value>[-+\w.]+)"
 )
 _POSITION = re.compile(r'(?:^|,)\s*position="(\d{1,4})"')
+_METRIC = re.compile(
+    r"^(?:# (?:HELP|TYPE) |[A-Za-z_:][\w:]*(?:\{[^{}\n]*\})? +[-+\w.]+$)", re.MULTILINE
+)
+"""A line as Prometheus has it."""
 _VLLM = "vllm:spec_decode_num_"
 _SGLANG = "sglang:spec_"
 
@@ -109,6 +113,10 @@ def reading(text: str) -> Reading:
     if length in sums:
         mean = {name: sums[name] / counts[name] for name in (length, rate) if name in sums}
         return Reading("sglang", rate=mean.get(rate), length=mean[length])
+    if not sums and not _METRIC.search(text):
+        raise TargetError(
+            "this is no page of metrics", "give the address of the server, without a path"
+        )
     raise TargetError(
         "the metrics say nothing of a draft",
         "start the server with --speculative-config (vLLM), or with --enable-metrics and "

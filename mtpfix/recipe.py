@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json import dumps
+from typing import Any
 
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.errors import RefusedError, UnknownError, UsageError
@@ -196,12 +197,19 @@ def _exit_code(deciding: Sequence[EngineCase], unserved: Sequence[EngineCase]) -
 def _groups(cases: Sequence[EngineCase]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:
     """Releases that name the draft alike; the platform is said only where platforms differ."""
     alike: dict[tuple[Engine, tuple[Named, ...]], list[EngineCase]] = {}
+    first: dict[tuple[Any, ...], tuple[Named, ...]] = {}
     for case in cases:
         named = tuple(
             Named(replace(module, grade="run"), case.asked(module))
             for module in case.draft
             if module.members
         )
+        # Releases may differ in what is loaded where, which is not shown.
+        told = tuple(
+            (each.module.name, each.module.kind, each.module.members, each.module.asks, each.asked)
+            for each in named
+        )
+        named = first.setdefault((case.engine, told), named)
         alike.setdefault((case.engine, named), []).append(case)
     for (_, named), members in alike.items():
         yield tuple(_labelled(members, cases)), named

@@ -197,4 +197,6 @@ def _row(row: Any, place: str, file: str) -> Iterator[tuple[Key, frozenset[str]]
 
 
 def _refused(file: str, why: str) -> UsageError:
-    return UsageError(f"{file}: {why}", "write a baseline with `mtpfix check --write-baseline`")
+    return UsageError(
+        f"{file}: {why}", "name a file that `mtpfix check --write-baseline` wrote, or a new one"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
+from pathlib import PurePath
 
 from mtpfix.model import Acceptance, Accepted, Finding
 
@@ -126,3 +127,5 @@ def idle(
             yield f"{each} {over}matched nothing: take it out"
         elif several:
             yield f"{each} is for no target of this run"
+        elif any(PurePath(repo).name == PurePath(each.repo or "").name for repo, _ in found):
+            yield f"{each} is not for {found[0][0]}: `repo` is compared with what was typed"

@@ -30,12 +30,14 @@ def read(file: Path) -> Baseline:
     from mtpfix.acceptance import baseline
 
     name = inert(str(file))
-    remedy = f"write it with `mtpfix check --write-baseline {name}`"
+    remedy = "name a file that `mtpfix check --write-baseline` wrote, or a new one"
     try:
         with file.open("rb") as opened:
             raw = opened.read(_LIMIT + 1)
         text = raw.decode("utf-8")
     except OSError as error:
+        make = f"write it with `mtpfix check --write-baseline {name}`"
+        remedy = make if isinstance(error, FileNotFoundError) else remedy
         raise UsageError(f"{name}: cannot be read ({error.strerror})", remedy) from None
     except UnicodeDecodeError:
         raise UsageError(f"{name}: not UTF-8 text", remedy) from None

@@ -122,6 +122,8 @@ def check(
             "--draft works with one target only", "check each target with its own draft"
         )
     every = audits.gathered(targets, from_file, org, token)
+    if not every:
+        raise UsageError("there is no target: the list is empty", "name a folder or a repo")
     found = audits.audited(every, selection, token=token, jobs=jobs, values=values, fixes=edits)
     if write_baseline is not None:
         judged_all = [row.report for row in found if row.report is not None]

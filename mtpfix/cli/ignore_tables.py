@@ -22,8 +22,8 @@ KEYS: Mapping[str, str] = {
 """Key of a table -> what it says."""
 
 _EXAMPLE = (
-    'write for example: [[ignore]] code = "MTP202", repo = "org/*", reason = "...", '
-    "until = 2027-01-31"
+    'write for example: ignore = [{ code = "MTP202", repo = "org/*", reason = "...", '
+    "until = 2027-01-31 }]"
 )
 
 

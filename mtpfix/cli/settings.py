@@ -134,7 +134,10 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise _refused(path.name, f"not TOML ({inert(str(error))})") from None
+        raise UsageError(
+            f"{path.name}: not TOML ({inert(str(error))})",
+            'write a setting a line, such as: vllm = ">=0.30"; --isolated reads no file',
+        ) from None
     return found
 
 
@@ -178,7 +181,11 @@ def _word(key: str, word: object, file: str) -> str:
     known = KEYS[key]
     if not isinstance(word, str) or not word:
         kind = "a string or a list of strings" if known.many else "a string"
-        raise _refused(file, f"`{key}` is not {kind}")
+        first = "newest" if known.words is None else next(iter(known.words)).value
+        example = f'{key} = "{first}"'
+        if known.tables:
+            example = 'ignore = ["MTP103"], or a table below [[ignore]]'
+        raise UsageError(f"{file}: `{key}` is not {kind}", f"write for example: {example}")
     if known.words is not None and word not in [one.value for one in known.words]:
         choices = ", ".join(one.value for one in known.words)
         raise UsageError(f"{file}: `{key}` cannot be {inert(word)}", f"choose from: {choices}")

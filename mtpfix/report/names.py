@@ -89,11 +89,11 @@ def _about_entries(found: Names) -> Iterator[str]:
     elif not found.unserved:
         yield f"{what} right for every release above{far}:"
     elif found.exit_code == 1:
-        yield f"{what} not right for {unserved}, and no others are."
+        yield f"{what} not right for {unserved}; no others would be."
     else:
         right = _places(found.decisive, found)
         yield f"{what} right for {right}{far}."
-        yield f"They are not right for {unserved}, and no others are."
+        yield f"They are not right for {unserved}; no others would be."
     tool = spelled_otherwise(found.method) if found.entries else None
     if tool is not None:
         yield f"{tool.title} itself takes them in another spelling: `--for {tool.name}`."
@@ -116,7 +116,7 @@ def why_empty(found: Names) -> str:
 
 def not_right(found: Names) -> str:
     """Return for which releases the entries leave something wrong."""
-    return f"Not right for {_places(found.unserved, found)}, and no other entries are."
+    return f"Not right for {_places(found.unserved, found)}; no other entries would be."
 
 
 def _age(group: Group) -> tuple[object, ...]:
@@ -210,11 +210,11 @@ def _blocks(named: Sequence[Named], leave: Sequence[Named]) -> Iterator[Block]:
 def _row(one: Named, root: str, disk: str) -> tuple[Cell, Cell, Cell, Cell]:
     module = one.module
     name = module.name.removeprefix(root)
-    stored = braced([member.removeprefix(disk) for member in module.members])
+    stored = braced([inert(member.removeprefix(disk)) for member in module.members])
     return (
         grid.cell(inert(name) or f'"" ({inert(module.param.rpartition(".")[2])})'),
         grid.cell(module.kind, mood="quiet" if module.kind == "linear" else ""),
-        grid.cell(inert(stored), mood="quiet" if stored == name else ""),
+        grid.cell(stored, mood="quiet" if stored == name else ""),
         [_asked(one)],
     )
 
@@ -224,11 +224,13 @@ def _asked(one: Named) -> Text:
     name = one.module.name
     if not one.module.asks:
         return Text("never: always unquantized")
+    if not one.asked:
+        return mooded("nothing: no entry has an effect", "unsure")
     if not name:
         return mooded("as the empty name", "unsure")
     if one.asked[:1] != (name,):
-        below = [asked.removeprefix(name) for asked in one.asked]
-        return Text(f"only {inert(braced(below))}")
+        below = [inert(asked.removeprefix(name)) for asked in one.asked]
+        return Text(f"only {braced(below)}")
     parent = name.rpartition(".")[0] + "."
     shards = [asked.removeprefix(parent) for asked in one.asked[1:]]
     return Text(", ".join(["itself", *map(inert, shards)]))

@@ -51,6 +51,9 @@ def _verdict(found: Probe, engine: str) -> tuple[str, str, str]:
     if found.state == "idle":
         return "?", "unsure", f"{engine} has drafted nothing yet: send requests, and probe again."
     least = f"{found.least:.0%} is demanded"
+    if found.state == "useless" and found.acceptance:
+        share = f"{found.acceptance:.1%} of its tokens are accepted, and {least}"
+        return "✗", "bad", f"This draft does too little on {engine}: {share}."
     if found.state == "useless":
         return "✗", "bad", f"This draft is not doing anything on {engine}: {least}."
     return "✓", "good", f"The draft works on {engine}: {least}."

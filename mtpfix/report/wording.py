@@ -308,7 +308,8 @@ def _worst(report: Report) -> Sign:
         worst = "unknown" if _unjudged(report) else "no_mtp"
     sign = OUTCOMES[worst]
     if sign.mood != "bad" and worst != "unknown" and _has(report, "error"):
-        return Sign("✗", sign.word, "bad")
+        faulty = sign.mood == "good"
+        return Sign("✗", f"{sign.word}, files are not" if faulty else sign.word, "bad")
     if sign.mood == "good" and _unjudged(report):
         return Sign("?", sign.word, "unsure")
     return sign
@@ -327,6 +328,8 @@ def sentence(report: Report) -> str:
     where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
     said = f"{', '.join(firsts)} and {last}" if firsts else last
     assumed = ", as far as is known" if _unjudged(report) else ""
+    clean = all(e.outcome == "clean" for e in report.engines)
+    where += ", but the files are not" if clean and _has(report, "error") else ""
     passed = ", which is not counted as a failure here" if passes(report) else ""
     if passed and (out := left_out(report)):
         passed += f" ({out})"

@@ -111,9 +111,10 @@ def _mtp_layers(policy: AnyPolicy, context: Context) -> int:
 
 def _count(policy: AnyPolicy, known: Expression, value: Value) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_LAYERS:
+        field = next(iter(known.fields), str(known))
         raise UnknownError(
-            f"{policy.title}: {known} = {value!r:.60} is not a number of layers",
-            f"set {known} in config.json to a number from 0 to {MOST_LAYERS}",
+            f"{policy.title}: {field} = {value!r:.60} is not a number of layers",
+            f"set {field} in config.json to a number from 0 to {MOST_LAYERS}",
         )
     return value
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import keyword
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -127,6 +128,13 @@ class Expression:
 
     def __str__(self) -> str:
         return self.source
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of the configuration that it reads."""
+        words = re.findall(r"[A-Za-z_]\w*", self.source)
+        known = (*_FUNCTIONS, *keyword.kwlist)
+        return [word for word in dict.fromkeys(words) if word not in known]
 
     def value(self, fields: Fields) -> Value:
         """Return what the expression comes to.

@@ -304,7 +304,8 @@ def test_broken_shard_outside_the_index_does_not_end_the_run(sharded):
     sharded.write("left\nover.safetensors", b"junk")
     (problem,) = listing(sharded.source).problems
     assert problem.kind == "not_in_index"
-    assert "cannot be read" in problem.message
+    assert problem.unread
+    assert "its header was not read: 'left\\nover.safetensors': has 4 bytes" in problem.message
     assert problem.message.isprintable()
 
 

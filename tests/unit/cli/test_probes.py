@@ -140,10 +140,10 @@ def test_sglang_tells_its_own_means(run: Run, server: Server) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "the metrics say nothing of a draft"),
+        ("", "this is no page of metrics"),
         ("vllm:spec_decode_num_drafts_total nan\n", "the metrics say nothing of a draft"),
         ("vllm:spec_decode_num_drafts_total -5\n", "the metrics say nothing of a draft"),
-        ("\x1b[31m" * 1000 + "{" * 10_000, "the metrics say nothing of a draft"),
+        ("\x1b[31m" * 1000 + "{" * 10_000, "this is no page of metrics"),
     ],
 )
 def test_metrics_of_another_kind(run: Run, server: Server, text: str, words: str) -> None:

@@ -142,6 +142,12 @@ def test_mtp004_weights_in_a_file_that_the_index_does_not_name() -> None:
     assert finding.where.file == "mtp.safetensors"
 
 
+def test_a_file_that_nobody_could_read_may_hold_the_block() -> None:
+    problem = Problem("not_in_index", "x is torn", "mtp.safetensors", unread=True)
+    finding = one("MTP402", with_list(GLM, (BLOCK,)), problems=(problem,))
+    assert (finding.severity, finding.message[:10]) == ("warning", "x is torn.")
+
+
 def test_mtp004_is_about_the_mtp_block_only() -> None:
     config = with_list(GLM, (BLOCK,))
     problem = Problem("not_in_index", "why", "other.safetensors", ("visual.weight",))

@@ -91,7 +91,12 @@ def _refusals(view: QuantView) -> Iterator[str]:
 def _of_cache(view: QuantView, cached: tuple[Json, ...]) -> Iterator[str]:
     layers = view.raw.get("layer_quant_config")
     named = layers if isinstance(layers, Mapping) else {}
-    if not set(cached) <= named.keys():
+    try:
+        groups = set(cached)
+    except TypeError as error:  # as there
+        yield f"TypeError: {error}"
+        return
+    if not groups <= named.keys():
         yield NO_CACHE
         return
     configs = [named[name] for name in cached]
