@@ -47,7 +47,10 @@ class Audited:
         """The report, or one that says nothing but why there is none."""
         if self.report is not None:
             return self.report
-        said = f"{self.error.message}; {self.error.remedy}" if self.error else "cannot be read"
+        said = "cannot be read"
+        if self.error is not None:
+            remedy = self.error.remedy.rstrip(".")
+            said = f"{self.error.message} ({remedy})" if remedy else self.error.message
         return Report(
             target=Target("hub" if _is_repo(self.target) else "local", self.target),
             model=ModelInfo(None, None, ()),

@@ -14,6 +14,9 @@ from mtpfix.model import Target
 _SCHEME = "hf://"
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 """As the Hub allows: 96 characters a part."""
+_PAGE = re.compile(rf"https?://[^/]*/({_REPO.pattern})(?![\w.-])")
+_FILES = (".json", ".safetensors")
+"""How paths end that are no repos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,13 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
         UsageError: it is neither, or the revision is given twice or for a folder.
     """
     text = str(target)
+    page = _PAGE.match(text)
+    if page is not None:
+        raise UsageError(f"{shown(text)}: the address of a page", f"name the repo: {page[1]}")
     bare = text.removeprefix(_SCHEME)
     repo, at, inside = bare.partition("@")
     named = isinstance(target, str) and _REPO.fullmatch(repo) is not None
+    named = named and not (bare == text and repo.endswith(_FILES))
     if bare == text and (not named or _is_there(text)):
         if revision is not None:
             raise UsageError(

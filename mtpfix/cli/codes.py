@@ -12,7 +12,7 @@ from mtpfix.symptoms import Symptom, recognise
 
 SCHEMA = "mtpfix.explain/1"
 SYMPTOMS = "mtpfix.symptoms/1"
-_CODE = re.compile(r"\s*[A-Za-z]{1,8}\d{0,9}\s*")
+_CODE = re.compile(r"\s*([A-Za-z]{1,8}\d{1,9}|(?i:mtp))\s*")
 
 
 def is_code(text: str) -> bool:
@@ -53,7 +53,10 @@ def kind(code: str) -> Kind:
     """
     found = kinds().get(code.strip().upper())
     if found is None:
-        raise UsageError(f"no finding has the code {code}", f"the codes are {', '.join(kinds())}")
+        begun = [each for each in kinds() if each.startswith(code.strip().upper())]
+        raise UsageError(
+            f"no finding has the code {code}", f"the codes are {', '.join(begun or kinds())}"
+        )
     return found
 
 

@@ -44,6 +44,7 @@ def summary(rows: Sequence[Audited]) -> str:
             (3, "could not be judged"),
             (4, "changed meanwhile"),
             (2, "could not be read"),
+            (5, "ended in an error inside mtpfix"),
         )
         if count[code]
     )

@@ -8,9 +8,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from mtpfix import auditing
 from mtpfix.auditing import Audited, audit, from_file, worst
 from mtpfix.cli import main
 from mtpfix.errors import TargetError, UsageError
+from mtpfix.model import Report
 from tests.hub.conftest import NAME, SAMPLE
 from tests.hub.server import Hub, Repo, sparse
 
@@ -114,10 +116,29 @@ def test_a_revision_belongs_to_one_target(
     assert "org/name@revision" in capsys.readouterr().err
 
 
-def test_nothing_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "none").write_text("")
-    assert main(["check", "--from-file", str(tmp_path / "none")]) == 0
-    assert "0 targets: nothing to judge" in capsys.readouterr().out
+def test_a_list_of_nothing_is_no_clean_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none").write_text("# all gone\n")
+    assert main(["check", "--from-file", str(tmp_path / "none")]) == 2
+    assert "there is no target" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_ends_no_audit(
+    many: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(target: str, *rest: object, **more: object) -> Report:
+        if target == many[0]:
+            raise ValueError("nobody foresaw it")
+        return real(target, *rest, **more)  # type: ignore[arg-type]
+
+    real = auditing.inspected
+    monkeypatch.setattr(auditing, "inspected", failing)
+    assert main(["check", *many, "--vllm", "0.32.0"]) == 5
+    said = capsys.readouterr()
+    assert "internal error: ValueError" in said.err
+    assert "foresaw" not in said.err
+    assert "1 ended in an error inside mtpfix" in said.out
 
 
 @pytest.mark.parametrize(
