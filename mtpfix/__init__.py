@@ -1,4 +1,4 @@
-"""mtpfix: the quantization metadata of MTP blocks, judged by vLLM's own rules.
+"""mtpfix: the quantization metadata of MTP blocks, judged by the rules of vLLM and SGLang.
 
 Everything public is imported on first use, so that `import mtpfix` costs nothing::
 

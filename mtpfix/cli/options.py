@@ -133,7 +133,7 @@ _RELEASES = {
 }
 _NEWEST = "  [default: newest]"
 _ALL = " All of them must be right.  [default: plan for all; the newest must be right]"
-_PLATFORM = "cuda, rocm, xpu, cpu or all; repeatable."
+_PLATFORM = "cuda, cuda:10.0 (SGLang on a Blackwell), rocm, xpu, cpu or all; repeatable."
 _CODES = "with this code or prefix (MTP2); repeatable."
 
 TargetArg = Annotated[
