@@ -20,8 +20,13 @@ _OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./(?:tests|tools|bench|mtpfix)/[^)]*\)")
 """A link to a folder of the repo: where the site is read, there is none."""
 
 
+_CODE = re.compile(r"^### (MTP\d+): ", re.MULTILINE)
+"""The heading of a finding, which other pages refer to by its code alone."""
+
+
 def filled(text: str) -> str:
     """The text of a page with everything that is made."""
+    text = _CODE.sub(r"(\1)=\n\g<0>", text)
     return _MARK.sub(lambda found: reference.PAGES[found[1]](), _OUTSIDE.sub(r"\1", text))
 
 
