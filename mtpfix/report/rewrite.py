@@ -27,7 +27,7 @@ from mtpfix.selection import Scope, Selection, asking
 
 SCHEMA = "mtpfix.rewrite/1"
 
-_LINE_LIMIT = 4000
+_LINE_LIMIT = 1000
 """Characters of a line of the diff that a person is shown."""
 
 _MOODS = {"---": "strong", "+++": "strong", "@": "unsure", "+": "good", "-": "bad", "\\": "quiet"}

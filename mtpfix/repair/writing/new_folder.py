@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from mtpfix.checkpoint.source import MAX_FILES
 from mtpfix.errors import UsageError, WriteError
 from mtpfix.repair.writing import disk
 from mtpfix.repair.writing.locking import LOCK, locked
@@ -220,7 +221,7 @@ def _regular(source: Path) -> Iterator[Path]:
     A folder that is a link is walked once, and not at all where it leads upwards. What cannot be
     looked at is an error: without it, the new folder would lack a file.
     """
-    seen = set[str]()
+    seen, found = set[str](), 0
     for place, folders, names in os.walk(source, onerror=_refuse_unseen, followlinks=True):
         seen.add(os.path.realpath(place))
         folders[:] = sorted(
@@ -232,6 +233,12 @@ def _regular(source: Path) -> Iterator[Path]:
         )
         for name in sorted(names):
             path = Path(place, name)
+            found += 1
+            if found > MAX_FILES:
+                raise WriteError(
+                    f"{source} and what its links lead to: more than {MAX_FILES} files",
+                    "take the links to other folders out of it",
+                )
             if name != LOCK and not _is_ours(name) and _is_regular(path):
                 yield path
 

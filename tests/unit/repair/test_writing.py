@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mtpfix.errors import ConflictError, UsageError, WriteError
-from mtpfix.repair.writing import disk, locking
+from mtpfix.repair.writing import disk, locking, new_folder
 from mtpfix.repair.writing.disk import TEMPORARY, tidy
 from mtpfix.repair.writing.in_place import write
 from mtpfix.repair.writing.locking import LOCK
@@ -463,6 +463,20 @@ def test_special_files_stay_out(folder: Path, tmp_path: Path):
 
 
 @posix
+def test_a_link_to_a_large_folder_ends_in_time(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for number in range(5):
+        (elsewhere / str(number)).touch()
+    (folder / "extra").symlink_to(elsewhere)
+    monkeypatch.setattr(new_folder, "MAX_FILES", 5)
+    with pytest.raises(WriteError, match="more than 5 files"):
+        overlay(folder, tmp_path / "out", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "model"]
+
+
 def test_linked_folders_are_walked_once(folder: Path, tmp_path: Path):
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "vocab.txt").write_bytes(OLD)
