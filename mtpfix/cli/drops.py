@@ -29,6 +29,7 @@ def drop(
     """Take the declaration out where that is wanted; return the exit code."""
     from mtpfix import dropping
     from mtpfix.report import change
+    from mtpfix.rules.presence import LOST
 
     words = ["mtpfix", "graft", way.wish.repo_id or target, "--drop"]
     words += options.selecting(chosen)
@@ -46,6 +47,9 @@ def drop(
             describe=lambda made: change.render(_dropped(made, way), command),
         )
     outcome = _dropped(made, way, pushed)
+    before = outcome.checked_before
+    if made.plan.files and before.exit_code and not {f.code for f in before.findings} & {*LOST}:
+        output.note("note: the block is there, and whole; `mtpfix rewrite` may repair its metadata")
     _emit_drop(outcome, command, show)
     return outcome.exit_code
 

@@ -9,6 +9,7 @@ import typer
 from mtpfix.cli import options, output
 from mtpfix.cli.options import Color, Format, NamesFormat
 from mtpfix.errors import UsageError
+from mtpfix.report.inert_text import PROSE_LIMIT, inert
 
 
 def names(
@@ -68,7 +69,7 @@ def names(
     from mtpfix.recipe import DEFAULT
     from mtpfix.repair.plan import Options
     from mtpfix.report import names as renderer
-    from mtpfix.report.pasted import pasted
+    from mtpfix.report.pasted import about, pasted
 
     tool = None if for_tool is None else tools.tool(for_tool)
     if tool is None and output_format in (NamesFormat.python, NamesFormat.cli):
@@ -101,6 +102,9 @@ def names(
         screen = output.result_screen(color.value, output_file)
         text = renderer.text(found, screen.width, color=screen.color, ascii=screen.ascii)
     output.emit(text, output_file)
+    if tool is not None and output_format is NamesFormat.json:  # which has no comments
+        for line in about(found, tool, output_format.value):
+            output.note(f"note: {inert(line, PROSE_LIMIT)}")
     if found.assumed:
         output.note(
             f"MTP903: {' and '.join(found.engines)} {', '.join(found.assumed)} is newer than this "

@@ -23,7 +23,7 @@ WIDTH = 88
 def pasted(found: Names, tool: Tool, form: str = DEFAULT) -> str:
     """Return what pastes into a tool, below comments on where it belongs and what remains to do.
 
-    JSON, which knows no comments, has none.
+    JSON, which knows no comments, has none: `about` says what belongs into them.
 
     Args:
         found: entries for the method that the tool writes.
