@@ -8,8 +8,10 @@ Nothing is written anywhere.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from mtpfix.checkpoint.source import (
     too_long,
 )
 from mtpfix.checkpoint.strict_json import shown
-from mtpfix.errors import MtpfixError, TargetError
+from mtpfix.errors import MtpfixError, TargetError, UsageError
 from mtpfix.model import Target
 
 AT_ONCE = 8
@@ -182,13 +184,27 @@ def repos(owner: str, token: str | None = None) -> tuple[str, ...]:
     Raises:
         TargetError: the Hub cannot be asked.
     """
+    if not owner:
+        raise UsageError("the name of the organization is empty", "give --org NAME")
     api = HfApi(token=token)
-    with hub_requests.explained(owner):
-        found = hub_requests.patiently(
+    with hub_requests.explained(owner), _without_warnings():
+        found = hub_requests.patiently(  # the client tries again by itself
             lambda: [model.id for model in api.list_models(author=owner, filter="safetensors")],
-            tries=3,
+            tries=1,
         )
     return tuple(sorted(found))
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep the Hub's client from telling each time that it tries again."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _plain(path: str) -> bool:

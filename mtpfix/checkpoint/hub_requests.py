@@ -256,7 +256,7 @@ def patiently(send: Callable[[], _Value], tries: int = TRIES) -> _Value:
         return _once(send)
     except _AgainError as error:
         raise TargetError(
-            f"{host()} gave no answer in {tries} tries ({error.what})",
+            f"{host()} gave no answer{f' in {tries} tries' if tries > 1 else ''} ({error.what})",
             "check the connection, the proxy and HF_ENDPOINT, or try again later",
         ) from None
 

@@ -57,7 +57,7 @@ def _with_progress(rows: Iterable[Audited], number: int) -> Iterator[Audited]:
     try:
         for done, row in enumerate(rows, 1):
             if row.error is not None:
-                output.complain(row.error)
+                output.complain(row.error, row.target)
             output.progress(f"judged {done} of {number}")
             yield row
     finally:

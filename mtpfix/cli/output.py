@@ -198,9 +198,16 @@ def _take_back() -> None:
         _put(sys.stderr, _WIPED)
 
 
-def complain(error: MtpfixError) -> None:
-    """An error in one line, and its remedy in another."""
-    _headed("error", error.message, bold=True)
+def complain(error: MtpfixError, target: str = "") -> None:
+    """An error in one line, and its remedy in another.
+
+    Args:
+        error: what ended a run, or the reading of one target of many.
+        target: that target; named where the error does not name it.
+    """
+    named = not target or target in error.message
+    said = error.message if named else f"{target}: {error.message}"
+    _headed("error", said, bold=True)
     if error.remedy:
         _headed("hint", error.remedy)
 
