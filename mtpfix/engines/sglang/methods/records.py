@@ -64,7 +64,9 @@ class Rules(File, frozen=True, kw_only=True):
     mxfp8_is_fp8: tuple[Yes, ...]
     """ModelOpt: whether MXFP8 goes to the method `mxfp8`."""
     mixed_by_layers: tuple[Yes, ...]
-    """Mixed precision: whether layers in NVFP4 select it; else the family Nemotron-H does."""
+    """Mixed precision: whether layers in NVFP4 select it."""
+    mixed_models: tuple[Some, ...]
+    """Mixed precision: the model types that select it where layers do not."""
     mixed_from_beside: tuple[Yes, ...]
     """Mixed precision: whether `hf_quant_config.json` is read where `config.json` lacks parts."""
     mixed_algorithms: tuple[Some, ...]

@@ -102,6 +102,8 @@ class Method(File, frozen=True, kw_only=True):
     """What a repair does to it, in words."""
     unproved: str = ""
     """Why no repair is loaded on a real vLLM, where there is a reason."""
+    model_types: tuple[str, ...] = ()
+    """Models of which metadata of the dialect selects this method."""
     unread: bool = False
     """Whether vLLM goes by no list at all."""
     classes: dict[Kind, tuple[ClassRow, ...]] = {}

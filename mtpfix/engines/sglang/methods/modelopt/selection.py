@@ -20,7 +20,7 @@ _NVFP4 = ("NVFP4", "W4A16_NVFP4")
 
 def newest(value: Mapping[str, Json]) -> str:
     """Return the method that the newest release takes for metadata."""
-    return _method(value, by_layers=True, mxfp8=True, nemotron=False)
+    return _method(value, by_layers=True, mxfp8=True, mixed=False)
 
 
 def in_force(value: Mapping[str, Json], context: Context) -> str:
@@ -29,11 +29,11 @@ def in_force(value: Mapping[str, Json], context: Context) -> str:
         value,
         by_layers=rules("mixed_by_layers", context.release),
         mxfp8=rules("mxfp8_is_fp8", context.release),
-        nemotron=context.fields.get("model_type") == "nemotron_h",
+        mixed=context.fields.get("model_type") in rules("mixed_models", context.release),
     )
 
 
-def _method(value: Mapping[str, Json], *, by_layers: bool, mxfp8: bool, nemotron: bool) -> str:
+def _method(value: Mapping[str, Json], *, by_layers: bool, mxfp8: bool, mixed: bool) -> str:
     named = value.get("quant_method", ANY)
     if named != ANY and NESTED not in value:
         return str(named).lower()
@@ -41,7 +41,7 @@ def _method(value: Mapping[str, Json], *, by_layers: bool, mxfp8: bool, nemotron
     algo = stated.get("quant_algo")
     text = algo if isinstance(algo, str) else ""
     if text == "MIXED_PRECISION":
-        return MIXED if (_has_nvfp4(stated) if by_layers else nemotron) else W4AFP8
+        return MIXED if (_has_nvfp4(stated) if by_layers else mixed) else W4AFP8
     if "FP4" in text:
         return FP4
     if text == "MXFP8" and mxfp8:

@@ -8,19 +8,18 @@ of `config.json` (`DeepseekV4FP8Config.override_quantization_method`).
 
 from __future__ import annotations
 
+from mtpfix.engines.vllm import policy
 from mtpfix.model import QuantView
 from mtpfix.quant.location import Location, entries
 
 METHOD = "fp8"
 DEEPSEEK_V4 = "deepseek_v4_fp8"
-MODEL_TYPES = ("deepseek_v4", "deepseek_v41")
-"""Models of which metadata of this dialect selects a method of their own."""
 LISTS = ("ignored_layers", "modules_to_not_convert")
 
 
 def method(location: Location) -> str:
     """The method that metadata of this dialect selects."""
-    own = location.model_type in MODEL_TYPES
+    own = location.model_type in policy.method(DEEPSEEK_V4).model_types
     stated = str(location.value.get("quant_method")).lower()
     return DEEPSEEK_V4 if own or stated == DEEPSEEK_V4 else METHOD
 
