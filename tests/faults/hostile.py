@@ -231,6 +231,11 @@ INDEX_CASES = (
     Case("index of 100 MB and a byte", index(b"{", 10**8 + 1), HUB),
     Case("index that is not UTF-8", index(b'{"weight_map": {"\xff": "x"}}'), HUB),
     Case("index nested 100,000 levels deep", index(b"[" * 10**5), HUB),
+    Case(
+        "metadata of an index nested 100,000 levels deep",
+        index(b'{"weight_map": {"a": "b"}, "metadata": ' + b"[" * 10**5 + b"]" * 10**5 + b"}"),
+        HUB,
+    ),
     Case("FIFO as an index", lambda f: os.mkfifo(indexed(f).path / INDEX)),
 )
 
@@ -350,6 +355,18 @@ CONFIG_CASES = (
         METADATA,
     ),
     Case("config_groups that is a list", quantization(config_groups=[]), METADATA),
+    Case(
+        "1,000 config groups",
+        quantization(config_groups={f"mtp_{n}": {"targets": [f"x{n}"]} for n in range(1000)}),
+        METADATA,
+    ),
+    Case(
+        "bits as a text of 5,000 digits",
+        quantization(
+            config_groups={"a": {"targets": ["Linear"], "weights": {"num_bits": "1" * 5000}}}
+        ),
+        METADATA,
+    ),
     Case("config_groups with a null group", quantization(config_groups={"a": None}), METADATA),
     Case(
         "targets that are null",
