@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -12,6 +13,8 @@ from mtpfix.model import PLATFORMS, Platform
 
 MINOR = 2
 """How many numbers of a version tell releases apart where nothing else is said."""
+_SINGLE = re.compile(r"v?(\d.*)|={2,3}\s*v?(\d[^,*\s]*)")
+"""One release, or a specifier that only one fits."""
 
 
 def select_releases(
@@ -47,8 +50,8 @@ def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterat
         yield from covered
     elif text in ("newest", "latest"):
         yield covered[-1]
-    elif text.removeprefix("v")[:1].isdigit():
-        yield _one(text.removeprefix("v"), covered, title, depth)
+    elif (single := _SINGLE.fullmatch(text)) is not None:
+        yield _one(single[1] or single[2], covered, title, depth)
     else:
         try:
             specifier = SpecifierSet(text)
@@ -89,7 +92,7 @@ def is_newer(release: str, covered: Sequence[str], depth: int = MINOR) -> bool:
 def unknown_patches(
     releases: Iterable[str], covered: Sequence[str], title: str, depth: int = MINOR
 ) -> Iterator[str]:
-    """Yield a sentence for each release whose patch is higher than any that is known.
+    """Yield a sentence for each release that is before its time, or whose patch is not known.
 
     Args:
         releases: releases that `select_releases` has chosen.
@@ -101,7 +104,7 @@ def unknown_patches(
     for release in dict.fromkeys(releases):
         version = Version(release)
         same = known.get(version.release[:depth])
-        if same is not None and version.release > Version(same).release:
+        if same is not None and (version.is_prerelease or version.release > Version(same).release):
             yield f"mtpfix knows no {title} {release}, and judges it as {same}"
 
 

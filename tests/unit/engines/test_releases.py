@@ -44,6 +44,15 @@ def test_a_patch_that_is_not_known_is_told() -> None:
     asked = ("0.29.0", "0.30.0", "0.30.1", "0.30.7", "0.30.7", "0.31.4", "0.30.1.post1")
     said = ["mtpfix knows no vLLM 0.30.7, and judges it as 0.30.1"]
     assert list(unknown_patches(asked, vllm, "vLLM")) == said
+    (early,) = unknown_patches(["0.30.1rc1"], vllm, "vLLM")
+    assert early == "mtpfix knows no vLLM 0.30.1rc1, and judges it as 0.30.1"
+
+
+def test_a_specifier_of_one_release_is_that_release() -> None:
+    covered = ("0.29.0", "0.30.0")
+    for asked in ("0.30.7", "==0.30.7", "===0.30.7", "== v0.30.7"):
+        assert select_releases([asked], covered, "vLLM") == ("0.30.7",)
+    assert select_releases(["==0.30.*"], covered, "vLLM") == ("0.30.0",)
     assert list(unknown_patches(("0.5.22", "0.5.99"), COVERED, "SGLang", 3)) == []
 
 
