@@ -67,7 +67,7 @@ def gravity(finding: Finding) -> tuple[int, str]:
 
 
 def _label(item: Evidence, all_items: Sequence[Evidence]) -> str:
-    """Return the release; with engine and platform where several are judged."""
+    """Return the release, with its platform where several are judged."""
     several = len({e.report.platform for e in all_items}) > 1
     version = item.report.version
     return f"{version} ({item.report.platform})" if several else version

@@ -9,7 +9,7 @@ from mtpfix.model import Finding, ModuleReport, Problem, State, Where
 from mtpfix.rules.evidence import Evidence, Rule, some
 
 TARGET, BASE = "TARGET", "BASE"
-"""Stand for the target and the model that it was made from; `grafts/advice.py` fills them in."""
+"""Stand for the target and the model that it was made from; `mtpfix/advice.py` fills them in."""
 _GRAFT = (
     f"`mtpfix graft {TARGET} --from {BASE}` brings them back from the original model; where they "
     f"are not to be had, `mtpfix graft {TARGET} --drop` takes the declaration out"
