@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("[0-9]*.yml"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, TOOLS = _PYPROJECT["project"], _PYPROJECT["tool"]
 HOME = PROJECT["urls"]["Homepage"]
 REPOSITORY = HOME.removeprefix("https://github.com/")
 
@@ -134,6 +135,16 @@ def test_who_makes_it_and_where() -> None:
     assert all(url.startswith(HOME) for key, url in PROJECT["urls"].items() if key[0] != "D")
     assert loaded(ROOT / "CITATION.cff")["authors"] == PROJECT["authors"]
     assert loaded(ROOT / "action.yml")["author"] == PROJECT["authors"][0]["name"]
+
+
+def test_links_lead_somewhere_where_the_readme_is_shown_by_an_index() -> None:
+    hook = TOOLS["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for one in hook["substitutions"]:
+        text = re.sub(one["pattern"], one["replacement"], text)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 30
+    assert all(link.startswith("https://") for link in links)
 
 
 # --- the release -----------------------------------------------------------------
