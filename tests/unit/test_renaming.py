@@ -243,7 +243,8 @@ def test_a_torn_header_is_told_with_what_puts_it_right(tmp_path: Path, run: Run)
     whole = (folder / ALONE).read_bytes()
     length = int.from_bytes(whole[:8], "little")
     journal = folder / f".{ALONE}.mtpfix-header"
-    journal.write_bytes(whole[: 8 + length] + b" " * length)
+    inode = (folder / ALONE).stat().st_ino.to_bytes(8, "little")
+    journal.write_bytes(inode + whole[: 8 + length] + b" " * length)
     (folder / ALONE).write_bytes(whole[:8] + b'{"' + bytes(98) + whole[108:])
     ran = run("check", folder, *SELECTED)
     assert ran.code == 2
