@@ -8,6 +8,7 @@ their scales stay as they were allocated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
@@ -22,6 +23,14 @@ WHOLE = "ReplicatedLinear"
 """The class of fused layers whose loader joins the tensors of their members, scales included."""
 _TWICE = "AssertionError: param.shape=torch.Size([…]) …"
 _DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
+_RAGGED = (
+    "ValueError: Weight output_partition_size = … is not divisible by weight quantization "
+    "block_n = {}."
+)
+_EXPERTS_RAGGED = (
+    "ValueError: The output_size of gate's and up's weight = … is not divisible by weight "
+    "quantization block_n = {}."
+)
 _UNREAD = "AttributeError: '{}' object has no attribute 'weight'"
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
 """Suffixes that go elsewhere whatever the scheme, such as to the router."""
@@ -67,12 +76,38 @@ def judge(
     if decision.built == "unknown" or (quantized and known is None) or blind:
         return ModuleReport(decision, disk, members, None)
     plain = not quantized and _dequantized(module, found, loader)
-    wrong = None if plain else _wrong(decision, stored, loader, known)
+    ragged = quantized and _ragged(module, members, inventory, loader, known)
+    wrong = None if plain else ragged or _wrong(decision, stored, loader, known)
     if wrong is None:
         return ModuleReport(decision, disk, members, True)
     if module.optional and module.kind == "lm_head":
         return ModuleReport(decision, disk, members, True, detail=_REPLACED)
     return ModuleReport(decision, disk, members, False, wrong.consequence, wrong.detail)
+
+
+def _ragged(
+    module: Module,
+    members: Sequence[str],
+    inventory: Inventory,
+    loader: LoaderRow,
+    known: Parameters | None,
+) -> Wrong | None:
+    """Return what building a layer in FP8 blocks ends in whose parts do not end where one does."""
+    if known is None or known.rows is None or module.part != "draft":
+        return None
+    if module.kind == "experts":
+        parts = [name for name in members if not name.endswith((".down_proj", ".w2"))]
+    elif module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked:
+        whole = len(members) == len(module.members)
+        parts = [*members[: None if known.last else -1]] if whole else []
+    else:
+        return None
+    found = (inventory.tensors(name).get("weight") for name in parts)
+    shapes = (tensor.shape[-2:] for tensor in found if tensor is not None and tensor.shape)
+    if not any(shape[0] % known.rows for shape in shapes):
+        return None
+    said = _EXPERTS_RAGGED if module.kind == "experts" else _RAGGED
+    return Wrong("load_error", said.format(known.rows))
 
 
 def _dequantized(module: Module, found: Stored, loader: LoaderRow) -> bool:

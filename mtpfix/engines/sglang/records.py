@@ -61,6 +61,8 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     dequantizes: dict[str, str] = msgspec.field(default_factory=dict)
     """End of the name of a layer -> the suffix of the scale by which FP8 is turned into plain
     weights where the layer is built unquantized, in the target model too."""
+    unasked: tuple[str, ...] = ()
+    """Layers whose parts may end anywhere in a block, by the last part of their names."""
     joins: tuple[str, ...] | None = None
     """Suffixes by which members of a layer are joined whose loader takes it as a whole, in the
     target model too; None: all. The others are dropped."""
@@ -227,6 +229,10 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Whether its weight is FP8 under the name of a plain one."""
     single: bool = False
     """Whether it has one value, or one shape, for a whole layer: two of them cannot be joined."""
+    rows: int | None = None
+    """Rows of a block: where a part of a fused layer, or an expert's gate, ends must one end."""
+    last: bool = False
+    """Whether that is asked of the last part of a fused layer, too."""
 
 
 class Formats(File, frozen=True, kw_only=True):

@@ -241,7 +241,7 @@ class Case(PolicyCase):
     def _limited(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of this release that metadata cannot fix, if it has one."""
         faults = (row for row in self._faults(report) if _hits(row, report))
-        row = next((row for row in faults if self._has_width(row, report)), None)
+        row = next((row for row in faults if self._has_sizes(row, report)), None)
         if row is None or report.limit is not None:
             return report
         limit = _limit(row)
@@ -274,7 +274,7 @@ class Case(PolicyCase):
         elif report.decision.module.part == "draft":
             yield from fitting(self._limits(), self.context)
         else:
-            yield from self._widths
+            yield from self._of_sizes
 
     @cached_property
     def _refused(self) -> LimitRow | None:
@@ -293,22 +293,37 @@ class Case(PolicyCase):
         )
 
     @cached_property
-    def _widths(self) -> tuple[LimitRow, ...]:
+    def _of_sizes(self) -> tuple[LimitRow, ...]:
         """Faults that the size of a weight has, in the target too."""
-        return tuple(row for row in fitting(self._limits(), self.context) if row.width)
+        rows = fitting(self._limits(), self.context)
+        return tuple(row for row in rows if row.width or row.height)
 
-    def _has_width(self, row: LimitRow, report: ModuleReport) -> bool:
-        """Whether a fault is about another thing than the width, or a weight has a bad one.
+    def _has_sizes(self, row: LimitRow, report: ModuleReport) -> bool:
+        """Whether a fault is about another thing than sizes, or a weight has a bad one.
 
-        `width`: the number of columns must be a multiple of it, where the header was read.
+        `width`: the number of columns must be a multiple of it, where the header was read;
+        `height`: the number of rows, of all parts that others follow in one matrix.
         """
-        width = row.width
-        if width is None:
+        if row.width is None and row.height is None:
             return True
+        members = report.members if row.width else _followed(report.decision.module, report.members)
         inventory = self.disk(report.decision.module.part)
-        found = (inventory.tensors(member).get("weight") for member in report.members)
-        shapes = (tensor.shape for tensor in found if tensor is not None)
-        return any(shape[-1] % width for shape in shapes if shape)
+        found = (inventory.tensors(member).get("weight") for member in members)
+        shapes = [tensor.shape for tensor in found if tensor is not None and tensor.shape]
+        columns = row.width is not None and any(shape[-1] % row.width for shape in shapes)
+        return columns or (
+            row.height is not None and any(shape[-2:][0] % row.height for shape in shapes)
+        )
+
+
+def _followed(module: Module, members: Sequence[str]) -> Sequence[str]:
+    """Return the parts of a fused layer that others follow; of experts those of the first matrix.
+
+    A layer that is stored in one piece does not tell where its parts end.
+    """
+    if module.kind == "experts":
+        return [name for name in members if not name.endswith((".down_proj", ".w2"))]
+    return members[:-1] if len(members) == len(module.members) else ()
 
 
 def _limit(row: LimitRow) -> Limit:

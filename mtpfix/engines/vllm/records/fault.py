@@ -49,6 +49,9 @@ class LimitRow(Fault, frozen=True, kw_only=True):
     width: int | None = None
     """Only weights have the fault whose number of columns is no multiple of it; in the target
     model too."""
+    height: int | None = None
+    """Only modules have the fault whose parts do not end where a block of so many rows does: an
+    expert's gate, or any part of a fused layer but the last; in the target model too."""
     online: bool = False
     """Whether only modules have it that vLLM quantizes itself while it loads plain weights."""
     nameless: bool = False

@@ -1,0 +1,69 @@
+"""FP8 in blocks: parts of a fused layer that do not end where a block does.
+
+The outcomes are those of a real vLLM 0.32.0 and SGLang 0.5.23, asked about the same checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import mtpfix
+from tools.forge import forge
+
+ENDS = {".gate_proj": 0, ".up_proj": 0, ".down_proj": 1}
+"""End of a module's name -> the dimension of its weight that is the intermediate size."""
+KEYS = {".mlp.": "intermediate_size", ".experts.": "moe_intermediate_size"}
+"""Part of a module's name -> the field of the configuration that states that size."""
+
+
+def resized(folder: Path, family: str, scheme: str, below: str, size: int) -> None:
+    """Make a checkpoint in FP8 blocks whose modules below a name have another intermediate size."""
+    forge(family, folder, scheme, mtp="quantized")
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps({**config, KEYS[below]: size}), encoding="utf-8")
+    shard = folder / "model.safetensors"
+    tensors = load_file(shard)
+    for name, tensor in tensors.items():
+        module, _, suffix = name.rpartition(".")
+        dimension = next((d for end, d in ENDS.items() if module.endswith(end)), None)
+        if dimension is None or below not in module:
+            continue
+        shape = list(tensor.shape)
+        shape[dimension] = size if suffix == "weight" else -(-size // 128)
+        tensors[name] = torch.ones(shape).to(tensor.dtype)
+    save_file(tensors, shard, metadata={"format": "pt"})
+
+
+CASES = [("mimo", ".mlp.", 384), ("mimo", ".mlp.", 192), ("nemotron_h", ".experts.", 192)]
+
+
+@pytest.mark.parametrize("engine", ["vllm==0.32.0", "sglang==0.5.23"])
+@pytest.mark.parametrize("scheme", ["ct-fp8-block", "fp8-block"])
+@pytest.mark.parametrize("case", CASES)
+def test_parts_end_where_a_block_does(
+    tmp_path: Path, engine: str, scheme: str, case: tuple[str, str, int]
+) -> None:
+    family, below, size = case
+    resized(tmp_path, family, scheme, below, size)
+    (judged,) = mtpfix.inspect(tmp_path, engines=engine).engines
+    assert judged.outcome == ("clean" if size % 128 == 0 else "load_error")
+
+
+@pytest.mark.parametrize(
+    ("family", "below", "said"),
+    [
+        ("mimo", ".mlp.", "a fused layer in FP8 blocks"),
+        ("nemotron_h", ".experts.", "experts in FP8 blocks"),
+    ],
+)
+def test_why_is_told(tmp_path: Path, family: str, below: str, said: str) -> None:
+    resized(tmp_path, family, "ct-fp8-block", below, 192)
+    report = mtpfix.inspect(tmp_path, vllm="0.32.0", trunk=True)
+    errors = [finding.message for finding in report.findings if finding.severity == "error"]
+    assert errors
+    assert all(said in message for message in errors)
