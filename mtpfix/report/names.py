@@ -51,9 +51,14 @@ def _put_engine(page: Page, found: Names, engine: str) -> None:
         as_new = f"{engine} {_span(releases, groups)}: the same, except"
         page.line(mooded(as_new, "strong"))
         _put(page, named, leave=newest[1])
-        gone = {n.module.param for n in newest[1]} - {n.module.param for n in named}
+        gone = {*map(_called, newest[1])} - {*map(_called, named)}
         if gone:
             page.item(mooded("  not there: ", "quiet"), Text(", ".join(map(inert, sorted(gone)))))
+
+
+def _called(one: Named) -> str:
+    """Return the name of a module, or where it stands if the engine has none for it."""
+    return one.module.name or one.module.param
 
 
 def _own(labels: Iterable[str], found: Names, engine: str) -> tuple[str, ...]:
