@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -13,8 +12,6 @@ from mtpfix.model import PLATFORMS, Platform
 
 MINOR = 2
 """How many numbers of a version tell releases apart where nothing else is said."""
-_SINGLE = re.compile(r"v?(\d.*)|={2,3}\s*v?(\d[^,*\s]*)")
-"""One release, or a specifier that only one fits."""
 
 
 def select_releases(
@@ -50,8 +47,8 @@ def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterat
         yield from covered
     elif text in ("newest", "latest"):
         yield covered[-1]
-    elif (single := _SINGLE.fullmatch(text)) is not None:
-        yield _one(single[1] or single[2], covered, title, depth)
+    elif text.removeprefix("v")[:1].isdigit():
+        yield _one(text.removeprefix("v"), covered, title, depth)
     else:
         try:
             specifier = SpecifierSet(text)

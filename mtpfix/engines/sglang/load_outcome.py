@@ -76,7 +76,8 @@ def judge(
     if decision.built == "unknown" or (quantized and known is None) or blind:
         return ModuleReport(decision, disk, members, None)
     plain = not quantized and _dequantized(module, found, loader)
-    ragged = quantized and _ragged(module, members, inventory, loader, known)
+    alike = quantized and disk.state is State.QUANTIZED
+    ragged = _ragged(module, members, inventory, loader, known) if alike else None
     wrong = None if plain else ragged or _wrong(decision, stored, loader, known)
     if wrong is None:
         return ModuleReport(decision, disk, members, True)

@@ -274,7 +274,7 @@ class Case(PolicyCase):
         elif report.decision.module.part == "draft":
             yield from fitting(self._limits(), self.context)
         else:
-            yield from self._of_sizes
+            yield from self._widths
 
     @cached_property
     def _refused(self) -> LimitRow | None:
@@ -293,10 +293,9 @@ class Case(PolicyCase):
         )
 
     @cached_property
-    def _of_sizes(self) -> tuple[LimitRow, ...]:
-        """Faults that the size of a weight has, in the target too."""
-        rows = fitting(self._limits(), self.context)
-        return tuple(row for row in rows if row.width or row.height)
+    def _widths(self) -> tuple[LimitRow, ...]:
+        """Faults that the width of a weight has, in the target too."""
+        return tuple(row for row in fitting(self._limits(), self.context) if row.width)
 
     def _has_sizes(self, row: LimitRow, report: ModuleReport) -> bool:
         """Whether a fault is about another thing than sizes, or a weight has a bad one.

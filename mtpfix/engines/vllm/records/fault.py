@@ -51,7 +51,7 @@ class LimitRow(Fault, frozen=True, kw_only=True):
     model too."""
     height: int | None = None
     """Only modules have the fault whose parts do not end where a block of so many rows does: an
-    expert's gate, or any part of a fused layer but the last; in the target model too."""
+    expert's gate, or any part of a fused layer but the last."""
     online: bool = False
     """Whether only modules have it that vLLM quantizes itself while it loads plain weights."""
     nameless: bool = False
