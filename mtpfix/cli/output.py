@@ -102,7 +102,7 @@ def emit(text: str, file: Path | None = None) -> None:
     except OSError as error:
         raise WriteError(
             f"{inert(str(file))}: cannot be written ({error.strerror})",
-            "choose a path for --output-file that you may write to",
+            "choose a path that you may write to",
         ) from error
 
 
@@ -125,7 +125,7 @@ def replace(file: Path, text: str) -> None:
         part.unlink(missing_ok=True)
         raise WriteError(
             f"{inert(str(file))}: cannot be written ({error.strerror})",
-            "choose a path for --output-file that you may write to",
+            "choose a path that you may write to",
         ) from error
 
 

@@ -60,7 +60,9 @@ def text(
 def _heads(known: Sequence[str]) -> tuple[str, list[str]]:
     """Return what all releases begin with, and what tells each from the others."""
     parts = [release.split(".") for release in known]
-    common = next(n for n in range(len(parts[0])) if len({tuple(p[: n + 1]) for p in parts}) > 1)
+    numbers = range(len(parts[0]))
+    apart = (n for n in numbers if len({tuple(part[: n + 1]) for part in parts}) > 1)
+    common = next(apart, numbers[-1])
     shared = "".join(f"{part}." for part in parts[0][:common])
     short = [part[common] for part in parts]
     distinct = len(set(short)) == len(short)
