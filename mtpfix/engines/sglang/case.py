@@ -295,7 +295,7 @@ class Case(PolicyCase):
         loader = self._loader if part == "draft" else self._trunk_loader
         known = _parameters(view.method, decision)
         report = load_outcome.judge(decision, self.disk(part), loader, known)
-        return self.faulted(view, report)
+        return self.faulted(view, load_outcome.unsized(report, view))
 
     def faulted(self, view: QuantView, report: ModuleReport) -> ModuleReport:
         """Return the report, with what SGLang fails at although it agrees with the disk.

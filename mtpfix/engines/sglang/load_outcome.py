@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.engines.sglang.records import LoaderRow, Parameters
-from mtpfix.model import Consequence, Decision, Module, ModuleReport, State
+from mtpfix.model import Consequence, Decision, Limit, Module, ModuleReport, QuantView, State
 
 CHECKED = "ColumnParallelLinear"
 """The class of linear layers whose weights are never cast down."""
@@ -30,6 +30,16 @@ _RAGGED = (
 _EXPERTS_RAGGED = (
     "ValueError: The output_size of gate's and up's weight = … is not divisible by weight "
     "quantization block_n = {}."
+)
+_UNSIZED = Limit(
+    reason="SGLang asks the group whose target is `Linear` for the size of blocks, also where "
+    "another group gives the layer FP8 in blocks, and it states none",
+    outcome="load_error",
+    error="TypeError: 'NoneType' object is not subscriptable",
+    phase="load",
+    good_from=None,
+    grade="run",
+    remedy="give the group of FP8 blocks the target `Linear`, and the others targets by name",
 )
 _UNREAD = "AttributeError: '{}' object has no attribute 'weight'"
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
@@ -84,6 +94,29 @@ def judge(
     if module.optional and module.kind == "lm_head":
         return ModuleReport(decision, disk, members, True, detail=_REPLACED)
     return ModuleReport(decision, disk, members, False, wrong.consequence, wrong.detail)
+
+
+def unsized(report: ModuleReport, view: QuantView) -> ModuleReport:
+    """Return the report of a fused layer in FP8 blocks, whose loader asks how large they are.
+
+    Of compressed-tensors it asks the group whose target is `Linear`, whichever group the layer is
+    of. Source: `CompressedTensorsConfig.weight_block_size`, `weight_loader_v2`.
+
+    Args:
+        report: one decision set against the disk.
+        view: the metadata.
+    """
+    decision = report.decision
+    fused = decision.module.cls in MERGED and decision.module.part == "draft"
+    asked = view.method == "compressed-tensors" and decision.scheme != "Fp8LinearMethod"
+    if not (fused and asked and report.agrees and decision.expects == "fp8-block"):
+        return report
+    linear = [g for g in view.groups if any(t.text == "Linear" for t in g.targets)]
+    if linear and (linear[-1].weights or {}).get("block_structure"):
+        return report
+    return replace(
+        report, agrees=False, consequence="load_error", detail=_UNSIZED.error, limit=_UNSIZED
+    )
 
 
 def _ragged(

@@ -67,3 +67,14 @@ def test_why_is_told(tmp_path: Path, family: str, below: str, said: str) -> None
     errors = [finding.message for finding in report.findings if finding.severity == "error"]
     assert errors
     assert all(said in message for message in errors)
+
+
+@pytest.mark.parametrize(("target", "outcome"), [("Linear", "clean"), ("re:.*proj", "load_error")])
+def test_sglang_asks_linear_how_large_blocks_are(tmp_path: Path, target: str, outcome: str) -> None:
+    forge("mimo", tmp_path, "ct-fp8-block", mtp="quantized")
+    config = json.loads((tmp_path / "config.json").read_bytes())
+    for group in config["quantization_config"]["config_groups"].values():
+        group["targets"] = [target]
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (judged,) = mtpfix.inspect(tmp_path, sglang="0.5.23").engines
+    assert judged.outcome == outcome
