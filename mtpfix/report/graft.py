@@ -170,8 +170,7 @@ def _next(grafted: Grafted) -> str | None:
     if outcome.refused is not None:
         return None
     if not made.tensors and not outcome.files and outcome.output is None:
-        wrong = "; `mtpfix rewrite` repairs the metadata" if outcome.exit_code else ""
-        return f"Nothing is to be written: the block is there{wrong}."
+        return "Nothing is to be written: the block is there."
     files = [made.plan.shard] if made.tensors else []
     shown = ", ".join(map(inert, (*files, *outcome.files)))
     what = "the block" if made.tensors else "the edits"

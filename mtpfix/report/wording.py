@@ -308,8 +308,8 @@ def _worst(report: Report) -> Sign:
         worst = "unknown" if _unjudged(report) else "no_mtp"
     sign = OUTCOMES[worst]
     if sign.mood != "bad" and worst != "unknown" and _has(report, "error"):
-        faulty = sign.mood == "good"
-        return Sign("✗", f"{sign.word}, files are not" if faulty else sign.word, "bad")
+        word = f"{sign.word}, files are not" if sign.mood == "good" else sign.word
+        return Sign("✗", word, "bad")
     if sign.mood == "good" and _unjudged(report):
         return Sign("?", sign.word, "unsure")
     return sign

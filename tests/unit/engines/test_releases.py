@@ -44,6 +44,7 @@ def test_a_patch_that_is_not_known_is_told() -> None:
     asked = ("0.29.0", "0.30.0", "0.30.1", "0.30.7", "0.30.7", "0.31.4", "0.30.1.post1")
     said = ["mtpfix knows no vLLM 0.30.7, and judges it as 0.30.1"]
     assert list(unknown_patches(asked, vllm, "vLLM")) == said
+    assert list(unknown_patches(("0.5.22", "0.5.99"), COVERED, "SGLang", 3)) == []
     (early,) = unknown_patches(["0.30.1rc1"], vllm, "vLLM")
     assert early == "mtpfix knows no vLLM 0.30.1rc1, and judges it as 0.30.1"
 

@@ -477,6 +477,7 @@ def test_a_link_to_a_large_folder_ends_in_time(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "model"]
 
 
+@posix
 def test_linked_folders_are_walked_once(folder: Path, tmp_path: Path):
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "vocab.txt").write_bytes(OLD)
