@@ -196,8 +196,7 @@ def _exit_code(deciding: Sequence[EngineCase], unserved: Sequence[EngineCase]) -
 
 def _groups(cases: Sequence[EngineCase]) -> Iterable[tuple[tuple[str, ...], tuple[Named, ...]]]:
     """Releases that name the draft alike; the platform is said only where platforms differ."""
-    alike: dict[tuple[Engine, tuple[Named, ...]], list[EngineCase]] = {}
-    first: dict[tuple[Any, ...], tuple[Named, ...]] = {}
+    alike: dict[tuple[Any, ...], tuple[tuple[Named, ...], list[EngineCase]]] = {}
     for case in cases:
         named = tuple(
             Named(replace(module, grade="run"), case.asked(module))
@@ -209,9 +208,8 @@ def _groups(cases: Sequence[EngineCase]) -> Iterable[tuple[tuple[str, ...], tupl
             (each.module.name, each.module.kind, each.module.members, each.module.asks, each.asked)
             for each in named
         )
-        named = first.setdefault((case.engine, told), named)
-        alike.setdefault((case.engine, named), []).append(case)
-    for (_, named), members in alike.items():
+        alike.setdefault((case.engine, told), (named, []))[1].append(case)
+    for named, members in alike.values():
         yield tuple(_labelled(members, cases)), named
 
 

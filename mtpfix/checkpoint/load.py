@@ -312,9 +312,10 @@ def _stray(shard: str, index: str | None, tensors: tuple[str, ...], unread: str)
     what = f"{shown(shard)}: {said}" + (
         f", and its header was not read: {unread}" if unread else ""
     )
-    kind: Literal["shadowed_index", "not_in_index"] = "not_in_index"
-    if shard == SINGLE and index:
-        kind = "shadowed_index"
+    shadowed = shard == SINGLE and index is not None
+    kind: Literal["shadowed_index", "not_in_index"] = (
+        "shadowed_index" if shadowed else "not_in_index"
+    )
     return Problem(kind, what, shard, tensors, unread=bool(unread))
 
 
