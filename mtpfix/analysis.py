@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from packaging.specifiers import SpecifierSet
+
 from mtpfix import rules
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.document import JsonDocument
@@ -17,6 +19,7 @@ from mtpfix.engines.opening import (
     Opening,
     OtherDraft,
     QuantizedBy,
+    Reading,
     Unsupported,
 )
 from mtpfix.engines.releases import unknown_patches
@@ -33,6 +36,7 @@ from mtpfix.model import (
     Report,
 )
 from mtpfix.patterns import budget
+from mtpfix.rules.coverage import newer
 from mtpfix.rules.evidence import Evidence, LineOf
 from mtpfix.rules.presence import unindexed
 from mtpfix.selection import Scope, Selection
@@ -140,11 +144,11 @@ def _analyze_opening(
     """Return what one engine makes of a subject: the one place that asks what it is."""
     match opening:
         case OtherDraft():
-            made = Analysis(_report_other_draft(subject, engine, opening))
+            made = Analysis(_report_other_draft(subject, engine, opening, scope))
         case Unsupported():
             made = _report_unjudged(subject.files, opening, scope)
         case NoQuantization():
-            made = Analysis(_report_nothing(subject, engine))
+            made = Analysis(_report_nothing(subject, engine, scope))
         case Analyzable():
             made = _judge(opening, scope, trunk=trunk, cases=cases)
     draft = subject.files.draft
@@ -176,7 +180,7 @@ def _judge(
     except UnknownError as error:
         unsupported = Unsupported(error, subject.reading, subject)
         return _report_unjudged(subject.files, unsupported, scope)
-    findings = rules.run(evidence)
+    findings = (*_without_draft(subject, scope, cases), *rules.run(evidence))
     engines = tuple(item.report if trunk else without_quiet_trunk(item.report) for item in evidence)
     none = all(engine.outcome == "no_mtp" for engine in engines)
     report = Report(
@@ -185,12 +189,24 @@ def _judge(
         method=subject.reading.method,
         quant_files=view.files,
         engines=engines,
-        findings=findings,
+        findings=tuple(sorted(findings, key=rules.gravity)),
         exit_code=exit_code(findings, engines),
         lines=_entry_lines(engines, evidence),
         notes=tuple(_notes(subject, cases, none=none)),
     )
     return Analysis(report, cases)
+
+
+def _without_draft(
+    subject: Analyzable, scope: Scope, cases: Sequence[EngineCase]
+) -> Iterator[Finding]:
+    """Yield which of the releases that were asked for one by one have no draft of the family."""
+    engine, judged = subject.engine, {case.release for case in cases}
+    asked = (release for release in scope.releases_of(engine) if (engine, release) in scope.named)
+    lacking = [release for release in asked if release not in judged]
+    if lacking:
+        what = f"{engine.title} {', '.join(lacking)} has no MTP draft for {subject.family.title}"
+        yield Finding("MTP903", "error", "read", _unjudged(what, "leave it out of the selection"))
 
 
 def _collect_evidence(
@@ -257,14 +273,48 @@ def _lines(configs: Mapping[str, JsonFile], view: QuantView) -> LineOf:
 _NO_MTP = "config.json declares no MTP layers: there is no draft to judge"
 
 
-def _report_nothing(subject: Subject, engine: Engine) -> Report:
+def _report_nothing(subject: Subject, engine: Engine, scope: Scope) -> Report:
     """Return the report on an unquantized model of a family that the engine does not know."""
     files = subject.files
+    found = tuple(_uncovered(engine, scope))
     notes = (
         *_without_metadata(files, engine),
         "config.json declares no MTP layers: there is nothing to judge",
     )
-    return Report(files.listing.target, _model(files), None, (), (), (), 0, notes=notes)
+    code = exit_code(found, ())
+    return Report(files.listing.target, _model(files), None, (), (), found, code, notes=notes)
+
+
+def _uncovered(engine: Engine, scope: Scope, served: str = "") -> Iterator[Finding]:
+    """Yield which of the selected releases a verdict without cases does not hold for.
+
+    Args:
+        engine: the engine.
+        scope: what is selected.
+        served: the releases that can serve the target, as a specifier; empty: all.
+    """
+    try:
+        releases = scope.releases_of(engine)
+    except UnknownError as error:
+        yield Finding(error.code, "error", "run", _unjudged(error.message, error.remedy))
+        return
+    yield from (newer(engine, release) for release in releases if engine.is_newer(release))
+    lacking = [
+        release
+        for release in releases
+        if not SpecifierSet(served).contains(release, prereleases=True)
+    ]
+    if len(lacking) < len(releases):  # of a specifier, one that has it is enough
+        lacking = [release for release in lacking if (engine, release) in scope.named]
+    if lacking:
+        what = f"{engine.title} {', '.join(lacking)} has no such draft"
+        yield Finding(
+            "MTP903", "error", "read", _unjudged(what, f"choose a release that matches {served}")
+        )
+
+
+def _unjudged(what: str, remedy: str) -> str:
+    return f"could not judge: {what}; {remedy}"
 
 
 _QUANTIZED_BY: Mapping[QuantizedBy, str] = {
@@ -274,8 +324,10 @@ _QUANTIZED_BY: Mapping[QuantizedBy, str] = {
 }
 
 
-def _report_other_draft(subject: Subject, engine: Engine, other: OtherDraft) -> Report:
-    """Return the report on a draft that is not MTP: nothing to judge, and what it is instead."""
+def _report_other_draft(
+    subject: Subject, engine: Engine, other: OtherDraft, scope: Scope
+) -> Report:
+    """Return the report on a draft that is not MTP: what it is, and why it is not judged."""
     model = "" if other.inside else ', "model": "…"'
     say = f'`--speculative-config \'{{"method": "{other.method}"{model}, …}}\'`'
     shown = f"`{other.evidence}`"
@@ -287,20 +339,44 @@ def _report_other_draft(subject: Subject, engine: Engine, other: OtherDraft) -> 
         code="MTP007",
         severity="warning" if other.inside else "info",
         confidence="read",
-        message=f"{message}: {engine.title} {other.releases} serves it with {say}, and "
+        message=f"{message}: {engine.title} {other.releases} builds it with {say}, and "
         f"{_QUANTIZED_BY[other.quantized_by]}. No quantization metadata makes it an MTP block.",
     )
     reading = subject.readings[engine]
+    findings = (
+        *_open_questions(engine, other, reading),
+        *_uncovered(engine, scope, other.releases),
+    )
     return Report(
         target=subject.files.listing.target,
         model=_model(subject.files, reading.family_name),
         method=reading.method,
         quant_files=(),
         engines=(),
-        findings=(found,),
-        exit_code=0,
-        notes=("there is no MTP block, so there is nothing to judge",),
+        findings=(*findings, found),
+        exit_code=exit_code(findings, ()),
+        notes=() if findings else (_PLAIN_DRAFT,),
     )
+
+
+_PLAIN_DRAFT = "there is no MTP block, and nothing is quantized: there is nothing to judge"
+
+
+def _open_questions(engine: Engine, other: OtherDraft, reading: Reading) -> Iterator[Finding]:
+    """Yield what would have to be known to judge a draft that is not MTP.
+
+    Args:
+        engine: the engine.
+        other: the draft.
+        reading: what the engine reads in the target, which the draft may lie beside.
+    """
+    question = other.question
+    if question is None and reading.method is not None:
+        question = "its target model is quantized, and is not judged beside it"
+    if question is not None:
+        what = f"mtpfix does not know how {engine.title} builds a quantized {other.title} draft"
+        remedy = f"load it in {engine.title}, and compare the tokens that are accepted"
+        yield Finding("MTP901", "error", "run", _unjudged(f"{what}: {question}", remedy))
 
 
 def _report_unjudged(
@@ -311,7 +387,7 @@ def _report_unjudged(
     """Return the analysis that says why a target is not judged, and what holds all the same."""
     error, reading = unsupported.error, unsupported.reading
     more = tuple(_judge_by_names(unsupported.by_names, scope))
-    message = f"could not judge: {error.message}; {error.remedy}"
+    message = _unjudged(error.message, error.remedy)
     report = Report(
         target=files.listing.target,
         model=_model(files, reading.family_name),

@@ -16,7 +16,7 @@ from typing import TypedDict, TypeVar
 
 from mtpfix.engines import registry
 from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.engines.releases import select_releases, valid_platforms
+from mtpfix.engines.releases import is_one, select_releases, valid_platforms
 from mtpfix.errors import UnknownError, UsageError
 from mtpfix.model import PLATFORMS, Platform
 
@@ -38,11 +38,13 @@ class Scope:
         engines: each engine with its releases, oldest first.
         platforms: the platforms.
         unknown: why what was asked for is not covered, or None.
+        named: the releases that were asked for one by one, each of which must have a draft.
     """
 
     engines: tuple[tuple[Engine, tuple[str, ...]], ...]
     platforms: tuple[Platform, ...]
     unknown: UnknownError | None = field(default=None, compare=False)
+    named: frozenset[tuple[Engine, str]] = frozenset()
 
     def releases_of(self, engine: Engine) -> tuple[str, ...]:
         """Return the releases of an engine; none where it is not asked.
@@ -175,6 +177,7 @@ def select(
     wanted = wanted or {registry.engine(registry.DEFAULT): []}
     named = None if platforms is None else valid_platforms(listed(platforms))
     unknown: UnknownError | None = None
+    single: set[tuple[Engine, str]] = set()
     planned: dict[Engine, tuple[str, ...]] = dict.fromkeys(wanted, ())
     decisive = dict(planned)
     beside = {engine: engine.releases[-1:] for engine in others}
@@ -182,12 +185,13 @@ def select(
         for engine, words in wanted.items():
             planned[engine] = _releases(engine, words or ALL)
             decisive[engine] = _releases(engine, words or NEWEST)
+            single |= {(engine, release) for release in _releases(engine, filter(is_one, words))}
     except UnknownError as error:
         unknown = error
     every = (*planned.items(), *((engine, engine.releases) for engine in others))
     return Selection(
-        planned=Scope(every, named or PLATFORMS, unknown),
-        decisive=Scope(tuple(decisive.items()), named or GATED, unknown),
+        planned=Scope(every, named or PLATFORMS, unknown, frozenset(single)),
+        decisive=Scope(tuple(decisive.items()), named or GATED, unknown, frozenset(single)),
         explicit=any(wanted.values()),
         beside=Scope(tuple(beside.items()), named or GATED),
     )

@@ -42,9 +42,11 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
         revision: as `@revision`.
 
     Raises:
-        UsageError: it is neither, or the revision is given twice or for a folder.
+        UsageError: it is empty or neither, or the revision is given twice or for a folder.
     """
     text = str(target)
+    if not text.strip():
+        raise UsageError("the target is empty", "name a folder or a repo; `.` is this folder")
     page = _PAGE.match(text)
     if page is not None:
         raise UsageError(f"{shown(text)}: the address of a page", f"name the repo: {page[1]}")

@@ -29,7 +29,13 @@ from mtpfix.engines.policies.expression import Expression, Template
 from mtpfix.engines.policies.family import Index
 from mtpfix.engines.policies.module import Blocks
 from mtpfix.engines.sglang import records as sglang
-from mtpfix.engines.vllm.records.engine import Engine, Evidence, OtherDrafts, Undrafted
+from mtpfix.engines.vllm.records.engine import (
+    Engine,
+    Evidence,
+    OtherDrafts,
+    UndeclaredBlocks,
+    Undrafted,
+)
 from mtpfix.engines.vllm.records.family import Family
 from mtpfix.engines.vllm.records.method import Method, Schemes
 
@@ -45,6 +51,7 @@ FILES: dict[str, type[File]] = {
     "releases.json": Engine,
     "drafts.json": OtherDrafts,
     "undrafted.json": Undrafted,
+    "undeclared.json": UndeclaredBlocks,
     "evidence.json": Evidence,
     "methods/schemes.json": Schemes,
 }

@@ -94,6 +94,11 @@ def listing(
     found = Listing(
         target, files, {name: _json(source, name, CONFIG_LIMIT) for name in present}, {}, "none"
     )
+    if need_weights and layout.used and all(map(_is_of_adapter, layout.used)):
+        raise TargetError(
+            f"{shown(target.name)}: the weights of an adapter ({shown(layout.used[0])}), no model",
+            "Merge the adapter into its base model, and give that.",
+        )
     if layout.index is not None:
         return _with_index(source, found, layout, layout.index, need_all)
     if layout.used:
@@ -104,6 +109,11 @@ def listing(
             "mtpfix reads safetensors only: convert the weights, or give another target.",
         )
     return found
+
+
+def _is_of_adapter(shard: str) -> bool:
+    """Return whether a weight file is that of an adapter, such as a LoRA, by its name."""
+    return shard.startswith("adapter_")
 
 
 def open_shards(source: Source, listing: Listing, names: Collection[str]) -> Checkpoint:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mtpfix.acceptance.ignores import Ignore
     from mtpfix.model import Accepted, Finding, Report, Severity
 
+_EVERY = "MTP"
+"""What all codes begin with: it names none of them."""
 _FAILING: dict[str, tuple[Severity, ...]] = {
     "error": ("error",),
     "warning": ("error", "warning"),
@@ -52,9 +54,11 @@ class Wish:
         """
         from mtpfix.findings import is_unjudged
 
+        if is_unjudged(finding):
+            return not finding.code.startswith(tuple(p for p in self.ignore if p != _EVERY))
         if finding.code.startswith(self.ignore):
             return False
-        return not self.select or finding.code.startswith(self.select) or is_unjudged(finding)
+        return not self.select or finding.code.startswith(self.select)
 
 
 def wish(
@@ -178,6 +182,6 @@ def readable(report: Report) -> int:
     from mtpfix.findings import is_unjudged
 
     deciding = (finding for finding in report.findings if finding.decides)
-    unjudged = any(is_unjudged(f) and f.severity == "error" for f in deciding)
+    unjudged = any(map(is_unjudged, deciding))
     open_engines = any(e.outcome == "unknown" for e in report.engines if e.decides)
     return UnknownError.exit_code if unjudged or open_engines else 0

@@ -64,6 +64,19 @@ class MissingKey:
 
 
 @dataclass(frozen=True, slots=True)
+class UndeclaredBlock:
+    """What a target model makes of an MTP block on disk where no MTP layer is declared.
+
+    Attributes:
+        error: the exception that ends its load; None: its loader drops the tensors.
+        grade: the evidence.
+    """
+
+    error: str | None
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderList:
     """The list that an engine reads in tensor headers, where the metadata has none.
 
@@ -188,6 +201,11 @@ class EngineCase(ABC):
     @property
     def absence_error(self) -> str | None:
         """What is raised for a draft layer without tensors; None: it stays uninitialised."""
+        return None
+
+    @property
+    def undeclared_block(self) -> UndeclaredBlock | None:
+        """What the target model makes of an MTP block that is not declared; None: unknown."""
         return None
 
     @property

@@ -146,6 +146,7 @@ class OtherDraft(_NotAnalyzable):
         inside: it lies in the checkpoint of its target, in the place of an MTP block.
         evidence: the architecture or the tensor that shows it.
         quantized_by: whose quantization metadata it is built with.
+        question: what would have to be known to judge it; None: nothing is quantized.
     """
 
     title: str
@@ -154,6 +155,7 @@ class OtherDraft(_NotAnalyzable):
     inside: bool
     evidence: str
     quantized_by: QuantizedBy = "draft"
+    question: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Reading:
 
     Attributes:
         family: what the engine knows of the model family; None: it does not know it.
-        unknown_family: why it does not; None where nothing promises an MTP block either.
+        unknown_family: why it does not; None where nothing is quantized and there is no MTP block.
         view: the quantization metadata; None: there is none, or none that can be read.
         method: the quantization method as the metadata names it; None: there is no metadata.
         unreadable: why the metadata cannot be read, or None.

@@ -38,6 +38,11 @@ def select_releases(
     return tuple(sorted(chosen, key=Version))
 
 
+def is_one(text: str) -> bool:
+    """Return whether what a user typed is a release, and no specifier or word for some."""
+    return text.strip().removeprefix("v")[:1].isdigit()
+
+
 def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterator[str]:
     if not text:
         raise UsageError(
@@ -47,7 +52,7 @@ def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterat
         yield from covered
     elif text in ("newest", "latest"):
         yield covered[-1]
-    elif text.removeprefix("v")[:1].isdigit():
+    elif is_one(text):
         yield _one(text.removeprefix("v"), covered, title, depth)
     else:
         try:

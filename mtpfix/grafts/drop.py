@@ -61,12 +61,25 @@ def plan(target: Source, selection: Selection) -> Drop:
         new = analyze_planned(patched(subject, files), selection)
         if any(case.mtp_layers for case in new[0].cases) or not new[0].cases:
             continue
-        refused = target_model.refusal(old[0].cases, new[0].cases)
+        refused = target_model.refusal(old[0].cases, new[0].cases) or _left(new[1].report)
         if refused is None:
             return Drop(files, edits, before, (new[0].report, new[1].report))
     raise refused or RefusedError(
         "no field of config.json takes the MTP block out: this family has it always",
         "bring the block back: mtpfix graft TARGET --from BASE",
+    )
+
+
+def _left(after: Report) -> RefusedError | None:
+    """Return why tensors of the block that are left keep the target model from loading, or None."""
+    found = (f for f in after.findings if f.code == "MTP002" and f.severity == "error")
+    left = next((f for f in found if f.decides), None)
+    if left is None:
+        return None
+    return RefusedError(
+        left.message,
+        "remove these tensors from the weight files and from the index first, or bring the rest of "
+        "the block back: mtpfix graft TARGET --from BASE",
     )
 
 

@@ -307,6 +307,8 @@ def _worst(report: Report) -> Sign:
     if worst is None:
         worst = "unknown" if _unjudged(report) else "no_mtp"
     sign = OUTCOMES[worst]
+    if worst == "no_mtp" and _only_unjudged(report):
+        return OUTCOMES["unknown"]
     if sign.mood != "bad" and worst != "unknown" and _has(report, "error"):
         word = f"{sign.word}, files are not" if sign.mood == "good" else sign.word
         return Sign("✗", word, "bad")
@@ -317,11 +319,14 @@ def _worst(report: Report) -> Sign:
 
 def sentence(report: Report) -> str:
     """The verdict in one sentence, without sign and full stop."""
-    if not report.engines:
+    none = all(e.outcome == "no_mtp" for e in report.engines)
+    if not report.engines or (none and _only_unjudged(report)):
         unjudged = next(iter(_unjudged(report)), None)
         said = unjudged.message if unjudged else next(iter(report.notes), "nothing to judge")
         return inert(said, PROSE_LIMIT)
-    if all(e.outcome == "no_mtp" for e in report.engines):
+    if none and _has(report, "error"):
+        return "there are no MTP layers, but the target model is wrong"
+    if none:
         return "there are no MTP layers, so there is nothing to judge"
     *firsts, last = _parts(report.engines)
     platforms = {e.platform for e in report.engines}
@@ -407,7 +412,14 @@ def how_to(fix: Fix) -> str:
 
 
 def _has(report: Report, severity: Severity) -> bool:
-    return any(f.severity == severity for f in report.findings if f.decides)
+    """Return whether a finding of a severity counts, of those about what was judged."""
+    judged = (f for f in report.findings if f.decides and not is_unjudged(f))
+    return any(f.severity == severity for f in judged)
+
+
+def _only_unjudged(report: Report) -> bool:
+    """Return whether nothing is known to be wrong, and something could not be judged."""
+    return bool(_unjudged(report)) and not _has(report, "error")
 
 
 def _unjudged(report: Report) -> list[Finding]:

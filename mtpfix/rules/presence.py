@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.model import Finding, ModuleReport, Problem, State, Where
-from mtpfix.rules.evidence import Evidence, Rule, some
+from mtpfix.rules.evidence import Evidence, Rule, exception, some
 
 TARGET, BASE = "TARGET", "BASE"
 """Stand for the target and the model that it was made from; `mtpfix/advice.py` fills them in."""
@@ -79,15 +79,31 @@ def present_but_not_promised(evidence: Evidence) -> Iterator[Finding]:
         return
     roots = evidence.case.disk_roots
     found = [name for name in evidence.block.listing.shards if name.startswith(roots)]
-    if found:
+    if not found:
+        return
+    target = evidence.case.undeclared_block
+    error = None if target is None else target.error
+    fate = (
+        "" if error is None else f" Its target model does not load with them: {exception(error)}."
+    )
+    yield Finding(
+        code="MTP002",
+        severity="warning" if error is None else "error",
+        confidence="run" if target is None else target.grade,
+        message=f"{len(found)} tensors of an MTP block are on disk ({some(found, 1)}), but "
+        f"config.json declares no MTP layer: {evidence.engine} cannot use them as a draft.{fate}",
+        where=evidence.at("config.json", ""),
+        remedy="restore the MTP layer count of the original model in config.json",
+    )
+    if target is None:
         yield Finding(
-            code="MTP002",
-            severity="warning",
-            confidence="run",
-            message=f"{len(found)} tensors of an MTP block are on disk ({some(found, 1)}), but "
-            f"config.json declares no MTP layer: {evidence.engine} cannot use them as a draft.",
+            code="MTP904",
+            severity="error",
+            confidence="read",
+            message=f"could not judge: whether the target model loads in {evidence.engine} with "
+            "tensors of an MTP block that config.json does not declare is not known; restore the "
+            "MTP layer count of the original model in config.json",
             where=evidence.at("config.json", ""),
-            remedy="restore the MTP layer count of the original model in config.json",
         )
 
 

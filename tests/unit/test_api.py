@@ -186,7 +186,7 @@ def test_a_layer_less_than_declared_is_missed_without_metadata(tmp_path: Path) -
 def test_mtp_tensors_that_nothing_declares_are_told_without_metadata(tmp_path: Path) -> None:
     none = {**GLM, "num_nextn_predict_layers": 0}
     report = api.check(write(tmp_path / "model", none, plain(GLM)))
-    assert (report.exit_code, [f.code for f in report.findings]) == (0, ["MTP002"])
+    assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP002"])
     assert report.engines[0].outcome == "no_mtp"
 
 
@@ -212,7 +212,7 @@ def test_a_quantized_trunk_without_metadata_is_not_passed_over(tmp_path: Path) -
 
 def test_an_unknown_model_without_metadata_is_judged_by_what_it_declares(tmp_path: Path) -> None:
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-    made = write(tmp_path / "none", config, plain(GLM))
+    made = write(tmp_path / "none", config, plain(GLM, mtp=False))
     report = api.check(made)
     assert (report.exit_code, report.findings) == (0, ())
     assert "nothing to judge" in report.notes[-1]
@@ -233,7 +233,7 @@ def test_an_unknown_method_hides_no_absence(method: str, tmp_path: Path) -> None
     assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP902", "MTP003"])
     none = {**config, "num_nextn_predict_layers": 0}
     report = api.check(write(tmp_path / "no", none, plain(GLM)))
-    assert (report.exit_code, [f.code for f in report.findings]) == (3, ["MTP902", "MTP002"])
+    assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP002", "MTP902"])
 
 
 def test_metadata_of_another_engine_is_could_not_judge(tmp_path: Path) -> None:
@@ -576,7 +576,9 @@ def test_a_layer_that_is_stored_and_not_declared_is_built_all_the_same(tmp_path:
     report = api.check(write(tmp_path / "bare", bare, tensors(whole)))
     assert (report.exit_code, report.engines[0].outcome) == (1, "silent_garbage")
     none = {**bare, "num_nextn_predict_layers": 0}
-    assert api.check(write(tmp_path / "none", none, tensors(whole))).exit_code == 0
+    report = api.check(write(tmp_path / "none", none, tensors(whole)))
+    assert (report.exit_code, report.engines[0].outcome) == (1, "no_mtp")
+    assert "Its target model does not load with them" in report.findings[0].message
     trunk = {n: e for n, e in tensors(whole).items() if not n.startswith("model.layers.2.")}
     assert api.check(write(tmp_path / "lost", bare, trunk)).exit_code == 0
 

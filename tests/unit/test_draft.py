@@ -169,7 +169,8 @@ def test_a_draft_of_another_family(target: Path, tmp_path: Path) -> None:
 def test_a_draft_that_is_no_mtp_block_is_named(target: Path, draft: Path) -> None:
     edited(draft, architectures=["LlamaForCausalLMEagle3"], model_type="llama")
     report = api.check(target, draft=draft, **ONE)
-    assert [finding.code for finding in report.findings] == ["MTP007"]
+    assert [finding.code for finding in report.findings] == ["MTP901", "MTP007"]
+    assert report.exit_code == 3
 
 
 def test_a_draft_of_another_shape(target: Path, draft: Path) -> None:

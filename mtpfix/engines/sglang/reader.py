@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mtpfix.checkpoint import strict_json
 from mtpfix.engines.opening import Block, Reading
 from mtpfix.engines.policies import mtp_block
+from mtpfix.engines.policies.open_question import open_question
 from mtpfix.engines.sglang import first_tensor, metadata, policy
 from mtpfix.engines.sglang.policy import Policy
 from mtpfix.errors import UnknownError
@@ -40,9 +41,12 @@ def read(found: Listing, config: Mapping[str, Json]) -> Reading:
             view = metadata.read(place, found.configs)
         except UnknownError as error:
             unreadable = error
+    question = None if known is not None else open_question(policy.index(), found, config)
     unknown: UnknownError | None = None
-    if known is None and (place is not None or policy.index().declares_mtp(config)):
-        unknown = unknown_draft(title) if title else unknown_family(config)
+    if title is not None:  # its target model is not judged either
+        unknown = unknown_draft(title)
+    elif question is not None:
+        unknown = unknown_family(config, "" if place is not None else question)
     return Reading(
         family=known,
         unknown_family=unknown,
@@ -70,14 +74,14 @@ def unknown_draft(title: str) -> UnknownError:
     )
 
 
-def unknown_family(config: Mapping[str, Json]) -> UnknownError:
-    """Return the error that says that no policy knows the model."""
+def unknown_family(config: Mapping[str, Json], question: str = "") -> UnknownError:
+    """Return the error that says that no policy knows the model, and what is to be known of it."""
     named = config.get("architectures")
     listed = named[:_SHOWN] if isinstance(named, list) else []
     shown = ", ".join(strict_json.shown(str(name)) for name in listed) or "none"
     return UnknownError(
         f"no policy of SGLang for this model: architectures {shown}, "
-        f"model_type {config.get('model_type')!r:.80}",
+        f"model_type {config.get('model_type')!r:.80}" + (f": {question}" if question else ""),
         "see `mtpfix families --engine sglang` for what is covered",
         code="MTP901",
     )

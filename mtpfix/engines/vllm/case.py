@@ -8,7 +8,7 @@ from functools import cached_property
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.absence import absent_layers, block_absent
-from mtpfix.engines.base import Engine, MissingKey
+from mtpfix.engines.base import Engine, MissingKey, UndeclaredBlock
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.case import PARTS, PolicyCase
 from mtpfix.engines.policies.condition import Condition
@@ -22,7 +22,7 @@ from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
 from mtpfix.engines.vllm.methods.shared.refusal import refusal
 from mtpfix.engines.vllm.name_mapper import in_force
-from mtpfix.engines.vllm.policy import Policy, rules
+from mtpfix.engines.vllm.policy import Policy, rules, undeclared_block
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
 from mtpfix.engines.vllm.records.fault import LimitRow
@@ -86,6 +86,12 @@ class Case(PolicyCase):
         if loader.missing_layer is not None:
             return loader.missing_layer
         return loader.unfilled if loader.strict else _untouched(self)
+
+    @cached_property
+    def undeclared_block(self) -> UndeclaredBlock | None:
+        """What the target model makes of an MTP block that is not declared; None: unknown."""
+        found = undeclared_block(self.family, self.release)
+        return None if found is None else UndeclaredBlock(found.error, found.grade or "read")
 
     @cached_property
     def reads_its_own(self) -> bool:

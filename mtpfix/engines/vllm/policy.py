@@ -29,6 +29,8 @@ from mtpfix.engines.vllm.records.engine import (
     Evidence,
     OtherDraftRow,
     OtherDrafts,
+    UndeclaredBlock,
+    UndeclaredBlocks,
     Undrafted,
     UndraftedRow,
 )
@@ -127,11 +129,6 @@ def recognise(config: Mapping[str, Value], tensors: Iterable[str] = ()) -> str |
     return index().recognise(config, tensors)
 
 
-def declares_mtp(config: Mapping[str, Value]) -> bool:
-    """Return whether a `config.json`, of whatever family, says that the model has MTP layers."""
-    return index().declares_mtp(config)
-
-
 @lru_cache(maxsize=1)
 def mtp_keys() -> tuple[str, ...]:
     """Keys of `config.json` that declare MTP layers, in whatever family."""
@@ -151,6 +148,13 @@ def reason(config: Mapping[str, Value]) -> str | None:
         if any(name in row.names for name in names) or set(row.keys) & set(config):
             return row.reason
     return None
+
+
+def undeclared_block(family: str, release: str) -> UndeclaredBlock | None:
+    """Return what the target model makes of an MTP block that is not declared; None: unknown."""
+    rows = FILES.read("undeclared.json", UndeclaredBlocks).rows
+    held = (r for r in rows if family in r.families and in_releases(r.releases, release))
+    return next(held, None)
 
 
 @lru_cache(maxsize=1)

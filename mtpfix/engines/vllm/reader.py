@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from mtpfix.checkpoint import strict_json
-from mtpfix.engines.opening import Analyzable, Reading
+from mtpfix.engines.opening import Analyzable, OtherDraft, Reading
 from mtpfix.engines.policies import construction, mtp_block
 from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.open_question import open_question
 from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
@@ -43,19 +45,30 @@ def read(found: Listing, config: Mapping[str, Json], *, own_draft: bool = True) 
             view = metadata.read(place, found.configs)
         except UnknownError as error:
             unreadable = error if method else foreign.unnamed(place)
+    question = None if known is not None else open_question(policy.index(), found, config)
     unknown_family = None
-    if known is None and (place is not None or policy.declares_mtp(config)):
-        unknown_family = _unknown_family(config)
+    if question is not None:
+        unknown_family = _unknown_family(config, "" if place is not None else question)
+    other = None if other is None else _questioned(other, question)
     scans = view is not None and reads_headers(view)
     return Reading(known, unknown_family, view, method, unreadable, other, block, scans)
 
 
-def _unknown_family(config: Mapping[str, Json]) -> UnknownError:
-    """Return the error that says that no policy knows the model."""
+def _questioned(other: OtherDraft, question: str | None) -> OtherDraft:
+    """Return a draft that is not MTP, with what would have to be known to judge it."""
+    if other.inside:
+        question = "its target model is not judged beside it"
+    elif other.quantized_by == "target":
+        question = "its target model says how it is quantized, which is another checkpoint"
+    return replace(other, question=question)
+
+
+def _unknown_family(config: Mapping[str, Json], question: str) -> UnknownError:
+    """Return the error that says that no policy knows the model, and what is to be known of it."""
     named = config.get("architectures")
     listed = named[:_SHOWN] if isinstance(named, list) else []
     shown = ", ".join(strict_json.shown(str(name)) for name in listed) or "none"
-    reason = policy.reason(config)
+    reason = "; ".join(filter(None, (policy.reason(config), question)))
     return UnknownError(
         f"no policy for this model: architectures {shown}, "
         f"model_type {config.get('model_type')!r:.80}" + (f": {reason}" if reason else ""),

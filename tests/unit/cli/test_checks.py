@@ -127,6 +127,7 @@ def test_a_release_that_is_none_is_refused_where_nothing_is_judged(
     folder.save(
         quantization_config=None, architectures=["LlamaForCausalLM"], num_nextn_predict_layers=0
     )
+    folder.tensors({"model.embed_tokens.weight": ("BF16", (4, 4))})
     assert run("check", folder).code == 0
     assert run("check", folder, "--vllm", "garbage").code == 2
 

@@ -102,8 +102,10 @@ def test_a_draft_in_the_place_of_the_mtp_block(tmp_path: Path) -> None:
     trunk = {n: e for n, e in tensors(config).items() if not n.startswith("model.layers.2.")}
     folder = write(tmp_path / "m", config, {**trunk, **block})
     report = api.check(folder, vllm=["all"])
-    assert (report.exit_code, report.engines) == (0, ())
-    (finding,) = report.findings
+    assert (report.exit_code, report.engines) == (3, ())
+    unjudged, finding = report.findings
+    assert (unjudged.code, unjudged.severity) == ("MTP901", "error")
+    assert "its target model is not judged beside it" in unjudged.message
     assert (finding.code, finding.severity) == ("MTP007", "warning")
     assert "DSpark, not MTP" in finding.message
     assert '"method": "dspark"' in finding.message
@@ -111,6 +113,38 @@ def test_a_draft_in_the_place_of_the_mtp_block(tmp_path: Path) -> None:
     made = api.rewrite(folder, write=True)
     assert (made.files, made.plan.refused) == ({}, None)
     assert api.override(folder).value == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "question"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "at '/quantization_config'"),
+        ({"transformer_layer_config": {"quantization_config": {}}}, "'/transformer_layer_config/"),
+        ({"architectures": ["MedusaModel"], "quantization_config": {}}, "'/quantization_config'"),
+        ({"architectures": ["EagleDeepSeekMTPModel"]}, "its target model says how"),
+        ({"num_nextn_predict_layers": 1}, "declares MTP layers"),
+    ],
+)
+def test_a_quantized_draft_of_its_own_is_not_judged(
+    changes: dict[str, Any], question: str, tmp_path: Path
+) -> None:
+    config = {"architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama", **changes}
+    report = api.check(write(tmp_path / "m", config, {"fc.weight": ("BF16", (8, 8))}))
+    assert (report.exit_code, report.engines) == (3, ())
+    assert [finding.code for finding in report.findings] == ["MTP901", "MTP007"]
+    assert question in report.findings[0].message
+
+
+@pytest.mark.parametrize("release", ["0.24.0", "0.11.0", "9.9.0"])
+def test_a_draft_of_its_own_is_not_right_in_a_release_that_has_none(
+    release: str, tmp_path: Path
+) -> None:
+    config = {"architectures": ["K3DSparkModel"]}
+    folder = write(tmp_path / "m", config, {"fc.weight": ("BF16", (8, 8))})
+    report = api.check(folder, vllm=[release])
+    assert report.exit_code == 3
+    assert "MTP903" in {finding.code for finding in report.findings}
+    assert api.check(folder, vllm=["0.25.1"]).exit_code == 0
 
 
 @pytest.mark.parametrize("family", ["deepseek_v4_dspark", "deepseek_v41"])
@@ -143,11 +177,15 @@ def test_older_releases_have_no_such_draft(release: str, tmp_path: Path) -> None
 
 def test_a_draft_of_its_own(tmp_path: Path) -> None:
     config = {"architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama"}
-    folder = write(tmp_path / "m", config, DSPARK)
+    plain: Tensors = {
+        "fc.weight": ("BF16", (8, 8)),
+        "midlayer.mlp.up_proj.weight": ("BF16", (8, 8)),
+    }
+    folder = write(tmp_path / "m", config, plain)
     report = api.check(folder)
     assert (report.exit_code, [f.severity for f in report.findings]) == (0, ["info"])
     assert "EAGLE-3 draft of another model" in report.findings[0].message
     (folder / "config.json").write_text(json.dumps({"architectures": ["Unheard"]}))
-    assert api.check(folder).exit_code == 0  # without quantization metadata nothing is judged
+    assert api.check(folder).exit_code == 0  # nothing is quantized, and there is no MTP block
     with pytest.raises(UnknownError):
         api.names_of(folder)

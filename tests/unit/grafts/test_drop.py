@@ -10,6 +10,7 @@ import pytest
 from mtpfix.dropping import drop
 from mtpfix.errors import MtpfixError, RefusedError
 from tests.unit.grafts.pairs import content, edit, pair
+from tools.forge import forge
 
 CHOSEN: dict[str, Any] = {"vllm": ["0.32.0"], "platforms": ["cuda"]}
 COUNTS = {
@@ -42,6 +43,18 @@ def test_the_count_says_0_and_all_else_stays(tmp_path: Path, family: str) -> Non
     assert new["model.safetensors"] == old["model.safetensors"]
     assert done.plan.after[1].model.mtp_layers == 0
     assert [e.outcome for e in done.plan.after[1].engines] == ["no_mtp"]
+
+
+@pytest.mark.parametrize("family", COUNTS)
+def test_tensors_that_are_left_and_keep_the_target_model_from_loading(
+    tmp_path: Path, family: str
+) -> None:
+    whole = forge(family, tmp_path / "whole", "none").folder
+    if family == "deepseek_v3":  # which of them, the real vLLM said: `undeclared.json`
+        with pytest.raises(RefusedError, match="Its target model does not load with them"):
+            drop(whole, **CHOSEN, do=True)
+    else:
+        assert drop(whole, **CHOSEN, do=True)[0].exit_code == 0
 
 
 @pytest.mark.parametrize("family", ["deepseek_v3", "qwen3_5"])

@@ -119,9 +119,19 @@ def test_mtp002_weights_that_are_present_and_not_promised() -> None:
     found = tensors(with_list(GLM))
     config = with_list({**GLM, "num_nextn_predict_layers": 0}, (BLOCK,))
     finding = one("MTP002", config, found)
-    assert finding.severity == "warning"
+    assert (finding.severity, finding.confidence) == ("error", "run")
     assert "declares no MTP layer" in finding.message
     assert "tensors of an MTP block are on disk (`model.layers.2." in finding.message
+    assert "target model does not load with them: ValueError: There is no mod" in finding.message
+
+
+def test_mtp002_where_the_target_model_drops_them_or_nobody_knows() -> None:
+    found = tensors(with_list(MIMO))
+    config = with_list({**MIMO, "num_nextn_predict_layers": 0}, ("lm_head",))
+    assert one("MTP002", config, found).severity == "warning"
+    assert of_code("MTP904", config, found) == []
+    assert one("MTP002", config, found, release="0.24.0").severity == "warning"
+    assert "is not known" in one("MTP904", config, found, release="0.24.0").message
 
 
 def test_mtp003_fewer_layers_than_declared() -> None:

@@ -152,6 +152,25 @@ class Undrafted(File, frozen=True, kw_only=True):
     """The models."""
 
 
+class UndeclaredBlock(ByRelease, frozen=True, kw_only=True):
+    """What the target model makes of an MTP block on disk where no MTP layer is declared."""
+
+    families: tuple[str, ...]
+    """The families."""
+    error: str | None = None
+    """The exception that ends its load; left out: its loader drops the tensors."""
+
+
+class UndeclaredBlocks(File, frozen=True, kw_only=True):
+    """`undeclared.json`: MTP blocks of which `config.json` says nothing.
+
+    Of a family without a row, what becomes of one is not known.
+    """
+
+    rows: tuple[UndeclaredBlock, ...]
+    """The families; the first row that holds counts."""
+
+
 class Evidence(File, frozen=True, kw_only=True):
     """`evidence.json`: what is known by running vLLM, by quantization method."""
 
