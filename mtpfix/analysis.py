@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from packaging.specifiers import SpecifierSet
 
-from mtpfix import rules
+from mtpfix import facts, rules
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.document import JsonDocument
 from mtpfix.engines.base import Engine, EngineCase
@@ -125,6 +125,8 @@ def _analyze_engines(
         for engine, _ in scope.engines
     }
     report = merge({engine: part.report for engine, part in parts.items()}, selection)
+    if (brought := facts.brought()) is not None:
+        report = replace(report, notes=(*report.notes, f"judged by {brought}"))
     made = tuple(case for part in parts.values() for case in part.cases)
     asked = [part for engine, part in parts.items() if selection.requires(engine)]
     errors = [part.error for part in asked if part.error is not None]
@@ -219,7 +221,7 @@ def _collect_evidence(
         key = case.fingerprint(view)
         if key not in judged:
             judged[key] = case.report(view)
-        report = replace(judged[key], platform=case.platform)
+        report = replace(judged[key], platform=case.platform, confidence=case.grade)
         problems = _problems(subject.files, case.disk_roots)
         known = key, case.grade
         yield Evidence(case, view, report, subject.files.block, problems, line_of, known)

@@ -46,6 +46,10 @@ class UsageError(MtpfixError):
     """The command line or the arguments of a call make no sense."""
 
 
+class FactsError(UsageError):
+    """The facts that the user brought (`MTPFIX_FACTS`) cannot be read, or are none."""
+
+
 class TargetError(MtpfixError):
     """The target, or a file of it, cannot be read."""
 

@@ -391,6 +391,8 @@ class EngineReport:
     """Why the outcome is unknown, where it is."""
     decides: bool = True
     """Whether exit codes ask for it: not of an engine that is only told beside."""
+    confidence: Grade = "run"
+    """How well the release is known; `assumed`: it is judged by the facts of an older one."""
 
 
 # --- what is wrong, and the repair -------------------------------------------

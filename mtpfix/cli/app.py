@@ -36,7 +36,10 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        output.emit(f"mtpfix {__version__}\n")
+        from mtpfix import facts  # noqa: PLC0415 - for `--version` alone
+
+        known = facts.brought()
+        output.emit(f"mtpfix {__version__}" + ("" if known is None else f", {known}") + "\n")
         raise typer.Exit
 
 
@@ -108,6 +111,17 @@ for _command in _COMMANDS:
     )(add_flags(_command.run))
 
 
+def _of_facts(error: Exception) -> int:
+    """Say that brought facts may have caused an exception that nobody foresaw."""
+    from mtpfix import facts  # noqa: PLC0415 - for what must not happen
+
+    wrong = facts.refused(f"mtpfix cannot go by them ({type(error).__name__}: {error!s:.200})")
+    if wrong is None:
+        return InternalError.exit_code
+    output.complain(wrong)
+    return wrong.exit_code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
@@ -134,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: one line, not a traceback
         if os.environ.get("MTPFIX_DEBUG"):
             traceback.print_exc(file=sys.stderr)
+        if os.environ.get("MTPFIX_FACTS"):
+            return _of_facts(error)
         output.complain_of_bug(error)
         return InternalError.exit_code
     return 0

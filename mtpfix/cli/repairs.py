@@ -332,8 +332,12 @@ def _override_notes(made: "Override") -> Iterator[str]:
     from mtpfix.repair import reasons
 
     repair = made.repair
-    wrong = repair.exit_code != 0
-    if not made.value and not wrong:
+    wrong = repair.exit_code == RefusedError.exit_code
+    if not wrong and repair.exit_code:
+        right = "it is right" if made.value else "no override is needed"
+        known = f"as far as is known, {right}" if repair.checked.engines else "could not judge"
+        yield f"{known}: `mtpfix inspect` says what could not be judged"
+    elif not made.value and not wrong:
         yield "already right: no override is needed"
     elif not made.value:
         yield "no override can fix this: `mtpfix inspect` shows what is wrong"

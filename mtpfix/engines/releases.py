@@ -20,7 +20,8 @@ def select_releases(
     """Return releases for what a user typed: `0.32.0`, `v0.32`, `>=0.28,<0.34`, `all` or `newest`.
 
     `latest` is another word for `newest`. A release that is newer than all that is known is taken
-    too (see `is_newer`).
+    too (see `is_newer`); of a specifier that matches no covered release, the first that it matches
+    counts as if it had been typed.
 
     Args:
         wanted: what was typed.
@@ -63,11 +64,34 @@ def _select(text: str, covered: Sequence[str], title: str, depth: int) -> Iterat
                 f"write for example {_example(covered, depth)} or all",
             ) from error
         chosen = [release for release in covered if Version(release) in specifier]
+        first = None if chosen else _first(specifier, covered, depth)
+        if first is not None:
+            chosen = [_one(first, covered, title, depth)]
         if not chosen:
             raise UnknownError(
                 f"no covered {title} release matches {text!r}", _coverage(covered), code="MTP903"
             )
         yield from chosen
+
+
+def _first(specifier: SpecifierSet, covered: Sequence[str], depth: int) -> str | None:
+    """Return the first release that a specifier matches, if it is none of too old a time.
+
+    It is a version that the specifier states, or the one that follows that.
+    """
+    found: list[Version] = []
+    for each in specifier:
+        try:
+            numbers = Version(each.version.removesuffix(".*")).release
+        except InvalidVersion:  # `===` compares any text
+            continue
+        whole = (*numbers, *[0] * (3 - len(numbers)))
+        after = (*whole[: depth - 1], whole[depth - 1] + 1, *[0] * (3 - depth))
+        found += [Version(".".join(map(str, one))) for one in (whole, after)]
+    oldest = Version(covered[0]).release[:depth]
+    fitting = (v for v in found if v.release[:depth] >= oldest and specifier.contains(v))
+    first = min(fitting, default=None)
+    return None if first is None else str(first)
 
 
 def _one(text: str, covered: Sequence[str], title: str, depth: int) -> str:

@@ -6,7 +6,7 @@ import json as jsonlib
 from collections import Counter
 from collections.abc import Sequence
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.auditing import Audited, worst
 from mtpfix.report import grid, wording
 from mtpfix.report.inert_text import ASCII, inert, inert_json
@@ -71,7 +71,7 @@ def json(rows: Sequence[Audited], notes: Sequence[str] = ()) -> str:
     """A document of schema `mtpfix.audit/1`: for each target a whole report, or the error."""
     document = {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "targets": [_view(row) for row in rows],
         "notes": list(notes),
         "exit_code": worst(row.exit_code for row in rows),

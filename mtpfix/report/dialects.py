@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from json import dumps
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.engines.base import Engine
 from mtpfix.engines.coverage import Dialect
 from mtpfix.engines.registry import DEFAULT
@@ -83,7 +83,7 @@ def json(engine: Engine) -> str:
     """A document of schema `mtpfix.dialects/1`."""
     document = {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "engine": engine.name,
         "dialects": [asdict(row) for row in engine.dialects()],
     }

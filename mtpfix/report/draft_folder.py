@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from json import dumps
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.drafting import PLACE, Drafted
 from mtpfix.drafts.folder import DraftFolder
 from mtpfix.grafts.layout import NAME
@@ -86,7 +86,7 @@ def json(made: Drafted) -> str:
     folder, choice, flags = made.folder, made.choice, made.flags
     document = {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "target": {
             "kind": made.target.kind,
             "name": made.target.name,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from json import dumps
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.engines.base import Engine
 from mtpfix.engines.coverage import Covered
 from mtpfix.model import PLATFORMS, Grade, Platform
@@ -138,7 +138,7 @@ def json(engine: Engine) -> str:
     """A document of schema `mtpfix.families/1`."""
     document = {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "engine": engine.name,
         "releases": engine.releases,
         "methods": _methods(engine),

@@ -10,7 +10,7 @@ import json
 from importlib import resources
 from typing import Any
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.model import (
     Accepted,
     EngineReport,
@@ -52,7 +52,7 @@ def view(report: Report) -> _View:
     """The document as plain values."""
     return {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "target": _target(report.target),
         "draft": None if report.draft is None else _target(report.draft),
         "model": _model(report.model),
@@ -88,6 +88,7 @@ def _engine(engine: EngineReport) -> _View:
         "outcome": engine.outcome,
         "error": engine.error,
         "reason": engine.reason,
+        "confidence": engine.confidence,
         "modules": [_module(m) for m in engine.modules if m.decision.module.asks],
     }
 

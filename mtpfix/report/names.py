@@ -7,7 +7,7 @@ from json import dumps
 
 from rich.text import Text
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.errors import RefusedError
 from mtpfix.quant.tools import spelled_otherwise
 from mtpfix.recipe import Named, Names
@@ -157,7 +157,7 @@ def json(found: Names) -> str:
     """A document of schema `mtpfix.names/1`."""
     document = {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "family": found.family,
         "groups": [
             {"releases": releases, "modules": [_view(one) for one in named]}

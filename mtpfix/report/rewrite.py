@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from mtpfix import __version__
+from mtpfix import facts
 from mtpfix.errors import RefusedError
 from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, ModuleReport, Report
@@ -436,7 +436,7 @@ def document(outcome: Outcome) -> dict[str, object]:
     """Return what there is to say of a repair, for programs."""
     return {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "target": {
             "kind": outcome.before.target.kind,
             "name": outcome.before.target.name,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mtpfix import __version__
+from mtpfix import __version__, facts
 from mtpfix.acceptance import identity
 from mtpfix.findings import is_unjudged, kinds
 from mtpfix.model import Acceptance, Finding, Report, Severity
@@ -68,10 +68,12 @@ def _run(report: Report) -> _View:
 
 
 def _driver(found: Sequence[str]) -> _View:
+    brought = facts.brought()
     return {
         "name": "mtpfix",
         "version": __version__,
         "semanticVersion": __version__,
+        **({} if brought is None else {"properties": {"facts": brought.digest}}),
         "rules": [_rule(code) for code in found],
     }
 

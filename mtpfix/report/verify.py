@@ -8,7 +8,7 @@ from json import dumps
 
 from rich.text import Text
 
-from mtpfix import __version__, targets
+from mtpfix import facts, targets
 from mtpfix.engines.verification import Verification, Verified
 from mtpfix.report import grid, wording
 from mtpfix.report.grid import Block, Cell
@@ -135,7 +135,7 @@ def json(answer: Verification, target: str) -> str:
     """A document of schema `mtpfix.verify/1`."""
     document = {
         "schema": SCHEMA,
-        "tool": {"name": "mtpfix", "version": __version__},
+        "tool": facts.tool(),
         "target": _target(target),
         "engine": answer.engine.lower(),
         "version": answer.version,

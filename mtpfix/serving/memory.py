@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mtpfix import api, targets
+from mtpfix import api, facts, targets
 from mtpfix.analysis import analyze
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
@@ -138,6 +138,8 @@ def unjudged(why: str) -> UnknownError:
 def judged(target: Served, draft: Served, running: Running) -> Verdict:
     """Judges the draft that vLLM would build, and repairs the metadata.
 
+    A release that is newer than all that is known is judged as the newest, and it is said so.
+
     Args:
         target: the main model.
         draft: the model that the draft is loaded from; mostly the same.
@@ -147,12 +149,20 @@ def judged(target: Served, draft: Served, running: Running) -> Verdict:
         MtpfixError: it cannot be judged, or cannot be read.
     """
     vllm = engine("vllm")
-    if vllm.is_newer(running.release):
-        covered = vllm.releases[-1]
-        raise UnknownError(
-            f"vLLM {running.release} is newer than {covered}, the newest that mtpfix knows",
-            "install a newer mtpfix",
-        )
+    verdict = _judged(target, draft, running)
+    if (brought := facts.brought()) is not None:
+        verdict = replace(verdict, said=f"{verdict.said}. Judged by {inert(str(brought))}")
+    if not vllm.is_newer(running.release):
+        return verdict
+    assumed = (
+        f"This is assumed: vLLM {running.release} is newer than {vllm.releases[-1]}, the newest "
+        "that mtpfix knows"
+    )
+    return replace(verdict, said=f"{verdict.said}. {assumed}")
+
+
+def _judged(target: Served, draft: Served, running: Running) -> Verdict:
+    """Return the verdict by what is known of the release, or else of the newest."""
     seen = _seen(target, draft, running)
     subject, served = seen.subject, seen.served
     _same_method(subject, served)
@@ -276,7 +286,7 @@ def _unchanged(made: Repair) -> str:
         return f"nothing is changed, and {api.hint(made)}: {wording.sentence(made.before)}"
     if sign.mood == "bad":
         return f"no metadata can fix this: {wording.sentence(made.before)}{_left(made)}"
-    if sign.mood == "unsure":
+    if sign.mood == "unsure" and {e.outcome for e in made.before.engines} != {"clean"}:
         return f"could not judge: {wording.sentence(made.before)}"
     return f"nothing to change: {wording.sentence(made.before)}"
 

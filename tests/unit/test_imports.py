@@ -21,7 +21,7 @@ EDGES = {"rich", "typer", "click", *HEAVY}
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("mtpfix.model", "mtpfix.errors"),
-    ("mtpfix.findings", "mtpfix.symptoms", "mtpfix.probing"),
+    ("mtpfix.facts", "mtpfix.findings", "mtpfix.symptoms", "mtpfix.probing"),
     ("mtpfix.checkpoint", "mtpfix.quant", "mtpfix.patterns"),
     ("mtpfix.engines",),
     ("mtpfix.rules", "mtpfix.repair", "mtpfix.acceptance"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, TypeVar
 
 import msgspec
 
+from mtpfix import facts
 from mtpfix.engines.policies.condition import Releases
 from mtpfix.engines.policies.expression import Expression, Template
 
@@ -30,7 +30,8 @@ class RecordError(Exception):
 class PolicyFiles:
     """What is known about one engine.
 
-    Families and methods stand in its package, the rest in `mtpfix/data`.
+    Families and methods stand in its package, the rest in `mtpfix/data`, or in the same places of
+    the folder that the user brought (`mtpfix/facts.py`).
 
     Attributes:
         engine: the engine, as its folders are called.
@@ -57,15 +58,15 @@ class PolicyFiles:
             RecordError: there is no such file.
         """
         folder, _, file = name.rpartition("/")
-        root = resources.files("mtpfix")
         if folder.startswith(f"{FAMILIES}/"):
-            return (root / "engines" / self.engine / name).read_bytes()
+            return facts.content(f"engines/{self.engine}/{name}")
         if folder != METHODS:
-            return (root / "data" / self.engine / name).read_bytes()
-        for package in (root / "engines" / self.engine / METHODS).iterdir():
-            if (package / file).is_file():
-                return (package / file).read_bytes()
-        raise RecordError(f"no package of a quantization method holds {file}")
+            return facts.content(f"data/{self.engine}/{name}")
+        home = f"engines/{self.engine}/{METHODS}"
+        for package in facts.names_in(home):
+            if file in facts.names_in(f"{home}/{package}"):
+                return facts.content(f"{home}/{package}/{file}")
+        raise _wrong(f"no package of a quantization method holds {file}")
 
 
 def parse(data: bytes, record: type[_R], name: str) -> _R:
@@ -78,11 +79,17 @@ def parse(data: bytes, record: type[_R], name: str) -> _R:
 
     Raises:
         RecordError: the JSON does not fit the record.
+        FactsError: the same of facts that the user brought.
     """
     try:
         return msgspec.json.decode(data, type=record, dec_hook=parsed)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{name}: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _wrong(f"{name}: {error}") from error
+
+
+def _wrong(why: str) -> Exception:
+    """Return the error for a wrong file: of the user, where it is one that he brought."""
+    return facts.refused(why) or RecordError(why)
 
 
 def parsed(kind: type, value: Any) -> Any:

@@ -317,3 +317,42 @@ def test_a_draft_of_another_kind_says_what_is_not_known(run: Run, folder: Folder
     assert [finding["code"] for finding in report["findings"]] == ["MTP901", "MTP007"]
     assert "how vLLM builds a quantized EAGLE-3 draft" in report["findings"][0]["message"]
     assert report["exit_code"] == 3
+
+
+@pytest.mark.parametrize("command", ["check", "inspect", "rewrite", "override", "names"])
+@pytest.mark.parametrize(
+    ("named", "matched"),
+    [
+        (("--vllm", "99.1"), ("--vllm", ">=99.1")),
+        (("--sglang", "99.1.0"), ("--sglang", ">=99.1")),
+        (("--engine", "vllm==99.1.0"), ("--engine", "vllm>=99.1")),
+        (("--engine", "sglang==99.1.0"), ("--engine", "sglang~=99.1.0")),
+    ],
+)
+def test_a_newer_release_is_judged_in_one_way_however_it_is_asked_for(
+    command: str, named: Options, matched: Options, run: Run, folder: Folder
+) -> None:
+    folder.ignore(*RIGHT, r"re:^model.decoder\..*")
+    one, other = run(command, folder, *named), run(command, folder, *matched)
+    assert (one.code, one.out, one.err) == (other.code, other.out, other.err)
+    assert one.code != 0
+
+
+def test_all_that_is_said_of_a_newer_release_is_assumed(run: Run, folder: Folder) -> None:
+    report = run("check", folder, "--vllm", ">=99.1", "--format", "json").json
+    assert report["exit_code"] == 1  # it fails already
+    assert {engine["confidence"] for engine in report["engines"]} == {"assumed"}
+    assert {finding["confidence"] for finding in report["findings"]} == {"assumed"}
+    assert "as far as is known" in run("check", folder, "--vllm", "99.1").out
+    known = run("check", folder, "--format", "json").json
+    assert {engine["confidence"] for engine in known["engines"]} == {"run"}
+
+
+def test_override_says_that_it_is_assumed(run: Run, folder: Folder) -> None:
+    ran = run("override", folder, "--vllm", "99.1")
+    assert "--hf-overrides" in ran.out
+    assert "as far as is known, it is right" in ran.err
+    right(folder)
+    assert (
+        "as far as is known, no override is needed" in run("override", folder, "--vllm", "99.1").err
+    )

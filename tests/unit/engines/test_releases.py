@@ -27,6 +27,38 @@ def test_the_third_number_counts(wanted: str, chosen: tuple[str, ...]) -> None:
     assert select_releases([wanted], COVERED, "SGLang", 3) == chosen
 
 
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        (">=0.5.24", "0.5.24"),
+        (">0.5.23", "0.5.24"),
+        (">=0.6", "0.6.0"),
+        ("==0.6.*", "0.6.0"),
+        ("~=0.7.2", "0.7.2"),
+        (">=0.5.24,!=0.5.24", "0.5.25"),
+    ],
+)
+def test_a_specifier_that_only_newer_releases_match_is_the_first_of_them(
+    wanted: str, named: str
+) -> None:
+    assert select_releases([wanted], COVERED, "SGLang", 3) == (named,)
+    assert select_releases([named], COVERED, "SGLang", 3) == (named,)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [(">=0.35", "0.35.0"), (">0.33", "0.34.0"), ("==0.35.1", "0.35.1"), (">=0.33.5", "0.33.5")],
+)
+def test_of_an_engine_whose_patches_do_not_count(wanted: str, chosen: str) -> None:
+    assert select_releases([wanted], ("0.32.0", "0.33.0"), "vLLM") == (chosen,)
+
+
+@pytest.mark.parametrize("wanted", ["<0.5.13", ">=0.1,<0.2", ">=1,<0.9", "===some"])
+def test_a_specifier_of_too_old_a_time_or_of_nothing(wanted: str) -> None:
+    with pytest.raises(UnknownError, match="no covered SGLang release matches"):
+        select_releases([wanted], COVERED, "SGLang", 3)
+
+
 @pytest.mark.parametrize("wanted", ["0.5.14", "0.5", "0.5.12"])
 def test_what_lies_between_or_says_too_little_is_not_covered(wanted: str) -> None:
     with pytest.raises(UnknownError, match=f"SGLang {wanted} is not covered"):

@@ -11,9 +11,11 @@ import pytest
 
 from mtpfix import api
 from mtpfix.cli import main
+from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.serving import engine, plugin
 from tests.unit.serving.conftest import FakeConfig, Stage
 
+NEWEST = covered_releases()[-1]
 NEW = ["re:^model\\.layers\\.43\\..*", "re:^mtp\\.0\\..*"]
 
 
@@ -187,9 +189,22 @@ def test_it_could_not_judge(stage: Stage, case: str) -> None:
     assert not set(NEW) & set(ignored(made))
 
 
-@pytest.mark.parametrize("release", ["0.99.0", "0.34.0.dev3+gabc", "0.1.0"])
-def test_a_release_that_is_not_known(stage: Stage, release: str) -> None:
+@pytest.mark.parametrize("release", ["0.99.0", "0.98.0.dev3+gabc"])
+def test_a_newer_release_is_repaired_by_the_newest_facts_and_it_is_said_so(
+    stage: Stage, release: str
+) -> None:
     stage.patch.setattr("vllm.__version__", release)
+    stage.register("1")
+    made = stage.start()
+    (line,) = stage.lines()
+    assert line.startswith("INFO mtpfix: repaired in memory: ")
+    base = release.partition(".dev")[0]
+    assert f"This is assumed: vLLM {base} is newer than {NEWEST}, the newest that" in line
+    assert set(NEW) <= set(ignored(made))
+
+
+def test_a_release_that_is_older_than_all_that_is_known(stage: Stage) -> None:
+    stage.patch.setattr("vllm.__version__", "0.1.0")
     stage.register("1")
     made = stage.start()
     (line,) = stage.lines()

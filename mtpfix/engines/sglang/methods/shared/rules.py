@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib import resources
 from typing import Any, TypeVar
 
-import msgspec
-
+from mtpfix import facts
 from mtpfix.engines.policies.context import in_releases
+from mtpfix.engines.policies.files import parse
 from mtpfix.engines.sglang.methods.records import Rules
 from mtpfix.errors import UnknownError
 
 DEPTH = 3
 """Numbers of a version that tell releases of SGLang apart: 0.5.23."""
 _Table = TypeVar("_Table")
-_PACKAGE = "mtpfix.engines.sglang.methods"
+_FOLDER = "engines/sglang/methods"
 
 
 def rules(key: str, release: str) -> Any:
@@ -37,5 +36,4 @@ def _rules() -> Rules:
 
 def table(path: str, record: type[_Table]) -> _Table:
     """Return a file of this package, parsed into a record."""
-    text = resources.files(_PACKAGE).joinpath(path).read_bytes()
-    return msgspec.json.decode(text, type=record, dec_hook=lambda kind, value: kind(value))
+    return parse(facts.content(f"{_FOLDER}/{path}"), record, path)
