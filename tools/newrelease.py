@@ -3,17 +3,20 @@
     python -m tools.newrelease 0.34.0 [--home DIR] [--from 0.33.0]
     python -m tools.newrelease --engine sglang 0.5.24 [--lean]
 
-The environment is made, the sources are compared with those of the release before, all
-families are recorded, the matchers are asked, and all is set against what the policies say
-as they are: their open-ended rows speak of the new release too. Rows that are to be limited
-or added are drafted. With `--kept`, the recordings that are there are not made again. With
-`--pretend`, a release that is covered is taken for new: nothing below `tests/` is written, and
-the rows of the release before are the newest known.
+The environment is made, and the sources are compared with those of the release before. All
+families are recorded, with their loaders, the parameters of modules, the answers of the matchers
+and the registry; all is set against what the policies say as they are, whose open-ended rows
+speak of the new release too, and rows that are to be limited or added are drafted. With `--kept`,
+the recordings that are there are not made again. With `--pretend`, a release that is covered is
+taken for new: nothing below `tests/` is written, and the rows of the release before are the newest
+known.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +30,8 @@ from tools import (
     differential,
     environments,
     record,
+    recording,
+    registries,
     row_drafts,
     second,
     sglang_differential,
@@ -42,6 +47,13 @@ from tools.recording import files, read
 
 EXAMPLES = 3
 """Differences that are shown of each family."""
+BESIDE = (
+    ("destinations", "--release"),
+    ("cache_scales", "--release"),
+    ("parameters", "--release"),
+    ("registries",),
+)
+"""What else is recorded of a release: the tools, in order, and how they are told which."""
 
 
 def before(release: str, covered: Sequence[str]) -> str:
@@ -121,6 +133,44 @@ def to_edit(release: str, found: dict[str, Agreement], answers: int) -> Iterator
     yield "python -m tools.extract --check, then pytest tests/conformance tests/differential"
 
 
+def record_all(options: argparse.Namespace) -> None:
+    """Record the families, and the methods that the release before is recorded with.
+
+    What stands beside the decisions is recorded too, unless a release or some families are tried.
+    """
+    wanted: dict[str, list[str]] = {recording.MAIN: options.family or list(tiny.families())}
+    for path in sorted((record.OUT / options.old).glob("*+*.json")):
+        family, method = path.stem.split("+")
+        if family in wanted[recording.MAIN]:
+            wanted.setdefault(method, []).append(family)
+    for method, families in wanted.items():
+        names = {family: recording.name_of(family, method) for family in families}
+        left = [
+            f for f, name in names.items() if not (options.kept and (options.out / name).exists())
+        ]
+        if left:
+            record.record_release(
+                options.release,
+                options.home,
+                options.out,
+                left,
+                timeout=options.timeout,
+                method=method,
+                brief=method != recording.MAIN,
+            )
+    if (
+        options.pretend
+        or options.family
+        or (options.kept and (registries.OUT / f"{options.release}.json").exists())
+    ):
+        return
+    for name, *arguments in BESIDE:
+        home = ("--home", str(options.home))
+        subprocess.run(
+            [sys.executable, "-m", f"tools.{name}", *arguments, options.release, *home], check=True
+        )
+
+
 def bring_in(options: argparse.Namespace) -> Iterator[str]:
     """Does everything, and says what it found."""
     release, old = options.release, options.old
@@ -133,11 +183,7 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     yield f"# What the sources of {release} say otherwise than {old}\n"
     yield changes.report(*(extract(one, sources(one, options.home)) for one in (old, release)))
     yield f"# Recordings, into {options.out}\n"
-    chosen = options.family or list(tiny.families())
-    if options.kept:
-        chosen = [name for name in chosen if not (options.out / f"{name}.json").exists()]
-    if chosen:
-        record.record_release(release, options.home, options.out, chosen, timeout=options.timeout)
+    record_all(options)
     judged_as = old if options.pretend else None
     known = judged_as or release
     yield "\n# Answers of the matchers\n"
