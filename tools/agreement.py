@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.base import MissingKey
 from mtpfix.engines.opening import UNQUANTIZED
 from mtpfix.engines.policies import construction
-from mtpfix.engines.policies.context import fitting
+from mtpfix.engines.policies.context import Context, fitting
 from mtpfix.engines.vllm import metadata, policy
 from mtpfix.engines.vllm.case import missing_key
 from mtpfix.engines.vllm.methods.shared.headers import scanned
@@ -64,6 +65,39 @@ def compared(recording: Path, release: str | None = None) -> Agreement:
     return found
 
 
+class Foreseen(NamedTuple):
+    """What we predict of a case."""
+
+    view: QuantView
+    context: Context
+    decisions: tuple[Decision, ...]
+
+    @property
+    def modules(self) -> list[Module]:
+        """The modules that ask."""
+        return [made.module for made in self.decisions if made.module.asks]
+
+
+def foresee(case: Case, known: Policy, platform: Platform = "cuda") -> Foreseen | None:
+    """Return what we predict of a case with metadata; None where we find none in it."""
+    place = metadata.find({"config.json": JsonFile("config.json", b"", case.config)})
+    if place is None:
+        return None
+    view = _with_headers(metadata.read(place), case)
+    return _predicted(case, known, view, platform)
+
+
+def _predicted(case: Case, known: Policy, view: QuantView, platform: Platform) -> Foreseen:
+    context = construction.context(known, case.config, case.release, platform, view.method)
+    modules = [
+        module
+        for part in PARTS
+        for module in construction.modules(known, context, part)
+        if module.asks
+    ]
+    return Foreseen(view, context, predict(known, view, context, modules))
+
+
 def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     """Every decision, name and mapping of `case` that we predict otherwise."""
     family = policy.recognise(case.config)
@@ -74,32 +108,29 @@ def disagreements(case: Case, platform: Platform = "cuda") -> Iterator[str]:
     if not case.scheme:
         yield from _unquantized(case, known, platform)
         return
-    place = metadata.find({"config.json": JsonFile("config.json", b"", case.config)})
-    if place is None:
+    foreseen = foresee(case, known, platform)
+    if foreseen is None:
         yield f"no quantization found in {case.config}"
         return
-    view = _with_headers(metadata.read(place), case)
-    context = construction.context(known, case.config, case.release, platform, view.method)
-    modules = [
-        module
-        for part in PARTS
-        for module in construction.modules(known, context, part)
-        if module.asks
-    ]
-    decisions = predict(known, view, context, modules)
-    modules = [decision.module for decision in decisions if decision.module.asks]
-    yield from _names(case, modules)
-    yield from _paths(case, modules)
+    view, context, decisions = foreseen
+    yield from _names(case, foreseen.modules)
+    yield from _paths(case, foreseen.modules)
     if case.shared and case.ignore is not None and not view.keyed:
         after = in_force(view, known, context, "draft")
         ours = [entry.text for entry in after.ignore]
         if ours != case.ignore:
             yield f"ignore list after the mappers: {ours} instead of {case.ignore}"
-    if not case.failures and dict(packed_mapping(known, context, "draft")) != case.packed:
-        yield f"packed mapping: {packed_mapping(known, context, 'draft')} instead of {case.packed}"
+    packed = packed_of(known, context)
+    if not case.failures and packed != case.packed:
+        yield f"packed mapping: {packed} instead of {case.packed}"
     yield from _refused(case, decisions)
     yield from _refusal(case, missing_key(known, context, view))
     yield from _decisions(case, decisions)
+
+
+def packed_of(known: Policy, context: Context) -> dict[str, Sequence[str]]:
+    """Return the packed mapping that we say is in force for the draft."""
+    return dict(packed_mapping(known, context, "draft"))
 
 
 def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]:
@@ -107,15 +138,7 @@ def _unquantized(case: Case, known: Policy, platform: Platform) -> Iterator[str]
 
     Only a draft class that brings a method of its own has anything asked.
     """
-    view = UNQUANTIZED
-    context = construction.context(known, case.config, case.release, platform, view.method)
-    modules = [
-        module
-        for part in PARTS
-        for module in construction.modules(known, context, part)
-        if module.asks
-    ]
-    decisions = predict(known, view, context, modules)
+    view, context, decisions = _predicted(case, known, UNQUANTIZED, platform)
     built = {d.module.name: d.scheme for d in decisions if d.built == "quantized"}
     theirs = {o.module.name: o.scheme for o in case.outcomes if o.built == "quantized"}
     if built != theirs:
@@ -163,14 +186,14 @@ def _names(case: Case, modules: list[Module]) -> Iterator[str]:
     if case.failures:
         return
     ours = [(m.part, m.kind, m.cls, m.name) for m in modules]
-    standing = _standing(case.outcomes)
-    theirs = [(o.module.part, o.module.kind, o.module.cls, o.module.name) for o in standing]
+    stand = standing(case.outcomes)
+    theirs = [(o.module.part, o.module.kind, o.module.cls, o.module.name) for o in stand]
     if ours != theirs:
         missing, extra = [x for x in theirs if x not in ours], [x for x in ours if x not in theirs]
         yield f"modules: vLLM asks for {missing} and not for {extra}, or in another order"
 
 
-def _standing(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def standing(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """What stands in the end: some classes build the vision tower of their parent anew."""
     rows = list(outcomes)
     trunk = {o.module[1:4]: o for o in rows if o.module.part == "trunk"}
@@ -181,29 +204,38 @@ def _paths(case: Case, modules: list[Module]) -> Iterator[str]:
     """Paths in the module tree, which the engine's error messages print."""
     inside = rules("experts_param", case.release)
     ours = {
-        _path(m) + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"
+        path_of(m) + (inside if m.kind == "experts" else "") for m in modules if m.part == "draft"
     }
     theirs = {o.module.param for o in case.outcomes if o.module.part == "draft"}
     if not case.failures and ours != theirs:
         yield f"paths: {sorted(theirs - ours)} instead of {sorted(ours - theirs)}"
 
 
-def _path(module: Module) -> str:
+def path_of(module: Module) -> str:
     """The path in the module tree; recordings write the name of a layer that is in none."""
     return module.param or module.name
 
 
 def _decisions(case: Case, decisions: tuple[Decision, ...]) -> Iterator[str]:
+    for decision, outcome in decided_otherwise(case, decisions):
+        mine = f"{decision.built} {decision.scheme} {decision.error}"
+        theirs = f"{outcome.built} {outcome.scheme} {outcome.error}"
+        yield f"{outcome.module.name!r}: {mine}, vLLM: {theirs}"
+
+
+def decided_otherwise(
+    case: Case, decisions: Iterable[Decision]
+) -> Iterator[tuple[Decision, Outcome]]:
+    """Yield each of our decisions that is not the one that was recorded, with that."""
     ours: dict[tuple[str, ...], Decision] = {}
     for made in decisions:
-        ours.update(dict.fromkeys(_keys(made.module, _path(made.module)), made))
-    for outcome in _standing(case.outcomes):
+        ours.update(dict.fromkeys(_keys(made.module, path_of(made.module)), made))
+    for outcome in standing(case.outcomes):
         module = outcome.module
         keys = reversed(_keys(module, module.param))
         decision = next((ours[key] for key in keys if key in ours), None)
         if decision is not None and not _same(decision, outcome, case):
-            mine = f"{decision.built} {decision.scheme} {decision.error}"
-            yield f"{module.name!r}: {mine}, vLLM: {outcome.built} {outcome.scheme} {outcome.error}"
+            yield decision, outcome
 
 
 def _keys(module: Module | recording.Module, path: str) -> tuple[tuple[str, ...], ...]:

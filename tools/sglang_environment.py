@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import venv
 import zipfile
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mtpfix.engines.sglang.live import CAPABILITY, Server
-from tools.environments import pip
+from tools.environments import insert, pip
 
 HOME = Path.home() / ".cache" / "mtpfix" / "sglang"
 """Where it is kept unless told otherwise."""
@@ -29,7 +28,6 @@ _PACKAGES = "lib/python*/site-packages"
 
 
 RELEASES = Path(__file__).with_name("sglang_environments.json")
-_FIRST = re.compile(r'("releases": \{\n)( +)"')
 
 
 @cache
@@ -47,10 +45,7 @@ def add(release: str) -> bool:
     """Add the row of a release that has none, as the newest has it; return whether it was added."""
     if release in _data()["releases"]:
         return False
-    overlay = json.dumps(_data()["releases"][releases()[0]])
-    text = RELEASES.read_text(encoding="utf-8")
-    row = f'\\1\\2"{release}": {overlay},\n\\2"'
-    RELEASES.write_text(_FIRST.sub(row, text, count=1), encoding="utf-8")
+    insert(RELEASES, release, _data()["releases"][releases()[0]])
     _data.cache_clear()
     return True
 

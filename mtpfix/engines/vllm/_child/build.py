@@ -367,4 +367,5 @@ def draft_configuration(config: Any, draft: Any) -> Any:
 
 def describe(error: BaseException) -> dict[str, str]:
     """Type, message and place of an exception; the place is the innermost one inside vLLM."""
-    return described(error, "/vllm/", "/vllm/")
+    inside = Path(importlib.import_module("vllm").__path__[0])
+    return described(error, "/vllm/", f"{inside}/")

@@ -9,6 +9,7 @@ import contextlib
 import sys
 import types
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from unittest.mock import MagicMock
 
 import torch
@@ -51,6 +52,19 @@ def streams() -> None:
     """CUDA streams and events are dummies: constructors make them, nothing here runs them."""
     for name in ("Stream", "Event"):
         setattr(torch.cuda, name, Idle)
+
+
+@patch(since=(0, 34))
+def configuration_without_triton() -> None:
+    """The CPU platform finds Triton while it checks a configuration: it would refuse any without."""
+    triton, here = module("vllm.triton_utils"), platform()
+    check = here.check_and_update_config
+
+    def checked(config: Any) -> None:
+        with mock.patch.object(triton, "HAS_TRITON", new=True):
+            check(config)
+
+    here.check_and_update_config = staticmethod(checked)
 
 
 @patch(until=(0, 24))
