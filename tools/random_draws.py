@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mtpfix.engines.policies import construction
 from mtpfix.engines.vllm import policy
-from tools import schemes, tiny
+from tools import disk, schemes, tiny
 from tools.forge import NONE, SCHEMES, Mtp, forge
 from tools.quantizers import QUANTIZERS
 
@@ -25,6 +26,8 @@ FORGED = tuple(
     if name == NONE or all(part.quantizer in QUANTIZERS for part in schemes.parts(name))
 )
 """Recipes that a checkpoint can be forged by."""
+_BYTES = {torch.float8_e4m3fn: torch.uint8, torch.float8_e8m0fnu: torch.uint8}
+"""Dtypes that torch does not join, and one of their size that it does."""
 NOT_ASKED = "not asked"
 """What the engine did, where the stand-in for its GPU cannot follow."""
 
@@ -127,6 +130,40 @@ def make(drawn: Draw, folder: Path, judge: Judge, chance: random.Random) -> Draw
         detail = judge.change(drawn, variant, tensors, chance)
     save_file({n: t.contiguous() for n, t in tensors.items()}, path, metadata={"format": "pt"})
     return replace(drawn, detail=detail)
+
+
+def fusible(family: str, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """Return modules of which an engine makes one, by the name of that one beside them.
+
+    Args:
+        family: a tiny model, whose fused layers are known.
+        tensors: those of the MTP block.
+    """
+    stored: dict[str, set[str]] = {}
+    for name in tensors:
+        module, _, suffix = name.rpartition(".")
+        stored.setdefault(module, set()).add(suffix)
+    found: dict[str, tuple[str, ...]] = {}
+    for fused, parts in disk.fused_layers(family).items():
+        first = next(iter(parts))
+        for module, suffixes in stored.items():
+            if not module.endswith(f".{first}") or ".experts." in module or fused in parts:
+                continue
+            block = module.removesuffix(first)
+            names = tuple(block + part for part in parts)
+            if all(stored.get(name) == suffixes for name in names):
+                found[block + fused] = names
+    return found
+
+
+def fuse(tensors: dict[str, Tensor], fused: str, parts: Sequence[str]) -> None:
+    """Put one module in the place of its parts, under the engine's own name for it."""
+    suffixes = [n.rpartition(".")[2] for n in tensors if n.rpartition(".")[0] == parts[0]]
+    for suffix in suffixes:
+        own = [tensors.pop(f"{part}.{suffix}") for part in parts]
+        dtype = _BYTES.get(own[0].dtype, own[0].dtype)
+        whole = torch.cat([torch.atleast_1d(each.view(dtype)) for each in own])
+        tensors[f"{fused}.{suffix}"] = whole.view(own[0].dtype)
 
 
 def on_disk(family: str, variant: str) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import msgspec
+
 from mtpfix.checkpoint.inventory import NOTHING, Inventory
 from mtpfix.engines.absence import block_absent
 from mtpfix.engines.base import Engine
@@ -438,4 +440,8 @@ def _parameters(method: str, decision: Decision) -> Parameters | None:
     """Return what a built module reads; None: it is unquantized, or that is not known."""
     if decision.built != "quantized" or decision.expects is None:
         return None
-    return formats().formats.get(method, {}).get(decision.expects)
+    known = formats().formats.get(method, {}).get(decision.expects)
+    if known is None:
+        return None
+    more = known.by_scheme.get(decision.scheme or "", ())
+    return msgspec.structs.replace(known, needed=(*known.needed, *more)) if more else known

@@ -223,6 +223,8 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Suffixes that each of its modules on disk must have."""
     more: tuple[str, ...] = ()
     """Suffixes that it may have besides."""
+    by_scheme: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Scheme of a layer -> suffixes, of `more`, that each of its modules must have, too."""
     packed: bool = False
     """Whether its weight has another shape than a plain one."""
     float8: bool = False

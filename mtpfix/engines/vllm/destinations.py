@@ -257,6 +257,9 @@ def follow_names(
     claimed = {name for module in modules for name in written_out(module)}
     around = claimed | {name.rpartition(".")[0] for name in claimed}
     named = {each.name: Destination(plain=each) for each in plain}
+    parts: dict[str, set[Plain | None]] = {}
+    for each in plain:
+        parts.setdefault(each.param, set()).add(each)
     filled = {named[name].plain for name in named.keys() & inventory.names}
     over: set[str] = set()
     strays: list[Stray] = []
@@ -272,7 +275,9 @@ def follow_names(
                 filled.discard(named.get(name, DROPPED).plain)
                 continue
             goes = fails or named.get(name) or destination(name, tree, loader)
-            filled.add(goes.plain)
+            path = moved(name, loader)
+            whole = goes.plain is not None and name not in named and path == goes.plain.param
+            filled |= parts[path] if whole else {goes.plain}
             if first in claimed and fails is None:
                 continue  # the rows of the policy say what becomes of it
             if goes.module is not None and split_name(name)[1]:

@@ -35,8 +35,10 @@ OPTIONAL = (
     "g_idx",
     "g_idx_sort_indices",
 )
-"""Ends of the names of parameters that may stay as they are, since they have a default or are
-read only where a checkpoint brings them."""
+"""Ends of the names of parameters that may stay as they are, where they have a default, are read
+only where a checkpoint brings them, or are dropped after the load."""
+UNREAD = ("_zero_point", "g_idx", "g_idx_sort_indices")
+"""Those of which a value that was never set is not read."""
 REMARKS = ("weight_shape",)
 """Ends of the names of parameters that are filled and never read, so that a part of one may be
 missing, too."""
@@ -129,9 +131,12 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         self._name: dict[int, str] = {}
         self._used: set[str] = set()
         self._casts: set[str] = set()
+        self._blank: set[str] = set()
         for name, parameter in model.named_parameters():
             if parameter.numel():
                 self._owner[address(parameter)] = name
+                if is_blank(parameter.data):
+                    self._blank.add(name)
                 bits(parameter.data).fill_(PATTERNS[parameter.element_size()])
 
     def follow(self, tensors: Iterator[Any]) -> Iterator[Any]:
@@ -165,10 +170,10 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             if self._owner.get(address(parameter)) != name:
                 continue  # empty, or replaced by the loader
             left = bits(parameter.data) == PATTERNS[parameter.element_size()]
-            if bool(left.any()) and name.endswith(REMARKS):
+            if bool(left.any()) and (name.endswith(REMARKS) or self._is_dropped(name)):
                 optional[name] = list(parameter.shape)
             elif bool(left.all()):
-                spared = name.endswith(OPTIONAL) or name in self._shared
+                spared = self._may_stay(name) or name in self._shared
                 kind = optional if spared else untouched
                 kind[name] = list(parameter.shape)
             elif bool(left.any()) and parameter.element_size() > 1:  # a byte may hold it by chance
@@ -181,6 +186,23 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             "unused": sorted(set(self._read) - self._used),
             "read": len(self._read),
         }
+
+    def _may_stay(self, name: str) -> bool:
+        """Return whether a parameter does no harm where no tensor reaches it."""
+        return name.endswith(OPTIONAL) and (name not in self._blank or name.endswith(UNREAD))
+
+    def _is_dropped(self, name: str) -> bool:
+        """Return whether a parameter is dropped after the load: nothing quantizes activations."""
+        owner, _, last = name.rpartition(".")
+        scheme = getattr(self._model.get_submodule(owner), "scheme", None)
+        return last.endswith("input_global_scale") and "W4A16" in type(scheme).__name__
+
+
+def is_blank(tensor: torch.Tensor) -> bool:
+    """Return whether no value was put into what was just allocated, but for a mark of that."""
+    values = tensor.float()
+    unset = values.isnan() | (values == torch.finfo(torch.float32).min)
+    return tensor.is_floating_point() and bool(unset.any())
 
 
 def address(tensor: torch.Tensor) -> int:

@@ -191,7 +191,7 @@ def model_class(config: Any) -> type:
 
 
 def construct(planned: Plan, device: str) -> Any:
-    """Construct a model on a device."""
+    """Construct a model on a device; of what is allocated and not set, each value is a NaN."""
     from sglang.srt.model_loader.loader import _initialize_model
     from sglang.srt.model_loader.utils import set_default_torch_dtype
 
@@ -200,8 +200,19 @@ def construct(planned: Plan, device: str) -> Any:
         set_default_torch_dtype(planned.config.dtype),
         torch.device(device),
         Elsewhere(device),
+        _unset_as_nan(),
     ):
         return _initialize_model(planned.config, planned.load_config, planned.quantization)
+
+
+@contextlib.contextmanager
+def _unset_as_nan() -> Iterator[None]:
+    """Have torch put a NaN into what is allocated, which it does where it must be deterministic."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @contextlib.contextmanager
