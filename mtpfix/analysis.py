@@ -31,6 +31,7 @@ from mtpfix.model import (
     JsonFile,
     ModelInfo,
     ModuleReport,
+    Outcome,
     Problem,
     QuantView,
     Report,
@@ -388,18 +389,65 @@ def _report_unjudged(
 ) -> Analysis:
     """Return the analysis that says why a target is not judged, and what holds all the same."""
     error, reading = unsupported.error, unsupported.reading
-    more = tuple(_judge_by_names(unsupported.by_names, scope))
     message = _unjudged(error.message, error.remedy)
+    engines = tuple(_judge_by_method(unsupported, scope))
+    refused = [report for report in engines if report.error is not None]
+    more = [*_refused_method(unsupported, refused), *_judge_by_names(unsupported.by_names, scope)]
+    if len(refused) < len(engines) or not engines:
+        more.insert(0, Finding(error.code, "error", "run", message))
     report = Report(
         target=files.listing.target,
         model=_model(files, reading.family_name),
         method=reading.method,
         quant_files=() if reading.view is None else reading.view.files,
-        engines=(),
-        findings=(Finding(error.code, "error", "run", message), *more),
-        exit_code=exit_code(more, ()) or UnknownError.exit_code,
+        engines=engines,
+        findings=tuple(more),
+        exit_code=exit_code(more, engines),
     )
     return Analysis(report, error=error)
+
+
+def _judge_by_method(unsupported: Unsupported, scope: Scope) -> Iterator[EngineReport]:
+    """Yield a report for each release, if one of them has no method of the metadata's name.
+
+    Such a release ends the start with an exception, whatever the metadata says.
+    """
+    subject, method = unsupported.by_names, unsupported.reading.method
+    if subject is None or not method or unsupported.error.code != "MTP902":
+        return
+    engine = subject.engine
+    try:
+        releases = scope.releases_of(engine)
+        cases = engine.cases(subject, releases, scope.platforms, by_names=True)
+    except UnknownError:
+        return
+    errors = {case.release: engine.method_error(method, case.release) for case in cases}
+    if not any(errors.values()):
+        return
+    for case in cases:
+        error = errors[case.release]
+        outcome: Outcome = "unknown" if error is None else "load_error"
+        reason = unsupported.error.message if error is None else None
+        yield EngineReport(engine.name, case.release, case.platform, outcome, (), error, reason)
+
+
+def _refused_method(unsupported: Unsupported, refused: Sequence[EngineReport]) -> Iterator[Finding]:
+    """Yield MTP304 for the releases that have no method of the metadata's name."""
+    if unsupported.by_names is None or not refused:
+        return
+    engine, method = unsupported.by_names.engine, str(unsupported.reading.method)
+    having = [each for each in engine.releases if engine.method_error(method, each) is None]
+    other = f"{engine.title} {having[-1]} has it" if having else f"no {engine.title} has it"
+    yield Finding(
+        code="MTP304",
+        severity="error",
+        confidence="read",
+        message=f"{engine.title} has no quantization method {method!r:.60}, unless a plugin "
+        f"brings one ({other}): it ends with {refused[0].error}",
+        releases=tuple(dict.fromkeys(report.version for report in refused)),
+        remedy="serve with an engine and a release that have the method, or quantize with one "
+        "that this release has",
+    )
 
 
 def _judge_by_names(subject: Analyzable | None, scope: Scope) -> Iterator[Finding]:

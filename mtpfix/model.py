@@ -304,6 +304,18 @@ class Stray(NamedTuple):
     """What the loader raises at it; None: it drops the tensor, or what it raises is not known."""
 
 
+class TargetStray(NamedTuple):
+    """A tensor of the target model that no module of it takes."""
+
+    name: str
+    fate: Literal["raises", "dropped", "unknown"]
+    """What the loader does at it."""
+    error: str | None
+    """What it raises, with `…` for what is not known."""
+    lost: bool
+    """Whether a module has no other weights on disk, and stays uninitialised."""
+
+
 Built = Literal["quantized", "unquantized", "error", "unknown"]
 
 

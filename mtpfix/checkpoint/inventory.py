@@ -207,6 +207,10 @@ class Inventory:
         """How a single module on disk is stored."""
         return combine(self._ways([name])) if name in self._suffixes else MISSING
 
+    def named(self, module: str) -> Precision:
+        """How a single module on disk is stored, by the names of its tensors alone."""
+        return named_precision(self._suffixes[module]) if module in self._suffixes else MISSING
+
     def _ways(self, members: Iterable[str]) -> set[Precision]:
         """How some modules on disk are stored."""
         named = {self._suffixes[name] for name in members if name not in self._opened}

@@ -34,6 +34,7 @@ from mtpfix.model import (
     QuantView,
     State,
     Stray,
+    TargetStray,
 )
 from mtpfix.patterns import Listed, PatternError
 from mtpfix.quant.recipes import Recipe
@@ -191,6 +192,11 @@ class EngineCase(ABC):
     @property
     def strays(self) -> tuple[Stray, ...]:
         """Tensors of the MTP block that no parameter takes."""
+        return ()
+
+    @property
+    def target_strays(self) -> tuple[TargetStray, ...]:
+        """Tensors of the target model that no module of it takes, as far as that is known."""
         return ()
 
     @property
@@ -425,6 +431,10 @@ class Engine(ABC):
     def overriding(self, view: QuantView) -> Mapping[str, Json] | None:
         """Return what says the same as `view` at serve time; None: a file is read all the same."""
         return view.raw if view.file == "config.json" else None
+
+    def method_error(self, method: str, release: str) -> str | None:  # noqa: ARG002
+        """Return what a release raises that has no quantization method of this name, or None."""
+        return None
 
     def absent_file_error(self, release: str) -> str | None:  # noqa: ARG002
         """Return what a release raises where an index names a file that is not there, or None."""

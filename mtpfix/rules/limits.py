@@ -54,7 +54,8 @@ def refused(evidence: Evidence) -> Iterator[Finding]:
 
 def never_quantized(evidence: Evidence) -> Iterator[Finding]:
     """MTP303: quantized on disk, in a place that the engine always builds unquantized."""
-    quantized = [r for r in evidence.unasked if r.disk.state is State.QUANTIZED]
+    unasked = (r for r in evidence.whole_trunk if not r.decision.module.asks)
+    quantized = [r for r in (*evidence.unasked, *unasked) if r.disk.state is State.QUANTIZED]
     wrong = [r for r in quantized if r.agrees is False and r.limit is None]
     if wrong:
         they_are, them = counted_subject(len(wrong), "module")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mtpfix.engines.absence import absent_layers, block_absent
-from mtpfix.model import Finding, ModuleReport, Problem, State, Where
-from mtpfix.rules.evidence import Evidence, Rule, exception, some
+from mtpfix.model import Finding, ModuleReport, Problem, Severity, State, Where
+from mtpfix.rules.evidence import Evidence, Rule, counted_subject, exception, some
 
 TARGET, BASE = "TARGET", "BASE"
 """Stand for the target and the model that it was made from; `mtpfix/advice.py` fills them in."""
@@ -224,6 +224,34 @@ def _tensors(names: Collection[str]) -> str:
     )
 
 
+def target_without_a_place(evidence: Evidence) -> Iterator[Finding]:
+    """MTP009: tensors of the target model that none of its modules takes."""
+    strays = evidence.case.target_strays
+    for fate, lost in sorted({(stray.fate, stray.lost) for stray in strays}):
+        named = tuple(s.name for s in strays if (s.fate, s.lost) == (fate, lost))
+        error = next((s.error for s in strays if s.fate == fate and s.error), None)
+        they_are, _ = counted_subject(len(named), "tensor")
+        raised = f"raises an exception while it loads: {exception(error or '')}"
+        what = {
+            "raises": f"{evidence.engine} {raised}",
+            "dropped": f"{evidence.engine} ignores such tensors",
+            "unknown": f"what {evidence.engine} does with such tensors is not known",
+        }[fate]
+        uninitialised = ", and the modules that they stand for stay uninitialised" if lost else ""
+        yield Finding(
+            code="MTP009",
+            severity="error" if fate == "raises" or lost else _LOOSE[fate],
+            confidence=evidence.case.grade,
+            message=f"{they_are} taken by no module of the target model: {some(named)}. "
+            f"{what}{uninitialised}; no metadata can fix that.",
+            modules=named,
+            remedy="store these tensors under the names of the original model, or remove them",
+        )
+
+
+_LOOSE: Mapping[str, Severity] = {"dropped": "info", "unknown": "warning"}
+"""How grave a tensor is that nothing takes, where no exception is foretold."""
+
 BY_NAME: tuple[Rule, ...] = (
     without_a_place,
     promised_but_absent,
@@ -233,4 +261,4 @@ BY_NAME: tuple[Rule, ...] = (
 )
 """Rules that look at the names of tensors alone, whatever the quantization method."""
 
-RULES: tuple[Rule, ...] = (*BY_NAME, weights_missing)
+RULES: tuple[Rule, ...] = (*BY_NAME, weights_missing, target_without_a_place)

@@ -18,7 +18,7 @@ from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, first, fits, in_releases
 from mtpfix.engines.policies.expression import ExprError, Expression, Template, Value
 from mtpfix.engines.policies.family import Family
-from mtpfix.engines.policies.module import ModuleRow
+from mtpfix.engines.policies.module import ModuleRow, Section
 from mtpfix.engines.policies.policy import Policy
 from mtpfix.errors import UnknownError
 from mtpfix.model import Module, Part, Plain, Platform
@@ -228,6 +228,24 @@ _Placed = tuple[ModuleRow, _Position, Context]
 
 def _rows_of(policy: AnyPolicy, context: Context, part: Part) -> Iterator[_Placed]:
     """The rows of one part that hold for the configuration, layer by layer."""
+    for section, place, inner in _sections(policy, context, part):
+        yield from _rows(policy, section.modules, place, inner)
+
+
+def target_layers(policy: AnyPolicy, context: Context) -> dict[str, str]:
+    """What the names of the target's layers begin with on disk -> in the module tree.
+
+    Raises:
+        UnknownError: the configuration does not fit the policy's rules.
+    """
+    places = (place for _, place, _ in _sections(policy, context, "trunk"))
+    return {place.disk: place.param for place in places if place.layer is not None}
+
+
+def _sections(
+    policy: AnyPolicy, context: Context, part: Part
+) -> Iterator[tuple[Section, _Position, Context]]:
+    """The sections of one part that hold, as often as they are repeated."""
     for section in policy.record.draft if part == "draft" else policy.record.trunk:
         if not fits(section, context):
             continue
@@ -244,7 +262,7 @@ def _rows_of(policy: AnyPolicy, context: Context, part: Part) -> Iterator[_Place
                 param=(section.param or section.prefix).filled(inner.fields),
                 layer=layer,
             )
-            yield from _rows(policy, section.modules, place, inner)
+            yield section, place, inner
 
 
 def _number(written: Template, context: Context) -> int:

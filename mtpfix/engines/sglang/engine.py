@@ -66,6 +66,12 @@ class Sglang(Engine):
                 found.append(case)
         return tuple(found)
 
+    def method_error(self, method: str, release: str) -> str | None:
+        """Return what a release raises that has no quantization method of this name, or None."""
+        if not policy.lacks_method(method, release):
+            return None
+        return f"ValueError: Unknown quantization method: {method:.60}. Must be one of …"
+
     def imagined(
         self,
         config: Mapping[str, Json],

@@ -85,6 +85,12 @@ def covered_releases() -> tuple[str, ...]:
     return FILES.read("releases.json", Releases).covered
 
 
+def lacks_method(method: str, release: str) -> bool:
+    """Return whether a release is known to have no quantization method of this name."""
+    named = FILES.read("releases.json", Releases).methods.get(method)
+    return not is_newer(release) and (named is None or not in_releases(named, release, DEPTH))
+
+
 @lru_cache(maxsize=1)
 def evidence() -> Evidence:
     """Return what is known by running SGLang."""

@@ -6,6 +6,7 @@ import msgspec
 
 from mtpfix.engines.policies import family as policies
 from mtpfix.engines.policies.condition import Condition, File, Record
+from mtpfix.engines.policies.condition import Releases as Specifier
 from mtpfix.engines.policies.expression import Template
 from mtpfix.model import Consequence, Grade, Part, State
 
@@ -203,6 +204,8 @@ class Releases(File, frozen=True, kw_only=True):
 
     covered: tuple[str, ...]
     """The releases that policies speak about, oldest first."""
+    methods: dict[str, Specifier]
+    """Quantization methods -> the releases that have them (`QUANTIZATION_METHODS`)."""
 
 
 class Evidence(File, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from mtpfix.engines.policies.context import Context, first, fitting
 from mtpfix.engines.policies.method import Method, Packed
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
-from mtpfix.engines.vllm import load_outcome, methods
+from mtpfix.engines.vllm import load_outcome, methods, target_names
 from mtpfix.engines.vllm.destinations import NOTHING, Placement, follow_names
 from mtpfix.engines.vllm.loader import Loader, loader, trunk_loader
 from mtpfix.engines.vllm.methods.shared.headers import derived, scanned
@@ -26,6 +26,7 @@ from mtpfix.engines.vllm.policy import Policy, rules, undeclared_block
 from mtpfix.engines.vllm.policy import method as known_method
 from mtpfix.engines.vllm.predict import asked_names, packed_mapping, predict
 from mtpfix.engines.vllm.records.fault import LimitRow
+from mtpfix.engines.vllm.target_names import TargetModel
 from mtpfix.model import (
     Consequence,
     Decision,
@@ -39,6 +40,7 @@ from mtpfix.model import (
     Plain,
     QuantView,
     Stray,
+    TargetStray,
 )
 from mtpfix.patterns import budget
 
@@ -122,7 +124,17 @@ class Case(PolicyCase):
     @cached_property
     def trunk_loader(self) -> Loader:
         """How the class of the target treats what does not fit."""
-        return trunk_loader(self.loader, self.context)
+        row = first(self.policy.record.trunk_loader, self.context)
+        return trunk_loader(self.loader, self.context, row)
+
+    @cached_property
+    def target_strays(self) -> tuple[TargetStray, ...]:
+        """Tensors of the target model that no module of it takes, as far as that is known."""
+        layers = construction.target_layers(self.policy, self.context)
+        row = first(self.policy.record.trunk_loader, self.context)
+        gone = self.trunk_loader.unseen
+        target = TargetModel(self.trunk, layers, self.loader, row, gone)
+        return target_names.target_strays(self.disk("trunk"), target)
 
     @cached_property
     def placement(self) -> Placement:
@@ -138,7 +150,7 @@ class Case(PolicyCase):
 
     def fingerprint(self, view: QuantView) -> Hashable:
         """What the verdict rests on: platforms that share it are judged once."""
-        return self.draft_traits(view), self.trunk
+        return self.draft_traits(view), self.trunk, self.trunk_loader, self.target_strays
 
     def draft_traits(self, view: QuantView) -> Hashable:
         """What the verdict on the draft rests on, but for the disk."""
@@ -431,6 +443,9 @@ def _failures(case: Case, reports: Iterable[ModuleReport]) -> Iterator[_Failure]
     for stray in case.placement.strays:
         if stray.raises:
             yield (3, *case.disk("draft").load_order(stray.name)), stray.error
+    for lost in case.target_strays:
+        if lost.fate == "raises":
+            yield (2, *case.disk("trunk").load_order(lost.name)), lost.error
 
 
 def _unfilled(
@@ -447,7 +462,8 @@ def _unfilled(
         error = case.loader.unfilled if case.loader.strict else _untouched(case)
         return ("silent_garbage" if error is None else "load_error"), error
     garbage = any(r.consequence == "silent_garbage" for r in (*draft, *trunk))
-    return ("silent_garbage" if garbage or case.unfilled else "clean"), None
+    lost = any(stray.lost for stray in case.target_strays)
+    return ("silent_garbage" if garbage or lost or case.unfilled else "clean"), None
 
 
 def _untouched(case: Case) -> str | None:
@@ -467,7 +483,8 @@ def _order(case: Case, report: ModuleReport) -> tuple[object, ...]:
     if report.decision.built == "error":
         return (0 if trunk else 1,)
     if trunk:
-        return (2,)
+        order = () if report.tensor is None else case.disk("trunk").load_order(report.tensor)
+        return (2, *order)
     if report.tensor is None:  # found at the end of the load, or after it
         return (4,)
     return (3, *case.disk("draft").load_order(report.tensor))

@@ -86,6 +86,12 @@ class Vllm(Engine):
         """Return what `--hf-overrides` must say, so that vLLM reads what `view` says."""
         return metadata.overriding(view)
 
+    def method_error(self, method: str, release: str) -> str | None:
+        """Return what a release raises that has no quantization method of this name, or None."""
+        if not policy.lacks_method(method, release):
+            return None
+        return f"ValidationError: …Unknown quantization method: {method:.60}."
+
     def absent_file_error(self, release: str) -> str | None:
         """Return what vLLM raises where an index names a file that is not there."""
         from packaging.version import Version  # noqa: PLC0415 - for a broken index alone

@@ -83,7 +83,7 @@ class Answer:
     """Shape and dtype of every parameter of target and draft."""
     load: Loaded | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Where the draft's loader puts a tensor of each name that was asked about: parameters, an
+    """Where a model's loader puts a tensor of each name that was asked about: parameters, an
     empty string where it drops the tensor, `!Type: message` where it raises."""
 
     def of(self, part: Part) -> tuple[Made, ...]:
@@ -160,6 +160,7 @@ class Server(child.Child):
         overrides: Mapping[str, Any] | None = None,
         draft: Path | None = None,
         names: Mapping[str, Any] | None = None,
+        names_of: Part = "draft",
         past_failures: bool = False,
         load_format: str = "safetensors",
         speculation: str | None = None,
@@ -172,7 +173,8 @@ class Server(child.Child):
             tolerant: as for `ask`.
             overrides: what vLLM is given as `--hf-overrides`.
             draft: as for `ask`.
-            names: tensors whose place in the draft is asked for: shape and dtype by name.
+            names: tensors whose place in a model is asked for: shape and dtype by name.
+            names_of: which model that is.
             past_failures: go past exceptions that are known of a model type, as recordings of what
                 would be decided after them do; never for a verdict.
             load_format: what vLLM is given as `--load-format`; its own default is `auto`.
@@ -188,6 +190,7 @@ class Server(child.Child):
                     "overrides": dict(overrides or {}),
                     "draft": None if draft is None else str(draft.resolve()),
                     "names": names,
+                    "names_of": names_of,
                     "past_failures": past_failures,
                     "load_format": load_format,
                     "speculation": speculation or speculation_of(folder),

@@ -166,7 +166,7 @@ def _sizes_differ(
     if loads_plain(decision) or (decision.packing is None and decision.block is None):
         return None
     wrong = size_misfit(decision, inventory.layers(stored.members))
-    unworded = wrong is not None and loader.style == "unknown"
+    unworded = loader.style == "unknown" or decision.module.part == "trunk"
     return wrong._replace(detail=None) if wrong is not None and unworded else wrong
 
 
@@ -204,6 +204,8 @@ def _strange(
     if not (unknown | lost or misshapen or unequal):
         return None
     misfits = [] if misshapen is None else [misshapen]
+    if module.part == "trunk":  # of targets it is recorded what names do, not what shapes do
+        misfits = [(name, None) for name, _ in misfits]
     tensors = list(found)
     if unknown | lost:
         first = min((t for t in tensors if t.suffix in unknown | lost), key=lambda t: t.name)
@@ -244,7 +246,7 @@ def _unequal(packed: bool, disk: Precision, loader: Loader) -> bool:
 
 def _mismatch(module: Module, loader: Loader) -> str | None:
     """What is raised for a weight of another shape; linear layers print nothing of use."""
-    if loader.style == "unknown":
+    if loader.style == "unknown" or module.part == "trunk":
         return None
     if module.cls == CUTS:
         return SHORT
@@ -324,6 +326,8 @@ def _shard_of(module: Module, member: str) -> str:
 
 
 def _path(module: Module, suffix: str, loader: Loader, shard: str = "") -> str:
-    """The path of a parameter as the loader prints it."""
+    """The path of a parameter as the loader prints it; those of targets are mapped in many ways."""
+    if loader.style == "dict" and module.part == "trunk":
+        return f"…{shard}{suffix}"
     name = f"{module.param}{loader.experts if module.kind == 'experts' else ''}.{shard}{suffix}"
     return name.removeprefix(loader.root)

@@ -9,7 +9,12 @@ from typing import Literal
 from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.policies.expression import Template
 from mtpfix.engines.vllm.policy import Policy, rules
-from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow
+from mtpfix.engines.vllm.records.loader import (
+    CacheScalesRow,
+    DestinationsRow,
+    LoaderRow,
+    TargetLoaderRow,
+)
 from mtpfix.model import Kind, Precision
 
 _UNINITIALISED = (
@@ -54,8 +59,6 @@ class Loader:
     """Whether every tensor without a parameter is dropped, except those of routed experts."""
     drops_experts: bool = False
     """Whether those of routed experts are dropped too."""
-    trunk_drops: bool = False
-    """Whether the class of the target drops both."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; empty: it knows no such list."""
     renames: _Pairs = ()
@@ -129,7 +132,6 @@ def loader(policy: Policy, context: Context) -> Loader:
         skips=row.skips,
         drops=row.drops,
         drops_experts=row.drops_experts,
-        trunk_drops=row.trunk_drops,
         takes=row.takes,
         renames=_filled(row.renames, context),
         expert_renames=_filled(row.expert_renames, context),
@@ -187,15 +189,25 @@ def _filled(names: Mapping[str, Template], context: Context) -> _Pairs:
     return tuple((old, new.filled(context.fields)) for old, new in names.items())
 
 
-def trunk_loader(draft: Loader, context: Context) -> Loader:
-    """The loaders of target classes are many, and not modelled: no exception is foretold.
+def trunk_loader(draft: Loader, context: Context, row: TargetLoaderRow | None = None) -> Loader:
+    """The loader of the target class: without a row of the policy no exception is foretold.
 
     What the loader of the draft renames, that of the target renames too.
     """
+    known = Loader("unknown", method=context.method)
+    if row is not None:
+        known = Loader(
+            row.style,
+            root="" if row.root is None else row.root.filled(context.fields),
+            cls=row.cls,
+            drops=row.drops,
+            drops_experts=row.drops,
+            experts=draft.experts,
+            method=context.method,
+            unseen=frozenset(rules("gone", context.release) if row.style == "auto" else ()),
+        )
     return replace(
-        Loader("unknown", method=context.method),
-        drops=draft.trunk_drops,
-        drops_experts=draft.trunk_drops,
+        known,
         renames=draft.renames,
         expert_renames=draft.expert_renames,
         same_formats=draft.same_formats,

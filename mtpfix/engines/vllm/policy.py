@@ -207,6 +207,12 @@ def covered_releases() -> tuple[str, ...]:
     return _engine().covered
 
 
+def lacks_method(method: str, release: str) -> bool:
+    """Return whether a release is known to have no quantization method of this name."""
+    named = _engine().methods.get(method)
+    return not is_newer(release) and (named is None or not in_releases(named, release))
+
+
 def select_releases(wanted: Iterable[str]) -> tuple[str, ...]:
     """Return releases for what a user typed; see `engines.releases.select_releases`."""
     return select(wanted, covered_releases(), "vLLM")

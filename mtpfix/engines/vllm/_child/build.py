@@ -98,6 +98,7 @@ def answer(
     overrides: dict[str, Any],
     draft: str | None,
     names: dict[str, Any] | None,
+    names_of: str,
     past_failures: bool,
     load_format: str,
     speculation: str,
@@ -110,7 +111,8 @@ def answer(
         tolerant: go on after a decision that raises.
         overrides: what `--hf-overrides` is given.
         draft: the folder that the draft is loaded from; None: the same.
-        names: tensors whose place in the draft is asked for: shape and dtype by name, or None.
+        names: tensors whose place in a model is asked for: shape and dtype by name, or None.
+        names_of: which model: `draft` or `trunk`.
         past_failures: go past exceptions that models of a type are known to raise.
         load_format: what `--load-format` is given, where weights are to be loaded.
         speculation: the method that `--speculative-config` is given.
@@ -126,11 +128,10 @@ def answer(
         speculation=speculation,
     )
     build.run()
-    if names is not None and build.model is not None:
+    if names is not None and names_of in build.models:
         from .destinations import ask
 
-        config = build.draft_config
-        build.answer["names"] = ask(build.model, build.draft, config, names)
+        build.answer["names"] = ask(*build.models[names_of], names)
     return build.answer
 
 
@@ -145,6 +146,7 @@ class Build:
 
     Attributes:
         answer: what is known so far, as plain values.
+        models: `trunk` and `draft`, once built: each model, its configuration and the engine's.
     """
 
     def __init__(
@@ -165,7 +167,7 @@ class Build:
         self.load_format = load_format
         self.load = load_format != "dummy"
         self.recorder = Recorder(tolerant=tolerant)
-        self.model: Any = None
+        self.models: dict[str, tuple[Any, Any, Any]] = {}
         self.alone = model_type(folder) in ASSISTANTS
         self.answer: dict[str, Any] = {
             "vllm": vllm_version(),
@@ -191,7 +193,7 @@ class Build:
         ):
             from .loading import load_draft
 
-            self.answer["load"] = load_draft(self.model, self.draft, self.draft_config)
+            self.answer["load"] = load_draft(*self.models["draft"])
 
     def phase(self, name: str, work: Callable[[], None]) -> bool:
         """Does the work of a phase; an exception in it becomes a failure, and False."""
@@ -228,6 +230,7 @@ class Build:
         model = None
         try:
             model = construct(self.config, self.target, "meta")
+            self.models["trunk"] = model, self.target, self.config
             self.answer["target_parameters"] = shapes(model)
         finally:
             self.hear("trunk", model)
@@ -235,12 +238,13 @@ class Build:
 
     def build_draft(self) -> None:
         """Constructs the draft: on the meta device, or in memory where it will be loaded."""
-        self.draft_config = draft_configuration(self.config, self.draft)
+        config, model = draft_configuration(self.config, self.draft), None
         try:
-            self.model = construct(self.draft_config, self.draft, "cpu" if self.load else "meta")
-            self.answer["draft_parameters"] = shapes(self.model)
+            model = construct(config, self.draft, "cpu" if self.load else "meta")
+            self.models["draft"] = model, self.draft, config
+            self.answer["draft_parameters"] = shapes(model)
         finally:
-            self.hear("draft", self.model)
+            self.hear("draft", model)
             asked = self.recorder.asked
             self.answer["shared"] = None if asked is None else asked is self.config.quant_config
             self.answer["quantization"] = state(asked or self.config.quant_config, LISTS)

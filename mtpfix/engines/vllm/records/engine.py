@@ -100,6 +100,8 @@ class Engine(File, frozen=True, kw_only=True):
 
     covered: tuple[str, ...]
     """The releases that policies speak about, oldest first, one a minor version."""
+    methods: dict[str, Releases]
+    """Quantization methods -> the releases that have them (`QUANTIZATION_METHODS`)."""
     rules: Rules
     """Rules of vLLM itself, by release."""
 

@@ -9,7 +9,12 @@ from mtpfix.engines.policies.condition import Condition, Record, TextRow
 from mtpfix.engines.policies.expression import Expression, Template
 from mtpfix.engines.policies.family import MapperRow
 from mtpfix.engines.vllm.records.fault import LimitRow, RequiresRow
-from mtpfix.engines.vllm.records.loader import CacheScalesRow, DestinationsRow, LoaderRow
+from mtpfix.engines.vllm.records.loader import (
+    CacheScalesRow,
+    DestinationsRow,
+    LoaderRow,
+    TargetLoaderRow,
+)
 from mtpfix.model import Grade
 
 
@@ -137,6 +142,8 @@ class Family(policies.Family, frozen=True, kw_only=True):
     """Where the draft is quantized by another field than the metadata."""
     loader: tuple[LoaderRow, ...] = ()
     """What the draft's loader does with what does not fit."""
+    trunk_loader: tuple[TargetLoaderRow, ...] = ()
+    """What the target model's loader does with what nothing takes; no row: not known."""
     destinations: tuple[DestinationsRow, ...] = ()
     """What the draft's loader makes of names."""
     cache_scales: tuple[CacheScalesRow, ...] = ()

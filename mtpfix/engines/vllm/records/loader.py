@@ -31,8 +31,6 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """Whether every tensor without a parameter is dropped, except those of routed experts."""
     drops_experts: bool = False
     """Whether those of routed experts are dropped too."""
-    trunk_drops: bool = False
-    """Whether the class of the target model drops both."""
     takes: tuple[str, ...] = ()
     """The only suffixes that the loader has a place for; left out: it knows no such list."""
     renames: dict[str, Template] = {}
@@ -46,6 +44,26 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     gone: bool | None = None
     """Whether the loader trips over a tensor whose parameter the release has no more; left
     out: where `style` is `dict`."""
+
+
+class TargetLoaderRow(Condition, frozen=True, kw_only=True):
+    """What the target model's loader does with tensors that nothing takes."""
+
+    style: Literal["dict", "auto"]
+    """`dict`: KeyError for a tensor without a parameter; `auto`: the ValueError of
+    `AutoWeightsLoader`."""
+    root: Template | None = None
+    """Part of the parameter path that the inner loader does not print."""
+    cls: str = msgspec.field(default="", name="class")
+    """The class that the exceptions name."""
+    drops: bool = False
+    """Whether it drops every tensor without a parameter."""
+    experts: str | None = None
+    """The exception for a name below routed experts that is none of theirs; left out: KeyError
+    where `style` is `dict`, else the name is dropped."""
+    fused_experts: dict[str, str] = {}
+    """Names of matrices that hold all experts -> the parameters whose parts it takes such names
+    for, so that an AttributeError follows."""
 
 
 class DroppedPrefix(Record, frozen=True, kw_only=True):
