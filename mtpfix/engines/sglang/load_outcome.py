@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.engines.policies import block_rows
 from mtpfix.engines.sglang.records import LoaderRow, Parameters
 from mtpfix.model import Consequence, Decision, Limit, Module, ModuleReport, QuantView, State
 
@@ -129,16 +130,11 @@ def _ragged(
     """Return what building a layer in FP8 blocks ends in whose parts do not end where one does."""
     if known is None or known.rows is None or module.part != "draft":
         return None
-    if module.kind == "experts":
-        parts = [name for name in members if not name.endswith((".down_proj", ".w2"))]
-    elif module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked:
-        whole = len(members) == len(module.members)
-        parts = [*members[: None if known.last else -1]] if whole else []
-    else:
+    merged = module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked
+    if module.kind != "experts" and not merged:
         return None
-    found = (inventory.tensors(name).get("weight") for name in parts)
-    shapes = (tensor.shape[-2:] for tensor in found if tensor is not None and tensor.shape)
-    if not any(shape[0] % known.rows for shape in shapes):
+    parts = block_rows.followed(module, members, last=known.last)
+    if not any(each % known.rows for each in block_rows.rows(inventory, parts)):
         return None
     said = _EXPERTS_RAGGED if module.kind == "experts" else _RAGGED
     return Wrong("load_error", said.format(known.rows))
