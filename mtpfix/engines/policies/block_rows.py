@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.engines.policies.expert_parts import SECOND
 from mtpfix.model import Module
-
-_LAST_MATRIX = (".down_proj", ".w2")
-"""Ends of the names of what experts have beside their first matrix."""
 
 
 def followed(module: Module, members: Sequence[str], *, last: bool = False) -> Sequence[str]:
@@ -27,7 +25,7 @@ def followed(module: Module, members: Sequence[str], *, last: bool = False) -> S
         last: whether to return the last part, too.
     """
     if module.kind == "experts":
-        return [name for name in members if not name.endswith(_LAST_MATRIX)]
+        return [name for name in members if not name.endswith(SECOND)]
     whole = len(members) == len(module.members)
     return members[: None if last else -1] if whole else ()
 
