@@ -5,8 +5,9 @@
 
 Each checkpoint draws a family, a recipe of quantization, how the MTP block is stored, an ignore
 list, and what is done to the block: nothing, a module under another name that the loader takes,
-a tensor that nothing takes, or one that is lost. Prints a line for each outcome that was not
-foretold; exits 1 where one was called clean and is not.
+parts of a fused module as one under the name of the whole, a tensor that nothing takes, or one
+that is lost. Prints a line for each outcome that was not foretold; exits 1 where one was called
+clean and is not.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class VllmJudge(Judge):
 
     title = "vLLM"
     lists = ("head", "absent", "disk", "asked")
-    changes = ("none", "none", "respelled", "extra", "lost")  # nothing twice as often
+    changes = ("none", "none", "respelled", "fused", "extra", "lost")  # nothing twice as often
 
     def __init__(self, server: Server, release: str) -> None:
         self._server = server

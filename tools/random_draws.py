@@ -126,6 +126,12 @@ def make(drawn: Draw, folder: Path, judge: Judge, chance: random.Random) -> Draw
     if drawn.change == "lost":
         detail = chance.choice([n for n in forged.mtp if n in tensors])
         del tensors[detail]
+    elif drawn.change == "fused":
+        brought = {name: tensors[name] for name in forged.mtp if name in tensors}
+        some = fusible(like, brought)
+        detail = chance.choice(sorted(some)) if some else ""
+        if some:
+            fuse(tensors, detail, some[detail])
     else:
         detail = judge.change(drawn, variant, tensors, chance)
     save_file({n: t.contiguous() for n, t in tensors.items()}, path, metadata={"format": "pt"})
@@ -133,7 +139,7 @@ def make(drawn: Draw, folder: Path, judge: Judge, chance: random.Random) -> Draw
 
 
 def fusible(family: str, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
-    """Return modules of which an engine makes one, by the name of that one beside them.
+    """Return plain modules of which an engine makes one, by the name of that one beside them.
 
     Args:
         family: a tiny model, whose fused layers are known.
@@ -151,7 +157,8 @@ def fusible(family: str, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, 
                 continue
             block = module.removesuffix(first)
             names = tuple(block + part for part in parts)
-            if all(stored.get(name) == suffixes for name in names):
+            plain = suffixes <= {"weight", "bias"}
+            if plain and all(stored.get(name) == suffixes for name in names):
                 found[block + fused] = names
     return found
 

@@ -40,7 +40,7 @@ class SglangJudge(Judge):
 
     title = "SGLang"
     lists = ("head", "absent", "disk", "vllm", *("asked",) * 4, *("random",) * 4)
-    changes = ("none", "none", "none", "lost")
+    changes = ("none", "none", "none", "fused", "lost")
     schemes = tuple(
         name for name in FORGED if name != NONE and schemes.dialect(name) in methods.BY_QUANT_METHOD
     )

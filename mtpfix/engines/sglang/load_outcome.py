@@ -8,10 +8,12 @@ their scales stay as they were allocated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.engines.policies import block_rows
+from mtpfix.engines.policies.expert_parts import has_one
 from mtpfix.engines.sglang.records import LoaderRow, Parameters
 from mtpfix.model import Consequence, Decision, Limit, Module, ModuleReport, QuantView, State
 
@@ -88,7 +90,7 @@ def judge(
     plain = not quantized and _dequantized(module, found, loader)
     alike = quantized and disk.state is State.QUANTIZED
     ragged = _ragged(module, members, inventory, loader, known) if alike else None
-    wrong = None if plain else ragged or _wrong(decision, stored, loader, known)
+    wrong = None if plain else ragged or _wrong(decision, stored, inventory, loader, known)
     if wrong is None:
         return ModuleReport(decision, disk, members, True)
     if module.optional and module.kind == "lm_head":
@@ -129,16 +131,11 @@ def _ragged(
     """Return what building a layer in FP8 blocks ends in whose parts do not end where one does."""
     if known is None or known.rows is None or module.part != "draft":
         return None
-    if module.kind == "experts":
-        parts = [name for name in members if not name.endswith((".down_proj", ".w2"))]
-    elif module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked:
-        whole = len(members) == len(module.members)
-        parts = [*members[: None if known.last else -1]] if whole else []
-    else:
+    merged = module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked
+    if module.kind != "experts" and not merged:
         return None
-    found = (inventory.tensors(name).get("weight") for name in parts)
-    shapes = (tensor.shape[-2:] for tensor in found if tensor is not None and tensor.shape)
-    if not any(shape[0] % known.rows for shape in shapes):
+    parts = block_rows.followed(module, members, last=known.last)
+    if not any(each % known.rows for each in block_rows.rows(inventory, parts)):
         return None
     said = _EXPERTS_RAGGED if module.kind == "experts" else _RAGGED
     return Wrong("load_error", said.format(known.rows))
@@ -167,14 +164,18 @@ def _called(stored: Stored, loader: LoaderRow) -> Stored:
 
 
 def _wrong(
-    decision: Decision, stored: Stored, loader: LoaderRow, known: Parameters | None
+    decision: Decision,
+    stored: Stored,
+    inventory: Inventory,
+    loader: LoaderRow,
+    known: Parameters | None,
 ) -> Wrong | None:
     """Return what goes wrong when the tensors are loaded; None: nothing does."""
     module, disk = decision.module, stored.precision
     raised = loader.experts if module.kind == "experts" else loader.unexpected
     if module.cls in MERGED and loader.merged is not None:
         raised = loader.merged
-    strange, missing = _astray(stored, known)
+    strange, missing = _astray(stored, known, _shared(module, stored, inventory, known))
     if _shapes_differ(stored, known):
         return Wrong("silent_garbage" if loader.threads else "load_error")
     last = module.name.rpartition(".")[2]
@@ -213,13 +214,22 @@ def _dropped(module: Module, loader: LoaderRow, known: Parameters | None) -> boo
     )
 
 
-def _astray(stored: Stored, known: Parameters | None) -> tuple[bool, bool]:
+def _shared(
+    module: Module, stored: Stored, inventory: Inventory, known: Parameters | None
+) -> set[str]:
+    """Return what experts need for gate and up together, and have."""
+    if known is None or module.kind != "experts":
+        return set()
+    return {each for each in known.either if has_one(inventory, stored.members, each)}
+
+
+def _astray(stored: Stored, known: Parameters | None, shared: Collection[str]) -> tuple[bool, bool]:
     """Return whether a tensor has no parameter, and whether a member lacks one that is needed."""
     wanted = {"weight"} if known is None else {*known.needed}
     allowed = wanted | _ELSEWHERE | (set() if known is None else {*known.more})
     members = [{_suffix(each) for each in own} for own in stored.suffixes]
     strange = any(own - allowed for own in members)
-    missing = any(wanted - own for own in members)
+    missing = any(wanted.difference(own, shared) for own in members)
     return strange, missing
 
 

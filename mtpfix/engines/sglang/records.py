@@ -228,6 +228,8 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Suffixes that it may have besides."""
     by_scheme: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Scheme of a layer -> suffixes, of `more`, that each of its modules must have, too."""
+    either: tuple[str, ...] = ()
+    """Suffixes of which routed experts have one value for gate and up: one of the two is enough."""
     packed: bool = False
     """Whether its weight has another shape than a plain one."""
     float8: bool = False

@@ -9,7 +9,7 @@ from functools import cached_property
 from mtpfix.checkpoint.inventory import Inventory
 from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.engines.base import Engine, MissingKey, UndeclaredBlock
-from mtpfix.engines.policies import construction
+from mtpfix.engines.policies import block_rows, construction
 from mtpfix.engines.policies.case import PARTS, PolicyCase
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import Context, first, fitting
@@ -323,24 +323,18 @@ class Case(PolicyCase):
         """
         if row.width is None and row.height is None:
             return True
-        members = report.members if row.width else _followed(report.decision.module, report.members)
-        inventory = self.disk(report.decision.module.part)
-        found = (inventory.tensors(member).get("weight") for member in members)
-        shapes = [tensor.shape for tensor in found if tensor is not None and tensor.shape]
-        columns = row.width is not None and any(shape[-1] % row.width for shape in shapes)
-        return columns or (
-            row.height is not None and any(shape[-2:][0] % row.height for shape in shapes)
+        module, inventory = report.decision.module, self.disk(report.decision.module.part)
+        if row.width is not None:
+            found = (inventory.tensors(member).get("weight") for member in report.members)
+            shapes = (tensor.shape for tensor in found if tensor is not None and tensor.shape)
+            return any(shape[-1] % row.width for shape in shapes)
+        height = row.height or 1
+        parts = block_rows.followed(module, report.members)
+        if not any(each % height for each in block_rows.rows(inventory, parts)):
+            return False
+        return not row.placed or block_rows.scales_fit(
+            block_rows.rows(inventory, report.members), height
         )
-
-
-def _followed(module: Module, members: Sequence[str]) -> Sequence[str]:
-    """Return the parts of a fused layer that others follow; of experts those of the first matrix.
-
-    A layer that is stored in one piece does not tell where its parts end.
-    """
-    if module.kind == "experts":
-        return [name for name in members if not name.endswith((".down_proj", ".w2"))]
-    return members[:-1] if len(members) == len(module.members) else ()
 
 
 def _limit(row: LimitRow) -> Limit:

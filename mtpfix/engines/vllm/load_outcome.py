@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
 from mtpfix.checkpoint.precision import joined_name
+from mtpfix.engines.policies.expert_parts import has_one
 from mtpfix.engines.vllm import scale_shapes
 from mtpfix.engines.vllm.destinations import NOTHING, Placement
 from mtpfix.engines.vllm.loader import CACHE_SCALES, Loader
@@ -114,6 +115,8 @@ def _misfit(
     counted = [own for own in each if kind != "experts" or own - {"bias"}]
     needed = known.needed | known.always if loader.strict else known.needed
     missing = needed - suffixes.intersection(*counted)
+    if kind == "experts":
+        missing -= {each for each in known.either if has_one(inventory, stored.members, each)}
     if module.part == "draft" and kind == "linear":  # a fused layer has a bias as a whole
         whole = whole and ("bias" not in suffixes or all("bias" in own for own in each))
     alike = same and disk.state is not State.MIXED

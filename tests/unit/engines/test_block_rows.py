@@ -78,3 +78,50 @@ def test_sglang_asks_linear_how_large_blocks_are(tmp_path: Path, target: str, ou
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (judged,) = mtpfix.inspect(tmp_path, sglang="0.5.23").engines
     assert judged.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("size", "outcome"), [(96, "silent_garbage"), (224, "silent_garbage"), (64, "load_error")]
+)
+@pytest.mark.parametrize("method", ["fp8", "modelopt"])
+def test_scales_find_a_place_and_cover_other_rows(
+    tmp_path: Path, method: str, size: int, outcome: str
+) -> None:
+    """As many rows of scales are on disk as the fused layer has: the real one raises nothing."""
+    if method == "fp8":
+        resized(tmp_path, "mimo", "fp8-block", ".mlp.", size)
+    else:
+        _narrow_gate(tmp_path, size)
+    (judged,) = mtpfix.inspect(tmp_path, engines="vllm==0.32.0").engines
+    assert judged.outcome == outcome
+
+
+def _narrow_gate(folder: Path, size: int) -> None:
+    """Make a ModelOpt checkpoint in FP8 blocks with narrow gates, and what follows them plain."""
+    forge(
+        "mimo",
+        folder,
+        "modelopt-fp8-block",
+        mtp="quantized",
+        ignore=["lm_head", "*down_proj*"],
+    )
+    config = json.loads((folder / "config.json").read_bytes()) | {"intermediate_size": size}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shard = folder / "model.safetensors"
+    tensors = load_file(shard)
+    for name, tensor in list(tensors.items()):
+        module, _, suffix = name.rpartition(".")
+        if module.endswith((".gate_proj", ".up_proj")):
+            rows = size if suffix == "weight" else -(-size // 128)
+            tensors[name] = torch.ones(rows, *tensor.shape[1:]).to(tensor.dtype)
+        elif module.endswith(".down_proj") and suffix == "weight":
+            tensors[name] = torch.ones(tensor.shape[0], size, dtype=torch.bfloat16)
+        elif module.endswith(".down_proj"):
+            del tensors[name]
+    save_file(tensors, shard, metadata={"format": "pt"})
+
+
+def test_experts_of_modelopt_end_where_a_block_does(tmp_path: Path) -> None:
+    resized(tmp_path, "nemotron_h", "modelopt-mixed-fp8-block", ".experts.", 192)
+    (judged,) = mtpfix.inspect(tmp_path, engines="vllm==0.32.0").engines
+    assert judged.outcome == "load_error"

@@ -57,6 +57,9 @@ class Parameters(Record, frozen=True, kw_only=True):
     """The format on disk, if it has another name."""
     always: tuple[str, ...] = ()
     """Those of `more` that every module has: a loader that misses any parameter misses them."""
+    either: tuple[str, ...] = ()
+    """Those of which routed experts have one value for gate and up, so that one of the two is
+    enough on disk."""
     grain: Literal["tensor", "channel", "group", "block"] | None = None
     """What one value of `weight_scale` covers; a tensor for another grain does not fit.
     Left out: shapes are not looked at."""

@@ -21,6 +21,8 @@ class Params:
     """The format on disk, where the built module has a name of its own."""
     always: frozenset[str] = frozenset()
     """Those of `more` that every module has."""
+    either: frozenset[str] = frozenset()
+    """Those of which experts have one value for gate and up."""
     grain: str | None = None
     """What one value of `weight_scale` covers."""
     dimensions: int | None = None
@@ -37,11 +39,12 @@ def params(method: str, expects: str | None) -> Params | None:
     return Params(
         frozenset(row.needed),
         frozenset(row.more),
-        row.packed,
-        row.stored,
-        frozenset(row.always),
-        row.grain,
-        row.dimensions,
+        packed=row.packed,
+        stored=row.stored,
+        always=frozenset(row.always),
+        either=frozenset(row.either),
+        grain=row.grain,
+        dimensions=row.dimensions,
     )
 
 
