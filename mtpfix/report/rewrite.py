@@ -234,7 +234,10 @@ def _unchanged(outcome: Outcome) -> str:
     mood = wording.overall(outcome.checked).mood
     if mood == "good":
         return "already right: "
-    return "nothing that mtpfix can fix: " if mood == "bad" else "nothing to change: "
+    if mood != "bad":
+        return "nothing to change: "
+    by_hand = any(found.code == "MTP206" and found.remedy for found in outcome.checked.findings)
+    return "nothing that mtpfix writes: " if by_hand else "nothing that mtpfix can fix: "
 
 
 def _put_others(page: Page, outcome: Outcome) -> None:

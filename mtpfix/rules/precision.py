@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.model import Entry, Finding, ModuleReport, State
@@ -227,15 +228,37 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
         for entry, reports in _by_entry(group):
             why = "" if entry is None else f" because of `{entry.spelling}`"
             they_are, them = counted_subject(len(reports), "target-model module")
+            helps = _exempting(evidence, reports) if state is State.UNQUANTIZED else None
             yield Finding(
                 code="MTP206",
                 severity="error",
                 confidence=grade_of(reports),
                 message=f"{they_are} {state.value} on disk, but {evidence.engine} "
-                f"builds {them} {other}{why}: {some(names(reports))}.",
+                f"builds {them} {other}{why}: {some(names(reports))}."
+                + (f" To fix it by hand, {helps}." if helps else ""),
                 modules=names(reports),
                 where=evidence.where(entry),
+                remedy=helps,
             )
+
+
+_MOST_NAMES = 4096
+"""More names than a list that people write by hand has."""
+
+
+def _exempting(evidence: Evidence, reports: Sequence[ModuleReport]) -> str | None:
+    """Return what to add to the list by hand, where that has all modules built unquantized."""
+    view, case = evidence.view, evidence.case
+    found = tuple(dict.fromkeys(member for report in reports for member in report.members))
+    if view.keyed or not found or len(found) > _MOST_NAMES:
+        return None
+    entries = tuple(Entry(name, view.file, f"{view.ignore_pointer}/-") for name in found)
+    tried = replace(view, ignore=(*view.ignore, *entries))
+    modules = [report.decision.module for report in reports]
+    if any(report.agrees is False for report in case.judged(tried, modules)):
+        return None
+    key = view.ignore_pointer.rpartition("/")[2]
+    return f"add {some(found)} to `{key}`"
 
 
 RULES: tuple[Rule, ...] = (

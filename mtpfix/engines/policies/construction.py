@@ -7,7 +7,7 @@ that it builds unquantized without asking.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -53,6 +53,8 @@ class _Position:
         )
 
 
+ROOT = "block_root"
+"""The field with the beginning of the MTP block's names on disk, where a loader takes several."""
 FILES = "files_beside"
 """The field with the names of the JSON files that lie beside the draft's `config.json`."""
 
@@ -76,6 +78,7 @@ def context(
     for name, expression in known.derived.items():
         fields[name] = expression.value(fields)
     fields["mtp_layers"] = known.mtp_layers.value(fields)
+    fields[ROOT] = next(iter(known.block_roots), "")
     bare = Context(release, platform, fields, depth=policy.knowledge.depth)
     return under_method(policy, bare, method)
 
@@ -119,8 +122,22 @@ def _count(policy: AnyPolicy, known: Expression, value: Value) -> int:
     return value
 
 
-def drafting(policy: AnyPolicy, context: Context, stored: Iterable[str]) -> Context:
-    """The context with the MTP layers that the engine takes for granted.
+def spelled(policy: AnyPolicy, context: Context, stored: Collection[str]) -> Context:
+    """The context with the beginning that the names of the MTP block have on disk.
+
+    Args:
+        policy: the family.
+        context: what the configuration declares.
+        stored: names of the tensors on disk.
+    """
+    for root in policy.record.block_roots:
+        if any(name.startswith(root) for name in stored):
+            return context.with_fields(**{ROOT: root})
+    return context
+
+
+def drafting(policy: AnyPolicy, context: Context, stored: Collection[str]) -> Context:
+    """The context with the MTP layers that the engine takes for granted, by their names on disk.
 
     Some configuration classes take one layer where a file declares none; that is of
     interest only where tensors of it are stored.
@@ -130,6 +147,7 @@ def drafting(policy: AnyPolicy, context: Context, stored: Iterable[str]) -> Cont
         context: what the configuration declares.
         stored: names of the tensors on disk.
     """
+    context = spelled(policy, context, stored)
     row = first(policy.record.undeclared, context)
     if row is None or context.fields["mtp_layers"]:
         return context

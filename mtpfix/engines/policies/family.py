@@ -87,6 +87,9 @@ class Family(File, frozen=True, kw_only=True):
     """Further values of the model, by name."""
     per_layer: tuple[PerLayerRow, ...] = ()
     """Further values of each layer."""
+    block_roots: tuple[str, ...] = ()
+    """Beginnings of the MTP block's names on disk that the draft's loader takes alike, the usual
+    one first: `{block_root}` stands for the one that is on disk."""
     disk_roots: tuple[Template, ...]
     """Beginnings of the names of the MTP block's tensors on disk; `i` counts the MTP layers."""
     draft_class: tuple[TextRow, ...] = ()

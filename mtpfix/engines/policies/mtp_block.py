@@ -53,6 +53,7 @@ def stored(found: Listing, known: AnyPolicy, config: Mapping[str, Json]) -> Bloc
     tensors: tuple[str, ...] = ()
     try:
         context = construction.newest(known, config)
+        context = construction.spelled(known, context, found.shards)
         roots = construction.disk_roots(known, context)
         tensors = tuple([name for name in found.shards if name.startswith(roots)])
         modules = construction.modules(known, context, "draft")

@@ -78,3 +78,16 @@ def test_an_embedding_that_is_never_quantized_ends_the_load() -> None:
     )
     (finding,) = found(stated, stored)
     assert finding.code == "MTP303"
+
+
+def test_an_entry_for_a_target_module_is_named_where_it_helps() -> None:
+    stated = with_list(GLM)
+    stored = dict(tensors(stated))
+    name = "model.layers.0.self_attn.o_proj"
+    del stored[f"{name}.weight_scale"]
+    stored[f"{name}.weight"] = ("BF16", (8, 8))
+    (finding,) = (f for f in findings(stated, stored) if f.code == "MTP206")
+    assert finding.message.endswith(f"To fix it by hand, add `{name}` to `ignore`.")
+    assert finding.remedy == f"add `{name}` to `ignore`"
+    listed = with_list(GLM, ("lm_head", name))
+    assert [f for f in findings(listed, stored) if f.code == "MTP206"] == []
