@@ -24,6 +24,7 @@ from mtpfix.engines.vllm.live import Server
 from tools import environments, tiny
 from tools.forge import NONE, forge
 from tools.prove import outcome
+from tools.quantizers import QUANTIZERS
 
 NEWEST = "0.32.0"
 """The release that metadata are repaired for, and the one that is asked where nothing is said."""
@@ -125,6 +126,20 @@ def quantized_head(folder: Path) -> None:
     file.write_text(json.dumps(config), encoding="utf-8")
 
 
+def quantized_embedding(folder: Path) -> None:
+    """Qwen3.5 whose embedding is packed, with a group of its own."""
+    exempt("qwen3_5", "ct-w4a16")(folder)
+    file, name = folder / "model.safetensors", "model.language_model.embed_tokens"
+    tensors = load_file(file)
+    tensors.update(QUANTIZERS["ct-w4a16"](name, tensors.pop(f"{name}.weight")))
+    save_file(tensors, file, metadata={"format": "pt"})
+    file = folder / "config.json"
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    groups = config["quantization_config"]["config_groups"]
+    groups["group_1"] = {**groups["group_0"], "targets": ["re:.*embed_tokens$"]}
+    file.write_text(json.dumps(config), encoding="utf-8")
+
+
 def rename(folder: Path, names: Mapping[str, str | None]) -> None:
     """Gives tensors other names; None leaves one out."""
     file = folder / "model.safetensors"
@@ -167,6 +182,12 @@ ARTIFACTS = (
     Artifact("MTP declared, and absent", plain("deepseek_v3", block=False)),
     Artifact("HY-V3, ModelOpt NVFP4", exempt("hy_v3", "modelopt-nvfp4")),
     Artifact("a BF16 head that a target takes", quantized_head),
+    Artifact("Qwen3.5, a quantized embedding", quantized_embedding),
+    Artifact(
+        "Qwen4-Exp, `model.language_model.mtp.*`",
+        spelled("qwen4_exp", {"mtp.": "model.language_model.mtp."}),
+    ),
+    Artifact("Nemotron-H VL, `mtp.*`", spelled("nemotron_h_vl", {"language_model.mtp.": "mtp."})),
 )
 
 
