@@ -34,9 +34,10 @@ OPTIONAL = (
     "_zero_point",
     "g_idx",
     "g_idx_sort_indices",
+    "_proj.bias",
 )
-"""Ends of the names of parameters that may stay as they are, since they have a default or are
-read only where a checkpoint brings them."""
+"""Ends of the names of parameters that may stay as they are, since they have a default (a bias is
+zero) or are read only where a checkpoint brings them."""
 REMARKS = ("weight_shape",)
 """Ends of the names of parameters that are filled and never read, so that a part of one may be
 missing, too."""
