@@ -116,11 +116,31 @@ def differences(recorded: Recorded) -> Iterator[Difference]:
             for d in case.decide(view, _modules(case, part))
             if d.module.asks
         }
+        joined = _joined(recorded, part)
         for key in dict.fromkeys((*real, *ours)):
             one, other = ours.get(key, _ABSENT), real.get(key, _ABSENT)
             ended = other == _ABSENT and bool(recorded.failures)  # by an exception before it
-            if one != other and not ended:
+            same = one == "unquantized" and other == _ABSENT and _parent(key[0]) in joined
+            if one != other and not (ended or same):
                 yield Difference(recorded, part, f"{key[0]} ({key[1]})", one, other)
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _joined(recorded: Recorded, part: Part) -> set[str]:
+    """Return what holds layers that a class joined into one that asks nobody.
+
+    It asks for each by name first (as of `LinearBase`), and joins them where all are unquantized.
+    """
+    chose = {
+        _parent(outcome.module.name)
+        for outcome in recorded.outcomes
+        if outcome.module.part == part and outcome.module.cls == "LinearBase"
+    }
+    unasked = (_parent(path) for _, _, path in recorded.unasked.get(part, ()))
+    return chose.intersection(unasked)
 
 
 def _recorded(recorded: Recorded, part: Part) -> dict[tuple[str, str], str]:

@@ -22,10 +22,9 @@ from tools.sglang_recording import Case as Recorded
 FILES = sglang_recording.files()
 ARTEFACTS: Mapping[str, str] = {
     "requires effective attention TP size 2": "a recording is made on one rank",
+    "The output size is not aligned with": "the tiny GLM-5 Next has a layer of four rows",
 }
 """Parts of messages that say nothing of a checkpoint, and why."""
-UNJUDGED = ("glm5_next", "glm_ocr")
-"""Recordings of which nothing is foreseen."""
 
 
 def test_there_are_recordings() -> None:
@@ -59,7 +58,7 @@ def test_what_a_class_fails_on_is_foreseen(path: Path) -> None:
             said = [_stable(each) for each in _failing(case, view, getattr(case, part))]
             assert said[:1] == real[:1], (recorded.id, part, said, real)
             asked += 1
-    assert bool(asked) == (path.name.partition(".")[0] not in UNJUDGED)
+    assert asked
 
 
 def _failures(recorded: Recorded, part: str, phase: str) -> Iterator[str]:
@@ -82,8 +81,9 @@ def _raised(recorded: Recorded, phase: str) -> Iterator[str]:
 
 
 def _stable(error: str | None) -> str:
-    """Return an exception without what is in no order, or lists what a release supports."""
-    said = (error or "").partition("Must be one of")[0].strip()
+    """Return the first line of an exception, without what is in no order, or lists what a release
+    supports."""
+    said = (error or "").partition("\n")[0].partition("Must be one of")[0].strip()
     return re.sub(r"\{(.*?)\}", lambda found: str(sorted(found[1].split(", "))), said)
 
 

@@ -57,6 +57,8 @@ ROOT = "block_root"
 """The field with the beginning of the MTP block's names on disk, where a loader takes several."""
 FILES = "files_beside"
 """The field with the names of the JSON files that lie beside the draft's `config.json`."""
+TOP_LEVEL = "top_level"
+"""The field with the whole of `config.json`, whose values a text configuration may hide."""
 
 
 def context(
@@ -74,7 +76,7 @@ def context(
     known = policy.record
     nested = config.get(known.text) if known.text else None
     text = nested if isinstance(nested, Mapping) else config
-    fields = {FILES: [], **known.defaults, **config, **text}
+    fields = {FILES: [], **known.defaults, **config, **text, TOP_LEVEL: config}
     for name, expression in known.derived.items():
         fields[name] = expression.value(fields)
     fields["mtp_layers"] = known.mtp_layers.value(fields)

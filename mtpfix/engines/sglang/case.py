@@ -156,6 +156,7 @@ class Case(PolicyCase):
             same_formats=own.same_formats,
             joins=own.joins,
             dequantizes=own.dequantizes,
+            stacked=own.stacked,
         )
 
     @cached_property
@@ -297,7 +298,16 @@ class Case(PolicyCase):
         loader = self._loader if part == "draft" else self._trunk_loader
         known = _parameters(view.method, decision)
         report = load_outcome.judge(decision, self.disk(part), loader, known)
+        if report.agrees and self._unjudged(decision.module) is not None:
+            report = replace(report, agrees=None)
         return self.faulted(view, load_outcome.unsized(report, view))
+
+    def _unjudged(self, module: Module) -> str | None:
+        """Return why it is not known what a load of a module comes to; None: it is known."""
+        rows = fitting(self.policy.record.unjudged, self.context)
+        if module.part != "draft":
+            return None
+        return next((row.reason for row in rows if module.name.endswith(row.modules)), None)
 
     def faulted(self, view: QuantView, report: ModuleReport) -> ModuleReport:
         """Return the report, with what SGLang fails at although it agrees with the disk.
@@ -367,7 +377,9 @@ class Case(PolicyCase):
         parts = {part: self.part(view, part) for part in PARTS}
         modules = (*parts["draft"], *parts["trunk"])
         outcome, error = self._outcome(parts)
-        return EngineReport("sglang", self.release, self.platform, outcome, modules, error)
+        why = (self._unjudged(each.decision.module) for each in modules)
+        reason = next(filter(None, why), None) if outcome == "unknown" else None
+        return EngineReport("sglang", self.release, self.platform, outcome, modules, error, reason)
 
     def _outcome(self, parts: Mapping[Part, Sequence[ModuleReport]]) -> tuple[Outcome, str | None]:
         """Return what comes of a load, target first, and the exception where there is one."""

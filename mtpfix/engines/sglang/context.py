@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mtpfix.engines.policies import construction
-from mtpfix.engines.policies.context import Context, first
+from mtpfix.engines.policies.context import Context
 from mtpfix.engines.sglang import first_tensor
 from mtpfix.engines.sglang.methods.modelopt import selection
 from mtpfix.engines.sglang.policy import DEVICES, Policy
-from mtpfix.errors import UnknownError
 from mtpfix.model import Checkpoint, Json, Platform, QuantView
 
 _MODELOPT = (selection.FP8, selection.FP4, selection.MIXED, selection.W4AFP8)
@@ -34,18 +33,12 @@ def context_of(
         platform: the platform.
         view: the quantization metadata.
         checkpoint: the files; None: they do not exist yet.
-
-    Raises:
-        UnknownError: nothing is foreseen of the family under this method.
     """
     # Rows speak of CUDA; what a device of another capability has otherwise is theirs to say.
     made = construction.context(known, config, release, "cuda", view.method)
     made = made.with_fields(cuda_capability=DEVICES[platform])
     if (probe := known.record.probe) is not None:
         made = made.with_fields(probed=first_tensor.probed(checkpoint, probe))
-    row = first(known.record.unjudged, made)
-    if row is not None:
-        raise UnknownError(row.reason, "see `mtpfix families --engine sglang`")
     return under_view(known, made, view)
 
 

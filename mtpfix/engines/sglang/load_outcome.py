@@ -24,6 +24,7 @@ MERGED = ("MergedColumnParallelLinear", "QKVParallelLinear")
 WHOLE = "ReplicatedLinear"
 """The class of fused layers whose loader joins the tensors of their members, scales included."""
 _TWICE = "AssertionError: param.shape=torch.Size([…]) …"
+_STACKED = "{}: '….experts.w2_weight'"
 _DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
 _RAGGED = (
     "ValueError: Weight output_partition_size = … is not divisible by weight quantization "
@@ -185,11 +186,19 @@ def _wrong(
     if cast and module.cls == CHECKED and not loader.threads:
         return Wrong("load_error", _DOWNCAST)
     if strange:
-        return Wrong("silent_garbage" if raised == "skipped" else "load_error")
+        return _stray(module, stored, loader, raised)
     lost = missing or _dropped(module, loader, known) or not _complete(module, stored)
     if lost or disk.state is State.MIXED:
         return Wrong("silent_garbage")
     return _unreadable(decision, stored, loader, known)
+
+
+def _stray(module: Module, stored: Stored, loader: LoaderRow, raised: str) -> Wrong:
+    """Return what comes of a tensor that has no parameter."""
+    if loader.stacked is None or set(module.stacked).isdisjoint(stored.members):
+        return Wrong("silent_garbage" if raised == "skipped" else "load_error")
+    bare = all(own == {""} for own in stored.suffixes)
+    return Wrong("load_error", _STACKED.format(loader.stacked) if bare else None)
 
 
 def _unreadable(
@@ -199,7 +208,7 @@ def _unreadable(
     module, disk = decision.module, stored.precision
     if known is not None and disk.format not in (decision.expects, None):
         return Wrong("load_error")
-    joined = module.part == "draft" and module.cls == WHOLE and len(module.members) > 1
+    joined = module.cls == WHOLE and len(module.members) > 1
     if joined and disk.state in loader.unjoined:
         return Wrong("load_error")
     twice = joined and known is not None and known.single

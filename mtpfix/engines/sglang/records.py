@@ -43,6 +43,9 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     """`skipped`, or the type of the exception that it raises."""
     experts: str = "skipped"
     """The same for tensors of routed experts."""
+    stacked: str | None = None
+    """The same for routed experts that lie in one tensor, in the target model too; None: as for
+    others."""
     merged: str | None = None
     """The same for members of a layer that loads them part by part; None: as for others."""
     reads: tuple[str, ...] = ()
@@ -118,8 +121,10 @@ class BreakRow(Condition, frozen=True, kw_only=True):
 
 
 class UnjudgedRow(Condition, frozen=True, kw_only=True):
-    """Where nothing is foreseen of a family."""
+    """Modules of the draft of which it is not known what a load comes to."""
 
+    modules: tuple[str, ...]
+    """Ends of their names."""
     reason: str
     """Why, for users."""
 
@@ -166,7 +171,7 @@ class Family(policies.Family, frozen=True, kw_only=True):
     spares: tuple[SparesRow, ...] = ()
     """Layers that are built without asking, because of an entry."""
     unjudged: tuple[UnjudgedRow, ...] = ()
-    """Where nothing is foreseen."""
+    """Modules of the draft of which it is not known what a load comes to."""
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     """What a server is told so that it builds this draft, by the names of its arguments."""
     flags: tuple[str, ...] = ()

@@ -34,9 +34,10 @@ OPTIONAL = (
     "_zero_point",
     "g_idx",
     "g_idx_sort_indices",
+    "_proj.bias",
 )
-"""Ends of the names of parameters that may stay as they are, where they have a default, are read
-only where a checkpoint brings them, or are dropped after the load."""
+"""Ends of the names of parameters that may stay as they are: they have a default (a bias is zero),
+are read only where a checkpoint brings them, or are dropped after the load."""
 UNREAD = ("_zero_point", "g_idx", "g_idx_sort_indices")
 """Those of which a value that was never set is not read."""
 REMARKS = ("weight_shape",)

@@ -59,6 +59,8 @@ class Rules(File, frozen=True, kw_only=True):
     """ModelOpt: algorithms that are read as FP8."""
     modelopt_fp4_algorithms: tuple[Some, ...]
     """ModelOpt: algorithms that are read as NVFP4."""
+    nvfp4_experts: tuple[Yes, ...]
+    """fp8: whether `moe_quant_algo` can put experts in NVFP4."""
     experts_not_in_nvfp4: tuple[Some, ...]
     """What is added to the list of experts that `moe_quant_algo` does not put in NVFP4."""
     mxfp8_is_fp8: tuple[Yes, ...]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from mtpfix import api
@@ -93,3 +94,45 @@ def test_two_shared_experts_of_glm_4_are_not_loaded(
     config = json.loads(path.read_text(encoding="utf-8")) | {"n_shared_experts": stated}
     path.write_text(json.dumps(config), encoding="utf-8")
     assert foreseen(tmp_path, RELEASE) == outcome
+
+
+@pytest.mark.parametrize("family", ["qwen3_5_moe", "qwen4_exp"])
+@pytest.mark.parametrize("scheme", ["ct-w4a16", "ct-nvfp4"])
+def test_stacked_experts_without_a_parameter_are_an_exception(
+    family: str, scheme: str, tmp_path: Path
+) -> None:
+    """A real 0.5.23: `KeyError: 'model.layers.0.mlp.experts.w2_weight'`."""
+    forge(family, tmp_path, scheme, mtp="bf16")
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    stem = "mtp.layers.0.mlp.experts."
+    experts = [name for name in tensors if name.startswith(stem)]
+    parts = {name: tensors.pop(name) for name in experts}
+    numbers = sorted({name.removeprefix(stem).partition(".")[0] for name in parts}, key=int)
+    pairs = (
+        torch.cat([parts[f"{stem}{n}.gate_proj.weight"], parts[f"{stem}{n}.up_proj.weight"]])
+        for n in numbers
+    )
+    tensors[f"{stem}gate_up_proj"] = torch.stack([*pairs])
+    downs = (parts[f"{stem}{n}.down_proj.weight"] for n in numbers)
+    tensors[f"{stem}down_proj"] = torch.stack([*downs])
+    save_file(tensors, path)
+    engine = api.inspect(tmp_path, sglang=["0.5.23"], platforms=["cuda"], trunk=True).engines[0]
+    assert (engine.outcome, engine.error) == ("load_error", "KeyError: '….experts.w2_weight'")
+
+
+@pytest.mark.parametrize("scheme", ["ct-w4a16", "ct-nvfp4"])
+@pytest.mark.parametrize("family", ["deepseek_v3", "glm4_moe_lite", "bailing_v2_5"])
+def test_what_cannot_be_joined_cannot_be_in_the_target_model_either(
+    family: str, scheme: str, tmp_path: Path
+) -> None:
+    """A real 0.5.23 raises for target and draft: `AssertionError: param.shape=…`."""
+    forge(family, tmp_path, scheme, mtp="quantized")
+    engine = api.inspect(tmp_path, sglang=["0.5.23"], platforms=["cuda"], trunk=True).engines[0]
+    for part in ("trunk", "draft"):
+        failing = [
+            m.detail
+            for m in engine.modules
+            if m.decision.module.part == part and m.consequence == "load_error"
+        ]
+        assert (failing[0] or "").startswith("AssertionError: param.shape="), part

@@ -13,7 +13,7 @@ from mtpfix.engines.sglang.methods.fp8.entries import spelled
 from mtpfix.engines.sglang.methods.records import Classes, ClassRow
 from mtpfix.engines.sglang.methods.shared.classes import chosen, made
 from mtpfix.engines.sglang.methods.shared.paths import Paths
-from mtpfix.engines.sglang.methods.shared.rules import table
+from mtpfix.engines.sglang.methods.shared.rules import rules, table
 from mtpfix.model import Decision, Json, Module
 from mtpfix.quant.arguments import Grid, grid
 
@@ -23,7 +23,7 @@ def decider(setting: Setting) -> Decide:
     view = setting.view
     listed = Paths(spelled(view.ignore))
     block = block_of(view.raw.get("weight_block_size")) if view.format == "fp8-block" else None
-    mixed = nvfp4_experts.stated(view.raw)
+    mixed = nvfp4_experts.stated(view.raw) and rules("nvfp4_experts", setting.context.release)
 
     def decide(module: Module) -> Decision:
         if module.kind not in ("linear", "experts"):
