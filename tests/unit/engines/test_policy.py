@@ -79,7 +79,7 @@ def test_a_release_that_is_not_covered_is_unknown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "release"), [("0.34", "0.34.0"), ("0.34.2", "0.34.2"), ("1", "1.0")]
+    ("text", "release"), [("0.40", "0.40.0"), ("0.40.2", "0.40.2"), ("1", "1.0")]
 )
 def test_a_newer_release_is_taken_and_what_is_known_of_it_assumed(text: str, release: str) -> None:
     assert select_releases([text]) == (release,)
