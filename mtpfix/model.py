@@ -277,9 +277,18 @@ class Module:
     """Names of modules before it; it is built only where one of them came out quantized."""
     unless_quantized: tuple[str, ...] = ()
     """Names of modules before it; it is built only where none of them came out quantized."""
+    alike: tuple[str, ...] = ()
+    """Names of modules before it; it is built only where all came out quantized, or none."""
+    unlike: tuple[str, ...] = ()
+    """Names of modules before it; it is built only where some came out quantized, and some not."""
     refuses: str | None = None
     """`Type: message` that its class raises where the decision is to quantize it."""
     grade: Grade = field(default="run", compare=False)
+
+    @property
+    def hangs_on(self) -> tuple[str, ...]:
+        """Return the names of which the decisions say whether it is built."""
+        return (*self.unless_quantized, *self.if_quantized, *self.alike, *self.unlike)
 
 
 @dataclass(frozen=True, slots=True)

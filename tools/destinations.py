@@ -287,8 +287,8 @@ def _row(path: Path, order: Sequence[str]) -> str:
     )
 
 
-def _kind(answer: str) -> str:
-    if answer.startswith("!"):
+def _kind(answer: str | list[str]) -> str:
+    if isinstance(answer, str) and answer.startswith("!"):
         return "raising"
     return "taken" if answer else "dropped"
 

@@ -117,6 +117,8 @@ def leaves(
     prefix: str = "",
     when: tuple[str, ...] = (),
     depth: int = _DEEPEST,
+    *,
+    asks: bool = True,
 ) -> Iterator[Leaf]:
     """The layers below a class, with their prefixes, in the order of the source.
 
@@ -126,11 +128,14 @@ def leaves(
         prefix: what the class is built with.
         when: the conditions that it stands under.
         depth: how many more blocks may stand inside one another.
+        asks: whether the class is given the quantization config that it hands on.
     """
     if not depth:
         return
     made = next((base for base in read.bases(cls) if _has_constructor(base)), None)
-    for row in constructions.read_class(read, made)["builds"] if made else ():
+    for read_row in constructions.read_class(read, made)["builds"] if made else ():
+        kept = asks or read_row["quant_config"] not in ("passed", "conditional")
+        row = read_row if kept else {**read_row, "quant_config": "none"}
         name = filled(row["prefix"], prefix)
         found = [read.find(*key.split(":")) for key in row["is"]]
         found = found or [read.find(made.module, row["class"])] if made else []
@@ -138,14 +143,30 @@ def leaves(
         several = ("one of several classes",) if len(inner) > 1 else ()
         conditions = (*when, *row.get("when", ()), *several)
         below = [
-            leaf for block in inner for leaf in leaves(read, block, name, conditions, depth - 1)
+            leaf
+            for block in inner
+            for leaf in leaves(
+                read, block, name, conditions, depth - 1, asks=_given(read, block, row)
+            )
         ]
         called = cls.name if row["class"].endswith(".__init__") else row["class"]
         if below:
             yield from below
-        elif called.endswith(_KEPT) and called != "GateLinear":  # a router, never quantized
+        elif _keeps(read, cls, called) and called != "GateLinear":  # a router, never quantized
             own = f"{prefix}.{row['attribute']}" if row["quant_config"] == "never" else name
             yield Leaf(own.lstrip("."), called, {**row, "when": conditions})
+
+
+def _given(read: Sources, cls: Defined, row: Json) -> bool:
+    """Return whether a class is built with a quantization config, where it takes one as such."""
+    takes = "quant_config" in constructions.signature(read, cls)
+    return not takes or row["quant_config"] in ("passed", "conditional")
+
+
+def _keeps(read: Sources, cls: Defined, called: str) -> bool:
+    """Return whether a layer holds matrices, by its name or that of a class it derives from."""
+    bases = (base.name for base in read.bases(cls)) if called == cls.name else ()
+    return any(name.endswith(_KEPT) for name in (called, *bases))
 
 
 def _has_constructor(cls: Defined) -> bool:

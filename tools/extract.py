@@ -184,7 +184,10 @@ def _answer(options: argparse.Namespace) -> str:
     from tools import changes, drafting, second  # noqa: PLC0415 - they read what this makes
 
     if options.check:
-        return second.report(options.releases or covered_releases(), options.home)
+        found = second.report(options.releases or covered_releases(), options.home)
+        if found:
+            raise SystemExit("\n".join(found))
+        return ""
     if options.diff:
         old, new = (extract(release, sources(release, options.home)) for release in options.diff)
         return changes.report(old, new)

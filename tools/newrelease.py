@@ -200,8 +200,8 @@ def bring_in(options: argparse.Namespace) -> Iterator[str]:
     yield "\n# Rows to take out (-) and to put in (+), as drafts, and decisions that no row tells\n"
     yield from row_drafts.report(options.out, release, known)
     yield "\n# The policies, and the sources\n"
-    yield second.report([release], options.home)
-    yield "# What to edit\n"
+    yield from second.report([release], options.home)
+    yield "\n# What to edit\n"
     yield from to_edit(release, found, len(answers))
 
 

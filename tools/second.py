@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from mtpfix.engines.policies.condition import Condition
 from mtpfix.engines.policies.context import in_releases
-from mtpfix.engines.policies.family import PackedRow
+from mtpfix.engines.policies.family import MapperRow, PackedRow
 from mtpfix.engines.policies.module import ModuleRow
 from mtpfix.engines.vllm import metadata
 from mtpfix.engines.vllm.policy import KNOWLEDGE, PLATFORMS, Policy, families, policy
@@ -32,8 +32,13 @@ from tools.reading.sources import Defined, Sources
 Packed = dict[str, list[str]]
 
 _Row = TypeVar("_Row", bound=Condition)
+_Item = TypeVar("_Item")
 
 _NUMBER = re.compile(r"\{[^{}]*\}")
+_PARAMETER = re.compile(r"[._]weight\b|\.bias$")
+"""What tells that a rule renames parameters: no list names them."""
+REASONS = Path(__file__).with_suffix(".json")
+"""Why some disagreements are none."""
 _KINDS = ("prefix", "substr", "suffix")
 """The rules of a name mapper that a policy holds."""
 
@@ -42,33 +47,31 @@ class Seen(NamedTuple):
     """What the sources of one release say of one family on one platform."""
 
     drafts: tuple[Defined, ...]
-    """The classes that the draft may be of."""
+    """The classes that the draft may be of; code for another maker's devices may run or not."""
     fields: frozenset[str]
     """The fields of the configuration that count its layers."""
     targets: tuple[Defined, ...]
 
 
-def report(releases: Iterable[str], home: Path) -> str:
-    """Every disagreement, one a line; and how much was compared."""
+def report(releases: Iterable[str], home: Path) -> list[str]:
+    """Every disagreement for which there is no reason, one a line."""
     found: dict[str, list[str]] = {}
-    number = 0
     for release in releases:
-        number += 1
         for line in disagreements(release, sources(release, home)):
             found.setdefault(line, []).append(release)
-    lines = [f"{line}  [{', '.join(where)}]" for line, where in sorted(found.items())]
-    said = f"{len(families())} policies, {number} releases: {len(lines) or 'no'} disagreements"
-    return "\n".join([*lines, said]) + "\n"
+    return [f"{line}  [{', '.join(where)}]" for line, where in sorted(found.items())]
 
 
 def disagreements(release: str, read: Sources) -> Iterator[str]:
     """What policies and the sources of one release say differently."""
     yield from _methods(read)
+    reasons = json.loads(REASONS.read_text(encoding="utf-8"))
     for name in families():
         said: dict[str, list[Platform]] = {}
         for platform in PLATFORMS:
             for line in _Check(policy(name), release, read.on(platform)).lines():
-                said.setdefault(line, []).append(platform)
+                if not f"{name}: {line}".startswith(tuple(reasons)):
+                    said.setdefault(line, []).append(platform)
         for line, platforms in said.items():
             where = "" if len(platforms) == len(PLATFORMS) else f" on {', '.join(platforms)}"
             yield f"{name}{where}: {line}"
@@ -94,12 +97,15 @@ def look(known: Policy, read: Sources) -> Seen:
         return Seen(tuple(_embedded(known, read, rows)), frozenset(), tuple(targets))
     drafts: dict[str, Defined] = {}
     fields: set[str] = set()
-    for model_type, arch in itertools.product(known.model_types, present) if function else ():
+    named = itertools.product(known.model_types or (rewrites.OTHER,), known.architectures)
+    for model_type, arch in named if function else ():
         for draft in rewrites.drafts(function, drafted(rows), model_type, arch):  # type: ignore[arg-type]
             cls = locate(read, rows[draft.architecture])
-            if cls is not None and _runs(cls, read.platform):
+            if cls is not None and _runs(cls):
                 drafts[cls.id] = cls
                 fields |= set(draft.fields)
+    if not drafts and known.record.kin and targets:  # the text configuration decides
+        return look(policy(known.record.kin), read)._replace(targets=tuple(targets))
     return Seen(tuple(drafts.values()), frozenset(fields), tuple(targets))
 
 
@@ -111,15 +117,18 @@ def _embedded(
     named = (row.architectures for row in other_drafts() if row.method == known.speculation)
     for arch in itertools.chain.from_iterable(named):
         found = locate(read, rows[arch]) if arch in rows and rows[arch][0] in packages else None
-        if found is not None and _runs(found, read.platform):
+        if found is not None and _runs(found):
             yield found
 
 
-def _runs(cls: Defined, platform: Platform) -> bool:
-    """Whether a class can be built on a platform: not a stub, nor another maker's code."""
-    home = {"nvidia": ("cuda",), "amd": ("rocm",)}
-    if any(f".{maker}." in cls.module and platform not in own for maker, own in home.items()):
-        return False
+def _foreign(cls: Defined, platform: Platform) -> bool:
+    """Return whether a class is code for the devices of another maker than the platform's."""
+    home = {"nvidia": "cuda", "amd": "rocm"}
+    return any(f".{maker}." in cls.module and platform != own for maker, own in home.items())
+
+
+def _runs(cls: Defined) -> bool:
+    """Whether a class can be built, and is no stub."""
     body = [node for node in ast.iter_child_nodes(cls.node) if isinstance(node, ast.FunctionDef)]
     made = next((node for node in body if node.name == "__init__"), None)
     return made is None or not isinstance(made.body[0], ast.Raise)
@@ -137,7 +146,8 @@ class _Check:
         known, drafts = self._known, self._seen.drafts
         ours = in_releases(known.record.releases, self._release)
         ours = ours and self._read.platform in (known.record.platforms or PLATFORMS)
-        if ours != bool(drafts):
+        sure = not any(_foreign(cls, self._read.platform) for cls in drafts)
+        if ours != bool(drafts) and sure:
             theirs = _list(cls.name for cls in drafts)
             yield f"the policy has {'a' if ours else 'no'} draft, the sources have {theirs}"
         if not ours or not drafts:
@@ -185,9 +195,8 @@ class _Check:
             added: Packed = {}
             for cls in self._read.bases(target):
                 added |= attributes.additions(cls.node)
-            for number in range(len(added) + 1):
-                for some in itertools.combinations(added.items(), number):
-                    yield {**base, **dict(some)}
+            for some in _subsets(list(added.items())):
+                yield {**base, **dict(some)}
 
     def _mapper(self) -> Iterator[str]:
         """Rules that drop or stack weights touch no name, but the mapper runs all the same."""
@@ -195,15 +204,11 @@ class _Check:
         if mapped and any(self._fits(row) for row in self._known.record.mappers) not in mapped:
             yield f"mapper: the sources have {'one' if True in mapped else 'none'}"
         theirs = [m for m in map(self._rules, self._seen.targets) if m is not None]
-        ours = {
-            (kind, old, new)
-            for row in self._known.record.mappers
-            if self._fits(row)
-            for kind in _KINDS
-            for old, new in getattr(row, kind).items()
-        }
-        if theirs and ours not in theirs:
-            missing, extra = theirs[0] - ours, ours - theirs[0]
+        rows = [row for row in self._known.record.mappers if self._fits(row)]
+        sure = [row for row in rows if row.when is None]
+        ours = [_rules_of([*sure, *some]) for some in _subsets([r for r in rows if r not in sure])]
+        if theirs and not any(rules in theirs for rules in ours):
+            missing, extra = theirs[0] - ours[-1], ours[-1] - theirs[0]
             yield f"mapper: the sources also have {_list(missing)}, the policy {_list(extra)}"
 
     def _names(self) -> Iterator[str]:
@@ -218,7 +223,8 @@ class _Check:
             if row.name is not None and row.asks
         }
         only = {name for name, sure in ours.items() if sure} - {leaf.name for leaf in asked}
-        more = {leaf.name for leaf in asked if not leaf.row["when"]} - ours.keys()
+        sure = [leaf for leaf in asked if "prefix" not in leaf.row.get("quant_source", "")]
+        more = {leaf.name for leaf in sure if not leaf.row["when"]} - ours.keys()
         if only or more:
             yield f"names: sources alone ask for {_list(more)}, the policy for {_list(only)}"
 
@@ -244,7 +250,7 @@ class _Check:
         if not all(isinstance(table, dict) for table in tables.values()):
             return None
         rules = ((kind, old, new) for kind, t in tables.items() for old, new in t.items())
-        return {rule for rule in rules if rule[2] is not None}
+        return {rule for rule in rules if rule[2] is not None and not _PARAMETER.search(rule[1])}
 
     def _has_mapper(self, target: Defined) -> bool:
         """Whether the class of a target, or a base of it, sets a mapper."""
@@ -265,6 +271,20 @@ class _Check:
                 yield row
                 if row.when is None:
                     return
+
+
+def _subsets(rows: list[_Item]) -> Iterator[tuple[_Item, ...]]:
+    """Yield every choice of some rows, from none to all."""
+    for number in range(len(rows) + 1):
+        yield from itertools.combinations(rows, number)
+
+
+def _rules_of(rows: Iterable[MapperRow]) -> set[tuple[str, str, str]]:
+    """Return the rules of some rows that may touch the name of a module."""
+    rules = (
+        (kind, *rule) for row in rows for kind in _KINDS for rule in getattr(row, kind).items()
+    )
+    return {rule for rule in rules if not _PARAMETER.search(rule[1])}
 
 
 def _list(names: Iterable[object]) -> str:

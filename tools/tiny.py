@@ -4,7 +4,7 @@ Each family's folder says it in two files: `tiny.json` is written by hand, `tiny
 by `tools.shapes`. What several families share stands in `tools/tiny.json`. Most families have
 one tiny model, of their own name; those of several architectures have one for each.
 
-A model in `tiny.json` puts blocks together (`use`; `text` and `vision` for nested
+A model in `tiny.json` puts blocks together (`use`; `text`, `llm` and `vision` for nested
 configurations), takes fields out (`drop`) and sets them (`set`). Its `variants` set more.
 `unfit` names the schemes that no sound checkpoint of it can be forged for, and why; `schemes`
 the variant that a scheme is for; `brief` has the recorder ask about few. `names` is for
@@ -102,7 +102,7 @@ def config(family: str, variant: str = BASE) -> Config:
     """The tiny configuration of a family, without quantization."""
     spec = _models()[family]
     result = _blocks(spec["use"])
-    for part in ("text", "vision"):
+    for part in ("text", "vision", "llm"):
         if part in spec:
             result[f"{part}_config"] = _blocks(spec[part])
     for field in spec.get("drop", ()):
@@ -131,7 +131,7 @@ def merge(into: Config, changes: Config) -> None:
 
 def text(config: Config) -> Config:
     """The part that describes the language model."""
-    nested: Config = config.get("text_config", config)
+    nested: Config = config.get("text_config") or config.get("llm_config") or config
     return nested
 
 

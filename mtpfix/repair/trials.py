@@ -383,7 +383,7 @@ def _paired(
 
 def _bound(modules: Iterable[Module]) -> bool:
     """Whether one of them hangs on what is decided about others."""
-    return any(module.if_quantized or module.unless_quantized for module in modules)
+    return any(module.hangs_on for module in modules)
 
 
 def _hit(entries: Listed, names: Iterable[str]) -> bool:

@@ -555,7 +555,7 @@ def test_nothing_is_written_that_compressed_tensors_could_not_read_first(
 def test_without_a_selection_the_newest_release_decides(v4: Path) -> None:
     made = api.plan(v4)
     assert len({engine.version for engine in made.after.engines}) > 10
-    assert [(e.version, e.platform) for e in made.checked.engines] == [("0.33.0", "cuda")]
+    assert [(e.version, e.platform) for e in made.checked.engines] == [("0.34.0", "cuda")]
     assert (made.exit_code, made.after.exit_code, made.checked_before.exit_code) == (0, 1, 1)
     assert not made.selection.explicit
     assert api.plan(v4, vllm=["all"], platforms=["cuda"]).exit_code == 1

@@ -194,7 +194,7 @@ def test_a_draft_that_reads_its_own_metadata(tmp_path: Path, scheme: str) -> Non
     target = made(tmp_path / "target", scheme, "nemotron_h", mtp="bf16")
     other = made(tmp_path / "other", "ct-fp8-channel", "nemotron_h", mtp="bf16")
     message = why(api.check(target, draft=other, vllm=[">=0.29"]))
-    assert "vLLM 0.30.0, 0.31.0, 0.32.0, 0.33.0 builds this draft with" in message
+    assert "vLLM 0.30.0, 0.31.0, 0.32.0, 0.33.0, 0.34.0 builds this draft with" in message
     assert f"judge '{other}' by itself" in message
     assert api.check(target, draft=other, vllm=["0.28.0"]).exit_code == 0 or scheme != "none"
 

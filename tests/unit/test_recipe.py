@@ -236,11 +236,11 @@ def test_deepseek_v4_is_never_named_under_fp8_by_an_empty_entry() -> None:
 
 def test_older_releases_that_no_entry_serves_are_told_and_do_not_decide() -> None:
     found = advise(DEEPSEEK_V4, vllm=None, platforms=None, options=ENGINE_ONLY)
-    assert (found.exit_code, found.decisive) == (0, ("vLLM 0.33.0 (cuda)",))
+    assert (found.exit_code, found.decisive) == (0, ("vLLM 0.34.0 (cuda)",))
     assert "vLLM 0.29.0 (cuda)" in found.unserved
     assert not set(found.decisive) & set(found.unserved)
     shown = renderer.text(found, 100, color=False, ascii=False)
-    assert "# These entries are right for vLLM 0.33 on cuda" in shown
+    assert "# These entries are right for vLLM 0.34 on cuda" in shown
     assert "# They are not right for vLLM" in shown
 
 

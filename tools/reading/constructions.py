@@ -145,7 +145,8 @@ def _words(call: ast.Call, function: Function) -> dict[str, ast.expr]:
             found[word.arg] = word.value
         elif isinstance(word.value, ast.Name):
             if function.args.kwarg is not None and word.value.id == function.args.kwarg.arg:
-                found["prefix"] = ast.Name("prefix")  # handed on as it came
+                for name in ("prefix", "quant_config"):  # handed on as they came
+                    found[name] = ast.Name(name)
             for name, value in _locals(function):
                 if name == word.value.id and isinstance(value, ast.Call):
                     found |= _words(value, function)

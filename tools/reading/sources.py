@@ -207,7 +207,8 @@ def _for_name(body: list[ast.stmt], name: str) -> list[ast.stmt]:
         quoted = _strings(node.test) if isinstance(node, ast.If) else set()
         if isinstance(node, ast.If) and name in quoted:
             return node.body
-        if not quoted:
+        guard = isinstance(node, ast.If) and all(map(_raises, node.body))  # unknown names
+        if not quoted and not guard:
             rest += node.body if isinstance(node, ast.If) and "name" in _words(node) else [node]
     return rest
 

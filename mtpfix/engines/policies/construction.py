@@ -341,6 +341,8 @@ def _module(
         tied=row.tied,
         if_quantized=tuple(place.prefix + other for other in row.if_quantized),
         unless_quantized=tuple(place.prefix + other for other in row.unless_quantized),
+        alike=tuple(place.prefix + other for other in row.alike),
+        unlike=tuple(place.prefix + other for other in row.unlike),
         refuses=row.refuses and row.refuses.replace("{name}", asked),
         grade=row.grade or context.grade,
     )

@@ -53,6 +53,10 @@ class ModuleRow(Condition, frozen=True, kw_only=True):
     """The module is built only if one of these names is quantized."""
     unless_quantized: tuple[str, ...] = ()
     """The module is built only if none of these names is quantized."""
+    alike: tuple[str, ...] = ()
+    """The module is built only if all of these names are quantized, or none."""
+    unlike: tuple[str, ...] = ()
+    """The module is built only if some of these names are quantized, and some are not."""
     refuses: str | None = None
     """The exception of a class that cannot be quantized; `{name}` stands for the name."""
 

@@ -20,6 +20,7 @@ from mtpfix.quant.readers.modelopt import alone
 
 UNJUDGED: Mapping[str, str] = {
     "cpu_awq": "vLLM has it up to 0.22, for CPUs only",
+    "w4afp8": "vLLM has it from 0.34 on",
     "gguf": "its weights are in a .gguf file, which mtpfix does not read",
 }
 """Methods of covered releases that mtpfix does not read, and why."""

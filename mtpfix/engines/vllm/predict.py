@@ -117,7 +117,7 @@ def asked_names(module: Module, packed: Packed, method: str) -> tuple[str, ...]:
     last = module.name.rpartition(".")[2]
     shards = packed.get(last, ())
     asked = (module.name, *(module.name.replace(last, shard) for shard in shards))
-    return tuple(dict.fromkeys((*asked, *module.unless_quantized, *module.if_quantized)))
+    return tuple(dict.fromkeys((*asked, *module.hangs_on)))
 
 
 def predict(
@@ -150,12 +150,15 @@ def _stands(module: Module, first: Mapping[tuple[Part, str], Built], predictor: 
         known = first.get((module.part, name))
         return known or predictor.decide(replace(module, name=name)).built
 
-    def quantized(names: Iterable[str]) -> bool:
-        return any(built(name) == "quantized" for name in names)
+    def quantized(names: Iterable[str]) -> set[bool]:
+        return {built(name) == "quantized" for name in names}
 
-    if module.if_quantized and not quantized(module.if_quantized):
-        return False
-    return not quantized(module.unless_quantized)
+    return (
+        (not module.if_quantized or True in quantized(module.if_quantized))
+        and True not in quantized(module.unless_quantized)
+        and len(quantized(module.alike)) <= 1
+        and (not module.unlike or len(quantized(module.unlike)) > 1)
+    )
 
 
 def _accepted(decision: Decision) -> Decision:

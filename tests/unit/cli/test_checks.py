@@ -67,6 +67,8 @@ def test_platforms_and_releases_add_up(run: Run, folder: Folder) -> None:
         ("0.32.0", "cpu"),
         ("0.33.0", "rocm"),
         ("0.33.0", "cpu"),
+        ("0.34.0", "rocm"),
+        ("0.34.0", "cpu"),
     ]
 
 

@@ -73,7 +73,7 @@ def test_variables_of_that_name_do_nothing(
 @pytest.mark.parametrize(
     ("value", "releases"),
     [
-        ("vllm", ["0.33.0"]),
+        ("vllm", ["0.34.0"]),
         ("vllm >=0.30, <0.32", ["0.30.0", "0.31.0"]),
         ("vllm==0.28 vllm>=0.32,<0.33", ["0.28.0", "0.32.0"]),
     ],

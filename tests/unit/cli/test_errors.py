@@ -218,4 +218,4 @@ def test_signs_that_a_stream_cannot_carry_are_replaced(folder: Folder) -> None:
     env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     shown = subprocess.run(command, env=env, capture_output=True, check=True).stdout
     assert shown.isascii()
-    assert b"x vLLM 0.33.0 on cuda" in shown
+    assert b"x vLLM 0.34.0 on cuda" in shown

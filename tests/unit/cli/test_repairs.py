@@ -97,7 +97,7 @@ def test_write_then_check_then_nothing_to_change(run: Run, folder: Folder) -> No
     written = folder.bytes()
     again = run("rewrite", folder, "--write")
     assert (again.code, again.out) == (0, "")
-    assert again.err.startswith("✓ already right: the draft is clean on vLLM 0.33.0 (cuda)")
+    assert again.err.startswith("✓ already right: the draft is clean on vLLM 0.34.0 (cuda)")
     assert folder.bytes() == written
 
 
@@ -239,7 +239,7 @@ def _sample(tmp_path: Path) -> Path:
 def test_rewrite_then_upload_works_on_the_sample(run: Run, sample: Path) -> None:
     ran = run("rewrite", sample, "--write")
     assert ran.code == 0
-    assert "after   ✓ the draft is clean on vLLM 0.33.0 (cuda)" in ran.err
+    assert "after   ✓ the draft is clean on vLLM 0.34.0 (cuda)" in ran.err
     (others,) = [line for line in ran.err.splitlines() if line.startswith("others  ")]
     assert "the draft fails to load on vLLM 0.20-0.29 on cuda" in others
     (beside,) = [line for line in ran.err.splitlines() if line.startswith("SGLang  ")]
@@ -258,7 +258,7 @@ def test_with_a_selection_all_of_it_must_be_right(run: Run, sample: Path) -> Non
     assert ran.code == 1  # and yet it is made: 0.30 and newer are better, none is worse
     assert copy.exists()
     assert "MTP301" in ran.err
-    newest = "The newest release judged, vLLM 0.33.0, is clean"
+    newest = "The newest release judged, vLLM 0.34.0, is clean"
     assert f"{newest}: only older releases are affected." in ran.err
     assert run("rewrite", sample, "--vllm", ">=0.30", "--write").code == 0
 
@@ -277,8 +277,8 @@ def test_a_platform_that_is_given_decides_too(run: Run, sample: Path) -> None:
 
 def test_the_document_says_what_decides(run: Run, sample: Path) -> None:
     found = run("rewrite", sample, "--format", "json").json
-    engines = [{"engine": "vllm", "releases": ["0.33.0"]}]
-    decisive = {"releases": ["0.33.0"], "platforms": ["cuda"], "engines": engines}
+    engines = [{"engine": "vllm", "releases": ["0.34.0"]}]
+    decisive = {"releases": ["0.34.0"], "platforms": ["cuda"], "engines": engines}
     assert found["selection"]["decisive"] == decisive
     assert len(found["selection"]["planned"]["releases"]) > 10
     assert [one["outcome"] for one in found["checked"]["outcomes"]] == ["clean"]

@@ -62,7 +62,7 @@ def test_one_release_stands_for_each_minor_version() -> None:
         (["!=0.32.0", "0.32"], COVERED),
         (["0.33", "0.32", "0.33.0"], ("0.32.0", "0.33.0")),
         (["0.33", "0.29"], ("0.29.0", "0.33.0")),
-        (["latest"], ("0.33.0",)),
+        (["latest"], ("0.34.0",)),
         (["v0.30.0", "v0.31"], ("0.30.0", "0.31.0")),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_release_that_is_not_covered_is_unknown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "release"), [("0.34", "0.34.0"), ("0.34.2", "0.34.2"), ("1", "1.0")]
+    ("text", "release"), [("0.40", "0.40.0"), ("0.40.2", "0.40.2"), ("1", "1.0")]
 )
 def test_a_newer_release_is_taken_and_what_is_known_of_it_assumed(text: str, release: str) -> None:
     assert select_releases([text]) == (release,)

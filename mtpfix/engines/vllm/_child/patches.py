@@ -56,7 +56,7 @@ def streams() -> None:
 
 @patch(since=(0, 34))
 def configuration_without_triton() -> None:
-    """The CPU platform finds Triton while it checks a configuration: it would refuse any without."""
+    """The CPU platform finds Triton while it checks a configuration: it refuses any without."""
     triton, here = module("vllm.triton_utils"), platform()
     check = here.check_and_update_config
 

@@ -72,6 +72,8 @@ METHODS = (
             "fp8_per_channel",
             "fp8_per_tensor",
             "int8_per_channel_weight_only",
+            "lut_b_moe",
+            "mxfp4_hadamard32",
             "nvfp4_per_token",
         ),
         key="ignore",
