@@ -187,7 +187,7 @@ def test_it_could_not_judge(stage: Stage, case: str) -> None:
     assert not set(NEW) & set(ignored(made))
 
 
-@pytest.mark.parametrize("release", ["0.99.0", "0.34.0.dev3+gabc", "0.1.0"])
+@pytest.mark.parametrize("release", ["0.99.0", "0.40.0.dev3+gabc", "0.1.0"])
 def test_a_release_that_is_not_known(stage: Stage, release: str) -> None:
     stage.patch.setattr("vllm.__version__", release)
     stage.register("1")
