@@ -174,7 +174,8 @@ def config() -> dict[str, Any]:
                 },
                 "group_1": {
                     "format": "float-quantized",
-                    "targets": ["Linear"],
+                    # From vLLM 0.34 on, `wo_a` is of a class whose name has no "Linear" in it.
+                    "targets": ["Linear", r"re:.*\.attn\.wo_a$"],
                     "weights": _args(8, "block", block_structure=[BLOCK, BLOCK]),
                     "input_activations": _args(8, "group", group_size=BLOCK, dynamic=True),
                 },
