@@ -586,7 +586,7 @@ def test_what_makes_a_release_worse_is_refused_whatever_is_allowed(tmp_path: Pat
         checked=replace(made.checked, engines=(broken,), exit_code=1),
     )
     with pytest.raises(
-        RefusedError, match=r"would make it worse on vLLM 0\.33\.0; nothing was written"
+        RefusedError, match=r"would make it worse on vLLM 0\.34\.0; nothing was written"
     ):
         api.granted(worse, allow_partial=True)
 

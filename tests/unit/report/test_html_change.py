@@ -100,7 +100,7 @@ def test_foreign_words_stay_words(folder: Path, word: str) -> None:
 
 def test_the_text_of_a_pull_request_has_the_modules_of_each_engine(folder: Path) -> None:
     shown = change.render(outcome(api.plan(folder, engines=BOTH)))
-    for place in ("vLLM 0.33.0 on cuda", "SGLang 0.5.23 on cuda"):
+    for place in ("vLLM 0.34.0 on cuda", "SGLang 0.5.23 on cuda"):
         assert f"<summary>Draft modules before and after, {place}</summary>" in shown
     rows = [line for line in shown.splitlines() if line.startswith("| `model.")]
     assert rows
