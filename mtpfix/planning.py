@@ -20,7 +20,8 @@ from mtpfix.repair.plan import Options, Plan, nothing
 from mtpfix.repair.planner import plan as make_plan
 from mtpfix.repair.renames import Renames
 from mtpfix.repair.stages import composed
-from mtpfix.repair.verdicts import sharing
+from mtpfix.repair.verdicts import sharing, views_of
+from mtpfix.repair.wider_targets import widened
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, patched
 
@@ -234,8 +235,9 @@ def _trunk_repair_helps(
     if new.checked.report.exit_code != RefusedError.exit_code or options.repair_trunk:
         return False
     wanted, configs = replace(options, repair_trunk=True), subject.files.listing.configs
-    deciding = selection.deciding(shared)
-    wide = make_plan(shared, shared[0].view, wanted, configs, deciding, lists_only=True)
+    deciding, view = selection.deciding(shared), shared[0].view
+    lists_only = not widened(shared, views_of(shared, view), configs).edits
+    wide = make_plan(shared, view, wanted, configs, deciding, lists_only=lists_only)
     return _helps(wide, subject, new, selection)
 
 

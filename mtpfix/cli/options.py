@@ -353,7 +353,7 @@ RepairTrunk = Annotated[
     acting(
         "--repair-trunk",
         help="Also correct entries that match quantized modules of the trunk (the target model "
-        "without its MTP block).",
+        "without its MTP block), and add targets that they lack.",
     ),
 ]
 RenameTensors = Annotated[

@@ -225,6 +225,19 @@ def test_repair_trunk_is_named_where_it_alone_helps(run: Run, folder: Folder) ->
     assert run("check", folder).code == 0
 
 
+def test_repair_trunk_is_named_where_no_target_fits_the_target_model(
+    run: Run, folder: Folder
+) -> None:
+    group = folder.config["quantization_config"]["config_groups"]["group_0"]
+    group["targets"] = [r"re:.*\.(q|k|v|gate|up|down)_proj$"]
+    folder.ignore("lm_head", DISK)
+    assert run("rewrite", folder, "--format", "json").json["repair_trunk_helps"]
+    ran = run("rewrite", folder, "--repair-trunk", "--write")
+    assert ran.code == 0
+    assert r".self_attn\.o_proj$`" in ran.err.replace("\n", "")
+    assert run("check", folder).code == 0
+
+
 # --- what decides ------------------------------------------------------------
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "deepseek-v4-like"
