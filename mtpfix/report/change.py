@@ -96,7 +96,7 @@ def _cell(engine: EngineReport) -> str:
 def edits(outcome: Outcome) -> Iterator[str]:
     """Yield what is given, added, taken out, corrected and renamed; names stand in backticks."""
     for given in outcome.plan.schemes:
-        yield f"The MTP block gets its scheme: {given}"
+        yield f"Modules get their scheme: {given}"
     if outcome.plan.metadata_copied:
         yield "Copied: the metadata, into the text configuration, where the draft reads them"
     for verb, entries in (("Added", outcome.plan.added), ("Removed", outcome.plan.removed)):

@@ -111,7 +111,7 @@ def test_the_text_of_a_pull_request_has_the_modules_of_each_engine(folder: Path)
 def test_a_scheme_and_a_copy_are_said(tmp_path: Path) -> None:
     forge("nemotron_h_vl", tmp_path, "quark-mxfp4", block="quark-fp8", mtp="quantized")
     said = change.edits(outcome(api.plan(tmp_path)))
-    assert [line.partition(":")[0] for line in said] == ["The MTP block gets its scheme", "Copied"]
+    assert [line.partition(":")[0] for line in said] == ["Modules get their scheme", "Copied"]
 
 
 def test_what_is_accepted_is_said_with_its_reason(folder: Path) -> None:
