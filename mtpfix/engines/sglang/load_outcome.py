@@ -130,13 +130,13 @@ def _ragged(
     known: Parameters | None,
 ) -> Wrong | None:
     """Return what building a layer in FP8 blocks ends in whose parts do not end where one does."""
-    if known is None or known.rows is None or module.part != "draft":
+    if known is None or known.rows is None:
         return None
     merged = module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked
     if module.kind != "experts" and not merged:
         return None
-    parts = block_rows.followed(module, members, last=known.last)
-    if not any(each % known.rows for each in block_rows.rows(inventory, parts)):
+    parts = block_rows.followed(module, members, inventory, last=known.last)
+    if not any(each % known.rows for each in parts):
         return None
     said = _EXPERTS_RAGGED if module.kind == "experts" else _RAGGED
     return Wrong("load_error", said.format(known.rows))

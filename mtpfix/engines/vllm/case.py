@@ -292,7 +292,7 @@ class Case(PolicyCase):
         elif report.decision.module.part == "draft":
             yield from fitting(self._limits(), self.context)
         else:
-            yield from self._widths
+            yield from self._of_sizes
 
     @cached_property
     def _refused(self) -> LimitRow | None:
@@ -311,9 +311,10 @@ class Case(PolicyCase):
         )
 
     @cached_property
-    def _widths(self) -> tuple[LimitRow, ...]:
-        """Faults that the width of a weight has, in the target too."""
-        return tuple(row for row in fitting(self._limits(), self.context) if row.width)
+    def _of_sizes(self) -> tuple[LimitRow, ...]:
+        """Faults that the size of a weight has, in the target too."""
+        rows = fitting(self._limits(), self.context)
+        return tuple(row for row in rows if row.width or row.height)
 
     def _has_sizes(self, row: LimitRow, report: ModuleReport) -> bool:
         """Whether a fault is about another thing than sizes, or a weight has a bad one.
@@ -329,11 +330,11 @@ class Case(PolicyCase):
             shapes = (tensor.shape for tensor in found if tensor is not None and tensor.shape)
             return any(shape[-1] % row.width for shape in shapes)
         height = row.height or 1
-        parts = block_rows.followed(module, report.members)
-        if not any(each % height for each in block_rows.rows(inventory, parts)):
+        parts = block_rows.followed(module, report.members, inventory)
+        if not any(each % height for each in parts):
             return False
         return not row.placed or block_rows.scales_fit(
-            block_rows.rows(inventory, report.members), height
+            module.parts or block_rows.rows(inventory, report.members), height
         )
 
 
