@@ -35,6 +35,13 @@ def followed(
     return rows(inventory, members[: None if last else -1]) if whole else ()
 
 
+def total(module: Module, members: Sequence[str], inventory: Inventory) -> int:
+    """Return the rows of all parts of a layer together; 0: not all of them were read."""
+    each = rows(inventory, members)
+    complete = len(each) == len(members) == len(module.members)
+    return sum(each) if complete else sum(module.parts)
+
+
 def rows(inventory: Inventory, members: Sequence[str]) -> list[int]:
     """Return how many rows weights have on disk, where their headers were read."""
     found = (inventory.tensors(name).get("weight") for name in members)

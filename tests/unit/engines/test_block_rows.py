@@ -121,6 +121,61 @@ def _narrow_gate(folder: Path, size: int) -> None:
     save_file(tensors, shard, metadata={"format": "pt"})
 
 
+@pytest.mark.parametrize(
+    ("release", "size", "outcome", "said"),
+    [
+        ("0.28.0", 64, "load_error", None),
+        ("0.28.0", 96, "load_error", "requires out_features divisible by 128"),
+        ("0.28.0", 192, "load_error", None),
+        ("0.28.0", 224, "load_error", "requires out_features divisible by 128"),
+        ("0.28.0", 256, "clean", None),
+        ("0.29.0", 64, "load_error", None),
+        ("0.29.0", 96, "silent_garbage", None),
+        ("0.29.0", 192, "load_error", None),
+        ("0.29.0", 256, "clean", None),
+    ],
+)
+def test_modelopt_asked_more_of_sizes_once(
+    tmp_path: Path, release: str, size: int, outcome: str, said: str | None
+) -> None:
+    """As the real releases; 0.29.0 loads scales of other rows without a word."""
+    _narrow_gate(tmp_path, size)
+    (judged,) = mtpfix.inspect(tmp_path, vllm=release).engines
+    assert judged.outcome == outcome
+    assert said is None or said in (judged.error or "")
+
+
+@pytest.mark.parametrize(
+    ("release", "row"), [("0.28.0", "out_features"), ("0.29.0", "in_features")]
+)
+def test_modelopt_asked_for_the_width_before_it_was_shared(
+    tmp_path: Path, release: str, row: str
+) -> None:
+    resized(tmp_path, "mimo", "modelopt-fp8-block", ".mlp.", 96)
+    (judged,) = mtpfix.inspect(tmp_path, vllm=release).engines
+    assert judged.outcome == "load_error"
+    assert f"requires {row} divisible by 128" in (judged.error or "")
+
+
+@pytest.mark.parametrize(
+    ("family", "below", "size", "outcome"),
+    [
+        ("mimo", ".mlp.", 96, "load_error"),
+        ("mimo", ".mlp.", 256, "clean"),
+        ("glm4_moe", ".experts.", 192, "load_error"),
+        ("nemotron_h", ".experts.", 256, "load_error"),
+    ],
+)
+def test_quark_ends_where_a_block_does(
+    tmp_path: Path, family: str, below: str, size: int, outcome: str
+) -> None:
+    """The one of Nemotron-H is a projection of the target model, whose experts are large enough."""
+    resized(tmp_path, family, "quark-fp8-block", below, size)
+    (judged,) = mtpfix.inspect(tmp_path, vllm="0.32.0").engines
+    assert judged.outcome == outcome
+    assert judged.error is None or "is not divisible by weight quantization block_n" in judged.error
+
+
 def test_experts_of_modelopt_end_where_a_block_does(tmp_path: Path) -> None:
     resized(tmp_path, "nemotron_h", "modelopt-mixed-fp8-block", ".experts.", 192)
     (judged,) = mtpfix.inspect(tmp_path, engines="vllm==0.32.0").engines
