@@ -36,7 +36,11 @@ nitpick_ignore_regex = [
     ("py:class", r"mtpfix\.(drafts|engines|grafts|repair)\..*"),
     ("py:obj", r"typing\..*"),
     # What stands for the arguments and the result of any call.
-    ("py:class", r"P|mtpfix\.gating\.T"),
+    ("py:class", r"P|mtpfix\.handle\.T"),
+    # The words of `Checkpoint`, as keyword arguments of the calls.
+    ("py:class", r"typing_extensions\..*|mtpfix\.handle\.(Where|Releases)"),
+    # Annotations of records that Sphinx does not resolve.
+    ("py:class", r"Judgement|Purpose|Block|IndexRepair|Renames|Mapping\[str"),
 ]
 # `--option` is an option, not a dash.
 smartquotes = False

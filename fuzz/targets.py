@@ -16,15 +16,16 @@ import regex
 from safetensors import SafetensorError, deserialize
 
 from mtpfix.analysis import analyze
+from mtpfix.changes.graft import plan as plan_of_graft
+from mtpfix.changes.repair import Repair
+from mtpfix.changes.rewrite import of_subject
 from mtpfix.checkpoint.header import PREFIX, header_length, parse_header
 from mtpfix.checkpoint.load import listing
 from mtpfix.checkpoint.strict_json import loads
 from mtpfix.errors import BrokenFileError, MtpfixError, TargetError
-from mtpfix.grafts.plan import plan as plan_of_graft
 from mtpfix.model import Entry, Target
 from mtpfix.patterns import Entries, PatternError
 from mtpfix.patterns.budget import BUDGET
-from mtpfix.planning import planned
 from mtpfix.repair import progress
 from mtpfix.repair.fixes import attach_fixes
 from mtpfix.repair.plan import Options
@@ -143,12 +144,13 @@ def config(data: bytes) -> bool:
     if len(data) > CONFIG_BYTES:
         return False
     try:
-        subject = open_subject(Memory({"config.json": data, "model.safetensors": _SHARD}))
-        selection = select(["0.32.0"], ["cuda"])
+        held = Memory({"config.json": data, "model.safetensors": _SHARD})
+        subject = open_subject(held)
+        selection = select(vllm=["0.32.0"], platforms=["cuda"])
         found = analyze(subject, selection)
         configs = subject.files.listing.configs
         report = attach_fixes(found.report, found.cases, configs)
-        made = planned(subject, selection, Options())
+        made = of_subject(held, subject, selection, Options())
     except MtpfixError as error:
         in_one_line(error)
         return False
@@ -181,12 +183,18 @@ def pattern(data: bytes) -> bool:
 
 def planner(data: bytes) -> bool:
     """Metadata beside an MTP block in FP8 blocks: the planner gives it that scheme, or cannot."""
-    return _repaired(data, _FP8_BLOCK, select(["0.32.0"], ["cuda"]))
+    return _repaired(data, _FP8_BLOCK, select(vllm=["0.32.0"], platforms=["cuda"]))
 
 
 def sglang(data: bytes) -> bool:
     """Metadata beside an unquantized block: judged and repaired by three epochs of SGLang."""
     return _repaired(data, _SHARD, select(sglang=["0.5.13", "0.5.16", "0.5.23"]))
+
+
+def _planned(source: Memory, selection: Selection) -> Repair:
+    """Return the repair of a checkpoint in memory."""
+    subject = open_subject(source, selection.engines)
+    return of_subject(source, subject, selection, Options())
 
 
 def _repaired(data: bytes, shard: bytes, selection: Selection) -> bool:
@@ -196,13 +204,12 @@ def _repaired(data: bytes, shard: bytes, selection: Selection) -> bool:
     try:
         whole = {**CONFIG, "quantization_config": loads(data, "config.json")}
         files = {"config.json": json.dumps(whole).encode(), "model.safetensors": shard}
-        made = planned(open_subject(Memory(files), selection.engines), selection, Options())
+        made = _planned(Memory(files), selection)
     except MtpfixError as error:
         in_one_line(error)
         return False
     for name, (_, new) in made.files.items():
-        again = open_subject(Memory({**files, name: new}), selection.engines)
-        if planned(again, selection, Options()).edits:
+        if _planned(Memory({**files, name: new}), selection).edits:
             raise AssertionError("a second repair finds more to do")
     if progress.worsened(made.before, made.after):
         raise AssertionError("the repair makes it worse")
@@ -218,11 +225,15 @@ def graft(data: bytes) -> bool:
     ours = Memory({"config.json": json.dumps(CONFIG).encode(), "model.safetensors": _TRUNK})
     theirs = Memory({"config.json": json.dumps(plain).encode(), "model.safetensors": base})
     try:
-        made = plan_of_graft(ours, theirs, select(["0.32.0"], ["cuda"]), Options(), "auto")
+        made = plan_of_graft(
+            ours, theirs, select(vllm=["0.32.0"], platforms=["cuda"]), Options(), "auto"
+        )
     except MtpfixError as error:
         in_one_line(error)
         return False
-    layout = made.layout
+    if made.block is None:
+        raise AssertionError("a graft without a block")
+    layout = made.block.layout
     found = {name for name, _ in deserialize(layout.head + bytes(layout.data_size))}
     if found != {piece.name for piece in layout.pieces}:
         raise AssertionError(f"safetensors finds {found} in the new shard")

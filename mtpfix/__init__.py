@@ -15,8 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtpfix.api import Override, check, inspect, names_of, override, plan, rewrite
-    from mtpfix.drafting import Drafted, draft_folder
+    from mtpfix.calls import Override
+    from mtpfix.changes.repair import Repair
+    from mtpfix.delivery import Delivered, Pushed
+    from mtpfix.drafting import Drafted
+    from mtpfix.engines.verification import Verification
     from mtpfix.errors import (
         BrokenFileError,
         ConflictError,
@@ -30,9 +33,22 @@ if TYPE_CHECKING:
         UsageError,
         WriteError,
     )
-    from mtpfix.gating import gated, saving
-    from mtpfix.grafting import Graft, graft
-    from mtpfix.handle import Checkpoint, open  # noqa: A004 - as `io.open`
+    from mtpfix.handle import (
+        Checkpoint,
+        check,
+        draft_folder,
+        gated,
+        graft,
+        inspect,
+        names_of,
+        open,  # noqa: A004 - as `io.open`
+        override,
+        plan,
+        push,
+        rewrite,
+        saving,
+        verify,
+    )
     from mtpfix.model import (
         Edit,
         EngineReport,
@@ -42,11 +58,8 @@ if TYPE_CHECKING:
         Platform,
         Report,
     )
-    from mtpfix.planning import Repair
-    from mtpfix.pushing import Push, Pushed, push
     from mtpfix.recipe import Names
     from mtpfix.repair.plan import Options, Plan, Unresolved
-    from mtpfix.verification import Verification, verify
 
 __version__ = "0.2.0"
 
@@ -54,13 +67,13 @@ __all__ = [
     "BrokenFileError",
     "Checkpoint",
     "ConflictError",
+    "Delivered",
     "Drafted",
     "Edit",
     "EngineReport",
     "Finding",
     "Fix",
     "GateError",
-    "Graft",
     "MissingPackageError",
     "ModuleReport",
     "MtpfixError",
@@ -70,7 +83,6 @@ __all__ = [
     "OverrideError",
     "Plan",
     "Platform",
-    "Push",
     "Pushed",
     "RefusedError",
     "Repair",
@@ -98,16 +110,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "mtpfix.recipe": ("Names",),
-    "mtpfix.api": (
-        "Override",
-        "check",
-        "inspect",
-        "names_of",
-        "override",
-        "plan",
-        "rewrite",
-    ),
+    "mtpfix.calls": ("Override",),
+    "mtpfix.changes.repair": ("Repair",),
+    "mtpfix.delivery": ("Delivered", "Pushed"),
+    "mtpfix.drafting": ("Drafted",),
+    "mtpfix.engines.verification": ("Verification",),
     "mtpfix.errors": (
         "BrokenFileError",
         "ConflictError",
@@ -121,9 +128,22 @@ _HOMES = {
         "UsageError",
         "WriteError",
     ),
-    "mtpfix.drafting": ("Drafted", "draft_folder"),
-    "mtpfix.gating": ("gated", "saving"),
-    "mtpfix.grafting": ("Graft", "graft"),
+    "mtpfix.handle": (
+        "Checkpoint",
+        "check",
+        "draft_folder",
+        "gated",
+        "graft",
+        "inspect",
+        "names_of",
+        "open",
+        "override",
+        "plan",
+        "push",
+        "rewrite",
+        "saving",
+        "verify",
+    ),
     "mtpfix.model": (
         "Edit",
         "EngineReport",
@@ -133,11 +153,8 @@ _HOMES = {
         "Platform",
         "Report",
     ),
-    "mtpfix.handle": ("Checkpoint", "open"),
-    "mtpfix.planning": ("Repair",),
-    "mtpfix.pushing": ("Push", "Pushed", "push"),
+    "mtpfix.recipe": ("Names",),
     "mtpfix.repair.plan": ("Options", "Plan", "Unresolved"),
-    "mtpfix.verification": ("Verification", "verify"),
 }
 """Module -> the public names that live there."""
 
@@ -148,7 +165,6 @@ def __getattr__(name: str) -> object:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(home)
-    # All at once: the import has just bound `verify` to the module of that name.
     globals().update({public: getattr(module, public) for public in _HOMES[home]})
     return globals()[name]
 

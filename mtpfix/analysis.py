@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from packaging.specifiers import SpecifierSet
 
@@ -26,6 +26,7 @@ from mtpfix.engines.releases import unknown_patches
 from mtpfix.errors import UnknownError
 from mtpfix.merging import exit_code, merge
 from mtpfix.model import (
+    FAILED,
     EngineReport,
     Finding,
     JsonFile,
@@ -37,6 +38,7 @@ from mtpfix.model import (
     Report,
 )
 from mtpfix.patterns import budget
+from mtpfix.repair import progress
 from mtpfix.rules.coverage import newer
 from mtpfix.rules.evidence import Evidence, LineOf
 from mtpfix.rules.presence import unindexed
@@ -92,22 +94,76 @@ def verdicts_beside(subject: Subject, selection: Selection) -> tuple[EngineRepor
     return _analyze_engines(subject, selection, selection.beside).report.engines
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the selected releases make of one state of a target.
+
+    Attributes:
+        planned: the report of all releases that a repair is planned for.
+        gating: the report of those that decide, as `check` gives it.
+        cases: one for each release and platform of `planned`; empty where nothing was judged.
+        error: why nothing could be judged, or None.
+    """
+
+    planned: Report
+    gating: Report
+    cases: tuple[EngineCase, ...] = field(default=(), repr=False, compare=False)
+    error: UnknownError | None = None
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether there is quantization metadata that a repair could change."""
+        return bool(self.cases) and bool(self.cases[0].view.method)
+
+    @property
+    def failing(self) -> int:
+        """How many of the planned releases and platforms fail."""
+        return sum(engine.outcome in FAILED for engine in self.planned.engines)
+
+    def is_better(self, old: Judgement) -> bool:
+        """Return whether a release that decides fails in `old` and no longer does."""
+        return progress.improved(old.gating, self.gating)
+
+    def worse(self, old: Judgement) -> tuple[EngineReport, ...]:
+        """Return the releases that decide and are worse than in `old`, module by module."""
+        return progress.worsened(old.gating, self.gating)
+
+    def newly_failing(self, old: Judgement) -> tuple[EngineReport, ...]:
+        """Return the planned releases that fail although they do not in `old`."""
+        return progress.spoilt(old.planned, self.planned)
+
+    def mapped(self, change: Callable[[Report], Report]) -> Judgement:
+        """Return the judgement with both reports changed."""
+        return replace(self, planned=change(self.planned), gating=change(self.gating))
+
+    def required(self) -> Judgement:
+        """Return the judgement.
+
+        Raises:
+            UnknownError: nothing could be judged.
+        """
+        if self.error is not None:
+            raise self.error
+        return self
+
+
 @budget.shared()
-def analyze_planned(subject: Subject, selection: Selection) -> tuple[Analysis, Analysis]:
+def judge(subject: Subject, selection: Selection) -> Judgement:
     """Return what all planned releases make of a subject, and what those that decide do.
 
     The second costs little: what a case has judged, it keeps.
     """
     whole = _analyze_engines(subject, selection, selection.planned)
     if not whole.cases:
-        return whole, whole
+        return Judgement(whole.report, whole.report, error=whole.error)
     deciding = selection.deciding(whole.cases)
     asked = tuple(engine for engine, _ in selection.decisive.engines)
     decisive = replace(
         selection.planned,
         engines=tuple(pair for pair in selection.planned.engines if pair[0] in asked),
     )
-    return whole, _analyze_engines(subject, selection, decisive, cases=deciding)
+    gating = _analyze_engines(subject, selection, decisive, cases=deciding)
+    return Judgement(whole.report, gating.report, whole.cases, whole.error)
 
 
 def _analyze_engines(

@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtpfix import calls
 from mtpfix import targets as named
-from mtpfix.api import inspected
 from mtpfix.errors import InternalError, MtpfixError, TargetError, UsageError
 from mtpfix.model import Finding, ModelInfo, Report, Target
 from mtpfix.selection import Selection, select
@@ -97,7 +97,8 @@ def audit(
 
     def one(target: str) -> Audited:
         try:
-            report = inspected(target, asked, token=token, values=values, fixes=fixes, gate=True)
+            at = named.Reference(target, token=token)
+            report = calls.inspect(at, asked, values=values, fixes=fixes, gate=True)
         except MtpfixError as error:
             return Audited(target, None, error)
         except Exception as error:  # noqa: BLE001 - none stops the others

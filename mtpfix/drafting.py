@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mtpfix import targets
-from mtpfix.analysis import analyze_planned
+from mtpfix.analysis import judge
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.remembered import Remembered
 from mtpfix.drafts.choice import Choice, choose, is_right
 from mtpfix.drafts.folder import DraftFolder, made
 from mtpfix.engines.base import DraftFlags, Engine, EngineCase
-from mtpfix.errors import UsageError
+from mtpfix.errors import RefusedError, UnknownError, UsageError
 from mtpfix.grafts import leftovers, staging
 from mtpfix.grafts.layout import NAME
 from mtpfix.grafts.transfer import Watch
-from mtpfix.model import Platform, Target
+from mtpfix.model import Target
 from mtpfix.patterns import budget
 from mtpfix.repair.writing import disk, new_folder
 from mtpfix.repair.writing.weights import Addition
-from mtpfix.selection import Selection, select
+from mtpfix.selection import Selection
 from mtpfix.subject import open_subject
+from mtpfix.targets import Reference
 
 PLACE = "DIR"
 """Stands for the folder where none is named."""
@@ -70,32 +70,19 @@ class Drafted:
         return self.selection.engines[0]
 
 
-def draft_folder(
-    target: str | Path = ".",
-    *,
-    sglang: Iterable[str] | None = None,
-    engines: Iterable[str] | None = None,
-    platforms: Iterable[Platform] | None = None,
-    output: Path | None = None,
-    revision: str | None = None,
-    token: str | None = None,
-    watch: Watch = Watch(),  # noqa: B008 - a frozen value
+def draft_folder_of(
+    target: Reference, selection: Selection, output: Path | None, watch: Watch
 ) -> Drafted:
-    """A folder for `--speculative-draft-model-path` of SGLang, from which the draft loads right.
+    """Return a folder for `--speculative-draft-model-path` of SGLang, from which the draft loads.
 
     The draft is built by the metadata of that folder alone. Where the MTP block is unquantized it
     has none; else it has a list of its own. Weights of a folder are linked; of a repo only the
     bytes of the MTP block are fetched.
 
     Args:
-        target: as for `inspect`.
-        sglang: the releases that it must be right for. None: it is planned for all, and the
-            newest must be right.
-        engines: as for `inspect`.
-        platforms: as for `plan`.
+        target: the checkpoint.
+        selection: what it is planned for, and what must be right; of one engine.
         output: the folder; it must not exist, or be empty. None: nothing is written.
-        revision: as for `inspect`.
-        token: as for `inspect`.
         watch: what is told of the bytes as they pass.
 
     Raises:
@@ -105,9 +92,8 @@ def draft_folder(
         WriteError: the folder could not be made.
         MtpfixError: the target cannot be read.
     """
-    selection = select(None, platforms, engines, sglang)
     only_one(selection.engines)
-    source = Remembered(targets.source(target, revision, token))
+    source = Remembered(target.source)
     apart = Path(source.target().name) if source.target().kind == "local" else None
     if output is not None:
         with disk.explained(f"cannot make {output}"):
@@ -135,13 +121,11 @@ def _planned(source: Remembered, selection: Selection, place: str) -> Drafted:
     """Return the folder for a target, and what it makes right."""
     subject = open_subject(source, selection.engines)
     engine = selection.engines[0]
-    whole, checked = analyze_planned(subject, selection)
-    if whole.error is not None:
-        raise whole.error
-    cases, target = whole.cases, subject.files.listing.target
+    judged = judge(subject, selection).required()
+    cases, target = judged.cases, subject.files.listing.target
     deciding = selection.deciding(cases) if cases else ()
     releases = tuple(dict.fromkeys(case.release for case in deciding))
-    before = checked.report.exit_code
+    before = judged.gating.exit_code
     needed = not all(is_right(case, case.view) for case in deciding)
     none = Drafted(target, selection, releases, before, before, needed)
     configs = subject.files.listing.configs
@@ -156,12 +140,20 @@ def _planned(source: Remembered, selection: Selection, place: str) -> Drafted:
         starts = {shard: source.data_start(shard) for shard in shards}
     return replace(
         none,
-        after=int(any(map(_target_fails, deciding))),
+        after=_exit_code(deciding),
         folder=made(subject.files.checkpoint, block, choice.files, starts),
         choice=choice,
         flags=engine.draft_flags(place, subject.openings[engine].require().family),
         environment=engine.environment(deciding),
     )
+
+
+def _exit_code(deciding: Sequence[EngineCase]) -> int:
+    """Return the exit code of a server that takes the folder, for what decides."""
+    if any(map(_target_fails, deciding)):
+        return RefusedError.exit_code
+    assumed = any(case.is_newer for case in deciding)
+    return UnknownError.exit_code if assumed else 0
 
 
 def _target_fails(case: EngineCase) -> bool:

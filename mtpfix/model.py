@@ -267,6 +267,8 @@ class Module:
     probe: tuple[str, ...] = ()
     """For experts: the member names of expert 0 that are asked instead of the module."""
     experts: int = 0
+    parts: tuple[int, ...] = ()
+    """Rows of the parts that it is built of, where those are not its members."""
     layer: int | None = None
     """Index of the draft layer or of the trunk layer; None for modules outside layers."""
     optional: bool = False

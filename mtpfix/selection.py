@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 from mtpfix.engines import registry
 from mtpfix.engines.base import Engine, EngineCase
@@ -22,8 +22,6 @@ from mtpfix.model import PLATFORMS, Platform
 
 NEWEST = ("newest",)
 ALL = ("all",)
-SHORT = ("vllm", "sglang")
-"""Engines whose releases have an option of their own."""
 GATED: tuple[Platform, ...] = ("cuda",)
 """The platforms that `check` asks for where none is given."""
 
@@ -77,12 +75,14 @@ class Selection:
         decisive: what must be right: it alone decides exit code and refusal.
         explicit: whether the user named the releases.
         beside: what is judged without being asked for by name, and decides nothing.
+        options: the words of a command line that select the same.
     """
 
     planned: Scope
     decisive: Scope
     explicit: bool
     beside: Scope = _NOTHING
+    options: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -98,6 +98,16 @@ class Selection:
     def requires(self, engine: Engine) -> bool:
         """Return whether an engine must know the target: others may be silent about it."""
         return any(asked is engine for asked, _ in self.decisive.engines)
+
+    def of(self, name: str) -> Selection:
+        """Return the same selection for one engine alone."""
+
+        def only(scope: Scope) -> Scope:
+            return replace(scope, engines=tuple(p for p in scope.engines if p[0].name == name))
+
+        return replace(
+            self, planned=only(self.planned), decisive=only(self.decisive), beside=_NOTHING
+        )
 
     def narrowed(self, cases: Iterable[EngineCase]) -> Selection:
         """Return a selection of nothing but the releases and platforms of some cases."""
@@ -127,55 +137,30 @@ class Selection:
         return found or [case for case in own if case.release == own[-1].release]
 
 
-class Selected(TypedDict):
-    """What a user gave to `select`, to be given again: every call takes it by these names."""
-
-    vllm: Sequence[str] | None
-    sglang: Sequence[str] | None
-    engines: Sequence[str] | None
-    platforms: Sequence[Platform] | None
-
-
-def selected(
-    vllm: Iterable[str] | None,
-    sglang: Iterable[str] | None,
-    engines: Iterable[str] | None,
-    platforms: Iterable[Platform] | None,
-) -> Selected:
-    """Return what a user gave, once it is known that it makes sense; see `select`."""
-    given: Selected = {
-        "vllm": None if vllm is None else listed(vllm),
-        "sglang": None if sglang is None else listed(sglang),
-        "engines": None if engines is None else listed(engines),
-        "platforms": None if platforms is None else listed(platforms),
-    }
-    select(**given)
-    return given
-
-
 def select(
-    vllm: Iterable[str] | None = None,
-    platforms: Iterable[Platform] | None = None,
+    *,
     engines: Iterable[str] | None = None,
-    sglang: Iterable[str] | None = None,
+    platforms: Iterable[Platform] | None = None,
+    **releases: Iterable[str] | None,
 ) -> Selection:
     """Return the selection for what a user gave; what is given decides in full.
 
     Args:
-        vllm: releases of vLLM (`0.32.0`), specifiers (`>=0.28,<0.34`), `newest` or `all`. None:
-            planned for all, and the newest decides.
-        platforms: names of platforms. None: planned for all, and CUDA decides.
         engines: requirements, such as `vllm` or `vllm>=0.28,<0.34`; a name alone leaves the
             choice of its releases open. None: every engine is asked, and the default decides.
-        sglang: releases of SGLang, as `vllm`.
+        platforms: names of platforms. None: planned for all, and CUDA decides.
+        releases: name of an engine -> its releases (`0.32.0`), specifiers (`>=0.28,<0.34`),
+            `newest` or `all`. None, or not given: planned for all, and the newest decides.
 
     Raises:
         UsageError: something is empty, or no release, requirement or platform.
     """
-    wanted = _wanted(dict(zip(SHORT, (vllm, sglang), strict=True)), engines)
+    short = {name: listed(words) for name, words in releases.items() if words is not None}
+    named = None if engines is None else listed(engines)
+    wanted = _wanted(short, named or ())
     others = () if wanted else _others()
     wanted = wanted or {registry.engine(registry.DEFAULT): []}
-    named = None if platforms is None else valid_platforms(listed(platforms))
+    on = None if platforms is None else valid_platforms(listed(platforms))
     unknown: UnknownError | None = None
     single: set[tuple[Engine, str]] = set()
     planned: dict[Engine, tuple[str, ...]] = dict.fromkeys(wanted, ())
@@ -189,17 +174,20 @@ def select(
     except UnknownError as error:
         unknown = error
     every = (*planned.items(), *((engine, engine.releases) for engine in others))
+    given = {**{f"--{name}": words for name, words in short.items()}, "--engine": named}
+    given["--platform"] = on
     return Selection(
-        planned=Scope(every, named or PLATFORMS, unknown, frozenset(single)),
-        decisive=Scope(tuple(decisive.items()), named or GATED, unknown, frozenset(single)),
+        planned=Scope(every, on or PLATFORMS, unknown, frozenset(single)),
+        decisive=Scope(tuple(decisive.items()), on or GATED, unknown, frozenset(single)),
         explicit=any(wanted.values()),
-        beside=Scope(tuple(beside.items()), named or GATED),
+        beside=Scope(tuple(beside.items()), on or GATED),
+        options=tuple(w for flag, ws in given.items() for word in ws or () for w in (flag, word)),
     )
 
 
 def asking(engine: str, release: str) -> str:
     """Return the option that asks for a release of an engine, or for `all`."""
-    if engine in SHORT:
+    if engine in registry.OPTIONS:
         return f"--{engine} {release}"
     return f"--engine '{engine}>=0'" if release == "all" else f"--engine {engine}=={release}"
 
@@ -209,17 +197,14 @@ def _others() -> tuple[Engine, ...]:
     return tuple(map(registry.engine, registry.BESIDE))
 
 
-def _wanted(
-    short: Mapping[str, Iterable[str] | None], engines: Iterable[str] | None
-) -> dict[Engine, list[str]]:
+def _wanted(short: Mapping[str, Iterable[str]], engines: Iterable[str]) -> dict[Engine, list[str]]:
     """Return each engine that is asked, with the words that choose its releases."""
     wanted: dict[Engine, list[str]] = {}
-    for text in () if engines is None else listed(engines):
+    for text in engines:
         engine, word = _parse_requirement(text)
         wanted.setdefault(engine, []).extend([word] if word else [])
     for name, words in short.items():
-        if words is not None:
-            wanted.setdefault(registry.engine(name), []).extend(listed(words))
+        wanted.setdefault(registry.engine(name), []).extend(words)
     return wanted
 
 

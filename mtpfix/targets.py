@@ -70,6 +70,55 @@ def parse(target: str | Path, revision: str | None = None) -> Address:
     return Address(None, repo, inside or revision)
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the user points at, and how it is reached.
+
+    Attributes:
+        target: a folder, `org/name`, `org/name@revision` or `hf://org/name`, or files that are
+            open already.
+        draft: what `"model"` in `--speculative-config` names, a target too: the MTP block is loaded
+            from there. None: from the target.
+        revision: branch, tag, commit or `refs/pr/N` of a repo.
+        token: what to log in to the Hub with; None: what the environment or `hf auth login` says.
+    """
+
+    target: str | Path | Source = "."
+    draft: str | Path | None = None
+    revision: str | None = None
+    token: str | None = None
+
+    @property
+    def source(self) -> Source:
+        """The files of the target.
+
+        Raises:
+            MtpfixError: they cannot be read.
+        """
+        return source(self.target, self.revision, self.token)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the target is.
+
+        Raises:
+            UsageError: it is a repo.
+        """
+        return folder_of(self.target, self.revision)
+
+    def sources(self) -> tuple[Source, Source | None]:
+        """Return the files of the target and of the draft, if that is another checkpoint.
+
+        Raises:
+            MtpfixError: one of the two cannot be read.
+        """
+        own = self.source
+        other = None if self.draft is None else source(self.draft, None, self.token)
+        if other is not None and is_same(own.target(), other.target()):
+            other = None
+        return own, other
+
+
 def folder_of(target: str | Path | Source, revision: str | None = None) -> Path:
     """Return the folder that a target is.
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tools import environments, tiny
 from tools.forge import NONE, forge
@@ -45,7 +45,7 @@ def exempt(family: str, scheme: str = "ct-fp8-channel") -> Callable[[Path], None
 
     def make(folder: Path) -> None:
         forge(family, folder, scheme, variant=tiny.variant(family, scheme))
-        api.rewrite(folder, vllm=[NEWEST], platforms=["cuda"], allow_partial=True, write=True)
+        mtpfix.rewrite(folder, vllm=[NEWEST], platforms=["cuda"], allow_partial=True, write=True)
 
     return make
 
@@ -208,7 +208,7 @@ class Row(NamedTuple):
 def row(artifact: Artifact, release: str, server: Server, folder: Path) -> Row:
     """Makes, judges and loads one artifact."""
     artifact.make(folder)
-    said = api.inspect(folder, vllm=[release]).engines[0].outcome
+    said = mtpfix.inspect(folder, vllm=[release]).engines[0].outcome
     return Row(artifact.title, release, said, outcome(server.ask(folder, load=True)))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import api, grafting
+import mtpfix
 from mtpfix.checkpoint.inventory import written_out
 from mtpfix.engines.policies import construction
 from mtpfix.engines.vllm import policy
@@ -52,7 +52,7 @@ def end(case: Path, checkpoint: str) -> End:
         folder = materialise(case / checkpoint, Path(scratch) / "model")
         found = End(case.name, checkpoint, None)
         try:
-            made = api.plan(folder)
+            made = mtpfix.plan(folder)
         except UnknownError as error:
             return found._replace(why=str(error))
         found = found._replace(before=made.checked_before.exit_code == 0)
@@ -61,7 +61,7 @@ def end(case: Path, checkpoint: str) -> End:
         if made.exit_code == 0:
             return found._replace(command="rewrite")
         try:
-            graft = grafting.plan(folder, base(folder, Path(scratch) / "base"))
+            graft = mtpfix.graft(folder, base(folder, Path(scratch) / "base"))
         except MtpfixError as error:
             return found._replace(why=str(error))
         if graft.exit_code == 0 and graft.refused is None:

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import RefusedError
 from mtpfix.merging import exit_code
@@ -45,7 +45,7 @@ def judge(case: Path, checkpoint: str, scratch: Path, stated: Row) -> Row:
         stated: what is expected so far; the options of its repair are kept.
     """
     folder = materialise(case / checkpoint, scratch / "model")
-    report = api.inspect(folder, vllm=["all"], trunk=True)
+    report = mtpfix.inspect(folder, vllm=["all"], trunk=True)
     if not report.engines:
         return {"unjudged": {"exit_code": report.exit_code, "codes": codes(report.findings)}}
     kept = {k: v for k, v in stated.get("repair", {}).items() if k in ("vllm", "repair_trunk")}
@@ -80,7 +80,7 @@ def verdict(engine: EngineReport, findings: Iterable[Finding]) -> Row:
 def repair(folder: Path, options: Row) -> Row:
     """What `rewrite` makes of a checkpoint; it is written to `folder`."""
     try:
-        made = api.rewrite(
+        made = mtpfix.rewrite(
             folder,
             vllm=[options.get("vllm", "all")],
             platforms=["cuda"],

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from mtpfix import api
+import mtpfix
 from mtpfix.report import html, text
 
 SAMPLE = "examples/deepseek-v4-like"
@@ -32,7 +32,7 @@ FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 def draw() -> str:
     """The picture as SVG."""
-    shown = text.render(api.inspect(SAMPLE), width=WIDTH, color=True)
+    shown = text.render(mtpfix.inspect(SAMPLE), width=WIDTH, color=True)
     console = Console(record=True, width=WIDTH, file=io.StringIO())
     page = Text(COMMAND + "\n") + Text.from_ansi(shown)
     console.print(page)
@@ -47,7 +47,7 @@ def photograph(file: Path) -> None:
         raise SystemExit(f"none of {', '.join(BROWSERS)} is on the path")
     with tempfile.TemporaryDirectory() as made:
         page = Path(made) / "report.html"
-        shown = html.render(api.inspect(SAMPLE, vllm=["all"], trunk=True))
+        shown = html.render(mtpfix.inspect(SAMPLE, vllm=["all"], trunk=True))
         page.write_text(shown, encoding="utf-8")
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         options += [f"--user-data-dir={made}/profile", f"--window-size={PAGE}"]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.model import EngineReport
@@ -78,9 +78,9 @@ def prove(
     forged = forge(family, folder, scheme, variant=variant, mtp=mtp, ignore=ignore)
     release = server.about["vllm"].split("+")[0]
     # The CUDA classes are what the engine is made to build, on a CPU.
-    report = api.inspect(folder, vllm=[release]).engines[0]
+    report = mtpfix.inspect(folder, vllm=[release]).engines[0]
     before = server.ask(folder, load=True)
-    repair = api.rewrite(
+    repair = mtpfix.rewrite(
         folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, write=True
     )
     after = server.ask(folder, load=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix.drafting import draft_folder
+from mtpfix import draft_folder
 from mtpfix.engines.sglang import live
 from mtpfix.errors import UnknownError
 from mtpfix.model import Part

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from mtpfix import api
+import mtpfix
 from mtpfix.checkpoint.inventory import written_out
 from mtpfix.engines.policies import construction
 from mtpfix.engines.vllm import policy
@@ -147,11 +147,11 @@ def prove(server: Server, question: Asked, folder: Path) -> Proof:
         mtp=cast(Mtp, question.block),
         ignore=("lm_head", *listed(question, release)),
     )
-    report = api.inspect(folder, vllm=[release]).engines[0]
+    report = mtpfix.inspect(folder, vllm=[release]).engines[0]
     before, weights = server.ask(folder, load=True), _weights(folder)
-    repair = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
+    repair = mtpfix.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
     after = server.ask(folder, load=True)
-    again = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
+    again = mtpfix.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
     faults = (
         *prediction_faults(report, before),
         *prediction_faults(repair.after.engines[0], after),

@@ -22,11 +22,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mtpfix import api, grafting
+import mtpfix
+from mtpfix.delivery import Delivered
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.errors import RefusedError
-from mtpfix.grafting import Graft
 from mtpfix.grafts.attempts import Precision
+from mtpfix.grafts.block import Block
 from mtpfix.grafts.lineage import Verdict
 from tools import graft_cases, graft_helper, grafted, pairs, tiny
 from tools.environments import HOME, Home
@@ -73,7 +74,7 @@ def prove(server: Server, asked: Asked, folder: Path, *, helper: bool = False) -
         *_before_faults(made, before),
         *_outcome_faults(made, after, pair),
         *trunk_faults(due, after),
-        *grafted.block_faults(pair, made.plan.repeated),
+        *grafted.block_faults(pair, _block(made).repeated),
         *grafted.rest_faults(rest, pair.target),
         *grafted.index_faults(pair.target),
         *_lineage_faults(made, asked.kind),
@@ -81,18 +82,18 @@ def prove(server: Server, asked: Asked, folder: Path, *, helper: bool = False) -
     ]
     return replace(
         begun,
-        brought=dict(Counter(piece.conversion for piece in made.tensors)),
-        repeated=len(made.plan.repeated),
-        added=made.plan.repair.plan.added,
+        brought=dict(Counter(piece.conversion for piece in made.repair.tensors)),
+        repeated=len(_block(made).repeated),
+        added=made.repair.plan.added,
         after=outcome(after),
         limited=_limited(made),
-        foreseen=not prediction_faults(made.checked_before.engines[0], before),
+        foreseen=not prediction_faults(made.repair.checked_before.engines[0], before),
         faults=tuple(faults),
     )
 
 
-def _graft(pair: Pair, release: str, precision: Precision) -> Graft:
-    return grafting.graft(
+def _graft(pair: Pair, release: str, precision: Precision) -> Delivered:
+    return mtpfix.graft(
         pair.target,
         pair.base,
         vllm=[release],
@@ -110,7 +111,7 @@ def _is_good_whole(server: Server, asked: Asked, folder: Path) -> bool:
     """
     forge(asked.family, folder, asked.scheme, variant=asked.variant)
     release = server.about["vllm"].split("+")[0]
-    repair = api.rewrite(
+    repair = mtpfix.rewrite(
         folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, write=True
     )
     if any(finding.code == "MTP206" for finding in repair.checked.findings):
@@ -118,27 +119,35 @@ def _is_good_whole(server: Server, asked: Asked, folder: Path) -> bool:
     return outcome(server.ask(folder, load=True)).startswith("clean")
 
 
-def _before_faults(made: Graft, before: Answer) -> list[str]:
+def _block(made: Delivered) -> Block:
+    """Return the block that a graft brings."""
+    block = made.repair.block
+    if block is None:
+        raise ValueError("this is no graft")
+    return block
+
+
+def _before_faults(made: Delivered, before: Answer) -> list[str]:
     """Return whether mtpfix took a target that vLLM cannot use for a good one."""
-    said, did = made.checked_before.engines[0].outcome, outcome(before)
+    said, did = made.repair.checked_before.engines[0].outcome, outcome(before)
     return [f"foreseen {said}, vLLM: {did}"] if "clean" in (said, did.partition(":")[0]) else []
 
 
-def _limited(made: Graft) -> bool:
+def _limited(made: Delivered) -> bool:
     """Return whether mtpfix says that no metadata makes this release load the block."""
-    limits = [m.limit for m in made.checked.engines[0].modules if m.limit is not None]
+    limits = [m.limit for m in made.repair.checked.engines[0].modules if m.limit is not None]
     return any(limit.phase != "forward" for limit in limits)
 
 
-def _outcome_faults(made: Graft, after: Answer, pair: Pair) -> list[str]:
+def _outcome_faults(made: Delivered, after: Answer, pair: Pair) -> list[str]:
     """Return how vLLM's answer is not that of a block that is loaded clean."""
     if _limited(made):
-        return prediction_faults(made.checked.engines[0], after)
+        return prediction_faults(made.repair.checked.engines[0], after)
     names = [name for name in pairs.tensors(pair.target) if name.rpartition(".")[0] in pair.modules]
     if pair.kind == "other-weights":  # some drafts take the target's own instead, which differ here
         names = [name for name in names if not name.endswith(tuple(COPIES))]
-    faults = loading_faults(_with_shared(after, made.plan.repeated), pair.family, names)
-    if made.exit_code or made.checked.engines[0].outcome != "clean":
+    faults = loading_faults(_with_shared(after, _block(made).repeated), pair.family, names)
+    if made.exit_code or made.repair.checked.engines[0].outcome != "clean":
         faults.append("mtpfix does not call the grafted checkpoint clean")
     return faults
 
@@ -156,9 +165,9 @@ def _with_shared(after: Answer, repeated: Sequence[str]) -> Answer:
     return replace(after, load=replace(after.load, uninitialised=missing))
 
 
-def _lineage_faults(made: Graft, kind: Kind) -> list[str]:
+def _lineage_faults(made: Delivered, kind: Kind) -> list[str]:
     due = LINEAGE.get(kind, "same weights")
-    said = made.lineage.verdict
+    said = _block(made).lineage.verdict
     return [] if said == due else [f"the base is called {said!r}, it is {due!r}"]
 
 

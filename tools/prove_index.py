@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.errors import MtpfixError
 from tools import grafted, tiny
@@ -67,14 +67,14 @@ def prove(
     block = forge(family, folder, scheme, variant=variant, shards=3).mtp
     release = server.about["vllm"].split("+")[0]
     if ready:
-        api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
+        mtpfix.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
     sound = server.ask(folder)
     {**MENDED, **REFUSED}[kind](folder, block)
     before = _loaded(server, folder)
     files = grafted.contents(folder)
     added: tuple[str, ...] = ()
     try:
-        made = api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
+        made = mtpfix.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
         added, refused = made.plan.added, made.index.refused
         said = "; ".join((*made.index.done, *(each.reason for each in refused)))
     except MtpfixError as error:
@@ -108,7 +108,7 @@ def _file_faults(folder: Path, files: dict[str, str]) -> list[str]:
 
 def _check_faults(folder: Path, release: str) -> list[str]:
     """Return what `check` finds afterwards."""
-    report = api.check(folder, vllm=[release])
+    report = mtpfix.check(folder, vllm=[release])
     graver = [f.code for f in report.findings if f.severity == "error"]
     return [f"check: {code}" for code in graver or (["exit code"] if report.exit_code else [])]
 

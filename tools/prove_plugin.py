@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Answer, Server
 from tools import plugged, prove_serving, tiny
 from tools.environments import HOME, Home, releases
@@ -126,7 +126,7 @@ def prove(
     moved(folder / "config.json", place)
     alone = plain.ask(folder, load=True, draft=other)
     plugin = with_plugin.ask(folder, load=True, draft=other)
-    made = api.rewrite(
+    made = mtpfix.rewrite(
         folder,
         vllm=[release],
         platforms=["cuda"],
@@ -166,7 +166,7 @@ def pair(family: str, scheme: str, folder: Path, draft: Draft, release: str) -> 
     other = folder.with_name(f"{folder.name}-draft")
     own: Mtp = "bf16" if draft == "quantized" else "quantized"
     forge(family, folder, scheme, variant=variant, mtp=own, shards=2)
-    api.rewrite(
+    mtpfix.rewrite(
         folder, vllm=[release], platforms=["cuda"], backup=False, allow_partial=True, write=True
     )
     forge(family, other, NONE if draft == "bf16" else scheme, variant=variant, mtp="quantized")

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from mtpfix.errors import MtpfixError, UnknownError
 from tools import destinations, environments, sglang_random, tiny
@@ -95,7 +95,7 @@ class VllmJudge(Judge):
         Where it is the target that fails, nothing is said of the draft.
         """
         try:
-            engines = api.inspect(folder, vllm=[self._release], trunk=True).engines
+            engines = mtpfix.inspect(folder, vllm=[self._release], trunk=True).engines
         except MtpfixError as error:
             return f"unknown: {error}"
         if not engines:

@@ -24,11 +24,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mtpfix import api
+import mtpfix
+from mtpfix import Repair
 from mtpfix.engines.vllm.live import Answer, Server
 from mtpfix.errors import RefusedError
 from mtpfix.model import Edit
-from mtpfix.planning import Repair
 from tools import blocks, grafted, pairs, tiny
 from tools.block_metadata import with_metadata
 from tools.blocks import Asked
@@ -53,7 +53,7 @@ def prove(server: Server, asked: Asked, folder: Path) -> Proof:
     """
     release = server.about["vllm"].split("+")[0]
     made = asked.made(folder / "model")
-    report = api.inspect(made.folder, vllm=[release]).engines[0]
+    report = mtpfix.inspect(made.folder, vllm=[release]).engines[0]
     before = server.ask(made.folder, load=True)
     with_metadata(asked, made, server, folder / "by-hand")
     hand = server.ask(folder / "by-hand", load=True)
@@ -96,7 +96,7 @@ def prove(server: Server, asked: Asked, folder: Path) -> Proof:
 
 
 def _rewritten(folder: Path, release: str) -> Repair:
-    return api.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
+    return mtpfix.rewrite(folder, vllm=[release], platforms=["cuda"], backup=False, write=True)
 
 
 def _left(repair: Repair) -> str:

@@ -28,7 +28,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mtpfix import api, metrics
+import mtpfix
+from mtpfix import metrics
 from mtpfix.probing import Probe
 from tests.hub.server import Hub, Repo, serving, sparse
 from tools import plugged
@@ -129,7 +130,7 @@ class Stage:
         plugged.servable(self.scratch / "elsewhere", mtp="quantized")
         plugged.servable(self.scratch / "draft", "none")
         for name, draft in (("folder", None), ("elsewhere", self.scratch / "draft")):
-            api.rewrite(
+            mtpfix.rewrite(
                 self.scratch / name,
                 vllm=[self.release],
                 platforms=["cpu"],

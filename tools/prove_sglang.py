@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.sglang import live, policy
 from mtpfix.errors import MtpfixError
 from tools import sglang_tiny, tiny
@@ -57,7 +57,7 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
     row = Row(family, scheme, mtp, foreseen(folder, release), outcome(answer))
     faults = [_fault(row.foreseen, row.before)]
     try:
-        made = api.rewrite(folder, engines=["vllm"], sglang=[release], backup=False, write=True)
+        made = mtpfix.rewrite(folder, engines=["vllm"], sglang=[release], backup=False, write=True)
     except MtpfixError as error:
         return row._replace(foreseen_after=f"refused: {error.message}"[:90], fault=_said(faults))
     if made.files:
@@ -71,7 +71,7 @@ def prove(server: live.Server, family: str, scheme: str, mtp: Mtp, folder: Path)
 
 def foreseen(folder: Path, release: str) -> str:
     """Return what is foreseen of the draft alone: the child loads nothing else."""
-    report = api.check(folder, sglang=[release])
+    report = mtpfix.check(folder, sglang=[release])
     if not report.engines:
         return "unknown"
     draft = [m for m in report.engines[0].modules if m.decision.module.part == "draft"]

@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mtpfix import api
-from mtpfix.drafting import draft_folder
+import mtpfix
+from mtpfix import draft_folder
 from mtpfix.engines.sglang import live as sglang
 from mtpfix.engines.vllm import live as vllm
 from mtpfix.errors import MtpfixError, UnknownError
@@ -83,7 +83,7 @@ def proved(engines: Engines, asked: Asked, folder: Path) -> Proof:
     proof = Proof(ours, theirs, asked, before.seen)
     faults = unforeseen(engines, before, folder)
     try:
-        made = api.rewrite(
+        made = mtpfix.rewrite(
             folder, engines=["vllm"], sglang=[ours], backup=False, allow_partial=True, write=True
         )
     except MtpfixError as error:
@@ -138,7 +138,7 @@ def unforeseen(engines: Engines, answers: Answers, folder: Path) -> list[str]:
 
 def by_vllm(folder: Path, release: str) -> str:
     """Return what is foreseen of the draft on vLLM; nothing where it is the target that fails."""
-    engines = api.check(folder, vllm=[release]).engines
+    engines = mtpfix.check(folder, vllm=[release]).engines
     if not engines:
         return "unknown"
     trunk = (m for m in engines[0].modules if m.decision.module.part == "trunk")

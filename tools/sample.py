@@ -89,7 +89,7 @@ def bf16(module: str) -> Iterator[tuple[str, Entry]]:
 
 def fp8_block(module: str) -> Iterator[tuple[str, Entry]]:
     """A matrix in FP8 with one scale for each block, two of them below each other."""
-    yield f"{module}.weight", ("F8_E4M3", (BLOCK + 1, WIDTH))
+    yield f"{module}.weight", ("F8_E4M3", (2 * BLOCK, WIDTH // 2))
     yield f"{module}.weight_scale", ("F32", (2, 1))
 
 

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from mtpfix import grafting
+import mtpfix
 from tools import graft_helper, plugged
 from tools.forge import NONE
 from tools.pairs import FP8
@@ -69,7 +69,7 @@ def start(python: str, scheme: str, donor: str, way: Way, folder: Path) -> Serve
     plugged.servable(target, scheme, "lost")
     if way == "graft":
         # A CPU runs no block in FP8.
-        grafting.graft(target, base, platforms=["cpu"], precision="bf16", backup=False, write=True)
+        mtpfix.graft(target, base, platforms=["cpu"], precision="bf16", backup=False, write=True)
     elif way == "helper":
         graft_helper.run(base, target)
     code = "import vllm; print(vllm.__version__)"

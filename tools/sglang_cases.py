@@ -22,8 +22,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mtpfix import api
-from mtpfix.drafting import draft_folder
+import mtpfix
+from mtpfix import draft_folder
 from mtpfix.engines.sglang import policy
 from mtpfix.engines.sglang.live import Server
 from mtpfix.errors import MtpfixError
@@ -60,7 +60,7 @@ def made(case: Case, folder: Path) -> Path:
 
 def judged(folder: Path) -> list[Case]:
     """Return what mtpfix says: a row for releases that follow each other and have one verdict."""
-    report = api.check(folder, sglang=["all"])
+    report = mtpfix.check(folder, sglang=["all"])
     if not report.engines:
         return [{"sglang": "all", "outcome": "not judged", "codes": codes(report.findings)}]
     rows = []
@@ -88,7 +88,9 @@ def helped(folder: Path) -> Case:
     """
     newest = policy.covered_releases()[-1]
     try:
-        repair = api.rewrite(folder, sglang=[newest], backup=False, allow_partial=True, write=True)
+        repair = mtpfix.rewrite(
+            folder, sglang=[newest], backup=False, allow_partial=True, write=True
+        )
         if repair.files:
             left = codes(f for f in repair.checked.findings if f.severity == "error")
             found = {"by": "list", "add": list(repair.plan.added)}

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.context import in_releases
 from mtpfix.engines.sglang import methods, policy
@@ -77,7 +77,7 @@ class SglangJudge(Judge):
     def foretold(self, folder: Path) -> str:
         """Return what mtpfix foretells of the draft, or that there is no target model for it."""
         try:
-            engines = api.inspect(folder, sglang=[self._release], trunk=True).engines
+            engines = mtpfix.inspect(folder, sglang=[self._release], trunk=True).engines
             modules = [module for engine in engines for module in engine.modules]
             if any(
                 m.decision.built == "error" for m in modules if m.decision.module.part == "trunk"

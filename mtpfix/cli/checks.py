@@ -144,20 +144,12 @@ def _judged(
     gated: bool = False,
 ) -> "Report":
     """Return the report on a target, with all of its findings."""
-    from mtpfix import api
+    from mtpfix import calls
+    from mtpfix.targets import Reference
 
+    at = Reference(target, reached.draft, reached.revision, reached.token)
     with output.working(f"reading {inert(target)}"):
-        return api.inspected(
-            target,
-            selection,
-            reached.draft,
-            revision=reached.revision,
-            token=reached.token,
-            trunk=trunk,
-            values=values,
-            fixes=fixes,
-            gate=gated,
-        )
+        return calls.inspect(at, selection, trunk=trunk, values=values, fixes=fixes, gate=gated)
 
 
 def _gated(judged: "Report", wish: gate.Wish) -> "Report":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mtpfix.acceptance.baseline import Baseline
     from mtpfix.acceptance.ignores import Ignore
+    from mtpfix.delivery import Delivered
     from mtpfix.model import Accepted, Finding, Report, Severity
 
 _EVERY = "MTP"
@@ -103,6 +104,11 @@ def gated(report: Report, wanted: Wish) -> Report:
         left_out=tuple(dict.fromkeys(hidden)),
         exit_code=_exit_code(report, counted, wanted),
     )
+
+
+def delivered(done: Delivered, wanted: Wish) -> Delivered:
+    """The repair with the findings that count, and the exit codes that they come to."""
+    return replace(done, repair=done.repair.counted(lambda report: gated(report, wanted)))
 
 
 def said(report: Report, wanted: Wish) -> tuple[str, ...]:

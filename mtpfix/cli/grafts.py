@@ -7,27 +7,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtpfix.cli import drops, options, output, ways
-from mtpfix.cli.options import Color, RepairFormat
-from mtpfix.cli.ways import Way
+from mtpfix.cli import options, output, records, repairs
+from mtpfix.cli.options import RepairFormat
 from mtpfix.errors import UsageError
 from mtpfix.report.inert_text import inert
 
 if TYPE_CHECKING:
-    from mtpfix.grafting import Graft
-    from mtpfix.grafts.attempts import Precision
+    from mtpfix.delivery import Delivered
     from mtpfix.grafts.lineage import Lineage
     from mtpfix.grafts.transfer import Watch
-    from mtpfix.pushing import Landed
-    from mtpfix.repair.plan import Options
-    from mtpfix.report.graft import Grafted
-    from mtpfix.selection import Selected
+    from mtpfix.selection import Selection
+    from mtpfix.targets import Reference
 
 
 class PrecisionChoice(str, Enum):
@@ -38,31 +33,7 @@ class PrecisionChoice(str, Enum):
     bf16 = "bf16"
 
 
-class _Pair(NamedTuple):
-    """What a block is brought into, and from where."""
-
-    target: str
-    base: str
-    revision: str | None
-    token: str | None
-
-
-class _Block(TypedDict):
-    """How a block is brought."""
-
-    precision: "Precision"
-    options: "Options"
-
-
-class Show(NamedTuple):
-    """How the result is shown."""
-
-    form: RepairFormat
-    file: Path | None
-    color: Color
-    verbose: bool
-
-
+@records.flat
 def graft(
     target: options.TargetArg = ".",
     base: Annotated[
@@ -74,31 +45,9 @@ def graft(
             "org/name[@revision].  [default: that of the model card, for the plan]",
         ),
     ] = None,
-    vllm: options.VllmAll = None,
-    sglang: options.Sglang = None,
-    platform: options.PlatformAll = None,
     *,
-    engine: options.EngineOption = None,
-    write: Annotated[
-        bool, options.acting("--write", help="Bring the block into the folder.")
-    ] = False,
-    output_dir: Annotated[
-        Path | None,
-        options.acting(
-            "--output",
-            metavar="DIR",
-            help="Make a new folder: links to the weights, the block, and the new JSON files.",
-        ),
-    ] = None,
-    no_backup: options.NoBackup = False,
-    push_to_hub: Annotated[
-        bool,
-        options.acting("--push-to-hub", help="Commit the block and the JSON files to the Hub."),
-    ] = False,
-    create_pr: options.CreatePr = False,
-    repo_id: options.RepoId = "",
-    commit_message: options.CommitMessage = "",
-    dry_run: options.DryRun = False,
+    releases: records.AllReleases,
+    place: records.BlockDestination,
     drop: Annotated[
         bool,
         options.acting(
@@ -119,10 +68,7 @@ def graft(
     engine_names_only: options.EngineNamesOnly = False,
     revision: options.Revision = None,
     token: options.Token = None,
-    output_format: options.RepairFormatOption = RepairFormat.text,
-    output_file: options.OutputFile = None,
-    color: options.ColorOption = Color.auto,
-    verbose: options.Verbose = False,
+    shown: records.RepairOutput,
 ) -> None:
     """Bring back an MTP block that the quantizer lost, from the base model; first show the plan.
 
@@ -133,38 +79,58 @@ def graft(
     --vllm, --engine and --platform select. It is 1 if something is yet to be written, or if no way
     to bring the block is clean.
     """
-    from mtpfix.pushing import Push
+    from mtpfix import calls
     from mtpfix.repair.plan import Options
+    from mtpfix.report import graft as renderer
+    from mtpfix.targets import Reference
 
-    wish = Push(repo_id, create_pr, commit_message, dry_run=dry_run)
-    way = Way(write, output_dir, not no_backup, push_to_hub, wish)
-    _refuse_contradictions(way, drop=drop, base=base)
-    chosen = options.selected(vllm, engine, platform, sglang)
-    show = Show(output_format, output_file, color, verbose)
-    if drop:
-        raise typer.Exit(drops.drop(target, way, chosen, show, revision=revision, token=token))
-    base = base or _offered(target, revision, token, acts=way.acts)
-    block = _Block(precision=precision.value, options=Options(engine_names_only))
-    command = _command(repo_id or target, base, chosen, block)  # nobody else has the folder
-    done = _done(_Pair(target, base, revision, token), way, chosen, block, command)
-    _emit(done, command, show)
-    if done.outcome.refused is not None:
-        raise done.outcome.refused
-    raise typer.Exit(done.outcome.exit_code)
-
-
-def _refuse_contradictions(way: Way, *, drop: bool, base: str | None) -> None:
-    ways.refuse_contradictions(way)
+    place.require_one()
     if drop and base is not None:
         raise UsageError("--drop brings nothing, so it needs no --from", "leave one of them out")
+    selection = releases.selection
+    at = Reference(target, revision=revision, token=token)
+    if drop:
+        raise typer.Exit(_drop(at, place, selection, shown))
+    base = base or _offered(at, acts=place.acts)
+    words = ["mtpfix", "graft", place.repo_id or target, "--from", options.shared(base)]
+    words += selection.options
+    words += [] if precision.value == "auto" else ["--precision", precision.value]
+    words += ["--engine-names-only"] if engine_names_only else []
+    command = shlex.join(words)  # nobody else has the folder
+
+    def describe(done: "Delivered") -> str:
+        output.progress("sending the commit to the Hub ...")
+        return renderer.markdown(done, command)
+
+    origin, allowed = Reference(base, token=token), Options(engine_names_only)
+    with _at_work(base, acts=place.acts) as watch:
+        delivery = place.delivery(at, describe, watch)
+        done = calls.bring_block(
+            at, origin, selection, allowed, precision=precision.value, delivery=delivery
+        )
+    _emit(done, command, shown)
+    if done.refused is not None:
+        raise done.refused
+    raise typer.Exit(done.exit_code)
 
 
-def _offered(target: str, revision: str | None, token: str | None, *, acts: bool) -> str:
+@contextmanager
+def _at_work(base: str, *, acts: bool) -> Iterator["Watch | None"]:
+    """Say what is done: the block arrives, or ways to bring it are tried."""
+    if acts:
+        with watching(f"the block from {inert(base)}") as watch:
+            yield watch
+        return
+    with output.working("reading the base, and trying repairs on every release"):
+        yield None
+
+
+def _offered(target: "Reference", *, acts: bool) -> str:
     """Return the base that the model card names; what writes wants it said on the command line."""
-    from mtpfix import grafting
+    from mtpfix import calls
 
     with output.working("looking for the base model"):
-        found = grafting.offered(target, revision=revision, token=token)
+        found = calls.base_of(target)
     if acts:
         raise UsageError(
             "--from names the base, and it is not given", f"by the model card: --from {found}"
@@ -173,103 +139,56 @@ def _offered(target: str, revision: str | None, token: str | None, *, acts: bool
     return found
 
 
-def _done(pair: _Pair, way: Way, chosen: "Selected", block: _Block, command: str) -> "Grafted":
-    """Make the graft where it is wanted."""
-    from mtpfix import grafting
+def _drop(
+    target: "Reference",
+    place: records.Destination,
+    selection: "Selection",
+    shown: records.RepairOutput,
+) -> int:
+    """Take the declaration out where that is wanted; return the exit code."""
+    from mtpfix import calls
+    from mtpfix.report import change
+    from mtpfix.rules.presence import LOST
 
-    target, base, revision, token = pair
+    words = ["mtpfix", "graft", place.repo_id or str(target.target), "--drop", *selection.options]
+    command = shlex.join(words)
+    delivery = place.delivery(target, lambda done: change.render(done, command))
+    with output.working("trying on every release what takes the declaration out"):
+        done = calls.drop(target, selection, delivery)
+    before = done.repair.checked_before
+    if done.repair.files and before.exit_code and not {f.code for f in before.findings} & {*LOST}:
+        output.note("note: the block is there, and whole; `mtpfix rewrite` may repair its metadata")
+    if shown.output_format is not RepairFormat.text:
+        repairs.emit_document(done, command, shown)
+        return done.exit_code
+    from mtpfix.report import rewrite
 
-    if way.push:
-        with watching(f"the block from {inert(base)}") as watch:
-            made, pushed = grafting.push(
-                target,
-                base,
-                **chosen,
-                **block,
-                revision=revision,
-                token=token,
-                wish=way.wish,
-                describe=lambda made: _described(made, way, command),
-                watch=watch,
-            )
-        return _grafted(made, way, pushed)
-    if way.acts:
-        with watching(f"the block from {inert(base)}") as watch:
-            made = grafting.graft(
-                target,
-                base,
-                **chosen,
-                **block,
-                revision=revision,
-                token=token,
-                write=way.write,
-                output=way.output,
-                backup=way.backup,
-                watch=watch,
-            )
-        return _grafted(made, way)
-    with output.working("reading the base, and trying repairs on every release"):
-        made = grafting.plan(target, base, **chosen, **block, revision=revision, token=token)
-    return _grafted(made, way)
+    screen = output.result_screen(shown.color.value, shown.output_file)
+    output.emit(rewrite.seen(done.repair.diff, color=screen.color), shown.output_file)
+    output.note(
+        rewrite.text(
+            done, screen.width, color=screen.color, verbose=shown.verbose, ascii=screen.ascii
+        )
+    )
+    return done.exit_code
 
 
-def _described(made: "Graft", way: Way, command: str) -> str:
-    """Return the text of the commit; it is asked for when the block is there and leaves."""
+def _emit(done: "Delivered", command: str, shown: records.RepairOutput) -> None:
     from mtpfix.report import graft as renderer
 
-    output.progress("sending the commit to the Hub ...")
-    return renderer.markdown(_grafted(made, way), command)
-
-
-def _grafted(made: "Graft", way: Way, pushed: "Landed | None" = None) -> "Grafted":
-    from mtpfix.report.graft import Grafted
-    from mtpfix.report.rewrite import Outcome
-
-    outcome = Outcome(
-        before=made.before,
-        after=made.after,
-        checked_before=made.checked_before,
-        checked=made.checked,
-        selection=made.selection,
-        plan=made.plan.repair.plan,
-        diff=made.plan.diff,
-        files=made.files,
-        written=way.write and bool(made.files),
-        output=way.output,
-        backup=way.backup,
-        named=frozenset(name for finding in made.checked.findings for name in finding.modules),
-        pushed=pushed,
-        refused=made.refused,
-    )
-    return Grafted(made, outcome)
-
-
-def _emit(done: "Grafted", command: str, show: Show) -> None:
-    from mtpfix.report import graft as renderer
-
-    if show.form is RepairFormat.json:
-        output.emit(renderer.json(done), show.file)
-        return
-    if show.form is RepairFormat.markdown:
-        output.emit(renderer.markdown(done, command), show.file)
-        return
-    if show.form is RepairFormat.html:
-        output.emit(renderer.html(done, command), show.file)
-        return
-    screen = output.result_screen(show.color.value, show.file)
-    shown = renderer.text(
-        done, screen.width, color=screen.color, verbose=show.verbose, ascii=screen.ascii
-    )
-    output.emit(shown, show.file)
-
-
-def _command(target: str, base: str, chosen: "Selected", block: _Block) -> str:
-    """The command line that makes the same graft."""
-    words = ["mtpfix", "graft", target, "--from", options.shared(base)]
-    words += options.selecting(chosen)
-    words += [] if block["precision"] == "auto" else ["--precision", block["precision"]]
-    words += ["--engine-names-only"] if block["options"].engine_names_only else []
-    return shlex.join(words)
+    form, file = shown.output_format, shown.output_file
+    if form is RepairFormat.json:
+        output.emit(renderer.json(done), file)
+    elif form is RepairFormat.markdown:
+        output.emit(renderer.markdown(done, command), file)
+    elif form is RepairFormat.html:
+        output.emit(renderer.html(done, command), file)
+    else:
+        screen = output.result_screen(shown.color.value, file)
+        text = renderer.text(
+            done, screen.width, color=screen.color, verbose=shown.verbose, ascii=screen.ascii
+        )
+        output.emit(text, file)
 
 
 # --- while bytes arrive ------------------------------------------------------------------

@@ -20,7 +20,7 @@ from mtpfix.errors import UsageError
 
 if TYPE_CHECKING:
     from mtpfix.model import Platform
-    from mtpfix.selection import Selected, Selection
+    from mtpfix.selection import Selection
 
 
 class PlatformChoice(str, Enum):
@@ -353,7 +353,7 @@ RepairTrunk = Annotated[
     acting(
         "--repair-trunk",
         help="Also correct entries that match quantized modules of the trunk (the target model "
-        "without its MTP block).",
+        "without its MTP block), and add targets that they lack.",
     ),
 ]
 RenameTensors = Annotated[
@@ -409,22 +409,12 @@ def selection(
     """Return what `--vllm`, `--sglang`, `--engine` and `--platform` select together."""
     from mtpfix.selection import select  # noqa: PLC0415 - not for every `--help`
 
-    return select(**selected(vllm, engine, platform, sglang))
-
-
-def selected(
-    vllm: Sequence[str] | None,
-    engine: Sequence[str] | None,
-    platform: Iterable[PlatformChoice] | None,
-    sglang: Sequence[str] | None,
-) -> Selected:
-    """Return the values of the same options, as every call of the library takes them."""
-    return {
-        "vllm": releases(vllm),
-        "sglang": releases(sglang),
-        "engines": engines(engine),
-        "platforms": platforms(platform),
-    }
+    return select(
+        vllm=releases(vllm),
+        sglang=releases(sglang),
+        engines=engines(engine),
+        platforms=platforms(platform),
+    )
 
 
 def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | None:
@@ -438,17 +428,6 @@ def platforms(given: Iterable[PlatformChoice] | None) -> tuple[Platform, ...] | 
 
 
 # --- as words of a command line ------------------------------------------------
-
-
-def selecting(chosen: Selected) -> list[str]:
-    """Return the options that select the same releases and platforms."""
-    given = (
-        ("--vllm", chosen["vllm"]),
-        ("--sglang", chosen["sglang"]),
-        ("--engine", chosen["engines"]),
-        ("--platform", chosen["platforms"]),
-    )
-    return [word for flag, values in given for value in values or () for word in (flag, value)]
 
 
 def shared(target: str) -> str:

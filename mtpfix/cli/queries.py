@@ -64,12 +64,13 @@ def names(
     written as that quantizer takes them. The exit code is 0 if
     they are right for the newest release, or for all that --vllm or --engine selects.
     """
-    from mtpfix import api
+    from mtpfix import calls
     from mtpfix.quant import tools
     from mtpfix.recipe import DEFAULT
     from mtpfix.repair.plan import Options
     from mtpfix.report import names as renderer
     from mtpfix.report.pasted import about, pasted
+    from mtpfix.targets import Reference
 
     tool = None if for_tool is None else tools.tool(for_tool)
     if tool is None and output_format in (NamesFormat.python, NamesFormat.cli):
@@ -81,16 +82,15 @@ def names(
             "--for names what a tool must leave alone, and --stored is of a quantized block",
             "give one of them",
         )
-    options.tell_unknown_patches(options.selection(vllm, engine, platform, sglang))
+    selection = options.selection(vllm, engine, platform, sglang)
+    options.tell_unknown_patches(selection)
     with output.working("trying entries on every release"):
-        found = api.names_of(
-            target,
-            **options.selected(vllm, engine, platform, sglang),
-            options=Options(engine_names_only),
+        found = calls.names_of(
+            Reference(target, revision=revision, token=token),
+            selection,
+            Options(engine_names_only),
             method=tools.method_for(tool, method) if tool else method or DEFAULT,
             stored=stored,
-            revision=revision,
-            token=token,
         )
     if tool is not None:
         text = pasted(found, tool, output_format.value)
@@ -148,19 +148,15 @@ def verify(
 
     mtpfix compares the answer with what is on disk, and with its own prediction.
     """
+    from mtpfix import calls
     from mtpfix.report import verify as renderer
-    from mtpfix.verification import verify as ask
+    from mtpfix.selection import select
+    from mtpfix.targets import Reference
 
+    selection = select(engines=[options.one_engine(engine)])
+    at = Reference(target, draft, revision, token)
     with output.working("asking the engine, which takes some seconds"):
-        answer = ask(
-            target,
-            engine=options.one_engine(engine),
-            python=python,
-            timeout=timeout,
-            draft=draft,
-            revision=revision,
-            token=token,
-        )
+        answer = calls.verify(at, selection, python=python, timeout=timeout)
     if output_format is Format.json:
         text = renderer.json(answer, target)
     else:

@@ -23,6 +23,9 @@ BESIDE: tuple[str, ...] = ("sglang",)
 They decide nothing, and one that fails with entries as without gets none.
 """
 
+OPTIONS: tuple[str, ...] = ("vllm", "sglang")
+"""The engines whose releases have an option of their own on the command line, such as `--vllm`."""
+
 DEFAULT = "vllm"
 """The engine that `check` asks about where none is chosen."""
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtpfix import __version__
+from mtpfix.grafts.block import Block
 from mtpfix.grafts.layout import MANIFEST
-from mtpfix.grafts.plan import GraftPlan
 
 
 def name_of(shard: str) -> str:
@@ -16,12 +16,12 @@ def name_of(shard: str) -> str:
     return shard.removesuffix(".safetensors") + MANIFEST
 
 
-def text(plan: GraftPlan, hashes: Mapping[str, str]) -> bytes:
+def text(block: Block, hashes: Mapping[str, str]) -> bytes:
     """Return the manifest of a graft: tensor, origin, what was done to it, SHA-256.
 
     A file that the Hub copied itself was not read, and has no hashes.
     """
-    where = plan.donor.target
+    where = block.donor.target
     document = {
         "schema": "mtpfix.manifest/1",
         "tool": {"name": "mtpfix", "version": __version__},
@@ -30,14 +30,14 @@ def text(plan: GraftPlan, hashes: Mapping[str, str]) -> bytes:
             "name": where.name if where.kind == "hub" else Path(where.name).name,
             "revision": where.revision,
         },
-        "shard": plan.shard,
+        "shard": block.shard,
         "tensors": {
             piece.name: {
                 "from": piece.source,
                 "conversion": piece.conversion,
                 "sha256": hashes.get(piece.name),
             }
-            for piece in plan.layout.pieces
+            for piece in block.layout.pieces
         },
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()

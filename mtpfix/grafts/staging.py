@@ -13,9 +13,9 @@ from typing import NamedTuple
 from mtpfix.checkpoint.source import Source
 from mtpfix.errors import RefusedError, WriteError
 from mtpfix.grafts import transfer
+from mtpfix.grafts.block import Block
 from mtpfix.grafts.layout import Layout
 from mtpfix.grafts.leftovers import LOCK
-from mtpfix.grafts.plan import GraftPlan
 from mtpfix.grafts.transfer import Watch
 from mtpfix.grafts.values import Values, refuse_broken
 from mtpfix.model import Finding, Target
@@ -42,14 +42,14 @@ class Fetched(NamedTuple):
 
 @contextlib.contextmanager
 def fetched(
-    plan: GraftPlan, room: Path, watch: Watch, check: Callable[[], None] = lambda: None
+    block: Block, room: Path, watch: Watch, check: Callable[[], None] = lambda: None
 ) -> Iterator[Fetched]:
     """Fetch the new shard into a folder, and look at its values as they pass.
 
     Afterwards nothing of it is left there; after an error, what has arrived.
 
     Args:
-        plan: what is fetched.
+        block: what is fetched.
         room: the folder.
         watch: what is told of the bytes as they pass.
         check: is called when no other graft can be at work there, before anything is fetched.
@@ -63,11 +63,11 @@ def fetched(
     values = Values()
 
     def judge() -> tuple[Finding, ...]:
-        findings = values.findings(plan)
+        findings = values.findings(block)
         refuse_broken(findings)
         return findings
 
-    order = Order(plan.donor.source, plan.donor.target, plan.layout, plan.shard)
+    order = Order(block.donor.source, block.donor.target, block.layout, block.shard)
     with received(order, room, replace(watch, scanner=values.scanner), check, judge) as made:
         yield made
 

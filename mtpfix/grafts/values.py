@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mtpfix.errors import MissingPackageError, RefusedError, UnknownError
+from mtpfix.grafts.block import Block
 from mtpfix.grafts.pieces import Piece
-from mtpfix.grafts.plan import GraftPlan
 from mtpfix.model import Finding, Tensor
 from mtpfix.values.judge import judge
 from mtpfix.values.read import scan_tensors
@@ -38,21 +38,21 @@ class Values:
         self._scans[piece.name] = tensor, scan
         return scan
 
-    def findings(self, plan: GraftPlan) -> tuple[Finding, ...]:
+    def findings(self, block: Block) -> tuple[Finding, ...]:
         """Return what is wrong with them (MTP5xx).
 
         They are compared with the target model where that is a folder; of a repo, the slices
         would have to be fetched.
         """
-        block = {name: Scanned(t, scan.summary()) for name, (t, scan) in self._scans.items()}
-        if plan.source.target().kind == "hub":
-            return judge(block, {}, {})
-        files = plan.held.files
-        siblings = choose_siblings(block, files.inventory, plan.held.roots)
+        scanned = {name: Scanned(t, scan.summary()) for name, (t, scan) in self._scans.items()}
+        if block.source.target().kind == "hub":
+            return judge(scanned, {}, {})
+        files = block.held.files
+        siblings = choose_siblings(scanned, files.inventory, block.held.roots)
         names = tensors_of(siblings, files.inventory)
         shards = files.listing.shards
-        trunk = scan_tensors(plan.source, {name: shards[name] for name in names}, parts=True)
-        return judge(block, trunk, siblings)
+        trunk = scan_tensors(block.source, {name: shards[name] for name in names}, parts=True)
+        return judge(scanned, trunk, siblings)
 
 
 def refuse_broken(findings: Sequence[Finding]) -> None:

@@ -16,7 +16,7 @@ class Options:
     Attributes:
         engine_names_only: leave out entries in the checkpoint's own spelling.
         repair_trunk: also narrow entries that take the scheme from quantized trunk
-            modules; these modules then move from wrong to right.
+            modules, and add targets that they lack; these modules then move from wrong to right.
         chosen_releases: the user chose the releases. Only then may an entry be written
             that fits the empty name alone (`re:^$`), for a release that asks by it.
         rename_tensors: also give scales of the MTP block other names, in new weight files that take
@@ -63,7 +63,7 @@ class Plan:
         defaults: new entries that say what another reader did as long as there was no list.
         by_disk: new entries that fit names of the MTP block on disk.
         nameless: new entries that fit the empty name and no other.
-        schemes: those that the block is given, in words; the edits that say so come first.
+        schemes: those that modules are given, in words; the edits that say so come first.
         metadata_copied: whether the metadata get a copy in the text configuration, where a draft
             reads them.
         views: the metadata after the edits, as each engine that it is planned for reads them.

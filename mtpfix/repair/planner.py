@@ -11,24 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import NamedTuple
 
 from mtpfix import quant
-from mtpfix.checkpoint import strict_json
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import MtpfixError
 from mtpfix.model import JsonFile, ModuleReport, QuantView, State
 from mtpfix.patterns import budget
 from mtpfix.quant import schemes
 from mtpfix.quant.schemes import Proposal
-from mtpfix.repair import patch, reasons
+from mtpfix.repair import reasons
+from mtpfix.repair.climb import climb
 from mtpfix.repair.copies import mirrored
 from mtpfix.repair.lists import list_plan
 from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
-from mtpfix.repair.stages import composed
+from mtpfix.repair.stages import composed, edited
 from mtpfix.repair.target_model import TargetModel
-from mtpfix.repair.verdicts import Views, for_each, served, views_of
+from mtpfix.repair.verdicts import Views, for_each, read_again, served, views_of
+from mtpfix.repair.wider_targets import widened
 
 
 @budget.shared()
@@ -108,13 +110,39 @@ def plan_for_all(
 
     Of a checkpoint that does not exist yet, no load is foreseen.
     """
-    views, leading = views_of(cases, view), {case.engine for case in deciding}
+    views = views_of(cases, view)
+    if configs is None or not options.repair_trunk:
+        return _on_top_of(cases, views, options, configs, deciding)
+    wide = widened(cases, views, configs)
+    made = _on_top_of(cases, wide.views, options, wide.configs, deciding)
+    if not wide.edits or made.refused is not None:
+        return made
+    edits = composed(configs, wide.edits, made.edits)
+    return replace(made, edits=edits, schemes=(*wide.schemes, *made.schemes))
+
+
+def _on_top_of(
+    cases: Sequence[EngineCase],
+    views: Views,
+    options: Options,
+    configs: Mapping[str, JsonFile] | None,
+    deciding: Collection[EngineCase],
+) -> Plan:
+    """Return the plan for metadata that say all of the target model that they can."""
+    leading = {case.engine for case in deciding}
     made = list_plan(cases, views, options, leading=leading)
     failing = set() if configs is None else _failing(cases, made.views)
     if configs is None or not failing:
         return made
     trials = _Trials(tuple(cases), views, options, configs, tuple(deciding))
     return trials.better_than(made, failing)
+
+
+class _Tried(NamedTuple):
+    """A plan, and the cases that it leaves wrong."""
+
+    plan: Plan
+    failing: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -136,21 +164,26 @@ class _Trials:
             made: the plan without a scheme.
             failing: the cases that it leaves wrong.
         """
-        best, least = made, self._cost(failing)
         before = _failing(self.cases, self.views)
         found = [each for cases in self._groups() for each in self._proposals(cases)]
         different = {repr(proposal.edits): proposal for proposal in found if proposal.edits}
-        served = bool(self.deciding) and not least[0]
-        for proposal in sorted(different.values(), key=lambda each: each.entries):
-            tried = None if served and proposal.whole else self._tried(proposal)
-            left = before if tried is None else _failing(self.cases, tried.views)
-            if tried is None or not left <= before:
-                continue
-            cost = self._cost(left)
-            if cost < least:
-                best, least = tried, cost
-            if not any(cost):
-                break
+        start = _Tried(made, frozenset(failing))
+        served = bool(self.deciding) and not self._cost(start.failing)[0]
+
+        def tried(proposal: Proposal, _: _Tried) -> _Tried | None:
+            plan = None if served and proposal.whole else self._tried(proposal)
+            if plan is None:
+                return None
+            return _Tried(plan, frozenset(_failing(self.cases, plan.views)))
+
+        def is_better(tried: _Tried, best: _Tried) -> bool:
+            return tried.failing <= before and self._cost(tried.failing) < self._cost(best.failing)
+
+        steps = (
+            partial(tried, proposal)
+            for proposal in sorted(different.values(), key=lambda each: each.entries)
+        )
+        best = climb(start, steps, is_better, lambda best: not best.failing).plan
         return best if best is made else replace(best, unresolved=self._remedied(best))
 
     def _groups(self) -> Iterator[tuple[EngineCase, ...]]:
@@ -192,9 +225,7 @@ class _Trials:
     def _tried(self, proposal: Proposal) -> Plan | None:
         """Return the plan on top of a proposal; None: it helps nothing, or moves the trunk."""
         try:
-            texts = patch.apply_all(proposal.edits, lambda name: self.configs[name].raw)
-            files = {n: JsonFile(n, raw, strict_json.loads(raw, n)) for n, raw in texts.items()}
-            new = self._read({**self.configs, **files})
+            new = read_again(self.views, edited(self.configs, proposal.edits))
         except MtpfixError:
             return None
         if new is None or not self._helps(new) or any(self._moved(new)):
@@ -204,12 +235,6 @@ class _Trials:
         made = list_plan(under, new, self.options, leading=leading, edited=True)
         edits = composed(self.configs, proposal.edits, made.edits)
         return replace(made, edits=edits, schemes=proposal.schemes)
-
-    def _read(self, configs: Mapping[str, JsonFile]) -> Views | None:
-        """Return other metadata as each engine reads them; None: one finds none."""
-        found = {engine: engine.metadata(configs) for engine in self.views}
-        read = {engine: view for engine, view in found.items() if view is not None}
-        return read if len(read) == len(found) else None
 
     def _helps(self, new: Views) -> bool:
         """Return whether fewer modules are wrong that no entry makes right.

@@ -9,7 +9,7 @@ from mtpfix.engines import registry
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import Module, ModuleReport, State
 
-TRUNK_HELPS = "--repair-trunk fixes more: it also corrects entries that match the target model"
+TRUNK_HELPS = "--repair-trunk fixes more: it also corrects what is said of the target model"
 VAIN = "its entry is left out, since other modules of the draft stay wrong"
 """Why an entry is not written that would be right for a module."""
 

@@ -1,7 +1,7 @@
 """Other names for the scales of an MTP block: which could help, and files that have them. Pure.
 
 Engines load a scale by the end of its name alone (`weight_scale`, `weight_scale_inv`). Which names
-are right is not judged here but by trial (`mtpfix/renaming.py`).
+are right is not judged here but by trial (`mtpfix/changes/names.py`).
 """
 
 from __future__ import annotations

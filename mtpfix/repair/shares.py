@@ -62,6 +62,30 @@ def block(cases: Sequence[EngineCase], views: Views, configs: Mapping[str, JsonF
     )
 
 
+def untargeted(cases: Sequence[EngineCase], views: Views) -> Mapping[Scheme, list[str]]:
+    """Return modules of the target model that are quantized and that no target fits, by scheme.
+
+    They go by the names that engines ask about; those that end in a dot stand for all below them.
+    """
+    found: dict[Scheme, dict[str, None]] = {}
+    different = distinct(cases, views)
+    widths = _widths(different[0])
+    usual = _usual(different[0], widths)
+    for case in different:
+        for report in case.part(views[case.engine], "trunk"):
+            decision = report.decision
+            if report.disk.state is not State.QUANTIZED or report.agrees is not False:
+                continue
+            if not decision.module.name or (decision.because is not None and not decision.halved):
+                continue
+            ways = _ways(case.disk("trunk"), report, widths, usual)
+            way = next(iter(ways)) if len(ways) == 1 else None
+            if way is not None:
+                below = "." if decision.module.kind == "experts" else ""
+                found.setdefault(way, {})[f"{decision.module.name}{below}"] = None
+    return {way: list(names) for way, names in found.items()}
+
+
 def _quantized(cases: Sequence[EngineCase], views: Views) -> dict[str, None]:
     """Return the names of the target model's modules that some release builds quantized."""
     reports = (report for case in cases for report in case.part(views[case.engine], "trunk"))

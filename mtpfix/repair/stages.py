@@ -40,6 +40,17 @@ def composed(
     )
 
 
+def edited(configs: Mapping[str, JsonFile], edits: Sequence[Edit]) -> dict[str, JsonFile]:
+    """Return files as they are after some edits.
+
+    Raises:
+        MtpfixError: what comes of them cannot be read.
+    """
+    texts = patch.apply_all(edits, lambda name: configs[name].raw)
+    files = {name: JsonFile(name, raw, strict_json.loads(raw, name)) for name, raw in texts.items()}
+    return {**configs, **files}
+
+
 def _of_file(file: JsonFile, first: Sequence[Edit], second: Sequence[Edit]) -> Iterator[Edit]:
     places = _outermost(_clashes(first, second))
     for edit in (*first, *second):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.model import FAILED, QuantView
+from mtpfix.model import FAILED, JsonFile, QuantView
 
 _T = TypeVar("_T")
 
@@ -22,6 +22,13 @@ def views_of(cases: Sequence[EngineCase], view: QuantView) -> Views:
         view: what the engine of the first case is to read; the others read what they read.
     """
     return {**{case.engine: case.view for case in cases}, cases[0].engine: view}
+
+
+def read_again(views: Views, configs: Mapping[str, JsonFile]) -> Views | None:
+    """Return other metadata as each engine reads them; None: one finds none."""
+    found = {engine: engine.metadata(configs) for engine in views}
+    read = {engine: view for engine, view in found.items() if view is not None}
+    return read if len(read) == len(found) else None
 
 
 def distinct(cases: Sequence[EngineCase], views: Views) -> tuple[EngineCase, ...]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
 
-from mtpfix.grafting import Graft
+from mtpfix.delivery import Delivered, Pushed
+from mtpfix.grafts.block import Block
 from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece
 from mtpfix.model import Target
-from mtpfix.pushing import Landed
 from mtpfix.repair.writing.disk import BACKUP
 from mtpfix.report import change, findings, html_change, rewrite, wording
 from mtpfix.report.inert_text import ASCII, inert
 from mtpfix.report.markdown_text import code, prose, table
 from mtpfix.report.page import Page, mooded
-from mtpfix.report.rewrite import Outcome
 
 SCHEMA = "mtpfix.graft/1"
 _UNTOUCHED = "none of the weights that were there"
@@ -35,51 +33,45 @@ _DONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Grafted:
-    """What a run of `graft` came to.
-
-    Attributes:
-        graft: the block and the plan.
-        outcome: the metadata, before and after.
-    """
-
-    graft: Graft
-    outcome: Outcome
-
-
-def text(grafted: Grafted, width: int, *, color: bool, verbose: bool, ascii: bool) -> str:  # noqa: A002
+def text(done: Delivered, width: int, *, color: bool, verbose: bool, ascii: bool) -> str:  # noqa: A002
     """The base, the block, the entries, what every release makes of it, and what to do next."""
     page = Page(width, color=color)
-    for label, body in _rows(grafted.graft):
+    for label, body in _rows(done):
         page.item(mooded(f"{label:<8}", "quiet"), Text(body))
-    for finding in grafted.graft.values:
-        findings.put(page, finding, grafted.graft.checked, 0)
+    for finding in done.values:
+        findings.put(page, finding, done.repair.checked, 0)
     if verbose:
-        for piece in grafted.graft.tensors:
+        for piece in _block_of(done).tensors:
             page.line(mooded(f"        {_tensor(piece)}", "quiet"))
     page.line()
-    if grafted.outcome.diff:
-        page.line(rewrite.seen(grafted.outcome.diff, color=color).rstrip("\n"))
-        if grafted.outcome.plan.added or grafted.outcome.plan.removed:
+    if done.repair.diff:
+        page.line(rewrite.seen(done.repair.diff, color=color).rstrip("\n"))
+        if done.repair.plan.added or done.repair.plan.removed:
             page.line()
-    rewrite.put(page, grafted.outcome, verbose=verbose)
-    _put_next(page, grafted)
+    rewrite.put(page, done, verbose=verbose)
+    _put_next(page, done)
     return page.text().translate(ASCII) if ascii else page.text()
 
 
-def _rows(made: Graft) -> Iterator[tuple[str, str]]:
-    yield "base", f"{_named(made.donor)}: {lineage(made.lineage)}"
+def _block_of(done: Delivered) -> Block:
+    """Return the block that a graft brings."""
+    assert done.repair.block is not None  # noqa: S101 - a graft has one
+    return done.repair.block
+
+
+def _rows(done: Delivered) -> Iterator[tuple[str, str]]:
+    made = _block_of(done)
+    yield "base", f"{_named(made.donor.target)}: {lineage(made.lineage)}"
     yield "block", _block(made)
     if not made.tensors:
         return
     yield "", _conversions(made.tensors)
-    if made.plan.repeated:
-        count = wording.count(len(made.plan.repeated), "tensor")
+    if made.repeated:
+        count = wording.count(len(made.repeated), "tensor")
         yield "", f"{count} left out: the target has the same bytes, and the engines share them"
-    if made.plan.skipped:
-        yield "", f"{wording.count(len(made.plan.skipped), 'tensor')} that are there already stay"
-    if made.hashes and not made.values:
+    if made.skipped:
+        yield "", f"{wording.count(len(made.skipped), 'tensor')} that are there already stay"
+    if done.hashes and not done.values:
         yield "values", "nothing is wrong with them (mtpfix check --values)"
 
 
@@ -100,13 +92,13 @@ def lineage(found: Lineage) -> str:
     return f"{found.verdict} ({'; '.join([*equal, _MEANING[found.verdict]])})"
 
 
-def _block(made: Graft) -> str:
+def _block(made: Block) -> str:
     if not made.tensors:
-        return f"{wording.count(len(made.plan.skipped), 'tensor')}: nothing is lacking"
+        return f"{wording.count(len(made.skipped), 'tensor')}: nothing is lacking"
     files = wording.count(len({piece.shard for piece in made.tensors}), "file")
     return (
-        f"{wording.count(len(made.tensors), 'tensor')}, {size_of(made.plan.layout.size)}, in "
-        f"{inert(made.plan.shard)}, from {size_of(made.plan.layout.fetched)} in {files} of the base"
+        f"{wording.count(len(made.tensors), 'tensor')}, {size_of(made.layout.size)}, in "
+        f"{inert(made.shard)}, from {size_of(made.layout.fetched)} in {files} of the base"
     )
 
 
@@ -158,26 +150,26 @@ def _tensor(piece: Piece) -> str:
     return f"{piece.dtype:<8} {shape:<14} {inert(piece.name)}{source}"
 
 
-def _put_next(page: Page, grafted: Grafted) -> None:
-    said = _next(grafted)
+def _put_next(page: Page, done: Delivered) -> None:
+    said = _next(done)
     if said is not None:
         page.line()
         page.item(Text(), mooded(said, "strong"))
 
 
-def _next(grafted: Grafted) -> str | None:
-    outcome, made = grafted.outcome, grafted.graft
+def _next(done: Delivered) -> str | None:
+    outcome, made = done, _block_of(done)
     if outcome.refused is not None:
         return None
-    if not made.tensors and not outcome.files and outcome.output is None:
+    if not made.tensors and not outcome.repair.changes and outcome.output is None:
         return "Nothing is to be written: the block is there."
-    files = [made.plan.shard] if made.tensors else []
-    shown = ", ".join(map(inert, (*files, *outcome.files)))
+    files = [made.shard] if made.tensors else []
+    shown = ", ".join(map(inert, (*files, *outcome.repair.changes)))
     what = "the block" if made.tensors else "the edits"
     return _of_push(outcome.pushed, shown) if outcome.pushed else _of_folder(outcome, shown, what)
 
 
-def _of_folder(outcome: Outcome, files: str, what: str) -> str:
+def _of_folder(outcome: Delivered, files: str, what: str) -> str:
     if outcome.written:
         kept = f"; the old files are kept as *{BACKUP}" if outcome.backup else ""
         return f"Wrote {files}{kept}."
@@ -185,12 +177,12 @@ def _of_folder(outcome: Outcome, files: str, what: str) -> str:
         new = f", and {files}" if files else ""
         return f"Made {inert(str(outcome.output))}: links to the old files{new}."
     it = "it" if what == "the block" else "them"
-    if outcome.before.target.kind == "hub":
+    if outcome.repair.before.target.kind == "hub":
         return f"Nothing was pushed. --push-to-hub commits {what}, --create-pr proposes {it}."
     return f"Nothing was written. --write brings {what}, --output DIR makes a copy with {it}."
 
 
-def _of_push(pushed: Landed, files: str) -> str:
+def _of_push(pushed: Pushed, files: str) -> str:
     repo = inert(pushed.repo)
     if pushed.commit:
         return f"Pushed {files} to {repo}: {inert(pushed.url)}"
@@ -200,28 +192,28 @@ def _of_push(pushed: Landed, files: str) -> str:
 # --- a pull request -------------------------------------------------------------------
 
 
-def markdown(grafted: Grafted, command: str = "") -> str:
+def markdown(done: Delivered, command: str = "") -> str:
     """What is brought, the hashes of its tensors, and what comes of it on each release."""
-    made = grafted.graft
-    where = made.donor
+    made = _block_of(done)
+    where = made.donor.target
     named = code(where.name if where.kind == "hub" else Path(where.name).name)
     at = f" at {code(where.revision)}" if where.revision else ""
     head = (
         "The MTP block was lost when this checkpoint was quantized. "
-        f"{code(made.plan.shard)} brings it back from {named}{at}: {prose(_block(made))}, "
+        f"{code(made.shard)} brings it back from {named}{at}: {prose(_block(made))}, "
         f"{_conversions(made.tensors)}."
     )
     blocks = [head, prose(f"The base: {lineage(made.lineage)}.")]
-    if made.hashes:
-        rows = [(code(p.name), code(p.dtype), code(made.hashes[p.name])) for p in made.tensors]
+    if done.hashes:
+        rows = [(code(p.name), code(p.dtype), code(done.hashes[p.name])) for p in made.tensors]
         blocks.append("\n".join(_folded(table(("tensor", "dtype", "SHA-256"), rows))))
-    rest = change.render(grafted.outcome, command, untouched=_UNTOUCHED)
+    rest = change.render(done, command, untouched=_UNTOUCHED)
     return "\n\n".join([*blocks, rest])
 
 
-def html(grafted: Grafted, command: str = "") -> str:
+def html(done: Delivered, command: str = "") -> str:
     """A page with every release before and after the graft."""
-    return html_change.render(grafted.outcome, command, untouched=_UNTOUCHED)
+    return html_change.render(done, command, untouched=_UNTOUCHED)
 
 
 def _folded(lines: Sequence[str]) -> Iterator[str]:
@@ -231,12 +223,12 @@ def _folded(lines: Sequence[str]) -> Iterator[str]:
 # --- for programs -----------------------------------------------------------------------
 
 
-def json(grafted: Grafted) -> str:
+def json(done: Delivered) -> str:
     """A document of schema `mtpfix.graft/1`: that of a repair, and what is brought."""
-    made = grafted.graft
-    where = made.donor
+    made = _block_of(done)
+    where = made.donor.target
     document = {
-        **rewrite.document(grafted.outcome),
+        **rewrite.document(done),
         "schema": SCHEMA,
         "base": {"kind": where.kind, "name": where.name, "revision": where.revision},
         "lineage": {
@@ -246,8 +238,8 @@ def json(grafted: Grafted) -> str:
                 for kind, (count, equal) in made.lineage.compared.items()
             },
         },
-        "shard": made.plan.shard if made.tensors else None,
-        "bytes": {"written": made.plan.layout.size, "fetched": made.plan.layout.fetched}
+        "shard": made.shard if made.tensors else None,
+        "bytes": {"written": made.layout.size, "fetched": made.layout.fetched}
         if made.tensors
         else None,
         "tensors": [
@@ -257,14 +249,14 @@ def json(grafted: Grafted) -> str:
                 "dtype": piece.dtype,
                 "shape": piece.shape,
                 "conversion": piece.conversion,
-                "sha256": made.hashes.get(piece.name),
+                "sha256": done.hashes.get(piece.name),
             }
             for piece in made.tensors
         ],
-        "skipped": made.plan.skipped,
-        "repeated": made.plan.repeated,
+        "skipped": made.skipped,
+        "repeated": made.repeated,
         "values": [
-            {"code": f.code, "severity": f.severity, "message": f.message} for f in made.values
+            {"code": f.code, "severity": f.severity, "message": f.message} for f in done.values
         ],
     }
     return rewrite.written(document)

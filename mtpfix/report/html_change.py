@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
+from mtpfix.delivery import Delivered
 from mtpfix.model import EngineReport, Report
 from mtpfix.report import change, picture, rows, wording
 from mtpfix.report.html import finding, newest_of, not_counted, places, target_name
 from mtpfix.report.html_grid import Numbers, choice, legend, rules, scrolled
 from mtpfix.report.html_text import code, document, prose, signed
 from mtpfix.report.picture import Grid
-from mtpfix.report.rewrite import Outcome
 from mtpfix.report.wording import Sign
 
 _NUMBER = "r0"
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
     after: Side
 
 
-def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights") -> str:
+def render(outcome: Delivered, command: str = "", *, untouched: str = "no weights") -> str:
     """The whole page.
 
     Args:
@@ -45,14 +45,14 @@ def render(outcome: Outcome, command: str = "", *, untouched: str = "no weights"
     """
     found = pairs(outcome)
     grids = [side.grid for pair in found for side in (pair.before, pair.after)]
-    title = f"{target_name(outcome.before)}: the repair of its MTP block"
+    title = f"{target_name(outcome.repair.before)}: the repair of its MTP block"
     body = _body(outcome, found, command, untouched)
     return document(title, body, rules(len(found), grids))
 
 
-def pairs(outcome: Outcome) -> tuple[Pair, ...]:
+def pairs(outcome: Delivered) -> tuple[Pair, ...]:
     """Releases of a repair that look the same, in the order of the oldest of each."""
-    old, new = rows.lines_of(outcome.before), rows.lines_of(outcome.after)
+    old, new = rows.lines_of(outcome.repair.before), rows.lines_of(outcome.repair.after)
     groups: dict[tuple[str, Side, Side], list[EngineReport]] = {}
     for engine, then in change.turns(outcome):
         sides = _side(engine, old), _side(then, new)
@@ -71,36 +71,42 @@ def _side(engine: EngineReport, lines: rows.Lines) -> Side:
 # --- the page ----------------------------------------------------------------
 
 
-def _body(outcome: Outcome, found: Sequence[Pair], command: str, untouched: str) -> Iterator[str]:
+def _body(outcome: Delivered, found: Sequence[Pair], command: str, untouched: str) -> Iterator[str]:
     yield f'<section class="report" id="{_NUMBER}" aria-labelledby="{_NUMBER}h">\n'
-    yield f'<h1 id="{_NUMBER}h">{target_name(outcome.before)}</h1>\n'
+    yield f'<h1 id="{_NUMBER}h">{target_name(outcome.repair.before)}</h1>\n'
     yield f'<p class="verdict">{_verdict(outcome)}</p>\n'
     yield from (f"<p>{prose(line)}</p>\n" for line in change.lead(outcome, untouched))
     yield from _edits(outcome)
     if found:
+        before = outcome.repair.before
         newest = max(range(len(found)), key=lambda place: newest_of(found[place].members))
         labels = [
-            f"{places(outcome.before, pair.members)} {_turn(pair.before.sign, pair.after.sign)}"
+            f"{places(before, pair.members)} {_turn(pair.before.sign, pair.after.sign)}"
             for pair in found
         ]
-        engines = wording.engines(outcome.before.engines)
+        engines = wording.engines(outcome.repair.before.engines)
         yield from choice(_NUMBER, f"{engines} release, before and after", labels, newest)
         grids = (side.grid for pair in found for side in (pair.before, pair.after))
-        yield from legend(grids, wording.builders(outcome.before.engines))
+        yield from legend(grids, wording.builders(outcome.repair.before.engines))
     for place, pair in enumerate(found):
         yield from _panel(outcome, pair, place)
     yield from _left(outcome)
-    yield from not_counted(outcome.checked)
+    yield from not_counted(outcome.repair.checked)
     yield from _diff(outcome)
     if command:
         yield f"<p>Made by {code(command)}.</p>\n"
     yield "</section>\n"
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: Delivered) -> str:
     """What `check` says of the files before, and what it would say after."""
-    after = _sentence(outcome.checked)
-    return f"{_sentence(outcome.checked_before, 'Before')}{after}" if outcome.files else after
+    made = outcome.repair
+    after = _sentence(made.checked)
+    return (
+        f"{_sentence(outcome.repair.checked_before, 'Before')}{after}"
+        if outcome.repair.changes
+        else after
+    )
 
 
 def _sentence(report: Report, when: str = "After") -> str:
@@ -115,7 +121,7 @@ def _turn(before: Sign, after: Sign) -> str:
     return f'{signed(before)} <span class="quiet">→</span> {signed(after)}'
 
 
-def _edits(outcome: Outcome) -> Iterator[str]:
+def _edits(outcome: Delivered) -> Iterator[str]:
     """What is added, taken out and corrected, an item each."""
     items = list(change.edits(outcome))
     if items:
@@ -124,8 +130,8 @@ def _edits(outcome: Outcome) -> Iterator[str]:
         yield "</ul>\n"
 
 
-def _panel(outcome: Outcome, pair: Pair, place: int) -> Iterator[str]:
-    name, numbers = places(outcome.before, pair.members), Numbers(f"{_NUMBER}g{place}")
+def _panel(outcome: Delivered, pair: Pair, place: int) -> Iterator[str]:
+    name, numbers = places(outcome.repair.before, pair.members), Numbers(f"{_NUMBER}g{place}")
     yield f'<div class="panel" data-g="{place}">\n'
     yield f"<h2>{name}: {_turn(pair.before.sign, pair.after.sign)}</h2>\n"
     yield '<div class="beside">\n'
@@ -139,18 +145,18 @@ def _panel(outcome: Outcome, pair: Pair, place: int) -> Iterator[str]:
     yield "</div>\n"
 
 
-def _left(outcome: Outcome) -> Iterator[str]:
+def _left(outcome: Delivered) -> Iterator[str]:
     """Findings that no metadata fixes, or that this repair leaves."""
     stays = change.unfixed(outcome)
     if stays:
         yield "<h2>Not fixed</h2>\n"
     for each in stays:
-        yield from finding(each, outcome.after)
+        yield from finding(each, outcome.repair.after)
 
 
-def _diff(outcome: Outcome) -> Iterator[str]:
+def _diff(outcome: Delivered) -> Iterator[str]:
     """The change of the files, line by line."""
-    if not outcome.diff:
+    if not outcome.repair.diff:
         return
     yield '<h2>Diff</h2>\n<pre class="diff" tabindex="0">'
     for line in change.diff_lines(outcome):

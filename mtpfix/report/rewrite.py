@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from json import dumps
-from pathlib import Path
 
 from rich.text import Text
 
 from mtpfix import facts
+from mtpfix.delivery import Delivered, Pushed
 from mtpfix.errors import RefusedError
 from mtpfix.findings import is_unjudged
 from mtpfix.model import FAILED, EngineReport, Finding, ModuleReport, Report
-from mtpfix.pushing import Landed
-from mtpfix.repair import progress, reasons
+from mtpfix.repair import reasons
 from mtpfix.repair.fixes import COPIED
-from mtpfix.repair.index import IndexRepair
 from mtpfix.repair.plan import Plan, Unresolved
-from mtpfix.repair.renames import Renames
 from mtpfix.repair.writing.disk import BACKUP
 from mtpfix.report import findings, ranges, wording
 from mtpfix.report.inert_text import ASCII, PROSE_LIMIT, inert, inert_json
 from mtpfix.report.page import STYLES, Page, mooded
-from mtpfix.selection import Scope, Selection, asking
+from mtpfix.selection import Scope, asking
 
 SCHEMA = "mtpfix.rewrite/1"
 
@@ -31,70 +28,6 @@ _LINE_LIMIT = 1000
 """Characters of a line of the diff that a person is shown."""
 
 _MOODS = {"---": "strong", "+++": "strong", "@": "unsure", "+": "good", "-": "bad", "\\": "quiet"}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run of `rewrite` came to.
-
-    Attributes:
-        before, after: the reports on the files as they were, and as they are or would be, for
-            every release that the repair is planned for.
-        checked_before, checked: the same for the releases that decide.
-        selection: which releases and platforms these are.
-        plan: the edits of the metadata. index: those of the index of the shards.
-        diff: both as a unified diff. files: those that change.
-        written: whether the files themselves were edited. output: the new folder, or None.
-        backup: whether the old bytes are kept beside files that were edited.
-        named: modules that findings name, those that are left out of the reports included.
-        pushed: what became of it on the Hub; None where it was not to be pushed.
-        refused: why nothing was written although that was asked for, or None.
-        repair_trunk_helps: whether `--repair-trunk` would fix more.
-        notes: what else a person should know.
-        renames: tensors that get other names.
-        renames_help: whether `--rename-tensors` would fix more.
-        alone_helps: the engine for which alone more would be fixed, or empty.
-    """
-
-    before: Report
-    after: Report
-    checked_before: Report
-    checked: Report
-    selection: Selection
-    plan: Plan
-    diff: str
-    files: tuple[str, ...]
-    written: bool
-    output: Path | None
-    backup: bool = True
-    named: frozenset[str] = frozenset()
-    pushed: Landed | None = None
-    refused: RefusedError | None = None
-    repair_trunk_helps: bool = False
-    notes: tuple[str, ...] = ()
-    index: IndexRepair = field(default_factory=IndexRepair)
-    renames: Renames = field(default_factory=Renames)
-    renames_help: bool = False
-    alone_helps: str = ""
-
-    @property
-    def pending(self) -> bool:
-        """Whether something would change and nothing was written."""
-        done = self.written or self.output is not None
-        return bool(self.files) and not done and (self.pushed is None or not self.pushed.commit)
-
-    @property
-    def useless(self) -> bool:
-        """Whether no release that decides would be better after the edits."""
-        wrong = self.checked.exit_code == RefusedError.exit_code
-        return wrong and not progress.improved(self.checked_before, self.checked)
-
-    @property
-    def exit_code(self) -> int:
-        """1 if something is yet to be written or refused; else what `check` would say."""
-        if self.pending or self.refused is not None:
-            return RefusedError.exit_code
-        return self.checked.exit_code
 
 
 # --- the diff ----------------------------------------------------------------
@@ -113,7 +46,7 @@ def seen(diff: str, *, color: bool) -> str:
 
 
 def text(
-    outcome: Outcome,
+    outcome: Delivered,
     width: int,
     *,
     color: bool,
@@ -122,14 +55,14 @@ def text(
 ) -> str:
     """Entries and why, releases, what is left, and what to do next."""
     page = Page(width, color=color)
-    if outcome.diff:
+    if outcome.repair.diff:
         page.line()
     put(page, outcome, verbose=verbose)
     _put_next(page, outcome)
     return page.text().translate(ASCII) if ascii else page.text()
 
 
-def put(page: Page, outcome: Outcome, *, verbose: bool) -> None:
+def put(page: Page, outcome: Delivered, *, verbose: bool) -> None:
     """Entries and why, releases, and what is left."""
     _put_entries(page, outcome)
     _put_reports(page, outcome)
@@ -137,52 +70,55 @@ def put(page: Page, outcome: Outcome, *, verbose: bool) -> None:
     _put_left(page, outcome, verbose=verbose)
 
 
-def _put_entries(page: Page, outcome: Outcome) -> None:
-    added = [inert(entry) for entry in outcome.plan.added]
+def _put_entries(page: Page, outcome: Delivered) -> None:
+    added = [inert(entry) for entry in outcome.repair.plan.added]
     width = min(max(map(len, added), default=0), page.width // 2)
-    for given in outcome.plan.schemes:
+    for given in outcome.repair.plan.schemes:
         page.item(mooded("+ ", "good"), Text(inert(given, PROSE_LIMIT)))
-    if outcome.plan.metadata_copied:
+    if outcome.repair.plan.metadata_copied:
         page.item(mooded("+ ", "good"), Text(f"{COPIED}, where the draft reads them"))
-    for entry in outcome.plan.removed:
+    for entry in outcome.repair.plan.removed:
         page.item(mooded("- ", "bad"), Text(inert(entry)))
-    for shown, entry in zip(added, outcome.plan.added, strict=True):
+    for shown, entry in zip(added, outcome.repair.plan.added, strict=True):
         label = mooded(f"+ {shown:<{width}}  ", "good")
         page.item(label, mooded(_why(entry, outcome), "quiet"))
-    for done in outcome.index.done:
-        page.item(mooded("~ ", "good"), Text(f"{inert(outcome.index.file)}: {inert(done)}"))
-    for file in outcome.renames.files:
-        for (old, new), number in outcome.renames.ends(file).items():
+    for done in outcome.repair.index.done:
+        page.item(mooded("~ ", "good"), Text(f"{inert(outcome.repair.index.file)}: {inert(done)}"))
+    for file in outcome.repair.renames.files:
+        for (old, new), number in outcome.repair.renames.ends(file).items():
             said = f"{wording.count(number, 'tensor')} of {inert(file)}"
             page.item(mooded(f"~ {old} -> {new}  ", "good"), mooded(said, "quiet"))
 
 
-def _why(entry: str, outcome: Outcome) -> str:
+def _why(entry: str, outcome: Delivered) -> str:
     """What an entry does, as the releases judge it."""
-    if entry in outcome.plan.headers:
-        engine = wording.engines(outcome.after.engines[:1])
+    if entry in outcome.repair.plan.headers:
+        engine = wording.engines(outcome.repair.after.engines[:1])
         return (
             f"{engine} took it from the tensor headers, and stops that once the list has an entry"
         )
-    if entry in outcome.plan.defaults:
+    if entry in outcome.repair.plan.defaults:
         return "transformers leaves the output head unquantized by default only if there is no list"
     drafts = [
-        m for e in outcome.after.engines for m in e.modules if m.decision.module.part == "draft"
+        m
+        for e in outcome.repair.after.engines
+        for m in e.modules
+        if m.decision.module.part == "draft"
     ]
     decided = {m.decision.module.param for m in drafts if _decided_by(entry, m)}
     if decided:
         said = _decided(entry, len(decided), outcome)
-        if entry in outcome.plan.nameless:
+        if entry in outcome.repair.plan.nameless:
             return f"{said}; it matches only the empty name, for the release that you chose"
         return said
-    if entry in outcome.plan.by_disk:
+    if entry in outcome.repair.plan.by_disk:
         return "the same in the checkpoint's own spelling, for other readers of the file"
     return "needed by releases that ask about each shard"
 
 
-def _decided(entry: str, number: int, outcome: Outcome) -> str:
+def _decided(entry: str, number: int, outcome: Delivered) -> str:
     """What an entry that decides does, for whom, and in which releases."""
-    judged = outcome.after.engines
+    judged = outcome.repair.after.engines
     own = [e for e in judged if any(_decided_by(entry, m) for m in e.modules)]
     names = wording.engines(own)
     known = [e.version for e in judged if e.engine in {o.engine for o in own}]
@@ -200,10 +136,10 @@ def _releases(own: Sequence[EngineReport], judged: Sequence[EngineReport]) -> st
     return wording.release_ranges(dict.fromkeys(alike[: len(own)]), alike)
 
 
-def needed_alone(entry: str, outcome: Outcome) -> str:
+def needed_alone(entry: str, outcome: Delivered) -> str:
     """Return the engines that need an entry, where not all need it; else nothing."""
-    needing = outcome.plan.needed_by.get(entry, ())
-    number = len({each.engine for each in outcome.after.engines})
+    needing = outcome.repair.plan.needed_by.get(entry, ())
+    number = len({each.engine for each in outcome.repair.after.engines})
     return " and ".join(needing) if len(needing) < number else ""
 
 
@@ -212,10 +148,10 @@ def _decided_by(entry: str, module: ModuleReport) -> bool:
     return because is not None and because.spelling == entry
 
 
-def _put_reports(page: Page, outcome: Outcome) -> None:
+def _put_reports(page: Page, outcome: Delivered) -> None:
     """Before and after in a line each, for the releases that decide; both lines name them."""
-    after, before = outcome.checked, outcome.checked_before
-    if not outcome.files:
+    after, before = outcome.repair.checked, outcome.repair.checked_before
+    if not outcome.repair.changes:
         sign = wording.overall(after)
         page.item(
             mooded(f"{sign.sign} ", sign.mood),
@@ -229,23 +165,25 @@ def _put_reports(page: Page, outcome: Outcome) -> None:
         page.item(head, Text(wording.sentence(report)))
 
 
-def _unchanged(outcome: Outcome) -> str:
+def _unchanged(outcome: Delivered) -> str:
     """What to say before the verdict where no edit is made."""
-    mood = wording.overall(outcome.checked).mood
+    mood = wording.overall(outcome.repair.checked).mood
     if mood == "good":
         return "already right: "
     if mood != "bad":
         return "nothing to change: "
-    by_hand = any(found.code == "MTP206" and found.remedy for found in outcome.checked.findings)
+    by_hand = any(
+        found.code == "MTP206" and found.remedy for found in outcome.repair.checked.findings
+    )
     return "nothing that mtpfix writes: " if by_hand else "nothing that mtpfix can fix: "
 
 
-def _put_others(page: Page, outcome: Outcome) -> None:
+def _put_others(page: Page, outcome: Delivered) -> None:
     """Releases and platforms that the repair is planned for and do not decide: a line an engine."""
-    decide = {(e.engine, e.version, e.platform) for e in outcome.checked.engines}
-    asked = {engine.name for engine, _ in outcome.selection.decisive.engines}
+    decide = {(e.engine, e.version, e.platform) for e in outcome.repair.checked.engines}
+    asked = {engine.name for engine, _ in outcome.repair.selection.decisive.engines}
     others: dict[str, list[EngineReport]] = {}
-    for each in outcome.after.engines:
+    for each in outcome.repair.after.engines:
         if (each.engine, each.version, each.platform) not in decide:
             others.setdefault(each.engine, []).append(each)
     for name, reports in others.items():
@@ -254,19 +192,19 @@ def _put_others(page: Page, outcome: Outcome) -> None:
 
 
 def _put_beside(
-    page: Page, outcome: Outcome, label: str, others: Sequence[EngineReport], *, decides: bool
+    page: Page, outcome: Delivered, label: str, others: Sequence[EngineReport], *, decides: bool
 ) -> None:
     """What the releases of one engine that do not decide make of the result."""
     told = tuple(replace(each, decides=True) for each in others)  # the line says that none counts
     failing = any(each.outcome in FAILED and not each.decides for each in others)
-    code = RefusedError.exit_code if failing else outcome.after.exit_code
-    report = replace(outcome.after, engines=told, findings=(), exit_code=code)
+    code = RefusedError.exit_code if failing else outcome.repair.after.exit_code
+    report = replace(outcome.repair.after, engines=told, findings=(), exit_code=code)
     sign = wording.overall(report)
     said = wording.sentence(report)
     if sign.mood == "bad":
         sign = wording.SEVERITIES["warning"]
         said += f". They do not affect the exit code; {_wider(outcome, others)} shows why."
-        stay = [one for one in outcome.plan.unresolved if one.engine == others[0].engine]
+        stay = [one for one in outcome.repair.plan.unresolved if one.engine == others[0].engine]
         said += "" if decides else _not_in_one_list(stay)
         for remedy in dict.fromkeys(one.remedy for one in stay):
             said += f" To fix it: {remedy}." if remedy else ""
@@ -285,9 +223,9 @@ def _not_in_one_list(stay: Iterable[Unresolved]) -> str:
     return f" `{name}`{more}: {inert(first.reason, PROSE_LIMIT)}."
 
 
-def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:
+def _wider(outcome: Delivered, others: Iterable[EngineReport]) -> str:
     """The options of `check` that judge what does not decide."""
-    decisive = outcome.selection.decisive
+    decisive = outcome.repair.selection.decisive
     known = {(e.name, release) for e, releases in decisive.engines for release in releases}
     wider = (f" {asking(name, 'all')}" for name in dict.fromkeys(e.engine for e in others))
     wide = "" if all((e.engine, e.version) in known for e in others) else "".join(wider)
@@ -298,10 +236,10 @@ def _wider(outcome: Outcome, others: Iterable[EngineReport]) -> str:
 # --- what is left ------------------------------------------------------------
 
 
-def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
+def _put_left(page: Page, outcome: Delivered, *, verbose: bool) -> None:
     """What stays wrong where it decides, and a word on the newest release if that is clean."""
-    after = outcome.checked
-    stays = [f for f in left(outcome.plan, after) if verbose or f.severity != "info"]
+    after = outcome.repair.checked
+    stays = [f for f in left(outcome.repair.plan, after) if verbose or f.severity != "info"]
     others = list(_unlisted(outcome))
     if stays or others:
         page.line()
@@ -326,7 +264,7 @@ def _put_left(page: Page, outcome: Outcome, *, verbose: bool) -> None:
             ),
         )
     if outcome.refused is None:  # a refusal says it itself
-        for said in reasons.helping(outcome):
+        for said in reasons.helping(outcome.repair):
             page.line()
             page.item(mooded("hint  ", "quiet"), Text(f"{said}."))
 
@@ -341,16 +279,16 @@ def left(plan: Plan, report: Report) -> Iterator[Finding]:
     )
 
 
-def _unlisted(outcome: Outcome) -> Iterator[Unresolved]:
+def _unlisted(outcome: Delivered) -> Iterator[Unresolved]:
     """What stays wrong in a release that decides and that no finding names.
 
     One that the user can do something about is told beside the finding.
     """
-    for stays in outcome.plan.unresolved:
-        own = [e for e in outcome.checked.engines if stays.engine in ("", e.engine)]
+    for stays in outcome.repair.plan.unresolved:
+        own = [e for e in outcome.repair.checked.engines if stays.engine in ("", e.engine)]
         decisive = {engine.version for engine in own}
         releases = tuple(release for release in stays.releases if release in decisive)
-        told = stays.module in outcome.named and not stays.remedy
+        told = stays.module in (outcome.repair.named or ()) and not stays.remedy
         if releases and not told and _is_wrong(own, stays.module):
             yield replace(stays, releases=releases)
 
@@ -382,8 +320,8 @@ def _holds(finding: Finding, release: str) -> bool:
     return not named or release in named
 
 
-def _put_next(page: Page, outcome: Outcome) -> None:
-    files = ", ".join(inert(name) for name in outcome.files)
+def _put_next(page: Page, outcome: Delivered) -> None:
+    files = ", ".join(inert(name) for name in outcome.repair.changes)
     said: str | None = None
     if outcome.pushed is not None:
         said = _of_push(outcome.pushed, files)
@@ -394,7 +332,7 @@ def _put_next(page: Page, outcome: Outcome) -> None:
             "Nothing was written. The result would be as broken as the source; to write it anyway, "
             "add --allow-partial to --write or --output."
         )
-    elif outcome.pending and outcome.before.target.kind == "hub":
+    elif outcome.pending and outcome.repair.before.target.kind == "hub":
         said = "Nothing was pushed. --push-to-hub commits the repair, --create-pr proposes it."
     elif outcome.pending:
         said = "Nothing was written. --write edits the files, --output DIR makes a repaired copy."
@@ -409,7 +347,7 @@ def _put_next(page: Page, outcome: Outcome) -> None:
         page.item(Text(), mooded(said, "strong"))
 
 
-def _of_push(pushed: Landed, files: str) -> str | None:
+def _of_push(pushed: Pushed, files: str) -> str | None:
     repo, branch = inert(pushed.repo), inert(pushed.branch)
     if pushed.commit:
         return f"Pushed {files} to {repo}: {inert(pushed.url)}"
@@ -419,14 +357,14 @@ def _of_push(pushed: Landed, files: str) -> str | None:
 # --- for programs ------------------------------------------------------------
 
 
-def json(outcome: Outcome) -> str:
+def json(outcome: Delivered) -> str:
     """A document of schema `mtpfix.rewrite/1`."""
     renames = [
         {"file": file, "from": old, "to": new}
-        for file in outcome.renames.files
-        for old, new in outcome.renames.within(file).items()
+        for file in outcome.repair.renames.files
+        for old, new in outcome.repair.renames.within(file).items()
     ]
-    told = {"renames": renames, "renames_help": outcome.renames_help}
+    told = {"renames": renames, "renames_help": outcome.repair.renames_help}
     return written({**document(outcome), **told})
 
 
@@ -435,28 +373,29 @@ def written(document: Mapping[str, object]) -> str:
     return f"{inert_json(dumps(document, indent=2, ensure_ascii=False))}\n"
 
 
-def document(outcome: Outcome) -> dict[str, object]:
+def document(outcome: Delivered) -> dict[str, object]:
     """Return what there is to say of a repair, for programs."""
+    made, many = outcome.repair, several(outcome)
     return {
         "schema": SCHEMA,
         "tool": facts.tool(),
         "target": {
-            "kind": outcome.before.target.kind,
-            "name": outcome.before.target.name,
-            "revision": outcome.before.target.revision,
+            "kind": made.before.target.kind,
+            "name": made.before.target.name,
+            "revision": made.before.target.revision,
         },
         "selection": {
-            "planned": _scope(outcome.selection.planned, _engine_names(outcome)),
-            "decisive": _scope(outcome.selection.decisive, _engine_names(outcome)),
+            "planned": _scope(made.selection.planned, _engine_names(outcome)),
+            "decisive": _scope(made.selection.decisive, _engine_names(outcome)),
         },
-        "before": _brief(outcome.before, outcome.plan, many=several(outcome)),
-        "after": _brief(outcome.after, outcome.plan, many=several(outcome)),
-        "checked_before": _brief(outcome.checked_before, outcome.plan, many=several(outcome)),
-        "checked": _brief(outcome.checked, outcome.plan, many=several(outcome)),
-        "schemes": outcome.plan.schemes,
-        "metadata_copied": outcome.plan.metadata_copied,
-        "added": outcome.plan.added,
-        "removed": outcome.plan.removed,
+        "before": _brief(made.before, made.plan, many=many),
+        "after": _brief(made.after, made.plan, many=many),
+        "checked_before": _brief(made.checked_before, made.plan, many=many),
+        "checked": _brief(made.checked, made.plan, many=many),
+        "schemes": made.plan.schemes,
+        "metadata_copied": made.plan.metadata_copied,
+        "added": made.plan.added,
+        "removed": made.plan.removed,
         **_needed_by(outcome),
         "unresolved": [
             {
@@ -464,35 +403,35 @@ def document(outcome: Outcome) -> dict[str, object]:
                 "releases": one.releases,
                 "reason": one.reason,
                 "remedy": one.remedy,
-                **({"engine": one.engine} if several(outcome) else {}),
+                **({"engine": one.engine} if many else {}),
             }
-            for one in outcome.plan.unresolved
+            for one in made.plan.unresolved
         ],
         "refused": None if outcome.refused is None else outcome.refused.message,
-        "repair_trunk_helps": outcome.repair_trunk_helps,
-        "alone_helps": outcome.alone_helps,
+        "repair_trunk_helps": made.repair_trunk_helps,
+        "alone_helps": made.alone_helps,
         "edits": [
             {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value}
-            for e in (*outcome.plan.edits, *outcome.index.edits)
+            for e in (*made.plan.edits, *made.index.edits)
         ],
         "index": {
-            "changes": outcome.index.done,
+            "changes": made.index.done,
             "refused": [
                 {"file": each.file, "reason": each.reason, "remedy": each.remedy}
-                for each in outcome.index.refused
+                for each in made.index.refused
             ],
         },
-        "diff": outcome.diff,
-        "files": outcome.files,
+        "diff": made.diff,
+        "files": made.changes,
         "written": outcome.written,
         "output": None if outcome.output is None else str(outcome.output),
         "pushed": None if outcome.pushed is None else _of_hub(outcome.pushed),
-        "notes": outcome.notes,
+        "notes": made.notes,
         "exit_code": outcome.exit_code,
     }
 
 
-def _of_hub(pushed: Landed) -> dict[str, str]:
+def _of_hub(pushed: Pushed) -> dict[str, str]:
     return {
         "repo": pushed.repo,
         "branch": pushed.branch,
@@ -501,14 +440,14 @@ def _of_hub(pushed: Landed) -> dict[str, str]:
     }
 
 
-def several(outcome: Outcome) -> bool:
+def several(outcome: Delivered) -> bool:
     """Whether releases of several engines are spoken of."""
     return len(_engine_names(outcome)) > 1
 
 
-def _needed_by(outcome: Outcome) -> dict[str, object]:
+def _needed_by(outcome: Delivered) -> dict[str, object]:
     """Return which engines need each new entry, where several are planned for."""
-    needed = outcome.plan.needed_by
+    needed = outcome.repair.plan.needed_by
     return {"needed_by": {text: list(who) for text, who in needed.items()}} if needed else {}
 
 
@@ -523,8 +462,8 @@ def _scope(scope: Scope, told: Collection[str]) -> dict[str, object]:
     return shown
 
 
-def _engine_names(outcome: Outcome) -> dict[str, None]:
-    return dict.fromkeys(engine.engine for engine in outcome.before.engines)
+def _engine_names(outcome: Delivered) -> dict[str, None]:
+    return dict.fromkeys(engine.engine for engine in outcome.repair.before.engines)
 
 
 def _brief(report: Report, plan: Plan, *, many: bool) -> dict[str, object]:

@@ -13,23 +13,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mtpfix import api, facts, targets
+from mtpfix import facts, targets
 from mtpfix.analysis import analyze
+from mtpfix.changes.repair import Repair
+from mtpfix.changes.rewrite import hint, of_subject
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG, CONFIG_LIMIT
 from mtpfix.checkpoint.source import READ_LIMIT, LocalSource, Source
 from mtpfix.checkpoint.wrapped import Wrapped
+from mtpfix.delivery.guard import require_harmless
 from mtpfix.engines.base import EngineCase
 from mtpfix.engines.opening import Opening, Unsupported
 from mtpfix.engines.registry import engine
 from mtpfix.errors import UnknownError
 from mtpfix.model import Json, ModuleReport, Platform, QuantView, Target
-from mtpfix.planning import Repair, planned_with_cases
 from mtpfix.repair.plan import Options
 from mtpfix.report import wording
 from mtpfix.report.inert_text import PROSE_LIMIT, inert
 from mtpfix.selection import Selection, select
-from mtpfix.subject import Subject, open_subject, patched
+from mtpfix.subject import Subject, open_subject
 
 SHOWN = 3
 """Entries that a line names."""
@@ -60,7 +62,7 @@ class Running:
     @property
     def selection(self) -> Selection:
         """What is asked: this release on this platform."""
-        return select([self.release], [self.platform])
+        return select(vllm=[self.release], platforms=[self.platform])
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +168,16 @@ def _judged(target: Served, draft: Served, running: Running) -> Verdict:
     seen = _seen(target, draft, running)
     subject, served = seen.subject, seen.served
     _same_method(subject, served)
-    made, cases = planned_with_cases(subject, running.selection, Options())
-    _same_draft(cases, running)
+    made = of_subject(seen.source, subject, running.selection, Options())
+    _same_draft(made.old.cases, running)
     if not made.files or made.plan.refused is not None:
         return Verdict(_unchanged(made))
     if made.after.engines[0].outcome != "clean":
         # Half a repair could turn a draft that loads into one that does not, or the reverse.
         said = f"nothing is changed, because this would stay wrong: {wording.sentence(made.after)}"
         return Verdict(said + _left(made))
-    api.granted(made)
-    repaired = _opening(patched(subject, made.files)).require().view
+    require_harmless(made)
+    repaired = made.new.cases[0].view
     said = f"{_fixed_modules(made)}. {_for_good(served, seen.draft, running)}"
     return Verdict(said, _stated(repaired), served.metadata, models=seen.models)
 
@@ -184,12 +186,14 @@ class _Seen(NamedTuple):
     """What is judged.
 
     Attributes:
+        source: the files of the checkpoint, as they are in memory.
         subject: the checkpoint, or the two of them.
         served: whose metadata the draft is built by.
         models: those in memory that hold this metadata.
         draft: where the draft comes from, if it is built by the metadata of another checkpoint.
     """
 
+    source: Source
     subject: Subject
     served: Served
     models: tuple[Model, ...]
@@ -203,20 +207,23 @@ def _seen(target: Served, draft: Served, running: Running) -> _Seen:
         UnknownError: both have a part in it, and do not say the same.
     """
     if targets.is_same(target.where, draft.where):
-        subject = open_subject(_as_in_memory(target))
+        own = _as_in_memory(target)
+        subject = open_subject(own)
         if _reads_its_own(subject, running) and draft.metadata != target.metadata:
             raise UnknownError(
                 "the draft reads its own copy of the configuration, which differs in memory from "
                 "the target's",
                 "leave quantization_config out of --hf-overrides",
             )
-        return _Seen(subject, target, ("target", "draft"))
+        return _Seen(own, subject, target, ("target", "draft"))
     source = _source(draft)
-    subject = open_subject(_Amended(source, draft))
+    amended = _Amended(source, draft)
+    subject = open_subject(amended)
     if _reads_its_own(subject, running):
-        return _Seen(subject, draft, ("draft",))
-    both = open_subject(_as_in_memory(target), draft=source)
-    return _Seen(both, target, ("target",), draft)
+        return _Seen(amended, subject, draft, ("draft",))
+    own = _as_in_memory(target)
+    both = open_subject(own, draft=source)
+    return _Seen(own, both, target, ("target",), draft)
 
 
 def _reads_its_own(subject: Subject, running: Running) -> bool:
@@ -283,7 +290,7 @@ def _unchanged(made: Repair) -> str:
         return f"there is no metadata to fix: {inert(grave.message, PROSE_LIMIT)}"
     sign = wording.overall(made.before)
     if sign.mood == "bad" and made.repair_trunk_helps:
-        return f"nothing is changed, and {api.hint(made)}: {wording.sentence(made.before)}"
+        return f"nothing is changed, and {hint(made)}: {wording.sentence(made.before)}"
     if sign.mood == "bad":
         return f"no metadata can fix this: {wording.sentence(made.before)}{_left(made)}"
     if sign.mood == "unsure" and {e.outcome for e in made.before.engines} != {"clean"}:

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
+from mtpfix import Repair
 from mtpfix.engines.vllm import policy
 from mtpfix.errors import RefusedError
 from mtpfix.merging import exit_code
 from mtpfix.model import FAILED, EngineReport, Report
-from mtpfix.planning import Repair
 from mtpfix.repair.plan import Options
 from tests.cases.materialise import CASES, materialise, spelled_out
 from tools.cases import PAGE, codes, draft, page
@@ -47,7 +47,7 @@ def expected(case: Path) -> dict[str, Any]:
 def test_a_case_is_judged_and_repaired(case: Path, name: str, tmp_path: Path) -> None:
     stated = expected(case)["checkpoints"][name]
     folder = materialise(case / name, tmp_path / "model")
-    report = api.inspect(folder, vllm=["all"], trunk=True)
+    report = mtpfix.inspect(folder, vllm=["all"], trunk=True)
     if "unjudged" in stated:
         found = {"exit_code": report.exit_code, "codes": codes(report.findings)}
         assert found == stated["unjudged"]
@@ -77,7 +77,7 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
     options = Options(repair_trunk=stated.get("repair_trunk", False))
     if "refused" in stated:
         with pytest.raises(RefusedError, match=re.escape(stated["refused"])):
-            api.rewrite(folder, vllm=vllm, platforms=["cuda"], options=options, write=True)
+            mtpfix.rewrite(folder, vllm=vllm, platforms=["cuda"], options=options, write=True)
         return
     given: Any = {"vllm": vllm, "platforms": ["cuda"], "options": options}
     old = {e.version: e.outcome for e in before.engines if e.outcome in FAILED}
@@ -85,8 +85,8 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
     left = {version for vllm in fail for version in policy.select_releases([vllm])}
     if stated.get("files") and old and not set(old) - left:  # an edit that helps no release alone
         with pytest.raises(RefusedError, match="as broken as the source"):
-            api.rewrite(folder, **given, write=True)
-    made = api.rewrite(folder, **given, backup=False, allow_partial=True, write=True)
+            mtpfix.rewrite(folder, **given, write=True)
+    made = mtpfix.rewrite(folder, **given, backup=False, allow_partial=True, write=True)
     assert list(made.plan.added) == stated["add"]
     assert list(made.plan.removed) == stated["remove"]
     assert sorted(made.files) == stated.get("files", [])
@@ -96,7 +96,7 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
     }
     for row in stated["leaves"]:
         assert {engine.outcome for engine in of(made.after, row["vllm"])} == {row["outcome"]}
-    written = api.inspect(folder, vllm=ends(before), trunk=True)
+    written = mtpfix.inspect(folder, vllm=ends(before), trunk=True)
     assert {e.version: e.outcome for e in written.engines}.items() <= {
         **{e.version: e.outcome for e in before.engines},
         **{e.version: e.outcome for e in made.after.engines},
@@ -108,7 +108,7 @@ def repaired(folder: Path, before: Report, stated: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", ["derived-exclude-modules-key-version", "amd-glm47-mxfp4-missing"])
 def test_a_case_is_judged_alike_without_the_headers_of_the_trunk(case: str, tmp_path: Path) -> None:
     folder = materialise(CASES / case, tmp_path / "model")
-    whole, brief = api.inspect(folder, trunk=True), api.inspect(folder)
+    whole, brief = mtpfix.inspect(folder, trunk=True), mtpfix.inspect(folder)
     assert codes(whole.findings) == codes(brief.findings)
     assert whole.engines[0].outcome == brief.engines[0].outcome
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from mtpfix import api
+import mtpfix
 from tools import schemes, tiny
 from tools.forge import forge
 
@@ -42,5 +42,5 @@ def test_the_layers_of_the_target_model_that_are_converted_stay_the_same(
     forge(family, folder, scheme, variant=variant)
     trunk = [s.name.removesuffix(".weight") for s in tiny.tensors(family, variant, "trunk")]
     before = converted(folder, trunk, KEYS[scheme])
-    api.rewrite(folder, allow_partial=True, write=True)
+    mtpfix.rewrite(folder, allow_partial=True, write=True)
     assert converted(folder, trunk, KEYS[scheme]) == before

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-from mtpfix import grafting
+import mtpfix
 from mtpfix.grafts import donor, layout, transfer
 from mtpfix.grafts.leftovers import LOCK as GRAFT_LOCK
 from mtpfix.repair.writing.disk import TEMPORARY
@@ -47,7 +47,7 @@ class GraftWay:
         self.subject = Grafted(place, shards)
         self.output = place / "out" if output else None
         folder, room = self.subject.folder, place if output else self.subject.folder
-        plan = grafting.plan(folder, self.subject.base, **CHOSEN).plan
+        plan = mtpfix.graft(folder, self.subject.base, **CHOSEN).plan
         part = transfer.part_of(room, plan.shard, plan.layout, plan.donor.target)
         names = (CONFIG, INDEX, MANIFEST)
         kinds = ("new", "old", "bak", "interim")

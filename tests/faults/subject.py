@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from mtpfix import api
 from mtpfix.cli import main
+from mtpfix.delivery import guard
 from mtpfix.repair.writing.disk import TEMPORARY
 from mtpfix.repair.writing.in_place import write
 from mtpfix.repair.writing.locking import LOCK
@@ -33,11 +33,11 @@ def rewrite(folder: str, output: str | None = None) -> int:
 @contextmanager
 def unproved() -> Iterator[None]:
     """Leaves out whether compressed-tensors reads a result: that takes seconds, and has tests."""
-    proof, api.prove = api.prove, lambda *_: ()
+    proof, guard.prove = guard.prove, lambda *_: ()
     try:
         yield
     finally:
-        api.prove = proof
+        guard.prove = proof
 
 
 class Subject:

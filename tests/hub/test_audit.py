@@ -8,11 +8,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from mtpfix import auditing
+from mtpfix import calls
 from mtpfix.auditing import Audited, audit, from_file, worst
 from mtpfix.cli import main
 from mtpfix.errors import TargetError, UsageError
 from mtpfix.model import Report
+from mtpfix.targets import Reference
 from tests.hub.conftest import NAME, SAMPLE
 from tests.hub.server import Hub, Repo, sparse
 
@@ -127,13 +128,13 @@ def test_a_list_of_nothing_is_no_clean_run(
 def test_a_fault_of_ours_ends_no_audit(
     many: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(target: str, *rest: object, **more: object) -> Report:
-        if target == many[0]:
+    def failing(target: Reference, *rest: object, **more: object) -> Report:
+        if target.target == many[0]:
             raise ValueError("nobody foresaw it")
         return real(target, *rest, **more)  # type: ignore[arg-type]
 
-    real = auditing.inspected
-    monkeypatch.setattr(auditing, "inspected", failing)
+    real = calls.inspect
+    monkeypatch.setattr(calls, "inspect", failing)
     assert main(["check", *many, "--vllm", "0.32.0"]) == 5
     said = capsys.readouterr()
     assert "internal error: ValueError" in said.err

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api, pushing
+import mtpfix
 from mtpfix.errors import RefusedError
-from mtpfix.pushing import Push
 from mtpfix.serving.memory import Running, Served, in_force, judged
 from tests.hub.server import GOOD_TOKEN, Hub, Repo, sparse
 from tools.forge import forge
@@ -32,10 +31,10 @@ def _folders(hub: Hub, tmp_path: Path) -> tuple[Path, Path]:
 
 def test_two_repos_are_judged_by_their_headers(hub: Hub, folders: tuple[Path, Path]) -> None:
     target, draft = folders
-    found = api.check(TARGET, draft=DRAFT, vllm=["0.32.0"])
+    found = mtpfix.check(TARGET, draft=DRAFT, vllm=["0.32.0"])
     assert found.draft is not None
     assert (found.draft.kind, found.draft.name) == ("hub", DRAFT)
-    here = api.check(target, draft=draft, vllm=["0.32.0"])
+    here = mtpfix.check(target, draft=draft, vllm=["0.32.0"])
     assert found.engines == here.engines
     weights = [sent for _, path, sent in hub.requests if path.endswith(".safetensors")]
     assert weights
@@ -44,7 +43,7 @@ def test_two_repos_are_judged_by_their_headers(hub: Hub, folders: tuple[Path, Pa
 
 def test_a_commit_is_its_own_draft(hub: Hub, folders: tuple[Path, Path]) -> None:
     commit = hub.repos[TARGET].resolve("main")
-    assert api.check(TARGET, draft=f"{TARGET}@{commit}", vllm=["0.32.0"]).draft is None
+    assert mtpfix.check(TARGET, draft=f"{TARGET}@{commit}", vllm=["0.32.0"]).draft is None
 
 
 def test_a_repair_that_spoils_the_own_block_is_not_pushed(
@@ -52,11 +51,12 @@ def test_a_repair_that_spoils_the_own_block_is_not_pushed(
 ) -> None:
     before = dict(hub.repos[TARGET].branches)
     with pytest.raises(RefusedError, match="wrong for the MTP block of the repo itself"):
-        pushing.push(TARGET, draft=DRAFT, token=GOOD_TOKEN)
+        mtpfix.push(TARGET, draft=DRAFT, token=GOOD_TOKEN)
     assert hub.repos[TARGET].branches == before
-    wish = Push(allow_partial=True)
-    assert pushing.push(TARGET, draft=DRAFT, token=GOOD_TOKEN, wish=wish).commit
-    assert api.check(TARGET, draft=DRAFT).exit_code == 0
+    done = mtpfix.push(TARGET, draft=DRAFT, token=GOOD_TOKEN, allow_partial=True)
+    assert done.pushed is not None
+    assert done.pushed.commit
+    assert mtpfix.check(TARGET, draft=DRAFT).exit_code == 0
     assert hub.repos[DRAFT].messages == []
 
 

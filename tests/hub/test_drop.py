@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 import mtpfix
+from mtpfix import calls
 from mtpfix.cli import main
-from mtpfix.dropping import drop
-from mtpfix.pushing import Push
+from mtpfix.delivery import hub as to_hub
+from mtpfix.delivery.folder import Folder
+from mtpfix.selection import select
+from mtpfix.targets import Reference
 from tests.hub import pairs
 from tests.hub.conftest import ONE
 from tests.hub.pairs import TARGET, Pair, Shape
@@ -125,14 +128,14 @@ def test_the_document(both: Pair, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_library_does_the_same(both: Pair) -> None:
-    made, landed = drop(
-        TARGET, vllm=["0.32.0"], platforms=["cuda"], token=GOOD_TOKEN, wish=Push(message="Out")
-    )
-    assert landed is not None
-    assert landed.commit == both.target.branches["main"]
-    assert (made.exit_code, both.target.messages[0]["summary"]) == (0, "Out")
+    at = Reference(TARGET, token=GOOD_TOKEN)
+    selection = select(vllm=["0.32.0"], platforms=["cuda"])
+    done = calls.drop(at, selection, to_hub.Hub(at, message="Out"))
+    assert done.pushed is not None
+    assert done.pushed.commit == both.target.branches["main"]
+    assert (done.exit_code, both.target.messages[0]["summary"]) == (0, "Out")
 
 
 def test_the_library_writes_no_repo(both: Pair) -> None:
     with pytest.raises(mtpfix.UsageError, match="this is a Hub repo, not a folder"):
-        drop(TARGET, vllm=["0.32.0"], do=True)
+        calls.drop(Reference(TARGET), select(vllm=["0.32.0"]), Folder())

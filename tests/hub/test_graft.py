@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 import mtpfix
-from mtpfix import grafting
-from mtpfix.pushing import Push
+from mtpfix import Options, calls
+from mtpfix.delivery import hub as to_hub
 from mtpfix.repair.publish import can_copy
+from mtpfix.selection import select
+from mtpfix.targets import Reference
 from tests.cases.materialise import CASES, materialise
 from tests.hub import pairs, server
 from tests.hub.conftest import Graft
@@ -214,11 +216,18 @@ def test_a_base_in_a_folder_tells_nobody_where_it_is(
 
 
 def test_the_library_does_the_same(both: Pair) -> None:
-    made, landed = grafting.push(
-        TARGET, BASE, vllm=["0.32.0"], platforms=["cuda"], token=GOOD_TOKEN, wish=Push()
+    at, base = Reference(TARGET, token=GOOD_TOKEN), Reference(BASE, token=GOOD_TOKEN)
+    done = calls.bring_block(
+        at,
+        base,
+        select(vllm=["0.32.0"], platforms=["cuda"]),
+        Options(),
+        precision="auto",
+        delivery=to_hub.Hub(at),
     )
-    assert landed.commit == head(both.target)
-    assert dict(made.hashes) == {name: pairs.sha256(data) for name, data in both.block.items()}
+    assert done.pushed is not None
+    assert done.pushed.commit == head(both.target)
+    assert dict(done.hashes) == {name: pairs.sha256(data) for name, data in both.block.items()}
 
 
 # --- progress ------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, snapshot_download
 
-from mtpfix import grafting
+from mtpfix import calls
 from mtpfix.cli import main
 from mtpfix.errors import UsageError
 from mtpfix.repair import publish
+from mtpfix.targets import Reference
 from tests.cases.materialise import CASES, materialise
 from tests.hub import pairs, server
 from tests.hub.conftest import Graft
@@ -113,7 +114,7 @@ def test_a_chain_of_fine_tunes_is_followed_to_the_first_with_a_block(
     assert code == 1
     assert err == f"base by the model card: {BASE}\n"
     assert f"base    {BASE} at" in out
-    assert grafting.offered(TARGET) == BASE
+    assert calls.base_of(Reference(TARGET)) == BASE
     for name in ("org/tune", "org/older-tune"):
         seen = traffic(hub, name, base_regions(hub.repos[name]))
         assert (seen["header"].requests, seen["slice"].requests) == (0, 0)
@@ -157,7 +158,7 @@ def test_cards_that_lead_in_a_circle(hub: Hub, both: Pair) -> None:
     card(both.target, "org/tune")
     tune(hub, "org/tune", TARGET)
     with pytest.raises(UsageError, match=f"lead back to {TARGET}"):
-        grafting.offered(TARGET)
+        calls.base_of(Reference(TARGET))
 
 
 def test_a_finding_names_the_command(both: Pair, capsys: pytest.CaptureFixture[str]) -> None:

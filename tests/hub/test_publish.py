@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mtpfix
 from mtpfix.cli import main
+from mtpfix.delivery import Pushed
 from mtpfix.errors import ConflictError, MtpfixError, RefusedError, UsageError, WriteError
-from mtpfix.pushing import Push, Pushed, push
 from tests.hub import server
 from tests.hub.conftest import NAME, SAMPLE
 from tests.hub.server import GOOD_TOKEN, READ_TOKEN, Hub, Repo, sparse
@@ -19,16 +20,10 @@ RELEASE = ("0.32.0",)
 ENTRY = r"re:^model\.layers\.43\..*"
 
 
-def pushed(target: str = NAME, token: str = GOOD_TOKEN, **how: object) -> Pushed:
-    revision = how.pop("revision", None)
-    return push(
-        target,
-        vllm=RELEASE,
-        platforms=("cuda",),
-        token=token,
-        revision=revision,  # type: ignore[arg-type]
-        wish=Push(**how),  # type: ignore[arg-type]
-    )
+def pushed(target: str = NAME, token: str = GOOD_TOKEN, **how: Any) -> Pushed:
+    done = mtpfix.push(target, vllm=RELEASE, platforms=("cuda",), token=token, **how).pushed
+    assert done is not None
+    return done
 
 
 def refused(*arguments: str, **how: object) -> MtpfixError:
@@ -185,7 +180,9 @@ def test_what_stays_wrong_is_not_pushed(repo: Repo, allow_partial: bool) -> None
 
 
 def test_older_releases_do_not_keep_a_repair_from_the_hub(repo: Repo) -> None:
-    assert push(NAME, token=GOOD_TOKEN).commit == repo.branches["main"]
+    done = mtpfix.push(NAME, token=GOOD_TOKEN).pushed
+    assert done is not None
+    assert done.commit == repo.branches["main"]
     assert ENTRY in ignored(repo)
 
 
@@ -194,24 +191,19 @@ def test_a_repair_that_is_partly_right_is_pushed_with_leave_alone(repo: Repo) ->
     with pytest.raises(
         RefusedError, match=r"does not fix everything \(MTP301\); nothing was pushed"
     ) as e:
-        push(NAME, vllm=[">=0.29"], platforms=["cuda"], token=GOOD_TOKEN)
+        mtpfix.push(NAME, vllm=[">=0.29"], platforms=["cuda"], token=GOOD_TOKEN)
     assert "--allow-partial" in e.value.remedy
     assert e.value.repair.checked.exit_code == 1
     assert repo.branches["main"] == head
-    wish = Push(allow_partial=True)
-    done = push(NAME, vllm=[">=0.29"], platforms=["cuda"], token=GOOD_TOKEN, wish=wish)
+    chosen: dict[str, Any] = {"vllm": [">=0.29"], "platforms": ["cuda"], "token": GOOD_TOKEN}
+    done = mtpfix.push(NAME, **chosen, allow_partial=True).pushed
+    assert done is not None
     assert done.commit == repo.branches["main"]
 
 
 def test_what_helps_no_release_is_not_pushed_whatever_is_allowed(repo: Repo) -> None:
     with pytest.raises(RefusedError, match="as broken as the source"):
-        push(
-            NAME,
-            vllm=["0.29"],
-            platforms=["cuda"],
-            token=GOOD_TOKEN,
-            wish=Push(allow_partial=True),
-        )
+        mtpfix.push(NAME, vllm=["0.29"], platforms=["cuda"], token=GOOD_TOKEN, allow_partial=True)
     assert ENTRY not in ignored(repo)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mtpfix
 from mtpfix import Options
+from mtpfix.delivery import Pushed
 from mtpfix.errors import ConflictError, RefusedError, UsageError
-from mtpfix.pushing import Push, Pushed, push
 from tests.hub.server import GOOD_TOKEN, Hub, Repo, sparse
 from tests.unit.test_renaming import ALONE, CHOSEN, INDEX, checkpoint, content, tensors
 
@@ -27,15 +28,11 @@ def kept(hub: Hub, folder: Path) -> Repo:
     return repo
 
 
-def pushed(target: str | Path, options: Options | None = None, **how: object) -> Pushed:
-    return push(
-        target,
-        vllm=CHOSEN["vllm"],
-        platforms=CHOSEN["platforms"],
-        options=options or Options(rename_tensors=True),
-        token=GOOD_TOKEN,
-        wish=Push(**how),  # type: ignore[arg-type]
-    )
+def pushed(target: str | Path, options: Options | None = None, **how: Any) -> Pushed:
+    options = options or Options(rename_tensors=True)
+    done = mtpfix.push(target, **CHOSEN, options=options, token=GOOD_TOKEN, **how).pushed
+    assert done is not None
+    return done
 
 
 def files(repo: Repo) -> dict[str, bytes]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from mtpfix import api
 from mtpfix.cli import main
 from mtpfix.cli.options import ReportFormat
+from mtpfix.delivery import guard
 from tests.hub import server
 from tests.hub.conftest import NAME
 from tests.hub.server import GOOD_TOKEN, Hub, Repo, sparse
@@ -45,7 +45,7 @@ Plant = Callable[[str, str], list[str]]
 @pytest.fixture(name="tiny")
 def _tiny(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
     """A small repo; whether compressed-tensors reads the result is tested elsewhere."""
-    monkeypatch.setattr(api, "prove", lambda _: None)
+    monkeypatch.setattr(guard, "prove", lambda _: None)
     folder = Folder(tmp_path / "model")
     repo = hub.repos[NAME] = Repo()
     repo.commit({name: sparse(data) for name, data in folder.bytes().items()})

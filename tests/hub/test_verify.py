@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mtpfix import verify
 from mtpfix.engines.vllm import live
 from mtpfix.model import State
-from mtpfix.verification import verify
 from tests.hub.conftest import NAME, SAMPLE
 from tests.hub.server import GOOD_TOKEN, Hub, Repo
 

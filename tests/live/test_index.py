@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tools.forge import forge
 from tools.index_faults import MENDED, REFUSED, other_format
@@ -50,7 +50,7 @@ def test_what_no_edit_of_the_index_mends_is_left_alone(
 
 def test_another_format_is_left_by_a_flag(server: Server, tmp_path: Path) -> None:
     block = forge("glm4_moe", tmp_path, shards=3).mtp
-    api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    mtpfix.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     other_format(tmp_path, block)
     switched = server.ask(tmp_path, load=True, load_format="auto")
     assert outcome(switched).startswith("silent_garbage")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
+from mtpfix import verify
 from mtpfix.engines.vllm.live import Server
 from mtpfix.engines.vllm.verify import compared
-from mtpfix.verification import verify
 from tests.live.asking import subject_of
 from tools import sample, tiny
 from tools.forge import forge
@@ -77,5 +77,5 @@ def test_verify_fails_before_the_repair_and_passes_after_it(
     folder = tmp_path / "model"
     forge("deepseek_v4", folder, "ct-fp8-channel")
     assert compared(subject_of(folder), server.ask(folder, tolerant=True)).exit_code == 1
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
+    mtpfix.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
     assert verify(folder, python=python).exit_code == 0

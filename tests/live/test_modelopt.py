@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tools.forge import forge
 from tools.prove import loading_faults, outcome
@@ -29,9 +29,9 @@ def edited(file: Path, **changes: Any) -> None:
 
 def repaired(server: Server, folder: Path, tensors: tuple[str, ...]) -> None:
     """Broken before the repair as foreseen, clean after it."""
-    foreseen = api.inspect(folder, vllm=["0.32.0"]).engines[0].outcome
+    foreseen = mtpfix.inspect(folder, vllm=["0.32.0"]).engines[0].outcome
     assert outcome(server.ask(folder, load=True)).partition(":")[0] == foreseen == "load_error"
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    mtpfix.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert loading_faults(server.ask(folder, load=True), FAMILY, tensors) == []
 
 
@@ -68,7 +68,7 @@ def test_an_override_names_the_layers_that_the_other_file_names(
 def overridden(server: Server, folder: Path, tensors: tuple[str, ...]) -> None:
     """Broken before, clean under the override, the files untouched."""
     files = {path: path.read_bytes() for path in folder.glob("*.json")}
-    made = api.override(folder, vllm=["0.32.0"], platforms=["cuda"])
+    made = mtpfix.override(folder, vllm=["0.32.0"], platforms=["cuda"])
     foreseen = made.repair.before.engines[0].outcome
     assert outcome(server.ask(folder, load=True)).partition(":")[0] == foreseen != "clean"
     answer = server.ask(folder, load=True, overrides=json.loads(made.value))
@@ -97,7 +97,7 @@ def test_layers_without_an_algorithm_are_read_in_the_other_file(
     forge(FAMILY, tmp_path, "modelopt-mixed")
     edited(tmp_path / "config.json", quantized_layers=None)
     answer = server.ask(tmp_path, tolerant=True)
-    foreseen = api.inspect(tmp_path, vllm=["0.32.0"], trunk=True).engines[0].modules
+    foreseen = mtpfix.inspect(tmp_path, vllm=["0.32.0"], trunk=True).engines[0].modules
     ours = {m.decision.module.name: m.decision.built for m in foreseen if m.decision.module.asks}
     assert {made.name: made.built for made in answer.decisions if made.name in ours} == ours
     assert "quantized" in ours.values()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tools import tiny
 from tools.forge import forge
@@ -40,7 +40,7 @@ def test_metadata_in_another_place_is_read_repaired_and_overridden(
 ) -> None:
     folder, family = tmp_path / "model", PLACES[place]
     tensors = proved(server, family, "ct-fp8-channel", folder, place)
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    mtpfix.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     config = json.loads((folder / "config.json").read_text())
     assert "quantization_config" not in config
     assert loading_faults(server.ask(folder, load=True), family, tensors) == []
@@ -62,7 +62,7 @@ def proved(
     if place:
         moved(folder / "config.json", place)
     before = (folder / "config.json").read_bytes()
-    made = api.override(folder, vllm=["0.32.0"], platforms=["cuda"])
+    made = mtpfix.override(folder, vllm=["0.32.0"], platforms=["cuda"])
     assert not outcome(server.ask(folder, load=True)).startswith("clean")
     answer = server.ask(folder, load=True, overrides=json.loads(made.value))
     assert loading_faults(answer, family, forged.mtp) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tests.unit.test_quantized_blocks import BLOCKS, COMPANIONS, with_companion
 from tools import tiny
@@ -31,5 +31,5 @@ def test_the_file_beside_is_read_and_repaired(
     forge(family, tmp_path, scheme, mtp="bf16")
     with_companion(tmp_path, file)
     assert outcome(server.ask(tmp_path, load=True)).startswith("silent_garbage")
-    api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    mtpfix.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert outcome(server.ask(tmp_path, load=True)).startswith("clean")

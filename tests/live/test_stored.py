@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tests.live.test_proof import RELEASE
 from tools import tiny
@@ -56,7 +56,7 @@ def test_a_block_that_is_stored_so_loads_under_what_is_printed(
     variant = tiny.variant(family, trunk)
     made = forge(family, tmp_path, trunk, variant=variant, block=block, mtp="quantized")
     file = tmp_path / "config.json"
-    found = api.names_of(file, vllm=[RELEASE], method=method, stored=stored)
+    found = mtpfix.names_of(file, vllm=[RELEASE], method=method, stored=stored)
     assert found.exit_code == 0
     config = json.loads(file.read_text(encoding="utf-8"))
     printed = found.metadata or {found.key: list(found.entries)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm.live import Server
 from tools import tiny
 from tools.forge import NONE, forge
@@ -32,7 +32,7 @@ def test_what_becomes_of_it_is_foreseen(
     if cut:
         left = {name: t for name, t in load_file(file).items() if name not in set(made.mtp)}
         save_file(left, file, metadata={"format": "pt"})
-    report = api.inspect(tmp_path, vllm=[release])
+    report = mtpfix.inspect(tmp_path, vllm=[release])
     assert outcome(server.ask(tmp_path, load=True)).startswith(report.engines[0].outcome)
     assert (report.engines[0].outcome == "clean") is not cut
     assert report.exit_code == cut

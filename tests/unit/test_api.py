@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api, pushing
+import mtpfix
+from mtpfix import Repair
+from mtpfix.delivery import guard
 from mtpfix.errors import (
     BrokenFileError,
     ConflictError,
@@ -23,7 +25,6 @@ from mtpfix.errors import (
     UsageError,
 )
 from mtpfix.model import FAILED
-from mtpfix.planning import Repair
 from mtpfix.repair.plan import Options
 from mtpfix.report.json import view as as_json
 from tests.unit.engines.small import (
@@ -74,7 +75,7 @@ def ignore_of(path: Path) -> list[str]:
 
 
 def test_the_sample_is_judged(v4: Path) -> None:
-    report = api.inspect(v4)
+    report = mtpfix.inspect(v4)
     assert (report.exit_code, report.method) == (1, "compressed-tensors")
     assert report.model.family == "deepseek_v4"
     assert (report.model.num_hidden_layers, report.model.mtp_layers) == (43, 1)
@@ -87,23 +88,23 @@ def test_the_sample_is_judged(v4: Path) -> None:
 
 
 def test_the_fix_of_a_finding_stands_with_it(v4: Path) -> None:
-    fix = next(f.fix for f in api.inspect(v4).findings if f.code == "MTP201")
+    fix = next(f.fix for f in mtpfix.inspect(v4).findings if f.code == "MTP201")
     assert fix is not None
     assert fix.applicability == "safe"
     assert SAMPLE_BLOCK in [edit.value for edit in fix.edits]
 
 
 def test_what_an_engine_fails_with_all_the_same_has_no_fix(v4: Path) -> None:
-    theirs = [f for f in api.inspect(v4).findings if not f.decides and f.code == "MTP201"]
+    theirs = [f for f in mtpfix.inspect(v4).findings if not f.decides and f.code == "MTP201"]
     assert theirs
     assert all(finding.fix is None for finding in theirs)
-    left = [one for one in api.plan(v4).plan.unresolved if one.engine == "sglang"]
+    left = [one for one in mtpfix.plan(v4).plan.unresolved if one.engine == "sglang"]
     reason = "SGLang cannot load the target model as it is stored, whatever the entries"
     assert {one.reason for one in left} == {reason}
 
 
 def test_findings_say_the_line(v4: Path) -> None:
-    where = next(f.where for f in api.inspect(v4).findings if f.code == "MTP101")
+    where = next(f.where for f in mtpfix.inspect(v4).findings if f.code == "MTP101")
     assert where is not None
     assert where.line is not None
     lines = (v4 / "config.json").read_text(encoding="utf-8").splitlines()
@@ -111,14 +112,14 @@ def test_findings_say_the_line(v4: Path) -> None:
 
 
 def test_the_trunk_is_shown_on_request(v4: Path) -> None:
-    parts = [m.decision.module.part for m in api.inspect(v4, trunk=True).engines[0].modules]
+    parts = [m.decision.module.part for m in mtpfix.inspect(v4, trunk=True).engines[0].modules]
     assert parts.count("trunk") > 43
-    parts = [m.decision.module.part for m in api.inspect(v4).engines[0].modules]
+    parts = [m.decision.module.part for m in mtpfix.inspect(v4).engines[0].modules]
     assert parts.count("trunk") == 0
 
 
 def test_releases_and_platforms_are_judged_apart(v4: Path) -> None:
-    report = api.inspect(v4, vllm=["0.32", "0.33"], platforms=["cuda", "rocm"])
+    report = mtpfix.inspect(v4, vllm=["0.32", "0.33"], platforms=["cuda", "rocm"])
     assert [(e.version, e.platform) for e in report.engines] == [
         ("0.32.0", "cuda"),
         ("0.32.0", "rocm"),
@@ -128,14 +129,14 @@ def test_releases_and_platforms_are_judged_apart(v4: Path) -> None:
 
 
 def test_check_is_inspect(v4: Path) -> None:
-    checked, inspected = api.check(v4, engines=["vllm"]), api.inspect(v4, engines=["vllm"])
+    checked, inspected = mtpfix.check(v4, engines=["vllm"]), mtpfix.inspect(v4, engines=["vllm"])
     assert any(finding.repair is not None for finding in inspected.findings)
     bare = tuple(replace(finding, repair=None) for finding in inspected.findings)
     assert checked == replace(inspected, findings=bare)  # check plans no repair
 
 
 def test_a_clean_model_passes(tmp_path: Path) -> None:
-    report = api.check(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK))), vllm=["all"])
+    report = mtpfix.check(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK))), vllm=["all"])
     assert (report.exit_code, report.findings) == (0, ())
     assert {engine.outcome for engine in report.engines} == {"clean"}
 
@@ -147,7 +148,7 @@ def plain(config: Config, *, mtp: bool = True) -> Tensors:
 
 
 def test_a_model_without_metadata_is_judged(tmp_path: Path) -> None:
-    report = api.check(write(tmp_path / "model", GLM, plain(GLM)), vllm=["all"])
+    report = mtpfix.check(write(tmp_path / "model", GLM, plain(GLM)), vllm=["all"])
     assert (report.exit_code, report.method, report.findings) == (0, None, ())
     assert {engine.outcome for engine in report.engines} == {"clean"}
     assert {engine.version for engine in report.engines} == set(ALL)
@@ -157,13 +158,13 @@ def test_a_model_without_metadata_is_judged(tmp_path: Path) -> None:
 
 
 def test_the_report_on_a_model_without_metadata_names_no_method(tmp_path: Path) -> None:
-    report = api.check(write(tmp_path / "model", GLM, plain(GLM)))
+    report = mtpfix.check(write(tmp_path / "model", GLM, plain(GLM)))
     assert as_json(report)["quantization"] == {"method": None, "files": []}
     assert as_json(report)["engines"][0]["modules"]
 
 
 def test_an_mtp_block_that_is_not_there_is_missed_without_metadata(tmp_path: Path) -> None:
-    report = api.check(write(tmp_path / "model", GLM, plain(GLM, mtp=False)))
+    report = mtpfix.check(write(tmp_path / "model", GLM, plain(GLM, mtp=False)))
     assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP001"])
     (engine,) = report.engines
     assert engine.outcome == "load_error"
@@ -172,27 +173,27 @@ def test_an_mtp_block_that_is_not_there_is_missed_without_metadata(tmp_path: Pat
 
 def test_a_class_that_keeps_no_account_of_its_weights_stays_uninitialised(tmp_path: Path) -> None:
     config = {**GLM, "architectures": ["HYV3ForCausalLM"], "model_type": "hy_v3", "num_experts": 2}
-    report = api.check(write(tmp_path / "model", config, plain(config, mtp=False)))
+    report = mtpfix.check(write(tmp_path / "model", config, plain(config, mtp=False)))
     assert (report.engines[0].outcome, report.engines[0].error) == ("silent_garbage", None)
 
 
 def test_a_layer_less_than_declared_is_missed_without_metadata(tmp_path: Path) -> None:
     two = {**GLM, "num_nextn_predict_layers": 2}
-    report = api.check(write(tmp_path / "model", two, plain(GLM)))
+    report = mtpfix.check(write(tmp_path / "model", two, plain(GLM)))
     assert "MTP003" in [f.code for f in report.findings]
     assert report.engines[0].outcome == "load_error"
 
 
 def test_mtp_tensors_that_nothing_declares_are_told_without_metadata(tmp_path: Path) -> None:
     none = {**GLM, "num_nextn_predict_layers": 0}
-    report = api.check(write(tmp_path / "model", none, plain(GLM)))
+    report = mtpfix.check(write(tmp_path / "model", none, plain(GLM)))
     assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP002"])
     assert report.engines[0].outcome == "no_mtp"
 
 
 def test_quantized_weights_without_metadata_are_not_passed_over(tmp_path: Path) -> None:
     stored = {**plain(GLM), **fp8("model.layers.2.self_attn.o_proj")}
-    report = api.check(write(tmp_path / "model", GLM, stored))
+    report = mtpfix.check(write(tmp_path / "model", GLM, stored))
     (finding,) = report.findings
     assert (report.exit_code, finding.code) == (1, "MTP202")
     assert "1 MTP module is quantized on disk, but config.json has no quantization_config" in (
@@ -202,22 +203,22 @@ def test_quantized_weights_without_metadata_are_not_passed_over(tmp_path: Path) 
 
 
 def test_a_quantized_trunk_without_metadata_is_not_passed_over(tmp_path: Path) -> None:
-    report = api.check(folder(tmp_path, GLM))
+    report = mtpfix.check(folder(tmp_path, GLM))
     (finding,) = report.findings
     assert (report.exit_code, finding.code) == (1, "MTP206")
     assert finding.fix is None
-    made = api.plan(tmp_path / "model")
+    made = mtpfix.plan(tmp_path / "model")
     assert (made.files, made.plan.added) == ({}, ())
 
 
 def test_an_unknown_model_without_metadata_is_judged_by_what_it_declares(tmp_path: Path) -> None:
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     made = write(tmp_path / "none", config, plain(GLM, mtp=False))
-    report = api.check(made)
+    report = mtpfix.check(made)
     assert (report.exit_code, report.findings) == (0, ())
     assert "nothing to judge" in report.notes[-1]
     made = write(tmp_path / "some", {**config, "num_nextn_predict_layers": 1}, plain(GLM))
-    report = api.check(made)
+    report = mtpfix.check(made)
     assert (report.exit_code, [f.code for f in report.findings]) == (3, ["MTP901"])
 
 
@@ -241,7 +242,7 @@ def test_a_method_that_is_not_read_hides_no_absence(
         ("two", two, plain(GLM), ("MTP003",)),
         ("no", none, plain(GLM), ("MTP002",)),
     ):
-        report = api.check(write(tmp_path / name, stated, stored), vllm=[release])
+        report = mtpfix.check(write(tmp_path / name, stated, stored), vllm=[release])
         # What the target model of an older release makes of the tensors was not run.
         open_question = ("MTP904",) if name == "no" and release != "0.32" else ()
         assert [f.code for f in report.findings] == [code, *open_question, *more]
@@ -251,24 +252,24 @@ def test_a_method_that_is_not_read_hides_no_absence(
 def test_a_release_without_the_method_ends_with_an_exception(tmp_path: Path) -> None:
     config = {**GLM, "quantization_config": {"quant_method": "gguf"}}
     made = write(tmp_path / "model", config, plain(GLM))
-    report = api.check(made, vllm=["0.23", "0.24"])
+    report = mtpfix.check(made, vllm=["0.23", "0.24"])
     assert [(e.version, e.outcome, e.error) for e in report.engines] == [
         ("0.23.0", "unknown", None),
         ("0.24.0", "load_error", "ValidationError: …Unknown quantization method: gguf."),
     ]
     assert [f.code for f in report.findings] == ["MTP902", "MTP304"]
     assert report.findings[1].releases == ("0.24.0",)
-    assert api.check(made, vllm=["0.99"]).exit_code == 3  # whether it has it is not known
+    assert mtpfix.check(made, vllm=["0.99"]).exit_code == 3  # whether it has it is not known
 
 
 def test_metadata_of_another_engine_is_could_not_judge(tmp_path: Path) -> None:
     made = folder(tmp_path, GLM)
     (made / "quant_model_description.json").write_text('{"model_quant_type": "W8A8"}')
-    report = api.check(made)
+    report = mtpfix.check(made)
     assert (report.exit_code, report.findings[0].code) == (3, "MTP902")
     assert "ModelSlim" in report.findings[0].message
     with pytest.raises(UnknownError, match="only vLLM-Ascend reads"):
-        api.rewrite(made, write=True)
+        mtpfix.rewrite(made, write=True)
 
 
 def test_metadata_without_a_method_is_told_and_so_is_a_file_outside_the_index(
@@ -280,13 +281,13 @@ def test_metadata_without_a_method_is_told_and_so_is_a_file_outside_the_index(
     index = {"weight_map": dict.fromkeys(stored, "model.safetensors")}
     (made / "model.safetensors.index.json").write_text(json.dumps(index))
     sample.write_shard(made / "mtp.safetensors", {"model.layers.2.new.weight": ("BF16", (8, 8))})
-    report = api.check(made)
+    report = mtpfix.check(made)
     assert (report.exit_code, [f.code for f in report.findings]) == (1, ["MTP902", "MTP004"])
     assert "looks like that of MLX" in report.findings[0].message
 
 
 def test_a_model_without_mtp_layers_has_no_draft(tmp_path: Path) -> None:
-    report = api.check(folder(tmp_path, with_list({**GLM, "num_nextn_predict_layers": 0})))
+    report = mtpfix.check(folder(tmp_path, with_list({**GLM, "num_nextn_predict_layers": 0})))
     assert report.engines[0].outcome == "no_mtp"
     assert report.exit_code == 0
     assert report.notes == ("config.json declares no MTP layers: there is no draft to judge",)
@@ -303,19 +304,19 @@ def test_a_model_without_mtp_layers_has_no_draft(tmp_path: Path) -> None:
 def test_what_is_not_known_is_could_not_judge(
     tmp_path: Path, fields: dict[str, Any], code: str
 ) -> None:
-    report = api.check(folder(tmp_path, with_list(GLM), **fields))
+    report = mtpfix.check(folder(tmp_path, with_list(GLM), **fields))
     assert (report.exit_code, [f.code for f in report.findings]) == (3, [code])
 
 
 def test_a_release_that_is_not_covered_is_could_not_judge(v4: Path) -> None:
-    report = api.check(v4, vllm=["0.19"])
+    report = mtpfix.check(v4, vllm=["0.19"])
     assert (report.exit_code, report.findings[0].code) == (3, "MTP903")
 
 
 def test_a_newer_release_is_judged_by_the_newest_known_and_never_passes(tmp_path: Path) -> None:
     good, bad = with_list(GLM, (BLOCK,)), with_list(GLM)
     for name, config, code in (("good", good, 3), ("bad", bad, 1)):
-        report = api.check(write(tmp_path / name, config, tensors(bad)), vllm=["0.99"])
+        report = mtpfix.check(write(tmp_path / name, config, tensors(bad)), vllm=["0.99"])
         assert report.exit_code == code
         assert {f.confidence for f in report.findings} == {"assumed"}
         assert "MTP903" in [f.code for f in report.findings]
@@ -323,12 +324,12 @@ def test_a_newer_release_is_judged_by_the_newest_known_and_never_passes(tmp_path
 
 def test_a_release_that_is_none_is_a_mistake(v4: Path) -> None:
     with pytest.raises(UsageError):
-        api.check(v4, vllm=["lastest"])
+        mtpfix.check(v4, vllm=["lastest"])
 
 
 def test_a_folder_that_is_not_there_is_a_target_error(tmp_path: Path) -> None:
     with pytest.raises(TargetError):
-        api.check(tmp_path / "nothing")
+        mtpfix.check(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -352,7 +353,7 @@ def test_a_folder_that_is_not_there_is_a_target_error(tmp_path: Path) -> None:
 def test_a_field_that_does_not_fit_is_could_not_judge(
     tmp_path: Path, field: str, value: Any
 ) -> None:
-    report = api.check(folder(tmp_path, with_list(GLM), **{field: value}))
+    report = mtpfix.check(folder(tmp_path, with_list(GLM), **{field: value}))
     assert (report.exit_code, report.findings[0].code) == (3, "MTP904")
 
 
@@ -360,51 +361,51 @@ def test_a_field_of_another_type_is_could_not_judge_without_a_draft(tmp_path: Pa
     text = {"num_hidden_layers": 0, "mtp_num_hidden_layers": 0, "num_experts": "8"}
     config = {"architectures": ["Qwen3_5ForConditionalGeneration"], "text_config": text}
     model = write(tmp_path / "model", with_list(config), {"a.weight": ("BF16", (1, 1))})
-    assert api.check(model).exit_code == 3
+    assert mtpfix.check(model).exit_code == 3
 
 
 def test_a_count_of_a_billion_is_could_not_judge_at_once(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM), num_nextn_predict_layers=10**9)
     with at_most(1):
-        assert api.check(model).exit_code == 3
+        assert mtpfix.check(model).exit_code == 3
 
 
 @pytest.mark.parametrize("weights", [{"weights": None}, {}])
 def test_a_group_without_weights_is_no_traceback(tmp_path: Path, weights: dict[str, Any]) -> None:
     groups = {"g": {"targets": ["Linear"], **weights}}
-    report = api.check(folder(tmp_path, with_list(GLM, (BLOCK,), config_groups=groups)))
+    report = mtpfix.check(folder(tmp_path, with_list(GLM, (BLOCK,), config_groups=groups)))
     assert report.exit_code != 0
 
 
 def test_a_list_of_null_does_not_pass(tmp_path: Path) -> None:
     config = with_list(GLM, None)
     model = write(tmp_path / "model", config, tensors(config, ("_proj",)))
-    assert api.check(model).exit_code != 0
+    assert mtpfix.check(model).exit_code != 0
 
 
 def test_groups_of_null_do_not_pass(tmp_path: Path) -> None:
     config = with_list(GLM, (BLOCK,), config_groups=None)
     found = {n: ("BF16", s) for n, (_, s) in tensors(config).items() if n.endswith(".weight")}
-    assert api.check(write(tmp_path / "model", config, found)).exit_code != 0
+    assert mtpfix.check(write(tmp_path / "model", config, found)).exit_code != 0
 
 
 def test_metadata_of_another_type_does_not_pass(tmp_path: Path) -> None:
     with pytest.raises(BrokenFileError):
-        api.check(folder(tmp_path, GLM, quantization_config=["x"]))
+        mtpfix.check(folder(tmp_path, GLM, quantization_config=["x"]))
 
 
 def test_a_model_of_absurd_size_is_judged_or_refused_soon(tmp_path: Path) -> None:
     config = {**with_list(GLM), "num_hidden_layers": 4096, "n_routed_experts": 1 << 16}
     model = write(tmp_path / "model", config, {"a.weight": ("BF16", (1, 1))})
     with at_most(2):
-        assert api.check(model).exit_code != 0
+        assert mtpfix.check(model).exit_code != 0
 
 
 # --- plan --------------------------------------------------------------------
 
 
 def test_the_repair_of_the_sample_is_proved(v4: Path) -> None:
-    made = api.plan(v4, vllm=[">=0.30"], platforms=["cuda"])
+    made = mtpfix.plan(v4, vllm=[">=0.30"], platforms=["cuda"])
     assert made.before.exit_code == 1
     assert made.after.exit_code == 0
     assert {engine.outcome for engine in made.after.engines} == {"clean"}
@@ -414,48 +415,48 @@ def test_the_repair_of_the_sample_is_proved(v4: Path) -> None:
 
 def test_a_plan_writes_nothing(v4: Path) -> None:
     before = (v4 / "config.json").read_bytes()
-    made = api.plan(v4, vllm=["newest"], platforms=["cuda"])
+    made = mtpfix.plan(v4, vllm=["newest"], platforms=["cuda"])
     assert (v4 / "config.json").read_bytes() == before == made.files["config.json"][0]
 
 
 def test_the_difference_shows_the_new_entries(v4: Path) -> None:
     added = [
-        line for line in api.plan(v4, vllm=["newest"]).diff.splitlines() if line.startswith("+ ")
+        line for line in mtpfix.plan(v4, vllm=["newest"]).diff.splitlines() if line.startswith("+ ")
     ]
     assert any(r"re:^model\\.layers\\.43\\..*" in line for line in added)
 
 
 def test_older_releases_keep_their_fault_after_the_repair(v4: Path) -> None:
-    made = api.plan(v4, vllm=["0.29"], platforms=["cuda"])
+    made = mtpfix.plan(v4, vllm=["0.29"], platforms=["cuda"])
     assert [f.code for f in made.after.findings if f.severity == "error"] == ["MTP301"]
 
 
 def test_a_clean_model_needs_no_repair(tmp_path: Path) -> None:
-    made = api.plan(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK, DECODER))))
+    made = mtpfix.plan(folder(tmp_path, with_list(GLM, ("lm_head", BLOCK, DECODER))))
     assert (made.files, made.diff, made.before) == ({}, "", made.after)
 
 
 def test_a_model_without_metadata_needs_no_repair(tmp_path: Path) -> None:
-    made = api.plan(folder(tmp_path, GLM))
+    made = mtpfix.plan(folder(tmp_path, GLM))
     assert (made.files, made.diff) == ({}, "")
 
 
 def test_a_plan_for_an_unknown_family_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownError) as caught:
-        api.plan(folder(tmp_path, with_list(GLM), architectures=["Unheard"]))
+        mtpfix.plan(folder(tmp_path, with_list(GLM), architectures=["Unheard"]))
     assert caught.value.code == "MTP901"
 
 
 def test_a_plan_for_a_release_that_is_not_covered_is_an_error(v4: Path) -> None:
     with pytest.raises(UnknownError):
-        api.plan(v4, vllm=["0.19"])
+        mtpfix.plan(v4, vllm=["0.19"])
 
 
 @pytest.mark.parametrize("config", [GLM, MIMO, DEEPSEEK, QWEN_NEXT])
 def test_every_family_is_clean_after_its_repair_in_every_release(
     tmp_path: Path, config: Config
 ) -> None:
-    made = api.plan(folder(tmp_path, with_list(config, ("lm_head",))), platforms=["cuda"])
+    made = mtpfix.plan(folder(tmp_path, with_list(config, ("lm_head",))), platforms=["cuda"])
     ours = [each for each in made.after.engines if each.engine == "vllm"]
     assert {(each.version, each.outcome) for each in ours} == {(r, "clean") for r in ALL}
     theirs = {each.outcome for each in made.after.engines if each.engine == "sglang"}
@@ -468,7 +469,7 @@ def test_every_family_is_clean_after_its_repair_in_every_release(
 def test_the_file_is_rewritten_and_only_the_list(tmp_path: Path) -> None:
     config = with_list(GLM, ("lm_head",))
     model = folder(tmp_path, config)
-    api.rewrite(model, options=ENGINE_ONLY, write=True)
+    mtpfix.rewrite(model, options=ENGINE_ONLY, write=True)
     assert ignore_of(model) == ["lm_head", BLOCK, DECODER]
     written = json.loads((model / "config.json").read_text(encoding="utf-8"))
     written["quantization_config"]["ignore"] = ["lm_head"]
@@ -477,46 +478,46 @@ def test_the_file_is_rewritten_and_only_the_list(tmp_path: Path) -> None:
 
 def test_a_second_rewrite_changes_nothing(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
-    api.rewrite(model, write=True)
+    mtpfix.rewrite(model, write=True)
     before = (model / "config.json").read_bytes()
-    assert api.rewrite(model, write=True).files == {}
+    assert mtpfix.rewrite(model, write=True).files == {}
     assert (model / "config.json").read_bytes() == before
 
 
 def test_the_old_file_is_kept_beside_the_new(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
     old = (model / "config.json").read_bytes()
-    api.rewrite(model, write=True)
+    mtpfix.rewrite(model, write=True)
     backups = [path for path in model.iterdir() if path.name.startswith("config.json.")]
     assert [path.read_bytes() for path in backups] == [old]
 
 
 def test_no_backup_is_kept_unasked(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
-    api.rewrite(model, backup=False, write=True)
+    mtpfix.rewrite(model, backup=False, write=True)
     assert sorted(path.name for path in model.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_a_new_folder_leaves_the_old_one_alone(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
     old = (model / "config.json").read_bytes()
-    api.rewrite(model, output=tmp_path / "new", options=ENGINE_ONLY)
+    mtpfix.rewrite(model, output=tmp_path / "new", options=ENGINE_ONLY)
     assert (model / "config.json").read_bytes() == old
     assert ignore_of(tmp_path / "new") == ["lm_head", BLOCK, DECODER]
-    assert api.check(tmp_path / "new").exit_code == 0
+    assert mtpfix.check(tmp_path / "new").exit_code == 0
 
 
 def test_a_list_that_is_missing_is_made(tmp_path: Path) -> None:
     config = with_list(GLM)
     del config["quantization_config"]["ignore"]
     model = folder(tmp_path, config)
-    api.rewrite(model, options=ENGINE_ONLY, write=True)
+    mtpfix.rewrite(model, options=ENGINE_ONLY, write=True)
     assert ignore_of(model) == [BLOCK, DECODER]
 
 
 def test_a_list_of_null_is_replaced(tmp_path: Path) -> None:
     model = folder(tmp_path, with_list(GLM, None))
-    api.rewrite(model, options=ENGINE_ONLY, write=True)
+    mtpfix.rewrite(model, options=ENGINE_ONLY, write=True)
     assert ignore_of(model) == [BLOCK, DECODER]
 
 
@@ -525,16 +526,16 @@ def test_a_repair_that_would_do_harm_is_refused(tmp_path: Path) -> None:
     model = write(tmp_path / "model", config, tensors(config, ("e_proj",)))
     old = (model / "config.json").read_bytes()
     with pytest.raises(RefusedError):
-        api.rewrite(model, vllm=["0.23"], options=ENGINE_ONLY, write=True)
+        mtpfix.rewrite(model, vllm=["0.23"], options=ENGINE_ONLY, write=True)
     assert (model / "config.json").read_bytes() == old
 
 
 def test_metadata_that_compressed_tensors_reads_is_told_from_what_it_does_not() -> None:
     good = json.dumps(with_list(GLM)).encode()
-    assert api.accepts(good, "config.json")
+    assert guard.accepts(good, "config.json")
     bad = json.dumps(with_list(GLM, (), config_groups={"g": {"targets": 3}})).encode()
-    assert not api.accepts(bad, "config.json")
-    assert not api.accepts(json.dumps(GLM).encode(), "config.json")
+    assert not guard.accepts(bad, "config.json")
+    assert not guard.accepts(json.dumps(GLM).encode(), "config.json")
 
 
 def test_nothing_is_written_that_compressed_tensors_could_not_read_first(
@@ -544,7 +545,7 @@ def test_nothing_is_written_that_compressed_tensors_could_not_read_first(
         monkeypatch.setitem(sys.modules, name, None)
     model = folder(tmp_path, with_list(GLM, ("lm_head",)))
     with pytest.raises(MissingPackageError, match="compressed-tensors is not installed") as caught:
-        api.rewrite(model, options=ENGINE_ONLY, write=True)
+        mtpfix.rewrite(model, options=ENGINE_ONLY, write=True)
     assert (caught.value.exit_code, caught.value.remedy) == (2, "pip install 'mtpfix[full]'")
     assert ignore_of(model) == ["lm_head"]
 
@@ -553,42 +554,42 @@ def test_nothing_is_written_that_compressed_tensors_could_not_read_first(
 
 
 def test_without_a_selection_the_newest_release_decides(v4: Path) -> None:
-    made = api.plan(v4)
+    made = mtpfix.plan(v4)
     assert len({engine.version for engine in made.after.engines}) > 10
     assert [(e.version, e.platform) for e in made.checked.engines] == [("0.34.0", "cuda")]
     assert (made.exit_code, made.after.exit_code, made.checked_before.exit_code) == (0, 1, 1)
     assert not made.selection.explicit
-    assert api.plan(v4, vllm=["all"], platforms=["cuda"]).exit_code == 1
+    assert mtpfix.plan(v4, vllm=["all"], platforms=["cuda"]).exit_code == 1
 
 
 def test_a_plan_that_is_refused_for_old_releases_alone_is_no_failure(v4: Path) -> None:
-    made = api.plan(v4)
+    made = mtpfix.plan(v4)
     refused = replace(made, plan=replace(made.plan, refused="an old release would break"))
     assert refused.refused is None
-    wrong = replace(refused, checked=replace(made.checked, exit_code=1))
+    wrong = replace(refused, new=replace(made.new, gating=replace(made.checked, exit_code=1)))
     assert wrong.refused == "an old release would break"
 
 
 def test_a_selection_is_checked_before_anything_is_read(tmp_path: Path) -> None:
-    for call in (api.plan, api.rewrite, api.override, api.names_of, pushing.push):
+    for call in (mtpfix.plan, mtpfix.rewrite, mtpfix.override, mtpfix.names_of, mtpfix.push):
         for given in ({"vllm": []}, {"platforms": ["tpu"]}, {"vllm": ["garbage"]}):
             with pytest.raises(UsageError):
                 call(tmp_path / "no such folder", **given)  # type: ignore[operator]
 
 
 def test_what_makes_a_release_worse_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
-    made = api.plan(folder(tmp_path, with_list(GLM, ("lm_head",))), platforms=["cuda"])
+    made = mtpfix.plan(folder(tmp_path, with_list(GLM, ("lm_head",))), platforms=["cuda"])
     broken = replace(made.checked.engines[0], outcome="load_error")
     garbage = replace(made.checked.engines[0], outcome="silent_garbage")
     worse = replace(
         made,
-        checked_before=replace(made.checked_before, engines=(garbage,)),
-        checked=replace(made.checked, engines=(broken,), exit_code=1),
+        old=replace(made.old, gating=replace(made.checked_before, engines=(garbage,))),
+        new=replace(made.new, gating=replace(made.checked, engines=(broken,), exit_code=1)),
     )
     with pytest.raises(
         RefusedError, match=r"would make it worse on vLLM 0\.34\.0; nothing was written"
     ):
-        api.granted(worse, allow_partial=True)
+        guard.require_harmless(worse, allow_partial=True)
 
 
 # --- layers that no file declares ---------------------------------------------
@@ -597,14 +598,14 @@ def test_what_makes_a_release_worse_is_refused_whatever_is_allowed(tmp_path: Pat
 def test_a_layer_that_is_stored_and_not_declared_is_built_all_the_same(tmp_path: Path) -> None:
     whole = with_list(GLM, ("lm_head",))
     bare = {key: value for key, value in whole.items() if key != "num_nextn_predict_layers"}
-    report = api.check(write(tmp_path / "bare", bare, tensors(whole)))
+    report = mtpfix.check(write(tmp_path / "bare", bare, tensors(whole)))
     assert (report.exit_code, report.engines[0].outcome) == (1, "silent_garbage")
     none = {**bare, "num_nextn_predict_layers": 0}
-    report = api.check(write(tmp_path / "none", none, tensors(whole)))
+    report = mtpfix.check(write(tmp_path / "none", none, tensors(whole)))
     assert (report.exit_code, report.engines[0].outcome) == (1, "no_mtp")
     assert "Its target model does not load with them" in report.findings[0].message
     trunk = {n: e for n, e in tensors(whole).items() if not n.startswith("model.layers.2.")}
-    assert api.check(write(tmp_path / "lost", bare, trunk)).exit_code == 0
+    assert mtpfix.check(write(tmp_path / "lost", bare, trunk)).exit_code == 0
 
 
 # --- override ----------------------------------------------------------------
@@ -612,7 +613,7 @@ def test_a_layer_that_is_stored_and_not_declared_is_built_all_the_same(tmp_path:
 
 def test_the_override_holds_the_whole_repaired_configuration(tmp_path: Path) -> None:
     config = with_list(GLM, ("lm_head",))
-    made = api.override(folder(tmp_path, config), options=ENGINE_ONLY)
+    made = mtpfix.override(folder(tmp_path, config), options=ENGINE_ONLY)
     value = json.loads(made.value)
     expected = {**config["quantization_config"], "ignore": ["lm_head", BLOCK]}
     assert value == {"quantization_config": expected}
@@ -620,22 +621,22 @@ def test_the_override_holds_the_whole_repaired_configuration(tmp_path: Path) -> 
 
 def test_the_override_is_ascii_on_one_line(tmp_path: Path) -> None:
     config = with_list(GLM, ("schädel",))
-    value = api.override(folder(tmp_path, config)).value
+    value = mtpfix.override(folder(tmp_path, config)).value
     assert value.isascii()
     assert "\n" not in value
 
 
 def test_there_is_no_override_where_nothing_is_wrong(tmp_path: Path) -> None:
-    assert api.override(folder(tmp_path, with_list(GLM, (BLOCK,)))).value == ""
+    assert mtpfix.override(folder(tmp_path, with_list(GLM, (BLOCK,)))).value == ""
 
 
 def test_an_override_does_not_reach_a_draft_with_its_own_configuration(tmp_path: Path) -> None:
     path = folder(tmp_path, with_list(STEP, ("lm_head",)))
     with pytest.raises(OverrideError, match=r"vLLM 0\.32\.0, which reads") as caught:
-        api.override(path, vllm=["0.31.0", "0.32.0"])
+        mtpfix.override(path, vllm=["0.31.0", "0.32.0"])
     assert caught.value.exit_code == 3
     assert "--output" in caught.value.remedy
-    assert api.override(path, vllm=["0.31.0"]).value
+    assert mtpfix.override(path, vllm=["0.31.0"]).value
 
 
 @pytest.mark.parametrize("keys", [["compression_config"], ["text_config", "quantization_config"]])
@@ -647,7 +648,7 @@ def test_the_override_stands_at_the_top_whatever_key_the_file_has(
     value: Any = stated
     for key in reversed(keys):
         value = {key: value}
-    made = api.override(folder(tmp_path, {**config, **value}), options=ENGINE_ONLY)
+    made = mtpfix.override(folder(tmp_path, {**config, **value}), options=ENGINE_ONLY)
     expected = {**stated, "ignore": ["lm_head", BLOCK]}
     assert json.loads(made.value) == {"quantization_config": expected}
 
@@ -657,7 +658,7 @@ def test_the_override_stands_at_the_top_whatever_key_the_file_has(
 
 def test_neither_torch_nor_compressed_tensors_is_imported_to_check(v4: Path) -> None:
     program = (
-        "import sys; from mtpfix import api; api.plan(sys.argv[1], vllm=['newest']);"
+        "import sys; import mtpfix; mtpfix.plan(sys.argv[1], vllm=['newest']);"
         "print([m for m in ('torch', 'compressed_tensors', 'rich', 'typer') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -675,13 +676,15 @@ def test_neither_torch_nor_compressed_tensors_is_imported_to_check(v4: Path) -> 
 )
 def test_what_no_release_or_platform_is_called_is_refused(tmp_path: Path, asked: Any) -> None:
     model = folder(tmp_path, with_list(GLM, (BLOCK,)))
-    for call in (api.check, api.plan):
+    for call in (mtpfix.check, mtpfix.plan):
         with pytest.raises(UsageError):
             call(model, **asked)
 
 
 def test_a_single_word_is_one_release_or_platform(tmp_path: Path) -> None:
-    report = api.check(folder(tmp_path, with_list(GLM, (BLOCK,))), vllm="0.32.0", platforms="rocm")  # type: ignore[arg-type]
+    report = mtpfix.check(
+        folder(tmp_path, with_list(GLM, (BLOCK,))), vllm="0.32.0", platforms="rocm"
+    )  # type: ignore[arg-type]
     assert [(e.version, e.platform) for e in report.engines] == [("0.32.0", "rocm")]
 
 
@@ -689,15 +692,15 @@ def test_a_file_that_changed_meanwhile_is_not_made_into_a_new_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = folder(tmp_path, with_list(GLM))
-    prove = api.prove
+    prove = guard.prove
 
     def meanwhile(repair: Repair) -> None:
         prove(repair)
         (model / "config.json").write_bytes((model / "config.json").read_bytes() + b"\n")
 
-    monkeypatch.setattr(api, "prove", meanwhile)
+    monkeypatch.setattr(guard, "prove", meanwhile)
     with pytest.raises(ConflictError):
-        api.rewrite(model, output=tmp_path / "new")
+        mtpfix.rewrite(model, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -706,5 +709,5 @@ def test_a_file_that_only_the_command_line_has_read_is_told(tmp_path: Path) -> N
     config = {key: value for key, value in GLM.items() if key != "quantization_config"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "quantize_config.json").write_text('{"bits": 4}')
-    notes = api.inspect(tmp_path).notes
+    notes = mtpfix.inspect(tmp_path).notes
     assert any("vLLM reads quantize_config.json only with `--quantization`" in n for n in notes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm import policy
 from tests.unit.engines.small import tensors, with_list
 from tests.unit.test_api import write
@@ -31,8 +31,8 @@ def test_every_beginning_is_judged_as_the_usual_one(family: str, root: str, tmp_
         root + name.removeprefix(usual) if name.startswith(usual) else name: entry
         for name, entry in tensors(config).items()
     }
-    report = api.inspect(write(tmp_path / "model", config, stored), vllm=["0.32"])
-    other = api.inspect(write(tmp_path / "usual", config, tensors(config)), vllm=["0.32"])
+    report = mtpfix.inspect(write(tmp_path / "model", config, stored), vllm=["0.32"])
+    other = mtpfix.inspect(write(tmp_path / "usual", config, tensors(config)), vllm=["0.32"])
     assert report.engines[0].outcome == other.engines[0].outcome
     assert [f.code for f in report.findings] == [f.code for f in other.findings]
     assert "MTP001" not in [f.code for f in report.findings]

@@ -60,7 +60,7 @@ def test_what_one_says_keeps_its_words_and_decides_for_it_alone() -> None:
     assert found.exit_code == 1
     only = merge({VLLM: report("vllm", "0.33.0"), SGLANG: parts[SGLANG]}, select())
     assert only.exit_code == 0
-    both = select(["0.33.0"], sglang=["0.5.23"])
+    both = select(vllm=["0.33.0"], sglang=["0.5.23"])
     assert merge({VLLM: report("vllm", "0.33.0"), SGLANG: parts[SGLANG]}, both).exit_code == 1
 
 
@@ -73,7 +73,9 @@ def test_one_that_knows_nothing_is_silent_or_a_note() -> None:
     found = merge({VLLM: vllm, SGLANG: known}, select())
     assert found.findings == vllm.findings
     assert found.notes == ("SGLang is not judged: could not judge: what",)
-    asked = merge({VLLM: report("vllm", "0.33.0"), SGLANG: known}, select(["newest"], sglang="all"))
+    asked = merge(
+        {VLLM: report("vllm", "0.33.0"), SGLANG: known}, select(vllm=["newest"], sglang="all")
+    )
     assert [f.message for f in asked.findings] == ["SGLang: could not judge: what"]
     assert asked.exit_code == 3
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.errors import BrokenFileError, OverrideError
 from mtpfix.model import Finding
 from mtpfix.repair.plan import Options
@@ -59,11 +59,11 @@ def excluded(path: Path) -> Any:
 
 
 def outcome(path: Path, release: str = NEWEST) -> str:
-    return api.inspect(path, vllm=[release]).engines[0].outcome
+    return mtpfix.inspect(path, vllm=[release]).engines[0].outcome
 
 
 def disagreement(path: Path) -> list[Finding]:
-    return [f for f in api.inspect(path, vllm=[NEWEST]).findings if f.code == "MTP401"]
+    return [f for f in mtpfix.inspect(path, vllm=[NEWEST]).findings if f.code == "MTP401"]
 
 
 # --- which file counts -------------------------------------------------------
@@ -80,12 +80,12 @@ def test_the_other_file_counts_where_config_json_says_nothing(
 ) -> None:
     made = folder(tmp_path, None, nested("lm_head", *entries))
     assert outcome(made) == said
-    assert api.inspect(made).quant_files == ("hf_quant_config.json#",)
+    assert mtpfix.inspect(made).quant_files == ("hf_quant_config.json#",)
 
 
 def test_the_other_file_alone_is_repaired(tmp_path: Path) -> None:
     made = folder(tmp_path, None, nested("lm_head"))
-    repair = api.rewrite(made, write=True)
+    repair = mtpfix.rewrite(made, write=True)
     assert list(repair.files) == ["hf_quant_config.json"]
     assert excluded(made) == ["lm_head", BLOCK, DECODER]
     assert outcome(made) == "clean"
@@ -96,10 +96,10 @@ def test_layers_that_config_json_does_not_name_are_read_in_the_other_file(tmp_pa
     named = {**LAYERS, "model.layers.2.self_attn.o_proj": {"quant_algo": "FP8"}}
     other = nested("lm_head", quant_algo="MIXED_PRECISION", quantized_layers=named)
     made = folder(tmp_path, flat, {**other, "producer": {"name": "modelopt"}})
-    found = api.inspect(made, vllm=["0.32.0"]).engines[0]
+    found = mtpfix.inspect(made, vllm=["0.32.0"]).engines[0]
     built = {m.decision.module.name: m.decision.built for m in found.modules}
     assert built["model.layers.2.self_attn.o_proj"] == "quantized"
-    assert api.inspect(made).quant_files == (
+    assert mtpfix.inspect(made).quant_files == (
         "hf_quant_config.json#",
         "config.json#/quantization_config",
     )
@@ -119,16 +119,16 @@ def test_layers_that_config_json_does_not_name_are_read_in_the_other_file(tmp_pa
 )
 def test_a_repair_goes_into_both_files(tmp_path: Path, beside: Config, after: list[str]) -> None:
     made = folder(tmp_path, {**FLAT, "ignore": ["lm_head"]}, beside)
-    api.rewrite(made, write=True)
+    mtpfix.rewrite(made, write=True)
     assert ignored(made) == ["lm_head", BLOCK, DECODER]
     assert excluded(made) == after
-    assert api.plan(made).files == {}
+    assert mtpfix.plan(made).files == {}
 
 
 def test_an_entry_that_is_too_broad_goes_from_both_files(tmp_path: Path) -> None:
     both = ["lm_head", "*mlp.experts*", BLOCK]
     made = folder(tmp_path, {**FLAT, "ignore": both}, nested(*reversed(both)))
-    api.rewrite(made, options=Options(repair_trunk=True), write=True)
+    mtpfix.rewrite(made, options=Options(repair_trunk=True), write=True)
     assert "*mlp.experts*" not in ignored(made)
     assert set(excluded(made)) == set(ignored(made))
 
@@ -138,7 +138,7 @@ def test_neither_file_is_edited_where_one_cannot_be_read(tmp_path: Path) -> None
     (made / "hf_quant_config.json").write_text('{"quantization": {"exclude_modules": 1}}')
     before = (made / "config.json").read_bytes()
     with pytest.raises(BrokenFileError):
-        api.rewrite(made, write=True)
+        mtpfix.rewrite(made, write=True)
     assert (made / "config.json").read_bytes() == before
 
 
@@ -189,7 +189,7 @@ def test_a_list_that_some_releases_do_not_read_is_written_whole_where_all_do(
     tmp_path: Path,
 ) -> None:
     made = folder(tmp_path, {**FLAT, "exclude_modules": ["lm_head"]})
-    api.rewrite(made, write=True)
+    mtpfix.rewrite(made, write=True)
     assert ignored(made) == ["lm_head", BLOCK]
     assert {outcome(made, release) for release in ("0.24.0", "0.32.0", "0.33.0")} == {"clean"}
 
@@ -198,7 +198,7 @@ def test_a_list_that_some_releases_do_not_read_is_written_whole_where_all_do(
 
 
 def overridden(path: Path) -> Any:
-    return json.loads(api.override(path, vllm=["0.32.0"]).value)["quantization_config"]
+    return json.loads(mtpfix.override(path, vllm=["0.32.0"]).value)["quantization_config"]
 
 
 def test_an_override_of_the_other_file_alone_is_that_file_repaired(tmp_path: Path) -> None:

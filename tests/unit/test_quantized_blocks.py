@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from tools import tiny
 from tools.forge import Mtp, forge
 
@@ -76,7 +76,7 @@ COMPANIONS = (
 def test_what_vllm_does_is_foreseen(family: str, scheme: str, outcome: str, tmp_path: Path) -> None:
     variant = tiny.variant(family, scheme)
     forge(family, tmp_path, scheme, variant=variant, mtp="quantized")
-    report = api.check(tmp_path, vllm=["0.32.0"])
+    report = mtpfix.check(tmp_path, vllm=["0.32.0"])
     assert report.engines[0].outcome == outcome
     assert report.exit_code == (outcome != "clean")
 
@@ -96,8 +96,8 @@ def test_the_file_that_the_draft_reads_counts(
     with_companion(tmp_path, file)
     due = "clean" if mtp == "quantized" else "silent_garbage"
     files = [] if mtp == "quantized" else ["config.json", file]
-    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == due
-    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    assert mtpfix.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == due
+    made = mtpfix.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert made.after.engines[0].outcome == "clean"
     assert sorted(made.files) == sorted(files)
 
@@ -113,14 +113,14 @@ def with_copy(folder: Path, **changed: object) -> None:
 
 def test_a_copy_of_the_metadata_lets_the_draft_be_built(tmp_path: Path) -> None:
     forge("nemotron_h_vl", tmp_path, "ct-fp8-channel", mtp="quantized")
-    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "load_error"
+    assert mtpfix.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "load_error"
     with_copy(tmp_path)
-    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "clean"
+    assert mtpfix.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "clean"
 
 
 def test_a_copy_that_says_otherwise_is_unknown(tmp_path: Path) -> None:
     forge("nemotron_h_vl", tmp_path, "ct-fp8-channel", mtp="quantized")
     with_copy(tmp_path, ignore=["re:.*"])
-    found = api.check(tmp_path, vllm=["0.32.0"])
+    found = mtpfix.check(tmp_path, vllm=["0.32.0"])
     assert found.exit_code == 3
     assert "make both say the same" in found.findings[0].message

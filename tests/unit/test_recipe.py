@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix import recipe as advising
 from mtpfix.errors import MtpfixError, UnknownError, UsageError
 from mtpfix.model import Platform
@@ -44,7 +44,7 @@ def advise(
     options: Options,
     method: str = "compressed-tensors",
 ) -> Names:
-    selection = select(vllm, platforms)
+    selection = select(vllm=vllm, platforms=platforms)
     return advising.advise(config, selection, options=options, method=method)
 
 
@@ -123,7 +123,7 @@ def test_a_model_of_absurd_size_is_refused_soon() -> None:
 def test_a_configuration_is_enough(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(GLM), encoding="utf-8")
     for target in (tmp_path, tmp_path / "config.json", str(tmp_path)):
-        names = api.names_of(target, options=ENGINE_ONLY)
+        names = mtpfix.names_of(target, options=ENGINE_ONLY)
         assert names.entries == (r"re:^model\.layers\.2\..*", r"re:^model\.decoder\..*")
 
 
@@ -131,7 +131,7 @@ def test_a_configuration_is_enough(tmp_path: Path) -> None:
 def test_a_configuration_that_is_no_object_is_an_error(tmp_path: Path, value: Any) -> None:
     (tmp_path / "config.json").write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(MtpfixError):
-        api.names_of(tmp_path)
+        mtpfix.names_of(tmp_path)
 
 
 def test_a_configuration_of_another_name_is_not_mistaken_for_its_neighbour(tmp_path: Path) -> None:
@@ -139,12 +139,12 @@ def test_a_configuration_of_another_name_is_not_mistaken_for_its_neighbour(tmp_p
     other = tmp_path / "other.json"
     other.write_text(json.dumps(GLM), encoding="utf-8")
     with pytest.raises(UsageError):
-        api.names_of(other, options=ENGINE_ONLY)
+        mtpfix.names_of(other, options=ENGINE_ONLY)
 
 
 def test_what_exempts_the_imagined_block_exempts_the_real_one(tmp_path: Path) -> None:
     config = with_list(GLM, advice(GLM).entries)
-    assert api.check(write(tmp_path / "model", config, tensors(config)), vllm=ALL).exit_code == 0
+    assert mtpfix.check(write(tmp_path / "model", config, tensors(config)), vllm=ALL).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_an_engine_that_reads_another_list_is_told() -> None:
 @pytest.mark.parametrize("stored", ["fp8-block", "w4a16", "nvfp4", "mxfp8"])
 @pytest.mark.parametrize("config", [GLM, DEEPSEEK, MIMO, QWEN_NEXT], ids=lambda c: c["model_type"])
 def test_the_group_that_a_recipe_should_write(config: Config, stored: str) -> None:
-    selection = select(("0.32.0",), ("cuda",))
+    selection = select(vllm=("0.32.0",), platforms=("cuda",))
     found = advising.advise(config, selection, options=ENGINE_ONLY, stored=stored)
     assert (found.exit_code, found.unserved, found.stored) == (0, (), stored)
     assert list(found.metadata["config_groups"]) in (["mtp"], ["group_0", "mtp"])
@@ -306,7 +306,7 @@ def test_the_group_that_a_recipe_should_write(config: Config, stored: str) -> No
 
 def test_what_the_method_builds_anyway_needs_no_group() -> None:
     config = with_list(GLM)
-    selection = select(("0.32.0",), ("cuda",))
+    selection = select(vllm=("0.32.0",), platforms=("cuda",))
     found = advising.advise(config, selection, options=ENGINE_ONLY, stored="fp8-tensor")
     assert found.metadata is None
 
@@ -331,7 +331,7 @@ def test_what_a_recipe_of_another_method_should_write(
     method: str, stored: str, said: dict[str, Any]
 ) -> None:
     release = "0.28.0" if method == "gptq" else "0.32.0"  # 0.30 has no place for `g_idx`
-    selection = select((release,), ("cuda",))
+    selection = select(vllm=(release,), platforms=("cuda",))
     found = advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored=stored)
     assert (found.exit_code, found.unserved) == (0, ())
     assert holds(found.metadata, said)
@@ -353,13 +353,13 @@ def holds(found: Any, said: dict[str, Any]) -> bool:
     [("awq", "w4a16"), ("fp8", "fp8-block"), ("modelopt", "fp8-tensor"), ("quark", "fp8-tensor")],
 )
 def test_the_scheme_of_the_trunk_needs_no_metadata(method: str, stored: str) -> None:
-    selection = select(("0.32.0",), ("cuda",))
+    selection = select(vllm=("0.32.0",), platforms=("cuda",))
     found = advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored=stored)
     assert (found.exit_code, found.metadata) == (0, None)
 
 
 def test_what_no_metadata_give_is_not_called_right() -> None:
-    selection = select(("0.32.0",), ("cuda",))
+    selection = select(vllm=("0.32.0",), platforms=("cuda",))
     for method, stored in (("gptq", "w8a16"), ("modelopt", "fp8-channel")):
         found = advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored=stored)
         assert (found.exit_code, found.unserved) == (1, ("0.32.0",))
@@ -374,7 +374,7 @@ def test_what_no_metadata_give_is_not_called_right() -> None:
     ],
 )
 def test_a_way_that_a_method_lacks_is_told(method: str, hint: str) -> None:
-    selection = select(("0.32.0",), ("cuda",))
+    selection = select(vllm=("0.32.0",), platforms=("cuda",))
     with pytest.raises(UsageError, match="does not know how") as raised:
         advising.advise(GLM, selection, options=ENGINE_ONLY, method=method, stored="int1")
     assert raised.value.remedy is not None

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mtpfix
-from mtpfix import Options, api, renaming
+from mtpfix import Options
+from mtpfix.changes.names import HINT
 from mtpfix.errors import RefusedError, UsageError
 from mtpfix.repair.writing.disk import BACKUP
 from tests.cases.materialise import CASES, materialise
@@ -87,7 +88,7 @@ def indexed(folder: Path) -> set[str]:
 def test_only_names_change_and_the_draft_is_clean(tmp_path: Path, options: Options) -> None:
     folder = checkpoint(tmp_path)
     before, values = content(folder), tensors(folder)
-    made = api.rewrite(folder, **CHOSEN, options=options, write=True)
+    made = mtpfix.rewrite(folder, **CHOSEN, options=options, write=True)
     assert (made.checked_before.exit_code, made.checked.exit_code) == (1, 0)
     assert made.plan.edits == ()
     assert made.changes == (ALONE, INDEX)
@@ -101,7 +102,7 @@ def test_only_names_change_and_the_draft_is_clean(tmp_path: Path, options: Optio
 
 def test_the_other_way_round(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, "fp8-block", wrong="weight_scale")
-    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
+    made = mtpfix.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
     assert (made.checked_before.exit_code, made.checked.exit_code) == (1, 0)
     assert {new.rpartition(".")[2] for new in made.renames.names.values()} == {"weight_scale_inv"}
     assert indexed(folder) == names(folder)
@@ -111,7 +112,7 @@ def test_a_header_that_grows_is_refused_before_anything_is_written(tmp_path: Pat
     folder = checkpoint(tmp_path, "fp8-block", wrong="weight_scale")
     before = content(folder)
     with pytest.raises(RefusedError, match="bytes more than the old one") as caught:
-        api.rewrite(folder, **CHOSEN, options=IN_PLACE, write=True)
+        mtpfix.rewrite(folder, **CHOSEN, options=IN_PLACE, write=True)
     assert caught.value.repair is not None
     assert content(folder) == before
 
@@ -121,10 +122,10 @@ def test_a_file_of_both_models_is_edited_in_place_only(tmp_path: Path) -> None:
     before, values = content(folder), tensors(folder)
     trunk = {name for name in names(folder) if ".layers.2." not in name}
     with pytest.raises(RefusedError, match="of the target model, too") as caught:
-        api.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
+        mtpfix.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
     assert "--rename-in-place" in caught.value.remedy
     assert content(folder) == before
-    made = api.rewrite(folder, **CHOSEN, options=IN_PLACE, write=True)
+    made = mtpfix.rewrite(folder, **CHOSEN, options=IN_PLACE, write=True)
     assert made.checked.exit_code == 0
     assert made.changes == ("model.safetensors",)
     assert tensors(folder) == values
@@ -135,7 +136,7 @@ def test_a_new_folder_gets_a_new_file(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path)
     before = content(folder)
     output = tmp_path / "new"
-    assert api.rewrite(folder, **CHOSEN, options=NEW_FILE, output=output).checked.exit_code == 0
+    assert mtpfix.rewrite(folder, **CHOSEN, options=NEW_FILE, output=output).checked.exit_code == 0
     assert content(folder) == before
     assert sorted(path.name for path in output.iterdir() if not path.is_symlink()) == [ALONE, INDEX]
     assert mtpfix.check(output, **CHOSEN).exit_code == 0
@@ -144,7 +145,7 @@ def test_a_new_folder_gets_a_new_file(tmp_path: Path) -> None:
 def test_nothing_in_a_new_folder_is_edited_in_place(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path)
     with pytest.raises(UsageError, match="links to them"):
-        api.rewrite(folder, **CHOSEN, options=IN_PLACE, output=tmp_path / "new")
+        mtpfix.rewrite(folder, **CHOSEN, options=IN_PLACE, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -152,8 +153,8 @@ def test_a_grafted_block_gets_names_and_a_scheme(tmp_path: Path) -> None:
     """An FP8 block beside packed INT4: neither a config group alone helps, nor other names."""
     folder = materialise(CASES / "glm52-awq-cyankiwi" / "fp8-delta", tmp_path / "model")
     some: dict[str, Any] = {"vllm": ["0.20.2", "0.32.0"], "platforms": ["cuda"]}
-    assert api.plan(folder, **some).checked.exit_code == 1
-    made = api.plan(folder, **some, options=NEW_FILE)
+    assert mtpfix.plan(folder, **some).checked.exit_code == 1
+    made = mtpfix.plan(folder, **some, options=NEW_FILE)
     assert made.checked.exit_code == 0
     assert {engine.outcome for engine in made.after.engines} == {"clean"}
     assert [each.partition(":")[0] for each in made.plan.schemes] == ["fp8-block"]
@@ -162,7 +163,7 @@ def test_a_grafted_block_gets_names_and_a_scheme(tmp_path: Path) -> None:
 
 def test_a_native_block_has_experts_that_no_name_helps(tmp_path: Path) -> None:
     folder = materialise(CASES / "dsv4-pro-scale-suffix", tmp_path / "model")
-    made = api.plan(folder, **CHOSEN, options=NEW_FILE)
+    made = mtpfix.plan(folder, **CHOSEN, options=NEW_FILE)
     assert (bool(made.renames), made.checked.exit_code) == (False, 1)
     assert made.notes[-1].endswith(
         "with each of them `model.layers.61.ffn.experts` cannot be loaded"
@@ -174,7 +175,7 @@ def test_a_native_block_has_experts_that_no_name_helps(tmp_path: Path) -> None:
 
 def test_what_is_right_keeps_its_names(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, wrong="weight_scale")
-    made = api.plan(folder, **CHOSEN, options=NEW_FILE)
+    made = mtpfix.plan(folder, **CHOSEN, options=NEW_FILE)
     assert made.changes == ()
     assert (made.checked_before.exit_code, bool(made.renames), made.notes) == (0, False, ())
 
@@ -187,7 +188,7 @@ def test_only_what_is_wrong_gets_another_name(tmp_path: Path) -> None:
     save_file(held, file)
     index = (folder / INDEX).read_text()
     (folder / INDEX).write_text(index.replace(f'{wrong}"', f'{wrong}_inv"'))
-    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
+    made = mtpfix.rewrite(folder, **CHOSEN, options=NEW_FILE, write=True)
     assert made.renames.names == {f"{wrong}_inv": wrong}
     assert (folder / INDEX).read_text() == index
 
@@ -203,7 +204,7 @@ def test_names_that_help_nobody_are_not_written_and_it_is_said_why(tmp_path: Pat
     del held[spoilt]
     save_file(held, file)
     before = content(folder)
-    made = api.plan(folder, **CHOSEN, options=NEW_FILE)
+    made = mtpfix.plan(folder, **CHOSEN, options=NEW_FILE)
     assert (bool(made.renames), made.checked.exit_code) == (False, 1)
     assert "no other names for scales" in made.notes[-1]
     assert content(folder) == before
@@ -211,17 +212,17 @@ def test_names_that_help_nobody_are_not_written_and_it_is_said_why(tmp_path: Pat
 
 def test_without_being_asked_it_is_only_said(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path)
-    made = api.plan(folder, **CHOSEN)
+    made = mtpfix.plan(folder, **CHOSEN)
     assert (made.renames_help, bool(made.renames), made.files) == (True, False, {})
-    assert not api.plan(checkpoint(tmp_path / "b", wrong="weight_scale"), **CHOSEN).renames_help
+    assert not mtpfix.plan(checkpoint(tmp_path / "b", wrong="weight_scale"), **CHOSEN).renames_help
 
 
 def test_an_inspection_says_so_and_a_check_plans_nothing(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path)
-    assert renaming.HINT in mtpfix.inspect(folder, **CHOSEN).notes
-    assert renaming.HINT not in mtpfix.check(folder, **CHOSEN).notes
+    assert HINT in mtpfix.inspect(folder, **CHOSEN).notes
+    assert HINT not in mtpfix.check(folder, **CHOSEN).notes
     right = checkpoint(tmp_path / "b", wrong="weight_scale")
-    assert renaming.HINT not in mtpfix.inspect(right, **CHOSEN).notes
+    assert HINT not in mtpfix.inspect(right, **CHOSEN).notes
 
 
 # --- what a killed run leaves ---------------------------------------------------------------
@@ -230,10 +231,10 @@ def test_an_inspection_says_so_and_a_check_plans_nothing(tmp_path: Path) -> None
 def test_an_index_that_was_left_behind_follows(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path)
     old = (folder / INDEX).read_bytes()
-    api.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False, write=True)
+    mtpfix.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False, write=True)
     new = json.loads((folder / INDEX).read_bytes())
     (folder / INDEX).write_bytes(old)
-    made = api.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False, write=True)
+    made = mtpfix.rewrite(folder, **CHOSEN, options=NEW_FILE, backup=False, write=True)
     assert (bool(made.renames), made.changes) == (False, (INDEX,))
     assert json.loads((folder / INDEX).read_bytes()) == new
 

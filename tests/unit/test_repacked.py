@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from tools import tiny
 from tools.forge import forge
 from tools.prove import predicted
@@ -170,7 +170,7 @@ def made(folder: Path, row: Row) -> Path:
 
 @pytest.mark.parametrize("row", [*WHOLE, *ALONE])
 def test_it_is_foreseen(row: Row, tmp_path: Path) -> None:
-    report = api.inspect(made(tmp_path, row), vllm=["0.32.0"]).engines[0]
+    report = mtpfix.inspect(made(tmp_path, row), vllm=["0.32.0"]).engines[0]
     assert predicted(report).startswith(row[-1])
 
 
@@ -178,13 +178,13 @@ def test_it_is_foreseen(row: Row, tmp_path: Path) -> None:
 @pytest.mark.parametrize("packing", [(4, 32), (4, 64)])
 def test_what_agrees_is_clean(scheme: str, packing: Packing, tmp_path: Path) -> None:
     row = (scheme, "qwen3_5", "", packing, packing, "clean")
-    report = api.inspect(made(tmp_path, row), vllm=["0.32.0"]).engines[0]
+    report = mtpfix.inspect(made(tmp_path, row), vllm=["0.32.0"]).engines[0]
     assert predicted(report) == "clean"
 
 
 def test_the_finding_says_what_the_metadata_states(tmp_path: Path) -> None:
     row = ("ct-w4a16", "qwen3_5", "", (4, 64), (4, 32), "")
-    messages = [f.message for f in api.check(made(tmp_path, row), vllm=["0.32.0"]).findings]
+    messages = [f.message for f in mtpfix.check(made(tmp_path, row), vllm=["0.32.0"]).findings]
     said = (
         "which reads int-pack of 4 bits in groups of 64, and its tensors have other sizes or names"
     )
@@ -193,7 +193,7 @@ def test_the_finding_says_what_the_metadata_states(tmp_path: Path) -> None:
 
 def test_the_width_of_a_layer_tells_eight_bits_from_four(tmp_path: Path) -> None:
     row = ("ct-w4a16", "qwen3_5", "", (4, -1), (8, -1), "")
-    report = api.inspect(made(tmp_path, row), vllm=["0.32.0"]).engines[0]
+    report = mtpfix.inspect(made(tmp_path, row), vllm=["0.32.0"]).engines[0]
     wrong = {m.decision.module.name for m in report.modules if m.agrees is False}
     assert "mtp.layers.0.mlp.gate_up_proj" in wrong
     assert "mtp.layers.0.self_attn.qkv_proj" in wrong

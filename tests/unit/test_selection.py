@@ -51,7 +51,7 @@ def test_a_requirement_decides_in_full(requirement: str, chosen: tuple[str, ...]
 
 
 def test_what_is_given_twice_is_put_together() -> None:
-    selection = select(["0.28"], engines=["vllm==0.32.0", "vllm"])
+    selection = select(vllm=["0.28"], engines=["vllm==0.32.0", "vllm"])
     assert releases(selection) == (("0.28.0", "0.32.0"), ("0.28.0", "0.32.0"))
 
 

@@ -14,20 +14,32 @@ from mtpfix.engines.policies.expert_parts import SECOND
 from mtpfix.model import Module
 
 
-def followed(module: Module, members: Sequence[str], *, last: bool = False) -> Sequence[str]:
-    """Return the parts of a fused layer that others follow; of experts those of the first matrix.
+def followed(
+    module: Module, members: Sequence[str], inventory: Inventory, *, last: bool = False
+) -> Sequence[int]:
+    """Return the rows of the parts of a layer that others follow; of experts the first matrix's.
 
-    A layer that is stored in one piece does not tell where its parts end.
+    A layer that is stored in one piece does not tell where its parts end; its configuration may.
 
     Args:
         module: the layer.
         members: its modules on disk.
+        inventory: what is on disk.
         last: whether to return the last part, too.
     """
     if module.kind == "experts":
-        return [name for name in members if not name.endswith(SECOND)]
+        return rows(inventory, [name for name in members if not name.endswith(SECOND)])
+    if module.parts:
+        return module.parts[: None if last else -1]
     whole = len(members) == len(module.members)
-    return members[: None if last else -1] if whole else ()
+    return rows(inventory, members[: None if last else -1]) if whole else ()
+
+
+def total(module: Module, members: Sequence[str], inventory: Inventory) -> int:
+    """Return the rows of all parts of a layer together; 0: not all of them were read."""
+    each = rows(inventory, members)
+    complete = len(each) == len(members) == len(module.members)
+    return sum(each) if complete else sum(module.parts)
 
 
 def rows(inventory: Inventory, members: Sequence[str]) -> list[int]:

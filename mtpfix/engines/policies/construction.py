@@ -336,6 +336,7 @@ def _module(
         lenient=row.lenient,
         probe=row.probe,
         experts=_experts(row.experts, context),
+        parts=_parts(row.parts, context),
         layer=place.layer,
         optional=row.optional,
         tied=row.tied,
@@ -367,6 +368,16 @@ def _on_disk(member: str, place: _Position) -> str:
 def _in_tree(param: str | None, place: _Position) -> str:
     """The path in the module tree; empty for a layer that the model throws away again."""
     return "" if param is None else place.param + param
+
+
+def _parts(known: Iterable[Expression], context: Context) -> tuple[int, ...]:
+    """Rows of the parts of a module; none where the configuration does not tell all of them."""
+    try:
+        rows = [each.value(context.fields) for each in known]
+    except ExprError:
+        return ()
+    numbers = tuple(each for each in rows if isinstance(each, int) and each > 0)
+    return numbers if len(numbers) == len(rows) else ()
 
 
 def _experts(known: Expression | None, context: Context) -> int:

@@ -41,6 +41,9 @@ class ModuleRow(Condition, frozen=True, kw_only=True):
     """Whether the engine asks the quantization method; if not, the module is built unquantized."""
     lenient: bool = False
     """Whether the loader dequantizes what is stored quantized."""
+    parts: tuple[Expression, ...] = ()
+    """Rows of the parts that the engine builds the module of, where its modules on disk are other
+    ones, such as the whole."""
     optional: bool = False
     """Whether it may be absent on disk, since the target model's own takes its place."""
     tied: bool = False

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from mtpfix.checkpoint.inventory import Inventory, Stored
+from mtpfix.checkpoint.precision import joined_name
 from mtpfix.engines.policies import block_rows
 from mtpfix.engines.policies.expert_parts import has_one
 from mtpfix.engines.sglang.records import LoaderRow, Parameters
@@ -44,6 +45,7 @@ _UNSIZED = Limit(
     grade="run",
     remedy="give the group of FP8 blocks the target `Linear`, and the others targets by name",
 )
+_OVERFLOW = "IndexError: index … is out of bounds for dimension 0 with size 1"
 _UNREAD = "AttributeError: '{}' object has no attribute 'weight'"
 _ELSEWHERE = frozenset({"bias", "e_score_correction_bias"})
 """Suffixes that go elsewhere whatever the scheme, such as to the router."""
@@ -130,13 +132,13 @@ def _ragged(
     known: Parameters | None,
 ) -> Wrong | None:
     """Return what building a layer in FP8 blocks ends in whose parts do not end where one does."""
-    if known is None or known.rows is None or module.part != "draft":
+    if known is None or known.rows is None:
         return None
     merged = module.cls in MERGED and module.name.rpartition(".")[2] not in loader.unasked
     if module.kind != "experts" and not merged:
         return None
-    parts = block_rows.followed(module, members, last=known.last)
-    if not any(each % known.rows for each in block_rows.rows(inventory, parts)):
+    parts = block_rows.followed(module, members, inventory, last=known.last)
+    if not any(each % known.rows for each in parts):
         return None
     said = _EXPERTS_RAGGED if module.kind == "experts" else _RAGGED
     return Wrong("load_error", said.format(known.rows))
@@ -176,21 +178,39 @@ def _wrong(
     raised = loader.experts if module.kind == "experts" else loader.unexpected
     if module.cls in MERGED and loader.merged is not None:
         raised = loader.merged
+    refused = _refused(module, stored, inventory, loader, known)
+    if refused is not None:
+        return refused
     strange, missing = _astray(stored, known, _shared(module, stored, inventory, known))
-    if _shapes_differ(stored, known):
-        return Wrong("silent_garbage" if loader.threads else "load_error")
-    last = module.name.rpartition(".")[2]
-    if last in loader.reads and known is not None and "weight_packed" in known.needed:
-        return Wrong("load_error", _UNREAD.format(module.cls))
-    cast = known is not None and known.float8 and disk.state is State.UNQUANTIZED
-    if cast and module.cls == CHECKED and not loader.threads:
-        return Wrong("load_error", _DOWNCAST)
     if strange:
         return _stray(module, stored, loader, raised)
     lost = missing or _dropped(module, loader, known) or not _complete(module, stored)
     if lost or disk.state is State.MIXED:
         return Wrong("silent_garbage")
     return _unreadable(decision, stored, loader, known)
+
+
+def _refused(
+    module: Module,
+    stored: Stored,
+    inventory: Inventory,
+    loader: LoaderRow,
+    known: Parameters | None,
+) -> Wrong | None:
+    """Return what goes wrong with tensors that do not fit their parameters; None: they do."""
+    if _shapes_differ(stored, known):
+        return Wrong("silent_garbage" if loader.threads else "load_error")
+    if known is None:
+        return None
+    last = module.name.rpartition(".")[2]
+    if last in loader.reads and "weight_packed" in known.needed:
+        return Wrong("load_error", _UNREAD.format(module.cls))
+    cast = known.float8 and stored.precision.state is State.UNQUANTIZED
+    if cast and module.cls == CHECKED and not loader.threads:
+        return Wrong("load_error", _DOWNCAST)
+    if _overflows(module, stored, inventory, known):
+        return Wrong("load_error", _OVERFLOW)
+    return Wrong("load_error", known.error) if known.error is not None else None
 
 
 def _stray(module: Module, stored: Stored, loader: LoaderRow, raised: str) -> Wrong:
@@ -206,9 +226,9 @@ def _unreadable(
 ) -> Wrong | None:
     """Return what goes wrong with tensors that all have a parameter of their name."""
     module, disk = decision.module, stored.precision
-    if known is not None and disk.format not in (decision.expects, None):
+    if known is not None and disk.format not in (known.stored or decision.expects, None):
         return Wrong("load_error")
-    joined = module.cls == WHOLE and len(module.members) > 1
+    joined = module.part == "draft" and module.cls == WHOLE and len(module.members) > 1
     if joined and disk.state in loader.unjoined:
         return Wrong("load_error")
     twice = joined and known is not None and known.single
@@ -221,6 +241,13 @@ def _dropped(module: Module, loader: LoaderRow, known: Parameters | None) -> boo
     return bool(
         whole and loader.joins is not None and known and set(known.needed) - set(loader.joins)
     )
+
+
+def _overflows(module: Module, stored: Stored, inventory: Inventory, known: Parameters) -> bool:
+    """Return whether a later part of a fused layer has a value that there is no room for."""
+    later = stored.members[1:] if module.cls in MERGED else ()
+    names = (joined_name(each, suffix) for each in later for suffix in known.undivided)
+    return not inventory.names.isdisjoint(names)
 
 
 def _shared(

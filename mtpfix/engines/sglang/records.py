@@ -235,6 +235,12 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Scheme of a layer -> suffixes, of `more`, that each of its modules must have, too."""
     either: tuple[str, ...] = ()
     """Suffixes of which routed experts have one value for gate and up: one of the two is enough."""
+    undivided: tuple[str, ...] = ()
+    """Suffixes of which a fused layer has room for one value: that of a later part raises."""
+    stored: str | None = None
+    """The format on disk, if it has another name."""
+    error: str | None = None
+    """The exception that the load of a draft ends in, as `Type: message`, though all is there."""
     packed: bool = False
     """Whether its weight has another shape than a plain one."""
     float8: bool = False

@@ -292,7 +292,7 @@ class Case(PolicyCase):
         elif report.decision.module.part == "draft":
             yield from fitting(self._limits(), self.context)
         else:
-            yield from self._widths
+            yield from self._of_sizes
 
     @cached_property
     def _refused(self) -> LimitRow | None:
@@ -311,29 +311,33 @@ class Case(PolicyCase):
         )
 
     @cached_property
-    def _widths(self) -> tuple[LimitRow, ...]:
-        """Faults that the width of a weight has, in the target too."""
-        return tuple(row for row in fitting(self._limits(), self.context) if row.width)
+    def _of_sizes(self) -> tuple[LimitRow, ...]:
+        """Faults that the size of a weight has, in the target too."""
+        rows = fitting(self._limits(), self.context)
+        return tuple(row for row in rows if row.width or row.height or row.total_height)
 
     def _has_sizes(self, row: LimitRow, report: ModuleReport) -> bool:
         """Whether a fault is about another thing than sizes, or a weight has a bad one.
 
         `width`: the number of columns must be a multiple of it, where the header was read;
-        `height`: the number of rows, of all parts that others follow in one matrix.
+        `height`: the number of rows, of all parts that others follow in one matrix;
+        `total_height`: that of all parts together.
         """
-        if row.width is None and row.height is None:
+        if row.width is None and row.height is None and row.total_height is None:
             return True
         module, inventory = report.decision.module, self.disk(report.decision.module.part)
         if row.width is not None:
             found = (inventory.tensors(member).get("weight") for member in report.members)
             shapes = (tensor.shape for tensor in found if tensor is not None and tensor.shape)
             return any(shape[-1] % row.width for shape in shapes)
+        if row.total_height is not None:
+            return block_rows.total(module, report.members, inventory) % row.total_height != 0
         height = row.height or 1
-        parts = block_rows.followed(module, report.members)
-        if not any(each % height for each in block_rows.rows(inventory, parts)):
+        parts = block_rows.followed(module, report.members, inventory)
+        if not any(each % height for each in parts):
             return False
         return not row.placed or block_rows.scales_fit(
-            block_rows.rows(inventory, report.members), height
+            module.parts or block_rows.rows(inventory, report.members), height
         )
 
 

@@ -6,8 +6,10 @@ edits. Which of them is right is not judged here but by trial (`repair/planner.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from mtpfix.checkpoint.scheme import Scheme
+from mtpfix.model import QuantView
 from mtpfix.quant.schemes import (
     auto_round,
     compressed_tensors,
@@ -18,7 +20,7 @@ from mtpfix.quant.schemes import (
 )
 from mtpfix.quant.schemes.share import Block, Proposal, Share
 
-__all__ = ["Block", "Proposal", "Share", "proposals"]
+__all__ = ["Block", "Proposal", "Share", "proposals", "wider_targets"]
 
 _METHODS: Mapping[str, Callable[[Block], Iterator[Proposal]]] = {
     "auto-round": auto_round.proposals,
@@ -38,3 +40,13 @@ def proposals(block: Block) -> Iterator[Proposal]:
     of = _METHODS.get(block.view.method)
     if of is not None:
         yield from of(block)
+
+
+def wider_targets(view: QuantView, found: Scheme, names: Iterable[str]) -> Proposal | None:
+    """Return targets for modules that none fits, in a group that has their scheme already.
+
+    None: the metadata have no such group.
+    """
+    if view.method != "compressed-tensors":
+        return None
+    return compressed_tensors.wider_targets(view, found, names)

@@ -8,7 +8,8 @@ first, before them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from mtpfix.checkpoint.packing import CHANNEL
 from mtpfix.checkpoint.scheme import Scheme
@@ -20,6 +21,8 @@ from mtpfix.quant.spelling import anchored
 
 _NAME = "mtp"
 """What a new group is called."""
+_NUMBERED = re.compile(r"(.*?\.)(\d+)(\..*)")
+"""A name with the number of a layer: what stands before it, the number, what stands behind it."""
 MIXED = "mixed-precision"
 """The format of metadata whose groups have formats of their own."""
 
@@ -35,6 +38,43 @@ def proposals(block: Block) -> Iterator[Proposal]:
             made = _made(block.view, shares, targets, known=known)
             yield Proposal(tuple(_edits(block.view, made)), made.schemes, made.entries)
         yield Proposal(tuple(_edits(block.view, made, first=True)), made.schemes, made.entries)
+
+
+def wider_targets(view: QuantView, found: Scheme, names: Iterable[str]) -> Proposal | None:
+    """Return the targets that a group which has a scheme lacks; None: no group has it.
+
+    Args:
+        view: the metadata.
+        found: how some modules are stored.
+        names: what engines ask about them by; those that end in a dot stand for all below them.
+    """
+    wanted = _group(found)
+    groups: Mapping[str, Json] = view.raw.get("config_groups") or {}
+    same = (name for name, has in groups.items() if wanted and _says(has, view, wanted))
+    name = next(same, None)
+    if name is None:
+        return None
+    targets = [each for each in _closed(names) if each not in groups[name]["targets"]]
+    place = f"{view.pointer}/config_groups/{escape(name)}/targets/-"
+    edits = tuple(Edit(view.file, place, "add", target) for target in targets)
+    return Proposal(edits, (_in_words(found, name, targets),), len(targets))
+
+
+def _closed(names: Iterable[str]) -> Iterator[str]:
+    """Yield targets that fit some names and no other; those of many layers share one."""
+    layers: dict[tuple[str, str], set[str]] = {}
+    for name in names:
+        split = _NUMBERED.fullmatch(name)
+        head, number, rest = split.groups() if split else (name, "", "")
+        layers.setdefault((head, rest), set()).add(number)
+    for (head, rest), numbers in layers.items():
+        first, *others = sorted(numbers, key=lambda number: int(number or 0))
+        target = spell(f"{head}{first}{rest}")
+        if others:
+            start = spell(f"{head}{first}.").removesuffix(rf"{first}\..*")
+            every = "|".join((first, *others))
+            target = f"{start}(?:{every}){target.removeprefix(f'{start}{first}')}"
+        yield target
 
 
 class _Groups:
@@ -84,9 +124,13 @@ def _made(
         else:
             name = free_name({**groups, **made.new})
             made.new[name] = {"format": group["format"], "targets": spelled, **group}
-        listed = ", ".join(f"`{target}`" for target in spelled)
-        made.schemes += (f"{share.scheme.format}: config group `{name}` for {listed}",)
+        made.schemes += (_in_words(share.scheme, name, spelled),)
     return made
+
+
+def _in_words(found: Scheme, group: str, targets: Iterable[str]) -> str:
+    listed = ", ".join(f"`{target}`" for target in targets)
+    return f"{found.format}: config group `{group}` for {listed}"
 
 
 def spell(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import mtpfix
 from mtpfix import drafting
 from mtpfix.errors import ConflictError, RefusedError, UsageError, WriteError
 from mtpfix.repair.writing import disk, new_folder
@@ -188,7 +189,7 @@ def test_options_that_mean_nothing_here(run: Run, folder: Folder, more: list[str
 def test_no_folder_inside_the_target_or_around_it(folder: Folder, place: str) -> None:
     before = folder.bytes()
     with pytest.raises(UsageError):
-        drafting.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / place)
+        mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / place)
     assert folder.bytes() == before
     assert not (folder.path / "draft").exists()
 
@@ -198,7 +199,7 @@ def test_no_folder_over_another(folder: Folder) -> None:
     output.mkdir()
     (output / "mine").write_text("x")
     with pytest.raises(UsageError, match="not empty"):
-        drafting.draft_folder(folder.path, sglang=["0.5.23"], output=output)
+        mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=output)
     assert names(output) == ["mine"]
 
 
@@ -206,7 +207,7 @@ def test_a_link_to_the_target_is_no_way_in(folder: Folder) -> None:
     link = folder.path.parent / "elsewhere"
     link.symlink_to(folder.path)
     with pytest.raises(UsageError):
-        drafting.draft_folder(folder.path, sglang=["0.5.23"], output=link / "draft")
+        mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=link / "draft")
 
 
 def test_links_lead_to_the_file_itself(folder: Folder) -> None:
@@ -218,7 +219,7 @@ def test_links_lead_to_the_file_itself(folder: Folder) -> None:
     secret.write_text("s")
     (folder.path / "generation_config.json").symlink_to(secret)
     output = folder.path.parent / "draft"
-    drafting.draft_folder(folder.path, sglang=["0.5.23"], output=output)
+    mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=output)
     link = output / "model.safetensors"
     assert (output / link.readlink()).resolve() == blob
     assert link.readlink() == Path("../blobs/abc")
@@ -241,7 +242,7 @@ def test_nothing_is_left_of_a_folder_that_fails(
 
     monkeypatch.setattr(new_folder, "_bring", fails)
     with pytest.raises(WriteError):
-        drafting.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / "draft")
+        mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / "draft")
     assert names(folder.path.parent) == ["model"]
 
 
@@ -250,7 +251,7 @@ def test_what_a_killed_run_left_is_cleared(folder: Folder) -> None:
     left.mkdir()
     (left / "config.json").write_text("{")
     output = folder.path.parent / "draft"
-    drafting.draft_folder(folder.path, sglang=["0.5.23"], output=output)
+    mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=output)
     assert names(folder.path.parent) == ["draft", "model"]
 
 
@@ -263,5 +264,5 @@ def test_a_target_that_moves_meanwhile(folder: Folder, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(drafting, "made", moving)
     with pytest.raises((ConflictError, RefusedError)):
-        drafting.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / "draft")
+        mtpfix.draft_folder(folder.path, sglang=["0.5.23"], output=folder.path.parent / "draft")
     assert names(folder.path.parent) == ["model"]

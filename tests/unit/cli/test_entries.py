@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from tests.unit.engines.small import (
     DEEPSEEK,
     DEEPSEEK_V4,
@@ -37,7 +37,8 @@ def listless(tmp_path: Path) -> Path:
     stored: Tensors = {}
     for name, entry in tensors(DEEPSEEK).items():
         scale = name.endswith("weight_scale")
-        stored[f"{name}_inv" if scale else name] = ("F32", (1, 1)) if scale else entry
+        whole = ("F8_E4M3", (128, 128)) if entry[0] == "F8_E4M3" else entry  # a block each
+        stored[f"{name}_inv" if scale else name] = ("F32", (1, 1)) if scale else whole
     return write(tmp_path / "fp8", config, stored)
 
 
@@ -52,10 +53,10 @@ def test_the_empty_name_has_an_entry_where_its_release_is_chosen(
 
 
 def test_the_library_goes_by_the_releases_that_it_is_given(nameless: Path) -> None:
-    assert "re:^$" not in api.plan(nameless).plan.added
-    assert "re:^$" in api.plan(nameless, vllm=["0.23"]).plan.added
-    assert "re:^$" not in api.names_of(nameless).entries
-    assert "re:^$" in api.names_of(nameless, vllm=["0.23"]).entries
+    assert "re:^$" not in mtpfix.plan(nameless).plan.added
+    assert "re:^$" in mtpfix.plan(nameless, vllm=["0.23"]).plan.added
+    assert "re:^$" not in mtpfix.names_of(nameless).entries
+    assert "re:^$" in mtpfix.names_of(nameless, vllm=["0.23"]).entries
 
 
 def test_the_legend_says_why_the_empty_name_is_there(run: Run, nameless: Path) -> None:
@@ -88,9 +89,9 @@ def test_a_new_list_names_the_output_head_too(run: Run, listless: Path) -> None:
 
 
 def test_names_for_a_recipe_are_those_of_the_block_alone(run: Run, listless: Path) -> None:
-    found = api.names_of(listless, method="fp8").entries
+    found = mtpfix.names_of(listless, method="fp8").entries
     assert found
     theirs = {entry for entry in found if entry.startswith("model.decoder")}
     assert all(entry.startswith("model.layers.2.") for entry in set(found) - theirs)
-    ours = api.names_of(listless, method="fp8", engines=["vllm"]).entries
+    ours = mtpfix.names_of(listless, method="fp8", engines=["vllm"]).entries
     assert set(ours) == set(found) - theirs

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mtpfix import api
+from mtpfix import calls
 from mtpfix.cli import main
 from mtpfix.errors import ConflictError
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_read_exits_2(run: Run, folder: Folder, spoil: Spoil, com
     ("spoil", "said"),
     [
         (lambda f: f.save(architectures=["UnheardOf"]), "UnheardOf"),
-        (lambda f: f.save(quantization_config={"quant_method": "new"}), "'new'"),
+        (lambda f: f.save(quantization_config={"quant_method": "w4afp8"}), "'w4afp8'"),
     ],
     ids=["architecture", "method"],
 )
@@ -104,7 +104,16 @@ def test_what_is_not_known_exits_3(
     assert said in ran.out + ran.err
 
 
-@pytest.mark.parametrize("release", ["0.11", "0.11.0", ">9"])
+@pytest.mark.parametrize("command", ["inspect", "check", "rewrite", "names"])
+def test_a_specifier_of_newer_releases_is_the_first_of_them(
+    run: Run, folder: Folder, command: str
+) -> None:
+    by_specifier, by_name = (run(command, folder, "--vllm", r) for r in (">9", "9.1.0"))
+    assert by_specifier.code == by_name.code != 0
+    assert by_specifier.out == by_name.out
+
+
+@pytest.mark.parametrize("release", ["0.11", "0.11.0"])
 @pytest.mark.parametrize("command", ["inspect", "check", "rewrite", "names"])
 def test_a_release_that_is_not_covered_exits_3(
     run: Run, folder: Folder, release: str, command: str
@@ -151,7 +160,7 @@ def raising(error: BaseException) -> Callable[..., object]:
 
 
 def test_a_bug_is_one_line(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "inspected", raising(KeyError("\x1b[31m")))
+    monkeypatch.setattr(calls, "inspect", raising(KeyError("\x1b[31m")))
     ran = run("inspect", folder)
     assert ran.code == 5
     assert ran.err.startswith("internal error: KeyError (please report")
@@ -161,7 +170,7 @@ def test_a_bug_is_one_line(run: Run, folder: Folder, monkeypatch: pytest.MonkeyP
 
 
 def test_an_interrupt_exits_130(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "inspected", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(calls, "inspect", raising(KeyboardInterrupt()))
     ran = run("inspect", folder)
     assert ran.code == 130
     assert "Traceback" not in ran.err
@@ -170,7 +179,7 @@ def test_an_interrupt_exits_130(run: Run, folder: Folder, monkeypatch: pytest.Mo
 def test_a_conflict_exits_4_and_is_inert(
     run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "inspected", raising(ConflictError("a\x1b[31m\nb", "run\nagain")))
+    monkeypatch.setattr(calls, "inspect", raising(ConflictError("a\x1b[31m\nb", "run\nagain")))
     ran = run("inspect", folder)
     assert ran.code == 4
     assert ran.err == "error: a\\x1b[31m\\nb\nhint: run\\nagain\n"

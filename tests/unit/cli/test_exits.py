@@ -212,7 +212,7 @@ CASES: dict[str, Callable[[Folder], Options]] = {
     "a draft of another kind, in a release that has none": told(
         model(DRAFT, architectures=["K3DSparkModel"]), "--vllm", "0.24.0"
     ),
-    "a method that mtpfix does not read": family(quantization_config={"quant_method": "hqq"}),
+    "a method that mtpfix does not read": family(quantization_config={"quant_method": "w4afp8"}),
     "metadata that names no method": family(quantization_config={"bits": 4}),
     "a release that is newer than the facts": told(right, "--vllm", "99.1.0"),
     "a specifier that only newer releases match": told(right, "--vllm", ">=99.1"),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import re
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import mtpfix
+from mtpfix import calls
+from mtpfix.engines.verification import Verification, Verified
 from mtpfix.findings import kinds
 from mtpfix.model import Precision, State
 from mtpfix.symptoms import symptoms
-from mtpfix.verification import Verification, Verified
 from tests.unit.report import schemas
 
 from .conftest import Folder, Run
@@ -24,7 +24,6 @@ DISK = r"re:^model\.mtp_layers\.0\..*"
 SGLANG = (r"re:^self_attn\..*", r"re:^mlp\..*")
 BOTH = "ignore:\n" + "".join(f"  - '{entry}'\n" for entry in (DRAFT, *SGLANG, DISK))
 PACKAGE = Path(mtpfix.__file__).parent
-VERIFY = import_module("mtpfix.verification")
 
 
 # --- names -------------------------------------------------------------------
@@ -140,7 +139,7 @@ def verified(name: str, **changes: object) -> Verified:
 
 def answered(monkeypatch: pytest.MonkeyPatch, *rows: Verified, code: int) -> None:
     answer = Verification("0.32.0", "x.y.MiMoMTP", rows, (), ("no gpu: a CPU is enough",), code)
-    monkeypatch.setattr(VERIFY, "verify", lambda *_, **__: answer)
+    monkeypatch.setattr(calls, "verify", lambda *_, **__: answer)
 
 
 def test_verify_that_agrees(run: Run, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,11 +274,11 @@ def test_this_interpreter_is_asked_by_default(
 ) -> None:
     asked: dict[str, object] = {}
 
-    def ask(_: object, **options: object) -> Verification:
+    def ask(*_: object, **options: object) -> Verification:
         asked.update(options)
         return Verification("0.32.0", None, (), (), (), 3)
 
-    monkeypatch.setattr(VERIFY, "verify", ask)
+    monkeypatch.setattr(calls, "verify", ask)
     assert run("verify", folder, "--timeout", "5").code == 3
     assert (asked["python"], asked["timeout"]) == (None, 5.0)
     assert run("verify", folder, "--python", sys.executable).code == 3

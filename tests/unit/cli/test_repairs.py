@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix.api import rewrite
-
 from .conftest import CONFIG, Folder, Run, header
 
 PATCH = shutil.which("patch")
@@ -26,7 +24,7 @@ SGLANG = [r"re:^self_attn\..*", r"re:^mlp\..*"]
 @pytest.fixture(autouse=True)
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether compressed-tensors reads the result is tested elsewhere: it takes seconds."""
-    monkeypatch.setattr(f"{rewrite.__module__}.prove", lambda _: ())
+    monkeypatch.setattr("mtpfix.delivery.guard.prove", lambda _: ())
 
 
 # --- the diff ----------------------------------------------------------------
@@ -222,6 +220,19 @@ def test_repair_trunk_is_named_where_it_alone_helps(run: Run, folder: Folder) ->
     assert run("override", folder).err.count("--repair-trunk fixes more") == 1
     assert run("rewrite", folder, "--format", "json").json["repair_trunk_helps"]
     assert run("rewrite", folder, "--repair-trunk", "--write").code == 0
+    assert run("check", folder).code == 0
+
+
+def test_repair_trunk_is_named_where_no_target_fits_the_target_model(
+    run: Run, folder: Folder
+) -> None:
+    group = folder.config["quantization_config"]["config_groups"]["group_0"]
+    group["targets"] = [r"re:.*\.(q|k|v|gate|up|down)_proj$"]
+    folder.ignore("lm_head", DISK)
+    assert run("rewrite", folder, "--format", "json").json["repair_trunk_helps"]
+    ran = run("rewrite", folder, "--repair-trunk", "--write")
+    assert ran.code == 0
+    assert r".self_attn\.o_proj$`" in ran.err.replace("\n", "")
     assert run("check", folder).code == 0
 
 

@@ -14,10 +14,10 @@ import pytest
 import mtpfix
 from mtpfix.acceptance import baseline
 from mtpfix.cli import codes
+from mtpfix.engines.verification import Verification, Verified
 from mtpfix.model import Precision, State
 from mtpfix.report import graft, probe, verify
 from mtpfix.report.json import schema
-from mtpfix.verification import Verification, Verified
 from tests.unit.grafts.pairs import pair
 from tests.unit.report.schemas import NAMES, validator
 
@@ -42,7 +42,7 @@ COMMANDS = {
 
 @pytest.fixture(autouse=True)
 def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtpfix.api.prove", lambda *_: ())
+    monkeypatch.setattr("mtpfix.delivery.guard.prove", lambda *_: ())
 
 
 @pytest.mark.parametrize("case", COMMANDS)

@@ -7,8 +7,11 @@ import json
 import pytest
 
 import mtpfix
+from mtpfix import calls
 from mtpfix.cli.options import RepairFormat, ReportFormat
 from mtpfix.engines import registry
+from mtpfix.selection import select
+from mtpfix.targets import Reference
 
 from .conftest import Folder, Run
 from .fake_engine import Fake
@@ -60,6 +63,12 @@ def test_each_release_of_a_requirement_is_judged(folder: Folder) -> None:
     assert [engine.version for engine in report.engines] == list(Fake.releases)
     report = mtpfix.inspect(str(folder), engines=["fake==1.0.0"])
     assert [engine.version for engine in report.engines] == ["1.0.0"]
+
+
+def test_the_selection_knows_the_engine_by_its_name(folder: Folder) -> None:
+    selection = select(fake=["1.0.0"])
+    report = calls.check(Reference(str(folder)), selection)
+    assert [(engine.engine, engine.version) for engine in report.engines] == [("fake", "1.0.0")]
 
 
 def test_two_engines_are_judged_side_by_side(run: Run, folder: Folder) -> None:

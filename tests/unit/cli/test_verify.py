@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix.verification import Verification, verify
+from mtpfix import Verification, verify
 from tests.unit.report.schemas import validator
 
 from .conftest import Folder, Run

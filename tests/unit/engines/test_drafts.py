@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
 from mtpfix.errors import UnknownError
@@ -85,7 +85,7 @@ def test_the_release_that_must_not_be_told_of_the_model_twice(
 ) -> None:
     variant = tiny.variant("deepseek_v4_dspark", scheme)
     forge("deepseek_v4_dspark", tmp_path, scheme, variant=variant, mtp="quantized")
-    how, *more = api.inspect(tmp_path, vllm=[release]).notes
+    how, *more = mtpfix.inspect(tmp_path, vllm=[release]).notes
     assert '"method": "dspark"' in how
     assert [note.partition(" of `")[0] for note in more] == ["leave `model` out"] * told
 
@@ -101,7 +101,7 @@ def test_a_draft_in_the_place_of_the_mtp_block(tmp_path: Path) -> None:
     block = {name.replace("mtp.0", "model.layers.2"): entry for name, entry in DSPARK.items()}
     trunk = {n: e for n, e in tensors(config).items() if not n.startswith("model.layers.2.")}
     folder = write(tmp_path / "m", config, {**trunk, **block})
-    report = api.check(folder, vllm=["all"])
+    report = mtpfix.check(folder, vllm=["all"])
     assert (report.exit_code, report.engines) == (3, ())
     unjudged, finding = report.findings
     assert (unjudged.code, unjudged.severity) == ("MTP901", "error")
@@ -110,9 +110,9 @@ def test_a_draft_in_the_place_of_the_mtp_block(tmp_path: Path) -> None:
     assert "DSpark, not MTP" in finding.message
     assert '"method": "dspark"' in finding.message
     assert "as the config.json of its target model says" in finding.message
-    made = api.rewrite(folder, write=True)
+    made = mtpfix.rewrite(folder, write=True)
     assert (made.files, made.plan.refused) == ({}, None)
-    assert api.override(folder).value == ""
+    assert mtpfix.override(folder).value == ""
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_quantized_draft_of_its_own_is_not_judged(
     changes: dict[str, Any], question: str, tmp_path: Path
 ) -> None:
     config = {"architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama", **changes}
-    report = api.check(write(tmp_path / "m", config, {"fc.weight": ("BF16", (8, 8))}))
+    report = mtpfix.check(write(tmp_path / "m", config, {"fc.weight": ("BF16", (8, 8))}))
     assert (report.exit_code, report.engines) == (3, ())
     assert [finding.code for finding in report.findings] == ["MTP901", "MTP007"]
     assert question in report.findings[0].message
@@ -141,10 +141,10 @@ def test_a_draft_of_its_own_is_not_right_in_a_release_that_has_none(
 ) -> None:
     config = {"architectures": ["K3DSparkModel"]}
     folder = write(tmp_path / "m", config, {"fc.weight": ("BF16", (8, 8))})
-    report = api.check(folder, vllm=[release])
+    report = mtpfix.check(folder, vllm=[release])
     assert report.exit_code == 3
     assert "MTP903" in {finding.code for finding in report.findings}
-    assert api.check(folder, vllm=["0.25.1"]).exit_code == 0
+    assert mtpfix.check(folder, vllm=["0.25.1"]).exit_code == 0
 
 
 @pytest.mark.parametrize("family", ["deepseek_v4_dspark", "deepseek_v41"])
@@ -152,25 +152,26 @@ def test_an_embedded_draft_of_another_kind_is_judged_and_repaired(
     family: str, tmp_path: Path
 ) -> None:
     forge(family, tmp_path)
-    report = api.check(tmp_path)
+    before = [">=0.30,<0.34"]  # 0.34 builds `wo_a` of the target model unquantized
+    report = mtpfix.check(tmp_path, vllm=["0.33"])
     assert report.exit_code == 1
     assert {engine.outcome for engine in report.engines} == {"silent_garbage"}
     assert report.model.draft_class == "DSparkDeepseekV4ForCausalLM"
     assert "MTP007" not in {finding.code for finding in report.findings}
     note = report.notes[0]
     assert '`--speculative-config \'{"method": "dspark", …}\'`' in note
-    made = api.rewrite(tmp_path, backup=False, write=True)
+    made = mtpfix.rewrite(tmp_path, vllm=before, backup=False, write=True)
     assert "model.main_proj" in " ".join(made.plan.added).replace("\\", "")
     assert ("context_wkv_proj" in " ".join(made.plan.added)) is (family != "deepseek_v41")
-    after = api.check(tmp_path, vllm=[">=0.30"])
+    after = mtpfix.check(tmp_path, vllm=before)
     assert (after.exit_code, {e.outcome for e in after.engines}) == (0, {"clean"})
-    assert api.rewrite(tmp_path, backup=False, write=True).files == {}
+    assert mtpfix.rewrite(tmp_path, vllm=before, backup=False, write=True).files == {}
 
 
 @pytest.mark.parametrize("release", ["0.20", "0.24"])
 def test_older_releases_have_no_such_draft(release: str, tmp_path: Path) -> None:
     forge("deepseek_v4_dspark", tmp_path)
-    report = api.check(tmp_path, vllm=[release])
+    report = mtpfix.check(tmp_path, vllm=[release])
     assert report.exit_code == 3
     assert [finding.code for finding in report.findings] == ["MTP903"]
 
@@ -182,10 +183,10 @@ def test_a_draft_of_its_own(tmp_path: Path) -> None:
         "midlayer.mlp.up_proj.weight": ("BF16", (8, 8)),
     }
     folder = write(tmp_path / "m", config, plain)
-    report = api.check(folder)
+    report = mtpfix.check(folder)
     assert (report.exit_code, [f.severity for f in report.findings]) == (0, ["info"])
     assert "EAGLE-3 draft of another model" in report.findings[0].message
     (folder / "config.json").write_text(json.dumps({"architectures": ["Unheard"]}))
-    assert api.check(folder).exit_code == 0  # nothing is quantized, and there is no MTP block
+    assert mtpfix.check(folder).exit_code == 0  # nothing is quantized, and there is no MTP block
     with pytest.raises(UnknownError):
-        api.names_of(folder)
+        mtpfix.names_of(folder)

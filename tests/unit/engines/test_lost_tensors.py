@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mtpfix import api
+import mtpfix
 from tools.forge import forge
 from tools.random_draws import fuse
 
@@ -25,10 +25,10 @@ def test_a_parameter_that_several_tensors_fill_lacks_each_of_them(
     forge("qwen4_exp", tmp_path, "none")
     file = tmp_path / "model.safetensors"
     tensors = load_file(file)
-    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "clean"
+    assert mtpfix.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "clean"
     del tensors[f"mtp.layers.0.{part}.weight"]
     save_file(tensors, file, metadata={"format": "pt"})
-    assert api.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "silent_garbage"
+    assert mtpfix.check(tmp_path, vllm=["0.32.0"]).engines[0].outcome == "silent_garbage"
 
 
 def test_one_tensor_fills_such_a_parameter_under_its_own_name(tmp_path: Path) -> None:
@@ -40,6 +40,6 @@ def test_one_tensor_fills_such_a_parameter_under_its_own_name(tmp_path: Path) ->
     parts = [f"{block}.input_mix_weight_down", f"{block}.block_inject_weight"]
     fuse(tensors, f"{block}.input_mix_weight_down_block_inject", parts)
     save_file(tensors, file, metadata={"format": "pt"})
-    plan = api.plan(tmp_path, vllm=["0.32.0"])
+    plan = mtpfix.plan(tmp_path, vllm=["0.32.0"])
     assert "MTP006" not in {finding.code for finding in plan.before.findings}
     assert plan.after.engines[0].outcome == "clean"

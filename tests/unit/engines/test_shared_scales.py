@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from mtpfix import api
+import mtpfix
 from tools.forge import forge
 
 EITHER = [("gate_proj",), ("up_proj",)]
@@ -28,5 +28,5 @@ def test_an_expert_needs_one_of_two(tmp_path: Path, engine: str, lost: tuple[str
         if name.endswith(tuple(gone)):
             del tensors[name]
     save_file(tensors, file, metadata={"format": "pt"})
-    (judged,) = api.inspect(tmp_path, engines=[engine]).engines
+    (judged,) = mtpfix.inspect(tmp_path, engines=[engine]).engines
     assert judged.outcome == ("clean" if lost in EITHER else "silent_garbage")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import mtpfix
-from mtpfix import grafting
 from mtpfix.grafts.attempts import Precision
 from tools import grafted, pairs
 from tools.forge import NONE
@@ -30,12 +29,12 @@ def test_it_changes_no_file(scheme: str, donor: str, precision: Precision, tmp_p
     pair = pairs.pair("mimo", tmp_path, scheme, donor=donor)
     for again in (False, True):
         files = grafted.contents(pair.target)
-        made = grafting.graft(
+        made = mtpfix.graft(
             pair.target, pair.base, vllm=["0.32.0"], precision=precision, backup=False, write=True
         )
-        assert bool(made.tensors) is not again
+        assert bool(made.repair.tensors) is not again
         assert (grafted.contents(pair.target) == files) is again
-    assert grafted.block_faults(pair, made.plan.repeated) == []
+    assert grafted.block_faults(pair, made.repair.block.repeated) == []
 
 
 def test_scales_are_brought_to_fp8_codes_that_were_copied_without(tmp_path: Path) -> None:
@@ -43,8 +42,8 @@ def test_scales_are_brought_to_fp8_codes_that_were_copied_without(tmp_path: Path
     held = pairs.tensors(pair.target)
     codes = {n: t for n, t in pairs.expected(pair).items() if not n.endswith("scale_inv")}
     pairs.save(pair.target, held | codes)
-    made = grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
-    assert {piece.name.rpartition(".")[2] for piece in made.tensors} == {"weight_scale_inv"}
+    made = mtpfix.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
+    assert {piece.name.rpartition(".")[2] for piece in made.repair.tensors} == {"weight_scale_inv"}
     assert grafted.block_faults(pair) == []
 
 
@@ -52,12 +51,12 @@ def test_scales_are_brought_to_fp8_codes_that_were_copied_without(tmp_path: Path
 def test_a_block_that_is_there_gets_the_entries_that_it_lacks(tmp_path: Path, output: bool) -> None:
     pair = pairs.pair("mimo", tmp_path, "ct-w4a16")
     new = tmp_path / "new" if output else None
-    grafting.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
+    mtpfix.graft(pair.target, pair.base, vllm=["0.32.0"], backup=False, write=True)
     (pair.target / "config.json").write_bytes(_without_entries(pair.target))
     assert mtpfix.check(pair.target, vllm=["0.32.0"]).ok is False
-    seen = grafting.plan(pair.target, pair.base, vllm=["0.32.0"])
-    assert (seen.tensors, seen.files) == ((), ("config.json",))
-    made = grafting.graft(
+    seen = mtpfix.graft(pair.target, pair.base, vllm=["0.32.0"])
+    assert (seen.repair.tensors, [*seen.repair.files]) == ((), ["config.json"])
+    made = mtpfix.graft(
         pair.target, pair.base, vllm=["0.32.0"], backup=False, write=not output, output=new
     )
     assert made.exit_code == 0

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import mtpfix
-from mtpfix import api, grafting
 from mtpfix.checkpoint.load import listing, open_shards
 from mtpfix.checkpoint.source import LocalSource
+from mtpfix.delivery import Delivered, guard
 from mtpfix.errors import ConflictError, MtpfixError, RefusedError, UsageError, WriteError
 from mtpfix.grafts import staging
 from mtpfix.grafts.leftovers import LOCK
@@ -30,9 +30,9 @@ SHARD, MANIFEST = "model-mtp.safetensors", "model-mtp.manifest.json"
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 
 
-def graft(made: Pair, **more: Any) -> grafting.Graft:
+def graft(made: Pair, **more: Any) -> Delivered:
     place = {"write": more.get("output") is None}
-    return grafting.graft(made.target, made.base, **{**CHOSEN, **place, **more})
+    return mtpfix.graft(made.target, made.base, **{**CHOSEN, **place, **more})
 
 
 def outcome(folder: Path) -> str:
@@ -41,11 +41,11 @@ def outcome(folder: Path) -> str:
     return engine.outcome
 
 
-def check_right(made: Pair, folder: Path, old: dict[str, bytes], done: grafting.Graft) -> None:
+def check_right(made: Pair, folder: Path, old: dict[str, bytes], done: Delivered) -> None:
     """The block is there bit for bit, the rest is as it was, and both readers see the same."""
     assert outcome(folder) == "clean"
     base, held = loaded(made.base), loaded(folder)
-    for piece in done.tensors:
+    for piece in done.repair.tensors:
         if piece.conversion != "dequantize":
             assert held[piece.name] == base[piece.source]
         assert done.hashes[piece.name] == hashlib.sha256(held[piece.name]).hexdigest()
@@ -82,13 +82,13 @@ def test_the_block_comes_back(tmp_path: Path, kind: str, shards: int, output: bo
     assert done.exit_code == 0
     new = content(place)
     assert set(new) - set(old) - {INDEX} == {SHARD, MANIFEST} | {
-        f"{n}.bak-mtpfix" for n in done.files if n in old and not output
+        f"{n}.bak-mtpfix" for n in done.repair.files if n in old and not output
     }
     if output:
         assert content(made.target) == old
         assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "new", "target"]
-    again = grafting.graft(place, made.base, **CHOSEN, write=True)
-    assert (again.tensors, again.files) == ((), ())
+    again = mtpfix.graft(place, made.base, **CHOSEN, write=True)
+    assert (again.repair.tensors, again.repair.changes) == ((), ())
     assert content(place) == new
 
 
@@ -97,12 +97,12 @@ def test_fp8_becomes_bf16_where_that_is_asked_for(tmp_path: Path) -> None:
     old = content(made.target)
     done = graft(made, precision="bf16")
     check_right(made, made.target, old, done)
-    assert {piece.dtype for piece in done.tensors} <= {"BF16", "F32"}
-    converted = [piece for piece in done.tensors if piece.conversion == "dequantize"]
+    assert {piece.dtype for piece in done.repair.tensors} <= {"BF16", "F32"}
+    converted = [piece for piece in done.repair.tensors if piece.conversion == "dequantize"]
     assert converted
-    assert not any("scale" in piece.name for piece in done.tensors)
+    assert not any("scale" in piece.name for piece in done.repair.tensors)
     old = content(made.target)
-    assert graft(made).tensors == ()  # what is BF16 now needs no scales
+    assert graft(made).repair.tensors == ()  # what is BF16 now needs no scales
     assert content(made.target) == old
 
 
@@ -135,7 +135,7 @@ def test_a_name_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     made = pair(tmp_path, shards=3)
     (made.target / MANIFEST).write_bytes(b"mine")
     done = graft(made)
-    assert done.plan.shard == "model-mtp-2.safetensors"
+    assert done.repair.block.shard == "model-mtp-2.safetensors"
     assert (made.target / MANIFEST).read_bytes() == b"mine"
     assert outcome(made.target) == "clean"
 
@@ -151,9 +151,10 @@ def test_half_a_block_is_completed(tmp_path: Path) -> None:
     edit(made.target / INDEX, **index)
     old = content(made.target)
     again = graft(made)
-    assert {piece.name for piece in again.tensors} == set(done.hashes) - set(kept)
-    assert set(again.plan.skipped) == set(kept)
-    assert again.plan.shard == "model-mtp-2.safetensors"
+    assert {piece.name for piece in again.repair.tensors} == set(done.hashes) - set(kept)
+    assert again.repair.block is not None
+    assert set(again.repair.block.skipped) == set(kept)
+    assert again.repair.block.shard == "model-mtp-2.safetensors"
     check_right(made, made.target, old, again)
 
 
@@ -369,7 +370,7 @@ def test_a_cut_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(disk, "check_unmoved", planned)
     done = graft(made)
     check_right(made, made.target, old, done)
-    assert 0 < sum(streams) < done.plan.layout.fetched - 600_000
+    assert 0 < sum(streams) < done.repair.block.layout.fetched - 600_000
 
 
 # --- pairs that do not fit -------------------------------------------------------------
@@ -467,7 +468,7 @@ def test_a_base_of_another_family(tmp_path: Path) -> None:
     made = pair(tmp_path)
     other = pair(tmp_path / "other", "qwen3_5")
     with pytest.raises(RefusedError, match="the base is of another family"):
-        grafting.graft(made.target, other.base, **CHOSEN, write=True)
+        mtpfix.graft(made.target, other.base, **CHOSEN, write=True)
 
 
 def test_a_base_with_another_draft(tmp_path: Path) -> None:
@@ -482,7 +483,7 @@ def test_a_base_with_another_draft(tmp_path: Path) -> None:
 def test_the_target_is_no_base(tmp_path: Path) -> None:
     made = pair(tmp_path)
     with pytest.raises(UsageError, match="the base is the target itself"):
-        grafting.graft(made.target, made.target, **CHOSEN, write=True)
+        mtpfix.graft(made.target, made.target, **CHOSEN, write=True)
 
 
 def test_a_base_that_moved_while_it_was_read(tmp_path: Path) -> None:
@@ -515,26 +516,30 @@ def test_hostile_names_are_told_inertly(tmp_path: Path) -> None:
     names = list(tensors(made.base / "model.safetensors"))
     evil = "model.layers.2.\x1b[2Jevil\n.weight"
     _rewritten(made.base / "model.safetensors", names, {evil: names[0]})
-    done = grafting.plan(made.target, made.base, **CHOSEN)
+    done = mtpfix.graft(made.target, made.base, **CHOSEN)
     said = str(done.refused) if done.refused is not None else ""
     assert said.isprintable()
 
 
 def test_a_block_that_is_there_and_not_declared_is_declared(tmp_path: Path) -> None:
     made = pair(tmp_path)
-    grafting.graft(made.target, made.base, write=True)
+    mtpfix.graft(made.target, made.base, write=True)
     shard = (made.target / "model-mtp.safetensors").read_bytes()
     made.config(num_nextn_predict_layers=0)
-    again = grafting.graft(made.target, made.base, write=True)
-    assert (again.tensors, again.files, again.exit_code) == ((), ("config.json",), 0)
+    again = mtpfix.graft(made.target, made.base, write=True)
+    assert (again.repair.tensors, [*again.repair.files], again.exit_code) == (
+        (),
+        ["config.json"],
+        0,
+    )
     assert made.config()["num_nextn_predict_layers"] == 1
     assert (made.target / "model-mtp.safetensors").read_bytes() == shard
 
 
 def test_an_output_is_made_where_nothing_is_lacking_too(tmp_path: Path) -> None:
     made = pair(tmp_path)
-    grafting.graft(made.target, made.base, write=True)
-    grafting.graft(made.target, made.base, output=tmp_path / "copy")
+    mtpfix.graft(made.target, made.base, write=True)
+    mtpfix.graft(made.target, made.base, output=tmp_path / "copy")
     assert mtpfix.check(tmp_path / "copy").exit_code == 0
 
 
@@ -559,7 +564,7 @@ def test_what_compressed_tensors_cannot_read_is_not_written(
         seen.append(raw)
         return name == "config.json" and raw == before["config.json"]
 
-    monkeypatch.setattr(api, "accepts", reads)
+    monkeypatch.setattr(guard, "accepts", reads)
     with pytest.raises(RefusedError, match="compressed-tensors would not read"):
         graft(made)
     assert content(made.target) == before

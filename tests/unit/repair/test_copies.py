@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.model import Edit, JsonFile, QuantView
 from mtpfix.repair.copies import COPY, copy, mirrored
 from tools.forge import forge
@@ -52,13 +52,13 @@ def test_a_draft_that_finds_no_copy_gets_one(
     scheme: str, block: str | None, entries: list[str], tmp_path: Path
 ) -> None:
     forge("nemotron_h_vl", tmp_path, scheme, block=block, mtp="quantized" if block else "bf16")
-    made = api.rewrite(tmp_path, backup=False, write=True)
+    made = mtpfix.rewrite(tmp_path, backup=False, write=True)
     assert made.plan.metadata_copied
     assert sorted(made.plan.added) == sorted(entries)
     assert {engine.outcome for engine in made.after.engines} == {"clean"}
     now = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert now["text_config"]["quantization_config"] == now["quantization_config"]
-    again = api.plan(tmp_path)
+    again = mtpfix.plan(tmp_path)
     assert (again.exit_code, again.files) == (0, {})
 
 
@@ -66,7 +66,7 @@ def test_a_draft_that_finds_no_copy_gets_one(
 @pytest.mark.parametrize("family", ["nemotron_h", "step3p7", "qwen3_5"])
 def test_no_other_draft_gets_a_copy(family: str, scheme: str, tmp_path: Path) -> None:
     forge(family, tmp_path, scheme)
-    assert not api.plan(tmp_path).plan.metadata_copied
+    assert not mtpfix.plan(tmp_path).plan.metadata_copied
 
 
 @pytest.mark.parametrize("text", [None, [], {"quantization_config": None}, {**QUANT}])
@@ -88,7 +88,7 @@ def test_a_draft_that_goes_by_the_copy_is_repaired(
     stated = json.loads(file.read_text(encoding="utf-8"))
     stated["text_config"]["quantization_config"] = stated["quantization_config"]
     file.write_text(json.dumps(stated), encoding="utf-8")
-    made = api.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    made = mtpfix.rewrite(tmp_path, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     assert made.exit_code == 0
     assert [engine.outcome for engine in made.after.engines] == ["clean"]
     now = json.loads(file.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def test_a_draft_that_goes_by_the_copy_is_repaired(
 
 def test_the_finding_has_the_copy_as_its_fix(tmp_path: Path) -> None:
     forge("nemotron_h_vl", tmp_path, "ct-w4a16")
-    found = next(f for f in api.inspect(tmp_path).findings if f.code == "MTP304")
+    found = next(f for f in mtpfix.inspect(tmp_path).findings if f.code == "MTP304")
     assert found.repair is not None
     assert found.repair.title.startswith("copy the metadata into the text configuration, and add")
     assert (found.repair.applicability, found.remedy) == ("safe", None)

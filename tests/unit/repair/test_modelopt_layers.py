@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mtpfix import api
+import mtpfix
+from mtpfix import Repair
 from mtpfix.errors import BrokenFileError
-from mtpfix.planning import Repair
 from tools import tiny
 from tools.forge import Mtp, forge
 
@@ -55,7 +55,7 @@ def state(folder: Path, **changes: Any) -> None:
 
 
 def planned(folder: Path, *releases: str) -> Repair:
-    return api.plan(folder, vllm=releases or ("0.32.0",), platforms=["cuda"])
+    return mtpfix.plan(folder, vllm=releases or ("0.32.0",), platforms=["cuda"])
 
 
 def written(folder: Path, *releases: str) -> dict[str, Any]:
@@ -63,7 +63,9 @@ def written(folder: Path, *releases: str) -> dict[str, Any]:
     made = planned(folder, *releases)
     assert made.checked_before.exit_code == 1
     assert made.exit_code == 0
-    api.rewrite(folder, vllm=releases or ("0.32.0",), platforms=["cuda"], backup=False, write=True)
+    mtpfix.rewrite(
+        folder, vllm=releases or ("0.32.0",), platforms=["cuda"], backup=False, write=True
+    )
     assert not planned(folder, *releases).files
     return quantization(folder)
 
@@ -155,7 +157,7 @@ def test_flat_scales_do_not_fit_where_blocks_have_four_dimensions(tmp_path: Path
     assert made.exit_code == 1
     assert not made.plan.schemes
     flat = stored("mimo", "modelopt-fp8-block", "ct-fp8-block", tmp_path / "flat" / "model")
-    (report,) = api.inspect(flat, vllm=["0.32.0"]).engines
+    (report,) = mtpfix.inspect(flat, vllm=["0.32.0"]).engines
     assert report.outcome == "load_error"
     assert str(report.error).startswith("IndexError: Dimension out of range")
 

@@ -50,7 +50,7 @@ def static(name: str) -> Tensors:
 def native(name: str) -> Tensors:
     if ".experts." in name:
         return {f"{name}.weight": ("I8", (32, 16)), f"{name}.scale": ("F8_E8M0", (32, 1))}
-    return {f"{name}.weight": ("F8_E4M3", (8, 8)), f"{name}.scale": ("F8_E8M0", (1, 1))}
+    return {f"{name}.weight": ("F8_E4M3", (128, 128)), f"{name}.scale": ("F8_E8M0", (1, 1))}
 
 
 def stored(config: Config, root: str, store: Stored, ends: Sequence[str]) -> Tensors:

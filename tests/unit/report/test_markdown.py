@@ -5,16 +5,21 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from mtpfix.analysis import Judgement
+from mtpfix.changes.repair import Repair
+from mtpfix.checkpoint.source import LocalSource
+from mtpfix.delivery import Delivered
+from mtpfix.model import Report
 from mtpfix.repair import plan
 from mtpfix.report import change, markdown, markdown_text
 from mtpfix.report.inert_text import inert
-from mtpfix.report.rewrite import Outcome
 from mtpfix.selection import select
 
 from . import examples, hostile
@@ -140,31 +145,30 @@ def test_several_reports_are_parted() -> None:
 # --- a repair ----------------------------------------------------------------
 
 
-def outcome(**changes: object) -> Outcome:
+def delivered(before: Report, after: Report, checked: Report, **changes: Any) -> Delivered:
+    made = replace(plan.nothing(), added=(examples.IGNORED.text,))
+    repair = Repair(
+        source=LocalSource("."),
+        selection=select(),
+        old=Judgement(before, before),
+        new=Judgement(after, checked),
+        plan=changes.get("plan", made),
+        files=changes.get("files", {"config.json": (b"", b"x ``` y\n")}),
+    )
+    return Delivered(repair)
+
+
+def partly() -> Delivered:
     """A repair that fixes all but what metadata cannot fix."""
     before = examples.many_releases()
     after = replace(before, engines=tuple(
         e if e.outcome == "load_error" else replace(e, outcome="clean") for e in before.engines
     ), findings=before.findings[1:])  # fmt: skip
-    made = replace(plan.nothing(), added=(examples.IGNORED.text,))
-    diff = "--- a/config.json\n+++ b/config.json\n+x ``` y\n"
-    found = Outcome(
-        before=before,
-        after=after,
-        checked_before=before,
-        checked=after,
-        selection=select(),
-        plan=made,
-        diff=diff,
-        files=("config.json",),
-        written=False,
-        output=None,
-    )
-    return replace(found, **changes)  # type: ignore[arg-type]
+    return delivered(before, after, after)
 
 
 def test_before_and_after() -> None:
-    text = change.render(outcome(), "mtpfix rewrite ./model")
+    text = change.render(partly(), "mtpfix rewrite ./model")
     assert "It edits `config.json` and changes no weights." in text
     assert "| vLLM | before | after |" in text
     assert re.search(r"\| 0\.20-0\.23 on cuda \| ✗ silent garbage: .* \| ✓ clean \|", text)
@@ -178,9 +182,7 @@ def test_before_and_after() -> None:
 
 def test_nothing_to_change() -> None:
     same = examples.clean()
-    text = change.render(
-        outcome(before=same, after=same, checked=same, diff="", files=(), plan=plan.nothing())
-    )
+    text = change.render(delivered(same, same, same, files={}, plan=plan.nothing()))
     assert text.startswith("Nothing to change: the draft is clean on vLLM 0.32.0")
     assert "Diff" not in text
 
@@ -189,9 +191,10 @@ def test_nothing_to_change() -> None:
 def test_foreign_words_stay_words_in_a_repair(word: str) -> None:
     report = hostile.report(word)
     made = replace(plan.nothing(), added=(word,), removed=(word,))
-    diff = f"--- a\n+{word}\n"
+    written = word.encode(errors="replace")
     text = change.render(
-        outcome(before=report, after=report, plan=made, diff=diff, files=(word,)), f"mtpfix {word}"
+        delivered(report, report, report, plan=made, files={word: (b"", written)}),
+        f"mtpfix {word}",
     )
     assert text.replace("\n", "").isprintable()
     assert tags(text) <= {

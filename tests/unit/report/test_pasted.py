@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mtpfix import api
+import mtpfix
 from mtpfix.errors import UsageError
 from mtpfix.quant import tools
 from mtpfix.recipe import Names
@@ -32,7 +32,7 @@ def names(family: str, method: str) -> Names:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
         path.write_text(json.dumps(tiny.config(family)), encoding="utf-8")
-        return api.names_of(path, method=method)
+        return mtpfix.names_of(path, method=method)
 
 
 def answer(tool: str, form: str, family: str = "glm4_moe") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.errors import UnknownError
 from mtpfix.serving import memory
 from mtpfix.serving.memory import (
@@ -41,7 +41,7 @@ def edited(folder: Path, **changes: Any) -> None:
 
 
 def test_an_override_that_repairs_leaves_nothing_to_do(folder: Path) -> None:
-    value = json.loads(api.override(folder, vllm=["0.32.0"], platforms=["cuda"]).value)
+    value = json.loads(mtpfix.override(folder, vllm=["0.32.0"], platforms=["cuda"]).value)
     new = Metadata(TOP, value["quantization_config"])
     found = judged(served(folder, overrides=value, metadata=new), served(folder), RUNNING)
     assert (found.metadata, found.said) == (
@@ -50,7 +50,7 @@ def test_an_override_that_repairs_leaves_nothing_to_do(folder: Path) -> None:
 
 
 def test_an_override_that_breaks_is_repaired(folder: Path) -> None:
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
+    mtpfix.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], backup=False, write=True)
     good = served(folder)
     assert good.metadata is not None
     broken = {**good.metadata.value, "ignore": good.metadata.value["ignore"][:-2]}
@@ -65,10 +65,10 @@ def test_an_override_that_breaks_is_repaired(folder: Path) -> None:
 
 def test_half_a_repair_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What loads with garbage must not become what does not load."""
-    made = api.plan(folder, vllm=["0.32.0"], platforms=["cuda"])
+    made = mtpfix.plan(folder, vllm=["0.32.0"], platforms=["cuda"])
     engine = replace(made.after.engines[0], outcome="load_error", error="KeyError: 'x'")
-    half = replace(made, after=replace(made.after, engines=(engine,)))
-    monkeypatch.setattr(memory, "planned_with_cases", lambda *_: (half, ()))
+    half = replace(made, new=replace(made.new, planned=replace(made.after, engines=(engine,))))
+    monkeypatch.setattr(memory, "of_subject", lambda *_: half)
     found = judged(served(folder), served(folder), RUNNING)
     assert found.metadata is None
     assert found.said.startswith(
@@ -133,7 +133,7 @@ def test_a_draft_from_another_artifact_is_mended_in_the_target(
 ) -> None:
     """It is built by the target's metadata, whatever its own says."""
     other = tmp_path / "other"
-    api.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], output=other)
+    mtpfix.rewrite(folder, vllm=["0.32.0"], platforms=["cuda"], output=other)
     assert judged(served(other), served(folder), RUNNING).metadata is None
     found = judged(served(folder), served(other), RUNNING)
     assert found.metadata is not None

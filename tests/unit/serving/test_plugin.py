@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.cli import main
 from mtpfix.engines.vllm.policy import covered_releases
 from mtpfix.serving import engine, plugin
@@ -56,7 +56,7 @@ def test_it_repairs_in_memory_what_rewrite_repairs_on_disk(stage: Stage) -> None
     made = stage.start()
     (line,) = stage.lines()
     assert (stage.folder / "config.json").read_bytes() == before
-    api.rewrite(stage.folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
+    mtpfix.rewrite(stage.folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
     written = json.loads((stage.folder / "config.json").read_text())["quantization_config"]
     assert made.quant_config == written
     assert made.speculative_config.draft_model_config.hf_config.quantization_config == written
@@ -90,7 +90,7 @@ def test_it_looks_once_and_changes_once(stage: Stage) -> None:
 
 
 def test_nothing_wrong(stage: Stage) -> None:
-    api.rewrite(stage.folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
+    mtpfix.rewrite(stage.folder, vllm=["0.32.0"], platforms=["cuda"], write=True)
     stage.register("1")
     target = stage.model()
     old = target.hf_config.quantization_config

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from tools import schemes, sglang_random, sglang_tiny, tiny
 from tools.prove_random import VllmJudge
 from tools.random_draws import NOT_ASKED, Draw, Judge, draw, make
@@ -62,7 +62,7 @@ def test_a_lost_tensor_is_said(tmp_path: Path) -> None:
     made = make(drawn, tmp_path, judge, chance_of(0))
     assert made.detail.startswith("model.layers.2.")
     assert judge.foretold(tmp_path) == "silent_garbage"
-    assert api.inspect(tmp_path, sglang=["0.5.23"]).exit_code == 1
+    assert mtpfix.inspect(tmp_path, sglang=["0.5.23"]).exit_code == 1
 
 
 @pytest.mark.parametrize(

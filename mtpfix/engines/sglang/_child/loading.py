@@ -40,6 +40,9 @@ OPTIONAL = (
 are read only where a checkpoint brings them, or are dropped after the load."""
 UNREAD = ("_zero_point", "g_idx", "g_idx_sort_indices")
 """Those of which a value that was never set is not read."""
+EXPERT_SCALES = ("w13_input_scale", "w2_input_scale")
+"""Scales of activations that experts in FP8 read for all of them, so that the ones which they hold
+before a load are a value like any other that no checkpoint has."""
 REMARKS = ("weight_shape",)
 """Ends of the names of parameters that are filled and never read, so that a part of one may be
 missing, too."""
@@ -190,13 +193,19 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
 
     def _may_stay(self, name: str) -> bool:
         """Return whether a parameter does no harm where no tensor reaches it."""
+        if name.endswith(EXPERT_SCALES) and "fp8" in self._scheme(name).lower():
+            return False
         return name.endswith(OPTIONAL) and (name not in self._blank or name.endswith(UNREAD))
 
     def _is_dropped(self, name: str) -> bool:
         """Return whether a parameter is dropped after the load: nothing quantizes activations."""
-        owner, _, last = name.rpartition(".")
-        scheme = getattr(self._model.get_submodule(owner), "scheme", None)
-        return last.endswith("input_global_scale") and "W4A16" in type(scheme).__name__
+        return name.endswith("input_global_scale") and "W4A16" in self._scheme(name)
+
+    def _scheme(self, name: str) -> str:
+        """Return the class of what a parameter's owner is quantized by."""
+        owner = self._model.get_submodule(name.rpartition(".")[0])
+        scheme = getattr(owner, "scheme", None) or getattr(owner, "quant_method", None)
+        return type(scheme).__name__
 
 
 def is_blank(tensor: torch.Tensor) -> bool:

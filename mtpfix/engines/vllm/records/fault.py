@@ -51,7 +51,10 @@ class LimitRow(Fault, frozen=True, kw_only=True):
     model too."""
     height: int | None = None
     """Only modules have the fault whose parts do not end where a block of so many rows does: an
-    expert's gate, or any part of a fused layer but the last."""
+    expert's gate, or any part of a fused layer but the last; in the target model too."""
+    total_height: int | None = None
+    """Only layers have the fault whose rows, of all parts, are no multiple of it; in the target
+    model too."""
     placed: bool = False
     """With `height`: whether only modules have it for whose scales there is a row each, which
     covers other rows of weights than they are of."""

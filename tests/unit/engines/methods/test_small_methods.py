@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.engines.vllm import methods
 from mtpfix.engines.vllm.case import Case, report
 from mtpfix.engines.vllm.predict import predict
@@ -264,7 +264,7 @@ def forged(family: str, scheme: str, folder: Path) -> Path:
 
 def test_a_head_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:
     model = forged("step3p5", "modelopt-nvfp4", tmp_path / "model")
-    found = api.plan(model, platforms=["cuda"])
+    found = mtpfix.plan(model, platforms=["cuda"])
     (left,) = (left for left in found.plan.unresolved if not left.module and left.engine == "vllm")
     assert left.releases == ("0.23.0", "0.24.0", "0.25.1", "0.26.0")
     assert "fixed in vLLM 0.27." in left.reason
@@ -275,7 +275,7 @@ def test_a_head_without_a_name_is_unquantized_where_each_layer_has_an_algorithm(
     tmp_path: Path,
 ) -> None:
     model = forged("step3p5", "modelopt-nvfp4", tmp_path / "model")
-    found = api.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
+    found = mtpfix.plan(model, vllm=["0.24.0", "0.32.0"], platforms=["cuda"])
     assert found.exit_code == 0
     assert found.plan.unresolved == ()
     assert found.plan.schemes
@@ -283,7 +283,7 @@ def test_a_head_without_a_name_is_unquantized_where_each_layer_has_an_algorithm(
 
 def test_a_layer_without_a_name_is_told_with_the_first_good_release(tmp_path: Path) -> None:
     model = forged("deepseek_v4", "modelopt-fp8", tmp_path / "model")
-    found = api.plan(model, vllm=["0.22.1", "0.24.0"], platforms=["cuda"])
+    found = mtpfix.plan(model, vllm=["0.22.1", "0.24.0"], platforms=["cuda"])
     reasons = {left.module: left.reason for left in found.plan.unresolved}
     assert "empty name" in reasons[""]
     assert reasons[""].endswith("fixed in vLLM 0.24.0")
@@ -291,7 +291,7 @@ def test_a_layer_without_a_name_is_told_with_the_first_good_release(tmp_path: Pa
 
 def test_an_entry_that_would_reach_the_trunk_too_is_told_with_the_way_out(tmp_path: Path) -> None:
     model = forged("minimax_m3", "awq", tmp_path / "model")
-    found = api.plan(model, vllm=["0.32.0"], platforms=["cuda"])
+    found = mtpfix.plan(model, vllm=["0.32.0"], platforms=["cuda"])
     reasons = {left.module: left.reason for left in found.plan.unresolved}
     qkv = "model.layers.0.self_attn.qkv_proj"
     assert f"also matches `language_model.{qkv}`" in reasons[qkv]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.model import Finding, Platform, Report
 from tools.forge import forge
 
@@ -22,7 +22,7 @@ DRAFT = {
 
 
 def checked(folder: Path, release: str, platform: Platform = "cuda") -> Report:
-    return api.check(folder, sglang=[release], platforms=[platform])
+    return mtpfix.check(folder, sglang=[release], platforms=[platform])
 
 
 def of(report: Report, code: str) -> list[Finding]:
@@ -92,7 +92,7 @@ def test_in_float16_blackwell_has_no_routed_experts(
     config = json.loads((folder / "config.json").read_text())
     config["torch_dtype"] = "float16"
     (folder / "config.json").write_text(json.dumps(config))
-    report = api.check(folder, sglang=[release], platforms=["cuda", "cuda:10.0"])
+    report = mtpfix.check(folder, sglang=[release], platforms=["cuda", "cuda:10.0"])
     said = {engine.platform: engine for engine in report.engines}
     target = [m for m in said["cuda:10.0"].modules if m.decision.module.part == "trunk"]
     assert NOT_BF16 not in (said["cuda:10.0"].error or "")
@@ -102,7 +102,7 @@ def test_in_float16_blackwell_has_no_routed_experts(
 
 def test_the_repair_for_vllm_is_made_all_the_same(tmp_path: Path) -> None:
     folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16").folder
-    made = api.rewrite(folder, write=True)
+    made = mtpfix.rewrite(folder, write=True)
     assert made.exit_code == 0
     found = {
         release: checked(folder, release).engines[0].outcome for release in ("0.5.18", "0.5.19")

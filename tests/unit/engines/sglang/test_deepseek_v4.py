@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
-from mtpfix.drafting import draft_folder
+import mtpfix
+from mtpfix import draft_folder
 from mtpfix.engines.sglang.first_tensor import UNKNOWN, probed, tensor
 from mtpfix.engines.sglang.records import Probe
 from mtpfix.model import Checkpoint, Listing, Platform, Target, Tensor
@@ -42,7 +42,7 @@ def test_what_is_published_is_clean(
     family: str, scheme: str, platform: Platform, tmp_path: Path
 ) -> None:
     folder = made(tmp_path, family, scheme, "quantized")
-    engine = api.inspect(folder, sglang=[RELEASE], platforms=[platform]).engines[0]
+    engine = mtpfix.inspect(folder, sglang=[RELEASE], platforms=[platform]).engines[0]
     assert engine.outcome == "clean"
     built = {m.decision.scheme for m in engine.modules if m.decision.module.kind == "experts"}
     assert built == {EXPERTS[scheme, platform]}
@@ -54,7 +54,7 @@ def test_no_list_serves_a_block_in_bf16_beside_native_fp8(
     family: str, platform: Platform, tmp_path: Path
 ) -> None:
     folder = made(tmp_path, family, "deepseek-v4-fp8", "bf16")
-    report = api.inspect(folder, sglang=[RELEASE], platforms=[platform])
+    report = mtpfix.inspect(folder, sglang=[RELEASE], platforms=[platform])
     assert report.engines[0].outcome == "load_error"
     limited = [m for m in report.engines[0].modules if m.limit is not None]
     assert limited
@@ -68,7 +68,7 @@ def test_trunk_experts_are_built_as_the_first_expert_of_the_file_is_stored(tmp_p
     """In one file the header begins with BF16 tensors: those of the block, where it is plain."""
     variant = sglang_tiny.variant("deepseek_v4")
     forge("deepseek_v4", tmp_path, "deepseek-v4-fp8", variant=variant, mtp="bf16")
-    report = api.inspect(tmp_path, sglang=[RELEASE])
+    report = mtpfix.inspect(tmp_path, sglang=[RELEASE])
     experts = [m for m in report.engines[0].modules if m.decision.module.kind == "experts"]
     assert {m.decision.scheme for m in experts} == {"Mxfp4FlashinferCutlassMoEMethod"}
     assert "MTP206" in {finding.code for finding in report.findings}
@@ -102,7 +102,7 @@ def test_a_server_is_told_the_algorithm_of_dspark(tmp_path: Path) -> None:
 
 def test_one_list_serves_both_engines(tmp_path: Path) -> None:
     folder = made(tmp_path, "deepseek_v4_dspark", "ct-fp8-channel", "bf16")
-    api.rewrite(
+    mtpfix.rewrite(
         folder, engines=["vllm"], sglang=[RELEASE], backup=False, allow_partial=True, write=True
     )
     assert foreseen(folder, RELEASE) == "clean"
@@ -119,7 +119,7 @@ def test_tensors_tell_dspark_from_mtp(tmp_path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config |= {"dspark_target_layer_ids": [0, 1, 2], "dspark_markov_rank": 32}
     path.write_text(json.dumps(config), encoding="utf-8")
-    engine = api.inspect(folder, sglang=[RELEASE]).engines[0]
+    engine = mtpfix.inspect(folder, sglang=[RELEASE]).engines[0]
     assert engine.modules[0].decision.module.name == "model.e_proj"
 
 
@@ -163,7 +163,7 @@ def test_beside_experts_in_nvfp4_those_of_the_draft_are_read_as_mxfp4(
 ) -> None:
     case = CASES / "dsv4-flash-nvfp4-dspark-mxfp4" / checkpoint
     folder = materialise(case, tmp_path / "model")
-    engine = api.inspect(folder, sglang=[RELEASE], platforms=[platform], trunk=True).engines[0]
+    engine = mtpfix.inspect(folder, sglang=[RELEASE], platforms=[platform], trunk=True).engines[0]
     assert engine.outcome == outcome
     experts = [m.decision for m in engine.modules if m.decision.module.kind == "experts"]
     draft = {each.scheme for each in experts if each.module.part == "draft"}

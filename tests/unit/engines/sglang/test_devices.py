@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.model import EngineReport, Platform
 from tools.forge import forge
 
@@ -14,7 +14,7 @@ DEVICES: tuple[Platform, ...] = ("cuda", "cuda:10.0")
 
 
 def judged(folder: Path, release: str) -> dict[str, EngineReport]:
-    report = api.inspect(folder, sglang=[release], platforms=DEVICES, trunk=True)
+    report = mtpfix.inspect(folder, sglang=[release], platforms=DEVICES, trunk=True)
     return {engine.platform: engine for engine in report.engines}
 
 
@@ -44,16 +44,16 @@ def test_a_shared_expert_is_a_layer_of_its_own_on_blackwell(tmp_path: Path) -> N
 def test_vllm_is_judged_alike_on_every_gpu(tmp_path: Path, engine: str) -> None:
     folder = forge("mimo", tmp_path / "mimo", "ct-fp8-channel").folder
     names = engine.split(",")
-    report = api.check(folder, engines=names, platforms=["cuda:10.0"])
+    report = mtpfix.check(folder, engines=names, platforms=["cuda:10.0"])
     places = [(each.engine, each.platform) for each in report.engines]
     assert places == [("vllm", "cuda"), ("sglang", "cuda:10.0")][: len(names)]
     assert report.exit_code == 1
-    assert api.plan(folder, engines=names, platforms=["cuda:10.0"]).exit_code == 0
+    assert mtpfix.plan(folder, engines=names, platforms=["cuda:10.0"]).exit_code == 0
 
 
 def test_one_list_is_planned_for_both_devices(tmp_path: Path) -> None:
     folder = forge("glm4_moe", tmp_path / "glm", "ct-fp8-channel").folder
-    made = api.plan(folder)
+    made = mtpfix.plan(folder)
     planned = {(e.engine, e.platform) for e in made.after.engines}
     assert {("sglang", "cuda"), ("sglang", "cuda:10.0"), ("vllm", "cuda")} <= planned
     assert ("vllm", "cuda:10.0") not in planned

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpfix import api
+import mtpfix
 from mtpfix.model import EngineReport
 from tools import sglang_tiny
 from tools.forge import Mtp, forge
@@ -23,7 +23,7 @@ def judged(folder: Path, mtp: Mtp, ignore: Sequence[str] = ("lm_head",)) -> Engi
     """Return what mtpfix says of a forged GLM-5 Next that states no `index_kpool`."""
     forge("glm5_next", folder, "ct-fp8-channel", mtp=mtp, ignore=ignore)
     sglang_tiny.adapt(folder, "glm5_next")
-    report = api.inspect(folder, sglang=[RELEASE], platforms=["cuda"], trunk=True)
+    report = mtpfix.inspect(folder, sglang=[RELEASE], platforms=["cuda"], trunk=True)
     return report.engines[0]
 
 
@@ -34,7 +34,7 @@ def test_glm_ocr_is_judged_where_its_config_is_silent_about_a_bias(tmp_path: Pat
     config = json.loads(path.read_text(encoding="utf-8"))
     config["text_config"].pop("attention_bias", None)
     path.write_text(json.dumps(config), encoding="utf-8")
-    engine = api.inspect(tmp_path, sglang=[RELEASE], platforms=["cuda"]).engines[0]
+    engine = mtpfix.inspect(tmp_path, sglang=[RELEASE], platforms=["cuda"]).engines[0]
     assert engine.outcome == "clean"
 
 
@@ -59,5 +59,5 @@ def test_what_is_known_of_such_a_draft_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("release", ["0.5.13", "0.5.14", "0.5.15"])
 def test_deepseek_v4_has_a_draft_from_the_first_release_on(release: str, tmp_path: Path) -> None:
     forge("deepseek_v4", tmp_path, "ct-fp8-channel", variant="wide", mtp="bf16")
-    engine = api.inspect(tmp_path, sglang=[release], platforms=["cuda"], trunk=True).engines[0]
+    engine = mtpfix.inspect(tmp_path, sglang=[release], platforms=["cuda"], trunk=True).engines[0]
     assert any(m.decision.module.part == "draft" for m in engine.modules)

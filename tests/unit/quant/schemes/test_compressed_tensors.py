@@ -15,6 +15,7 @@ from mtpfix.repair.planner import plan
 from tests.unit.engines.small import (
     ALL,
     DEEPSEEK,
+    DEEPSEEK_V4,
     FP8,
     GLM,
     MIMO,
@@ -226,6 +227,101 @@ def test_names_that_are_taken_stay_as_they_are() -> None:
     metadata = after(config, planned(config, stored(GLM, "fp8-block")).edits)
     assert {name: metadata["config_groups"][name] for name in groups} == groups
     assert "mtp_2" in metadata["config_groups"]
+
+
+# --- targets for the target model --------------------------------------------------
+
+LOADED = "0.32.0"
+"""The release that loaded what these repairs write, made small."""
+V4: Config = {**DEEPSEEK_V4, "expert_dtype": "fp8"}
+V4_TARGETS = [r"re:.*attn\.(indexer\.)?w\w+$", r"re:.*experts\.(\d+\.)?(w1|w2|w3)$"]
+V4_BLOCK = r"re:^model\.layers\.2\..*"
+V4_WIDER = r"re:^model\.layers\.(?:0|1)\.ffn\.shared_experts\.down_proj$"
+NEMOTRON: Config = {
+    "architectures": ["NemotronHForCausalLM"],
+    "model_type": "nemotron_h",
+    "num_hidden_layers": 3,
+    "hybrid_override_pattern": "*E-",
+    "mtp_hybrid_override_pattern": "*E",
+    "num_nextn_predict_layers": 1,
+    "n_routed_experts": 2,
+    "n_shared_experts": 1,
+}
+NEMOTRON_TARGETS = [r"re:.*mixer\.\w+_proj$", r"re:.*experts\.(\d+\.)?(up_proj|down_proj)$"]
+REPAIR_TRUNK = Options(engine_names_only=True, repair_trunk=True)
+
+
+def targeting(config: Config, targets: Sequence[str], *ignore: str) -> Config:
+    groups = {"g": {"targets": list(targets), **FP8}}
+    return with_list(config, ("lm_head", *ignore), config_groups=groups)
+
+
+def wrong(config: Config, found: Tensors, made: Plan) -> list[str]:
+    """The modules of the target model that are built otherwise than they are stored."""
+    (case,) = cases(config, found, (LOADED,))
+    reports = case.judged(made.view, case.trunk)
+    return [report.decision.module.name for report in reports if report.agrees is False]
+
+
+def test_a_name_that_engines_ask_by_and_no_target_fits_gets_one_on_request() -> None:
+    """vLLM asks about DeepSeek-V4's `w2` as `down_proj`."""
+    config = targeting(V4, V4_TARGETS, V4_BLOCK)
+    found = tensors(config)
+    unasked = planned(config, found, (LOADED,))
+    assert unasked.edits == ()
+    assert len(wrong(config, found, unasked)) == 2
+    made = planned(config, found, (LOADED,), REPAIR_TRUNK)
+    assert after(config, made.edits)["config_groups"]["g"]["targets"] == [*V4_TARGETS, V4_WIDER]
+    assert wrong(config, found, made) == failing(config, found, made) == []
+    assert made.schemes == (f"fp8-channel: config group `g` for `{V4_WIDER}`",)
+
+
+def test_target_model_and_block_are_repaired_at_once() -> None:
+    config = targeting(V4, V4_TARGETS)
+    made = planned(config, tensors(config), (LOADED,), REPAIR_TRUNK)
+    metadata = after(config, made.edits)
+    assert metadata["config_groups"]["g"]["targets"] == [*V4_TARGETS, V4_WIDER]
+    assert metadata["ignore"] == ["lm_head", V4_BLOCK]
+    found = tensors(config, ("w1", "w2", "w3", "wq_a", "wq_b", "wkv", "wo_a", "wo_b"))
+    made = planned(config, found, (LOADED,), REPAIR_TRUNK)
+    assert wrong(config, found, made) == []
+    assert after(config, made.edits)["config_groups"]["g"]["targets"] == [
+        *V4_TARGETS,
+        V4_WIDER,
+        r"re:^model\.layers\.2\.ffn\.shared_experts\.down_proj$",
+    ]
+
+
+def test_experts_that_are_asked_about_by_a_name_of_no_target_get_one() -> None:
+    """vLLM asks for the gate of Nemotron-H's experts as `.None`."""
+    config = targeting(NEMOTRON, NEMOTRON_TARGETS)
+    found = tensors(config, ("up_proj", "down_proj", "q_proj", "k_proj", "v_proj", "o_proj"))
+    made = planned(config, found, (LOADED,), REPAIR_TRUNK)
+    assert wrong(config, found, made) == failing(config, found, made) == []
+    assert after(config, made.edits)["config_groups"]["g"]["targets"] == [
+        *NEMOTRON_TARGETS,
+        r"re:^model\.layers\.1\.mixer\.experts\..*",
+        r"re:^mtp\.layers\.1\.mixer\.experts\..*",
+    ]
+
+
+def test_what_is_unquantized_in_the_target_model_gets_no_target() -> None:
+    config = targeting(V4, V4_TARGETS, V4_BLOCK)
+    plain: Tensors = {"layers.0.ffn.shared_experts.w2.weight": ("BF16", (8, 8))}
+    found = {
+        name: entry
+        for name, entry in tensors(config).items()
+        if not name.startswith("layers.0.ffn.shared_experts.w2.")
+    }
+    made = planned(config, found | plain, (LOADED,), REPAIR_TRUNK)
+    target = r"re:^model\.layers\.1\.ffn\.shared_experts\.down_proj$"
+    assert after(config, made.edits)["config_groups"]["g"]["targets"] == [*V4_TARGETS, target]
+
+
+def test_a_group_of_another_scheme_gets_no_target() -> None:
+    groups = {"g": {"targets": ["re:none"], **W4}}
+    config = with_list(V4, ("lm_head", V4_BLOCK), config_groups=groups, format="pack-quantized")
+    assert planned(config, tensors(config), (LOADED,), REPAIR_TRUNK).schemes == ()
 
 
 # --- what is not changed --------------------------------------------------------------

@@ -35,6 +35,10 @@ def read(location: Location) -> QuantView:
 
 
 def _format(location: Location) -> str:
+    """Return the format of what is quantized; a static one has scales of activations."""
     if MXFP8 in str(location.value.get("quant_method")):
         return MXFP8
-    return "fp8-block" if location.value.get("weight_block_size") else "fp8-tensor"
+    if location.value.get("weight_block_size"):
+        return "fp8-block"
+    static = location.value.get("activation_scheme") == "static"
+    return "fp8-tensor-static" if static else "fp8-tensor"

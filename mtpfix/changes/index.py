@@ -5,71 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-from mtpfix import renaming
-from mtpfix.analysis import Analysis, add_findings, analyze, analyze_planned
+from mtpfix.analysis import Judgement, add_findings, analyze, judge
 from mtpfix.checkpoint.load import layout_of, listing, open_shards, weight_map
 from mtpfix.checkpoint.precision import split_name
 from mtpfix.checkpoint.proposed import Proposed
 from mtpfix.checkpoint.remembered import Remembered
 from mtpfix.checkpoint.source import READ_LIMIT, Source
 from mtpfix.checkpoint.strict_json import part_of, shown
-from mtpfix.engines.base import EngineCase
+from mtpfix.engines.base import Engine
 from mtpfix.engines.opening import Reading
 from mtpfix.engines.registry import DEFAULT, engine
 from mtpfix.errors import MtpfixError, TargetError
 from mtpfix.model import Checkpoint, EngineReport, Finding, Fix, Report, Where
-from mtpfix.planning import Repair, planned_with_cases
 from mtpfix.repair import patch
-from mtpfix.repair.diff import diff as unified
 from mtpfix.repair.index import Index, IndexRepair, repair
-from mtpfix.repair.plan import Options
 from mtpfix.rules.presence import LOST
 from mtpfix.selection import Selection
 from mtpfix.subject import Subject, config_of, open_subject
 
 _ABOUT = frozenset({"MTP004", "MTP005", "MTP402"})
 """Findings about files and the index."""
-
-
-class Planned(NamedTuple):
-    """A repair, and what it was planned for.
-
-    Attributes:
-        repair: the repair, that of the index included.
-        cases: the releases that it was planned for.
-        subject: the target as it is read now; where an index names absent files, without them.
-    """
-
-    repair: Repair
-    cases: tuple[EngineCase, ...]
-    subject: Subject
-
-
-def planned(
-    source: Source, draft: Source | None, selection: Selection, options: Options
-) -> Planned:
-    """Read a target, correct its index, and return the repair of what is then read.
-
-    Args:
-        source: the target.
-        draft: where the MTP block is loaded from; None: from the target. An index is corrected
-            only where the block is the target's own.
-        selection: for what it is planned.
-        options: what may be changed.
-
-    Raises:
-        MtpfixError: as for `api.plan`.
-    """
-    if draft is not None:
-        subject = open_subject(source, selection.engines, draft=draft)
-        return Planned(*planned_with_cases(subject, selection, options), subject)
-    remembered = Remembered(source)
-    found = _read(remembered, selection)
-    corrected = Proposed(remembered, {name: new for name, (_, new) in found.files.items()})
-    made, cases = renaming.planned(found.after, corrected, selection, options)
-    return Planned(_with_index(made, found, selection), cases, found.before)
 
 
 def attach(report: Report, source: Source, subject: Subject, selection: Selection) -> Report:
@@ -87,7 +43,7 @@ def attach(report: Report, source: Source, subject: Subject, selection: Selectio
     return _with_fixes(report, found.repair, brings=_brings(report, found, selection))
 
 
-def _brings(report: Report, found: _Correction, selection: Selection) -> bool:
+def _brings(report: Report, found: Correction, selection: Selection) -> bool:
     """Return whether weights that were thought lost are there once the index names them."""
     lost = any(finding.code in LOST for finding in report.findings)
     return lost and bool(found.files) and not _loses(found.after, selection)
@@ -102,11 +58,11 @@ def _loses(subject: Subject, selection: Selection) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Correction:
+class Correction:
     """A target and its index.
 
     Attributes:
-        before: the target as it is read now.
+        before: the target as it is read now; without the files that are not there.
         after: as it would be read.
         repair: what is corrected.
         files: the index, its old and its new bytes; empty where nothing is corrected.
@@ -119,25 +75,55 @@ class _Correction:
     files: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
 
+    @property
+    def content(self) -> Mapping[str, bytes]:
+        """The index as it would be; empty where nothing is corrected."""
+        return {name: new for name, (_, new) in self.files.items()}
 
-def _read(source: Remembered, selection: Selection) -> _Correction:
+    def judged(self, selection: Selection) -> Judgement:
+        """Return what is judged of the target as it is."""
+        found = judge(self.before, selection)
+        engines = {case.engine.name: case.engine for case in found.cases}
+        return found.mapped(lambda report: self._failing(report, engines))
+
+    def _failing(self, report: Report, engines: Mapping[str, Engine]) -> Report:
+        """Return a report in which releases fail that need every file that the index names."""
+        if not self.absent:
+            return report
+
+        def failing(each: EngineReport) -> EngineReport:
+            error = engines[each.engine].absent_file_error(each.version)
+            return each if error is None else replace(each, outcome="load_error", error=error)
+
+        index = self.repair.file
+        failed = replace(report, engines=tuple(map(failing, report.engines)))
+        said = f"{shown(index)} names {shown(self.absent[0])}, which is not there"
+        named = Finding("MTP402", "error", "run", said, where=Where(index, ""))
+        return add_findings(failed, [named])
+
+    def explained(self, report: Report) -> Report:
+        """Return a report whose findings about files say what the index can do for them."""
+        return _with_fixes(report, self.repair)
+
+
+def read(source: Remembered, selection: Selection) -> Correction:
     """Return a target, with its index corrected where that is wrong about the MTP block."""
     try:
         subject = open_subject(source, selection.engines)
     except TargetError as error:
         return _without_files(source, selection, error)
     if not subject.files.checkpoint.problems:
-        return _Correction(subject, subject)
+        return Correction(subject, subject)
     return _settled(source, subject, selection, None)
 
 
 def _settled(
     source: Remembered, subject: Subject, selection: Selection, report: Report | None
-) -> _Correction:
+) -> Correction:
     """Return the correction for a target whose files are all there."""
     checkpoint, readings = subject.files.checkpoint, subject.readings.values()
     if not _roots(readings) or not _is_wrong(checkpoint, _roots(readings)):
-        return _Correction(subject, subject)
+        return Correction(subject, subject)
     disagree = any(problem.kind == "header_disagrees" for problem in checkpoint.problems)
     if disagree and report is None:
         report = analyze(subject, selection).report
@@ -148,7 +134,7 @@ def _settled(
         made = repair(replace(index, keep=made.lost))  # the names of what must be brought back
     files = _files(source, made)
     after = _opened(source, files, selection) if files else subject
-    return _Correction(subject, after, made, files)
+    return Correction(subject, after, made, files)
 
 
 def _with_all_headers(source: Source, checkpoint: Checkpoint) -> Checkpoint:
@@ -162,7 +148,7 @@ def _with_all_headers(source: Source, checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
 
 
-def _without_files(source: Remembered, selection: Selection, error: TargetError) -> _Correction:
+def _without_files(source: Remembered, selection: Selection, error: TargetError) -> Correction:
     """Return the correction for a target whose index names files that are not there.
 
     Raises:
@@ -186,7 +172,7 @@ def _without_files(source: Remembered, selection: Selection, error: TargetError)
         raise error
     rest = json.dumps({"weight_map": there}).encode()
     before = open_subject(Proposed(source, {found.index: rest}), selection.engines)
-    return _Correction(before, _opened(source, files, selection), made, files, absent)
+    return Correction(before, _opened(source, files, selection), made, files, absent)
 
 
 def _roots(readings: Iterable[Reading]) -> tuple[str, ...]:
@@ -255,49 +241,6 @@ def _opened(
 
 
 # --- what is said of it -----------------------------------------------------------------
-
-
-def _with_index(made: Repair, found: _Correction, selection: Selection) -> Repair:
-    """Return the repair of the metadata with that of the index."""
-    if found.files:
-        before, checked = analyze_planned(found.before, selection)
-        # A name that a tensor gets stands in the index, too.
-        index = {
-            name: (old, made.files[name][1] if name in made.files else new)
-            for name, (old, new) in found.files.items()
-        }
-        files = {**made.files, **index}
-        made = replace(
-            made,
-            before=_failing(before, found.absent, found.repair.file),
-            checked_before=_failing(checked, found.absent, found.repair.file),
-            # The index comes last: what it names is seen once the metadata is right for it.
-            files=files,
-            diff="".join(unified(old, new, name) for name, (old, new) in files.items()),
-        )
-    return replace(
-        made,
-        before=_with_fixes(made.before, found.repair),
-        checked_before=_with_fixes(made.checked_before, found.repair),
-        after=_with_fixes(made.after, found.repair),
-        checked=_with_fixes(made.checked, found.repair),
-        index=found.repair,
-    )
-
-
-def _failing(analysis: Analysis, absent: tuple[str, ...], index: str) -> Report:
-    """Return a report in which releases fail that need every file that the index names."""
-    if not absent:
-        return analysis.report
-    engines = {case.engine.name: case.engine for case in analysis.cases}
-
-    def failing(each: EngineReport) -> EngineReport:
-        error = engines[each.engine].absent_file_error(each.version)
-        return each if error is None else replace(each, outcome="load_error", error=error)
-
-    report = replace(analysis.report, engines=tuple(map(failing, analysis.report.engines)))
-    said = f"{shown(index)} names {shown(absent[0])}, which is not there"
-    return add_findings(report, [Finding("MTP402", "error", "run", said, where=Where(index, ""))])
 
 
 def _with_fixes(report: Report, made: IndexRepair, *, brings: bool = False) -> Report:

@@ -1,22 +1,24 @@
-"""The plan of a graft: what is brought, as what, and the metadata for it, judged before it is made.
+"""A lost MTP block, brought back: what is brought, as what, and the metadata for it.
 
 The checkpoint as it would be is read by the same code as one on disk (`checkpoint/proposed.py`), so
-`rewrite`'s plan is made for it, and every release says what it makes of it.
+it gets the entries that `rewrite` would write, and every release says what it makes of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mtpfix import __version__
-from mtpfix.analysis import analyze_planned
-from mtpfix.api import hint
+from mtpfix.changes.metadata import chosen, helps
+from mtpfix.changes.repair import Repair
+from mtpfix.changes.rewrite import PROPOSERS, hint, repaired
+from mtpfix.changes.search import Proposer, search
+from mtpfix.changes.state import Change, State
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.load import CONFIG
 from mtpfix.checkpoint.precision import split_name
-from mtpfix.checkpoint.proposed import Proposed
 from mtpfix.checkpoint.remembered import Remembered
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
@@ -24,107 +26,87 @@ from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.grafts import donor as donors
 from mtpfix.grafts import fields, index, pieces, repeats, target_model
 from mtpfix.grafts.attempts import Attempt, Precision, Target, attempts
-from mtpfix.grafts.donor import Donor
+from mtpfix.grafts.block import Block
 from mtpfix.grafts.layout import MANIFEST, NAME, Layout
-from mtpfix.grafts.lineage import Lineage
 from mtpfix.grafts.pieces import Piece, Stored, stored
-from mtpfix.model import FAILED, Checkpoint, Edit, Json, Report
-from mtpfix.planning import Repair, planned
+from mtpfix.model import Checkpoint, Edit, Json
 from mtpfix.repair import patch, progress
-from mtpfix.repair.diff import diff as unified
+from mtpfix.repair.climb import climb
 from mtpfix.repair.index import INDEX
 from mtpfix.repair.plan import Options
 from mtpfix.selection import Selection
-from mtpfix.subject import Subject, open_subject, patched
-
-
-@dataclass(frozen=True)
-class GraftPlan:
-    """What a graft would write, and the proof.
-
-    Attributes:
-        source: the files of the target.
-        held: the target as it is.
-        donor: the base.
-        attempt: how the block is brought.
-        layout: the new shard.
-        shard: its name.
-        files: path -> bytes as read (None: a new file), and the new bytes; in order of writing.
-        repair: the entries, planned for the checkpoint as it would be.
-        before: the reports on the checkpoint as it is: for all that is planned for, for what
-            decides.
-        lineage: what the base is to the target.
-        skipped: tensors of the block that the target has already.
-        repeated: tensors that are left out: the target has the same bytes elsewhere.
-        interim: new file -> what it holds until the shard is there: what is true without it.
-        refused: why it is not written, or None.
-    """
-
-    source: Remembered
-    held: Target
-    donor: Donor
-    attempt: Attempt
-    layout: Layout
-    shard: str
-    files: Mapping[str, tuple[bytes | None, bytes]]
-    repair: Repair
-    before: tuple[Report, Report]
-    lineage: Lineage
-    skipped: tuple[str, ...]
-    repeated: tuple[str, ...] = ()
-    interim: Mapping[str, bytes] = field(default_factory=dict)
-    refused: RefusedError | None = None
-
-    @property
-    def whole_file(self) -> str | None:
-        """The file of the base that is the block and nothing else, byte for byte; or None."""
-        shards = {piece.shard for piece in self.attempt.pieces}
-        as_it_is = all(piece.name == piece.source for piece in self.attempt.pieces)
-        if len(shards) != 1 or not as_it_is or any(p.scale for p in self.attempt.pieces):
-            return None
-        shard = shards.pop()
-        held = self.donor.checkpoint.headers[shard].keys()
-        return shard if held == {piece.name for piece in self.attempt.pieces} else None
-
-    @property
-    def metadata(self) -> dict[str, tuple[bytes, bytes]]:
-        """`config.json`, and what repeats it: path -> bytes as read, and the new bytes."""
-        changed = ((n, old, new) for n, (old, new) in self.files.items() if n != INDEX)
-        return {name: (old or b"", new) for name, old, new in changed}
-
-    @property
-    def diff(self) -> str:
-        """The change of the metadata as a unified diff."""
-        return "".join(unified(old, new, name) for name, (old, new) in self.metadata.items())
+from mtpfix.subject import open_subject, patched
 
 
 def plan(
     target: Source, base: Source, selection: Selection, options: Options, precision: Precision
-) -> GraftPlan:
-    """Return the plan for one target and one base.
+) -> Repair:
+    """Return what a graft would bring and write, and what every release would make of it.
+
+    No weights are read but for a few small slices that tell whether the base is the right one.
+
+    Args:
+        target: the checkpoint that lost its block.
+        base: the model that it was made from.
+        selection: for what it is planned.
+        options: what may be changed in the metadata.
+        precision: what becomes of a block in FP8 or MXFP4: `keep` it where the target's method
+            can say it, make it `bf16`, or `auto`: keep it if that serves as many releases.
 
     Raises:
-        RefusedError: the base cannot give this target a block.
-        MtpfixError: one of them cannot be read or judged.
+        RefusedError: the base cannot give this target a block; that no way to bring it is clean is
+            no error here: `Repair.refusal` says it.
+        MtpfixError: one of the two cannot be read.
     """
-    planner = _Planner(Remembered(target), base, selection, options)
-    return planner.best(precision)
+    if selection.planned.unknown is not None:
+        raise selection.planned.unknown
+    source = Remembered(target)
+    subject = open_subject(source, selection.engines, trunk=True)
+    options = chosen(options, explicit=selection.explicit)
+    grafts = Grafts(source, State(source, subject, selection, options), base, precision)
+    return grafts.repaired(grafts.best())
 
 
-class _Planner:
-    """Tries the ways to bring a block, best first."""
+NO_BLOCK = Attempt(())
+"""The way to bring a block that is there."""
+
+
+@dataclass(frozen=True)
+class Brought(Change):
+    """The change that brings a block.
+
+    Attributes:
+        attempt: the way to bring it.
+        repeated: tensors that are left out: the target has the same bytes elsewhere.
+    """
+
+    attempt: Attempt = NO_BLOCK
+    repeated: tuple[str, ...] = ()
+
+
+class Grafts(Proposer):
+    """The ways to bring a block, those that keep most of its bytes first.
+
+    Args:
+        source: the files of the target.
+        start: the target as it is; the headers of all its shards were read.
+        base: the model that it was made from.
+        precision: as for `plan`.
+    """
+
+    is_optional = False
 
     def __init__(
-        self, source: Remembered, base: Source, selection: Selection, options: Options
+        self, source: Remembered, start: State, base: Source, precision: Precision
     ) -> None:
-        self._source, self._selection, self._options = source, selection, options
-        self._subject = open_subject(source, selection.engines, trunk=True)
-        self._engine = selection.engines[0]
+        self._source, self._start, self._precision = source, start, precision
+        self._subject = start.subject
+        self._engine = start.selection.engines[0]
         self._donor = donors.read(base, self._engine)
         self._config = self._declared()
         self._roots = self._checked_roots()
-        self._before = analyze_planned(self._subject, selection)
-        self._lineage = donors.compare(source, self._target, self._roots, self._donor)
+        self._lineage = donors.compare(self._source, self._target, self._roots, self._donor)
+        self._error: RefusedError | None = None
 
     @cached_property
     def _held(self) -> Target:
@@ -175,8 +157,9 @@ class _Planner:
             )
         return roots
 
-    def _brought(self) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
-        """Return the tensors that the target lacks, and the names of those that it has.
+    @cached_property
+    def _block(self) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
+        """The tensors that the target lacks, and the names of those that it has.
 
         A module that the target stores otherwise, quantized for instance, is left as it is.
         """
@@ -222,34 +205,45 @@ class _Planner:
 
     # --- ways to bring it ----------------------------------------------------------------
 
-    def best(self, precision: Precision) -> GraftPlan:
+    def best(self) -> State:
         """Return the way that is right for what decides, and else for the most that is planned for.
 
-        Of several the first, which keeps the most bytes; where none is right, the last, refused.
-        """
-        brought, there = self._brought()
-        self._refuse_strays()
-        if not brought:
-            return self._made(Attempt(()), there)
-        made: list[GraftPlan] = []
-        error: RefusedError | None = None
-        for way in attempts(brought, precision, self._held):
-            try:
-                made.append(self._made(way(), there))
-            except RefusedError as refused:  # noqa: PERF203 - a way is what the loop is for
-                error = refused
-            else:
-                if made[-1].refused is None and not _failing(made[-1]):
-                    break
-        good = [each for each in made if each.refused is None]
-        if good:
-            return self._spared(min(good, key=_failing))
-        if not made or (error is not None and precision == "keep"):
-            raise error or RefusedError("there is no way to bring this block")
-        return made[-1]
+        Of several the first, which keeps the most bytes; where none is right, the last.
 
-    def _spared(self, whole: GraftPlan) -> GraftPlan:
-        """Return the plan without what the target holds byte for byte and no engine misses.
+        Raises:
+            RefusedError: there is none.
+        """
+        self._refuse_strays()
+        if not self._block[0]:
+            return search(self._start.after(self._change(NO_BLOCK)), PROPOSERS)
+        best = search(self._start, (self, *PROPOSERS))
+        if self._is_clean(best):
+            return self._without_repeated(best)
+        if best is self._start or (self._error is not None and self._precision == "keep"):
+            raise self._error or RefusedError("there is no way to bring this block")
+        return best
+
+    def propose(self, state: State, best: State) -> Iterator[Change]:
+        """Yield a change for each way that is one for this target."""
+        del state, best
+        for way in attempts(self._block[0], self._precision, self._held):
+            try:
+                yield self._change(way())
+            except RefusedError as refused:  # noqa: PERF203 - a way is what the loop is for
+                self._error = refused
+
+    def is_better(self, tried: State, best: State) -> bool:
+        """Return whether a way is right for what decides and the other is not, or for more."""
+        if not self._is_clean(best):
+            return True
+        return tried.judgement.failing < best.judgement.failing and self._is_clean(tried)
+
+    def is_right(self, best: State) -> bool:
+        """Return whether a way is right for all that is planned for."""
+        return self._is_clean(best) and not best.judgement.failing
+
+    def _without_repeated(self, whole: State) -> State:
+        """Return the way without what the target holds byte for byte and no engine misses.
 
         These are embedding and head, which engines share. Only where both are folders: to compare
         them over the network would move more bytes than to copy them.
@@ -260,84 +254,77 @@ class _Planner:
         found = self._target.listing.shards
         starts = {shard: self._source.data_start(shard) for shard in set(found.values())}
         own = [stored(name, self._target, starts) for name in found if repeats.is_shared(name)]
-        brought = whole.attempt.pieces
+        attempt = _brought(whole)[1].attempt
         twice = {
             piece.name
-            for piece in brought
+            for piece in attempt.pieces
             if any(repeats.same(self._donor.source, piece, self._source, each) for each in own)
         }
-        if not twice:
-            return whole
-        rest = tuple(piece for piece in brought if piece.name not in twice)
-        fewer = self._made(whole.attempt._replace(pieces=rest), whole.skipped)
-        harmed = progress.worsened(whole.repair.after, fewer.repair.after)
-        if fewer.refused is not None or harmed:
-            return whole
-        return replace(fewer, repeated=tuple(sorted(twice)))
+        rest = tuple(piece for piece in attempt.pieces if piece.name not in twice)
+
+        def fewer(_: State) -> State:
+            change = self._change(attempt._replace(pieces=rest), tuple(sorted(twice)))
+            return search(self._start.after(change), PROPOSERS)
+
+        def is_harmless(tried: State, best: State) -> bool:
+            harmed = progress.worsened(best.judgement.planned, tried.judgement.planned)
+            return self._is_clean(tried) and not harmed
+
+        return climb(whole, [fewer] if twice else [], is_harmless)
+
+    # --- one way -------------------------------------------------------------------------
+
+    def _change(self, attempt: Attempt, repeated: tuple[str, ...] = ()) -> Brought:
+        """Return what a way to bring the block changes."""
+        layout = self._layout(attempt.pieces)
+        declared = {CONFIG: self._config}
+        new = patch.apply_all(
+            attempt.edits, lambda name: declared.get(name) or self._source.read(name)
+        )
+        shards = {self._shard: (layout.header, layout.data_size)} if layout.pieces else {}
+        files = {**declared, **new, **self._beside(layout)}
+        return Brought(files=files, shards=shards, attempt=attempt, repeated=repeated)
 
     def _seen(self, brought: Sequence[Piece]) -> tuple[EngineCase, ...]:
         """Return what every release makes of the block without edits beside the entries."""
-        layout = self._layout(brought)
-        subject = self._opened(layout, {CONFIG: self._config, **self._beside(layout)})
-        subject.openings[self._engine].require()
-        return analyze_planned(subject, self._selection)[0].cases
+        state = self._start.after(self._change(Attempt(tuple(brought))))
+        state.subject.openings[self._engine].require()
+        return state.judgement.cases
 
-    # --- judging one ---------------------------------------------------------------------
+    def _is_clean(self, tried: State) -> bool:
+        """Return whether the checkpoint has a block, right for what decides, and may be written."""
+        if tried is self._start or tried.judgement.gating.exit_code:
+            return False
+        return self._moved(tried) is None
 
-    def _made(self, attempt: Attempt, there: tuple[str, ...]) -> GraftPlan:
-        """Return the plan for one way, with what is wrong with it."""
-        layout = self._layout(attempt.pieces)
-        edited = self._edited(attempt.edits)
-        beside = self._beside(layout)
-        if not layout.pieces and edited[CONFIG] == self._source.read(CONFIG):
-            repair = planned(self._subject, self._selection, self._options)
-            made = self._plan(attempt, layout, repair.files, repair, there)
-            return replace(made, refused=_wrong(repair))
-        subject = self._opened(layout, {**edited, **beside})
-        repair = planned(subject, self._selection, self._options)
-        changed = {**edited, **{name: new for name, (_, new) in repair.files.items()}}
-        files: dict[str, tuple[bytes | None, bytes]] = {
-            name: (self._source.read(name), new) for name, new in changed.items()
-        }
-        files |= {name: (self._index_text, new) for name, new in beside.items()}
-        files = {name: (old, new) for name, (old, new) in files.items() if old != new}
-        made = self._plan(attempt, layout, files, repair, there)
-        interim = {} if self._index_text is not None else {INDEX: self._unchanged_index()}
-        wrong = _wrong(repair) or self._moved(subject, edited)
-        return replace(made, interim=interim, refused=wrong)
+    def _moved(self, tried: State) -> RefusedError | None:
+        """Return what the edits beside the entries would change for the target model, or None."""
+        state, change = _brought(tried)
+        metadata = {name: new for name, new in change.files.items() if name != INDEX}
+        if all(new == self._source.read(name) for name, new in metadata.items()):
+            return None
+        return target_model.refusal(self._start.judgement.cases, state.judgement.cases)
 
-    def _edited(self, edits: Sequence[Edit]) -> dict[str, bytes]:
-        """Return the metadata files with the block declared, and with edits beside the entries."""
-        declared = {CONFIG: self._config}
-        new = patch.apply_all(edits, lambda name: declared.get(name) or self._source.read(name))
-        return declared | new
-
-    def _plan(
-        self,
-        attempt: Attempt,
-        layout: Layout,
-        files: Mapping[str, tuple[bytes | None, bytes]],
-        repair: Repair,
-        there: tuple[str, ...],
-    ) -> GraftPlan:
-        return GraftPlan(
+    def repaired(self, best: State) -> Repair:
+        """Return a way as a repair, with what is wrong with it."""
+        change = _brought(best)[1]
+        layout = self._layout(change.attempt.pieces)
+        there = self._target.listing.layout == "index" or not layout.pieces
+        block = Block(
             source=self._source,
             held=self._held,
             donor=self._donor,
-            attempt=attempt,
+            attempt=change.attempt,
             layout=layout,
             shard=self._shard,
-            files=files,
-            repair=repair,
-            before=(self._before[0].report, self._before[1].report),
             lineage=self._lineage,
-            skipped=there,
+            skipped=self._block[1],
+            repeated=change.repeated,
+            interim={} if there else {INDEX: self._unchanged_index()},
         )
-
-    def _opened(self, layout: Layout, files: Mapping[str, bytes]) -> Subject:
-        """Return the checkpoint as it would be, read by every engine."""
-        shards = {self._shard: (layout.header, layout.data_size)} if layout.pieces else {}
-        return open_subject(Proposed(self._source, files, shards), self._selection.engines)
+        made = repaired(self._start, best, helps(best))
+        made = replace(made, purpose="graft", block=block)
+        return replace(made, refusal=_wrong(made) or self._moved(best))
 
     def _layout(self, brought: Iterable[Piece]) -> Layout:
         where = self._donor.target
@@ -393,31 +380,29 @@ class _Planner:
         beside = (f".{end}", MANIFEST)
         return next(f"{n}.{end}" for n in names if files.isdisjoint(n + each for each in beside))
 
-    def _moved(self, subject: Subject, edited: Mapping[str, bytes]) -> RefusedError | None:
-        """Return what the edits beside the entries would change for the target model, or None."""
-        if all(new == self._source.read(name) for name, new in edited.items()):
-            return None
-        after = analyze_planned(subject, self._selection)[0].cases
-        return target_model.refusal(self._before[0].cases, after)
+
+def _brought(state: State) -> tuple[State, Brought]:
+    """Return the state that has its block since the last change, and that change."""
+    at: State | None = state
+    while at is not None:
+        if isinstance(at.change, Brought):
+            return at, at.change
+        at = at.parent
+    raise ValueError("no block was brought")
 
 
-def _failing(made: GraftPlan) -> int:
-    """Return how many releases and platforms would fail, of all that are planned for."""
-    return sum(engine.outcome in FAILED for engine in made.repair.after.engines)
-
-
-def _wrong(repair: Repair) -> RefusedError | None:
+def _wrong(made: Repair) -> RefusedError | None:
     """Return why the checkpoint would not be right with the block, or None."""
-    if not repair.exit_code:
+    if not made.exit_code:
         return None
-    if repair.plan.refused is not None:
-        return RefusedError(repair.plan.refused, hint(repair), repair=repair)
-    graver = [f for f in repair.checked.findings if f.severity == "error"]
+    if made.plan.refused is not None:
+        return RefusedError(made.plan.refused, hint(made), repair=made)
+    graver = [f for f in made.checked.findings if f.severity == "error"]
     named = ", ".join(sorted({finding.code for finding in graver})) or "no finding says why"
-    reason = next((stays.reason for stays in repair.plan.unresolved), "")
+    reason = next((stays.reason for stays in made.plan.unresolved), "")
     if not reason and graver:
         reason = graver[0].message
-    verb = "could not be judged" if repair.exit_code == UnknownError.exit_code else "is not clean"
+    verb = "could not be judged" if made.exit_code == UnknownError.exit_code else "is not clean"
     return RefusedError(
-        f"the checkpoint with its block {verb} ({named}): {reason}", hint(repair), repair=repair
+        f"the checkpoint with its block {verb} ({named}): {reason}", hint(made), repair=made
     )
