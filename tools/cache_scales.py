@@ -10,7 +10,6 @@ know neither. The answers are kept in `tests/destinations/cache_scales.json`, by
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import tempfile
@@ -67,11 +66,7 @@ def update(release: str, family: str, found: dict[str, dict[str, str]]) -> None:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--release", default="0.32.0", choices=environments.releases())
-    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
-    parser.add_argument("--home", type=Path, default=environments.HOME)
-    options = parser.parse_args()
+    options = environments.recorder(__doc__, tiny.families()).parse_args()
     with environments.Home(options.home).server(options.release) as server:
         for family in options.family or tiny.families():
             update(options.release, family, record(server, family))

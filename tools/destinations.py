@@ -12,7 +12,6 @@ each other are written once, under the first and the last of them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import tempfile
@@ -301,10 +300,7 @@ def _when(found: Mapping[str, str], asked_of: Sequence[str]) -> str:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--release", default="0.32.0", choices=environments.releases())
-    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
-    parser.add_argument("--home", type=Path, default=environments.HOME)
+    parser = environments.recorder(__doc__, tiny.families())
     parser.add_argument("--page", action="store_true", help="print what is recorded")
     options = parser.parse_args()
     if options.page:

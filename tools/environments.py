@@ -231,6 +231,15 @@ def pip(python: str, *arguments: str) -> None:
     subprocess.run([python, "-m", "pip", *arguments], check=True)
 
 
+def recorder(doc: str | None, families: Iterable[str]) -> argparse.ArgumentParser:
+    """The arguments of a tool that records what one release of vLLM does with some families."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--release", default="0.32.0", choices=releases())
+    parser.add_argument("--family", action="append", choices=list(families), help="repeatable")
+    parser.add_argument("--home", type=Path, default=HOME)
+    return parser
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])

@@ -8,7 +8,6 @@ no vLLM. A tensor is written as `256x128 bfloat16`, with `q` where vLLM would qu
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import tempfile
@@ -82,11 +81,7 @@ def owner(parameter: str) -> str:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--release", default="0.32.0", choices=environments.releases())
-    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
-    parser.add_argument("--home", type=Path, default=environments.HOME)
-    options = parser.parse_args()
+    options = environments.recorder(__doc__, tiny.families()).parse_args()
     with environments.Home(options.home).server(options.release) as server:
         new = record(server, options.family or tiny.families())
     for folder in {tiny.folder(key.partition("/")[0]) for key in new}:

@@ -9,7 +9,6 @@ by family and name; messages are cut where vLLM lists what there is instead.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator
@@ -86,11 +85,7 @@ def update(release: str, family: str, found: dict[str, str]) -> None:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--release", default="0.32.0", choices=environments.releases())
-    parser.add_argument("--family", action="append", choices=tiny.families(), help="repeatable")
-    parser.add_argument("--home", type=Path, default=environments.HOME)
-    options = parser.parse_args()
+    options = environments.recorder(__doc__, tiny.families()).parse_args()
     with environments.Home(options.home).server(options.release) as server:
         for family in options.family or tiny.families():
             found = record(server, family)
