@@ -126,6 +126,11 @@ class Repair:
         return self.checked.exit_code
 
     @property
+    def is_useless(self) -> bool:
+        """Whether something that decides is wrong, and no release of it would be better after."""
+        return self.exit_code == RefusedError.exit_code and not self.new.is_better(self.old)
+
+    @property
     def refused(self) -> str | None:
         """Why no edit is offered although a release that decides is wrong, or None."""
         if self.refusal is not None:

@@ -62,12 +62,6 @@ class Delivered:
         return bool(self.repair.changes) and not done and not pushed
 
     @property
-    def useless(self) -> bool:
-        """Whether no release that decides would be better after the edits."""
-        made = self.repair
-        return made.exit_code == RefusedError.exit_code and not made.new.is_better(made.old)
-
-    @property
     def exit_code(self) -> int:
         """1 if something is yet to be written or refused; else what `check` would say."""
         if self.pending or self.refused is not None:

@@ -50,8 +50,7 @@ def _require_better(made: Repair, *, allow_partial: bool, verb: str, remedy: str
             f"choose other releases with {asking(harmed[0].engine, '').split()[0]}",
             repair=made,
         )
-    wrong = made.exit_code == RefusedError.exit_code and not made.new.is_better(made.old)
-    if wrong and not allow_partial:
+    if made.is_useless and not allow_partial:
         raise RefusedError(
             f"the result would be as broken as the source ({_codes(made.checked)}); nothing was "
             f"{verb}",

@@ -327,7 +327,7 @@ def _put_next(page: Page, outcome: Delivered) -> None:
         said = _of_push(outcome.pushed, files)
     elif outcome.refused is not None:
         said = None
-    elif outcome.pending and outcome.useless:
+    elif outcome.pending and outcome.repair.is_useless:
         said = (
             "Nothing was written. The result would be as broken as the source; to write it anyway, "
             "add --allow-partial to --write or --output."
