@@ -215,16 +215,16 @@ def key_missing(evidence: Evidence) -> Iterator[Finding]:
 def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
     """MTP206: trunk modules that differ for a reason that has nothing to do with the MTP block."""
     shared = {r.decision.because for r in evidence.draft if r.decision.built == "unquantized"}
-    groups: dict[tuple[str, State], list[ModuleReport]] = {}
+    groups: dict[tuple[str, State, str | None], list[ModuleReport]] = {}
     for report in evidence.whole_trunk:
         decision = report.decision
         by_mtp = decision.because is not None and decision.because in shared  # MTP103
         always = report.disk.state is State.QUANTIZED and not decision.module.asks  # MTP303
         differs = report.agrees is False and report.limit is None and decision.built != "error"
         if differs and not by_mtp and not always:
-            groups.setdefault((decision.built, report.disk.state), []).append(report)
-    for (built, state), group in groups.items():
-        other = f"{built} in another format" if built == state.value else built
+            groups.setdefault((decision.built, report.disk.state, report.detail), []).append(report)
+    for (built, state, raised), group in groups.items():
+        other = f"{built} and cannot read what is stored" if built == state.value else built
         for entry, reports in _by_entry(group):
             why = "" if entry is None else f" because of `{entry.spelling}`"
             they_are, them = counted_subject(len(reports), "target-model module")
@@ -235,6 +235,7 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
                 confidence=grade_of(reports),
                 message=f"{they_are} {state.value} on disk, but {evidence.engine} "
                 f"builds {them} {other}{why}: {some(names(reports))}."
+                + (f" Loading ends in `{exception(raised)}`." if raised else "")
                 + (f" To fix it by hand, {helps}." if helps else ""),
                 modules=names(reports),
                 where=evidence.where(entry),

@@ -157,6 +157,9 @@ class Case(PolicyCase):
             joins=own.joins,
             dequantizes=own.dequantizes,
             stacked=own.stacked,
+            reads=own.reads,
+            unjoined=own.unjoined,
+            first_scalar=own.first_scalar,
         )
 
     @cached_property

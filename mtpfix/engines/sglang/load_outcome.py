@@ -25,6 +25,7 @@ MERGED = ("MergedColumnParallelLinear", "QKVParallelLinear")
 WHOLE = "ReplicatedLinear"
 """The class of fused layers whose loader joins the tensors of their members, scales included."""
 _TWICE = "AssertionError: param.shape=torch.Size([…]) …"
+_SCALARS = "RuntimeError: zero-dimensional tensor (at position 0) cannot be concatenated"
 _STACKED = "{}: '….experts.w2_weight'"
 _DOWNCAST = "ValueError: Downcasting not allowed: target.dtype=torch.float8_e4m3fn, …"
 _RAGGED = (
@@ -187,7 +188,7 @@ def _wrong(
     lost = missing or _dropped(module, loader, known) or not _complete(module, stored)
     if lost or disk.state is State.MIXED:
         return Wrong("silent_garbage")
-    return _unreadable(decision, stored, loader, known)
+    return _unreadable(decision, stored, inventory, loader, known)
 
 
 def _refused(
@@ -222,17 +223,43 @@ def _stray(module: Module, stored: Stored, loader: LoaderRow, raised: str) -> Wr
 
 
 def _unreadable(
-    decision: Decision, stored: Stored, loader: LoaderRow, known: Parameters | None
+    decision: Decision,
+    stored: Stored,
+    inventory: Inventory,
+    loader: LoaderRow,
+    known: Parameters | None,
 ) -> Wrong | None:
     """Return what goes wrong with tensors that all have a parameter of their name."""
     module, disk = decision.module, stored.precision
     if known is not None and disk.format not in (known.stored or decision.expects, None):
         return Wrong("load_error")
-    joined = module.part == "draft" and module.cls == WHOLE and len(module.members) > 1
-    if joined and disk.state in loader.unjoined:
+    if module.cls != WHOLE or len(module.members) == 1:
+        return None
+    if disk.state in loader.unjoined:
         return Wrong("load_error")
-    twice = joined and known is not None and known.single
-    return Wrong("load_error", _TWICE) if twice else None
+    return None if known is None else _unjoinable(stored, inventory, loader, known)
+
+
+def _unjoinable(
+    stored: Stored, inventory: Inventory, loader: LoaderRow, known: Parameters
+) -> Wrong | None:
+    """Return what joining tensors ends in of which a fused layer has one; None: it does not fail.
+
+    Where no header tells whether they are scalars, it fails if it fails for both.
+    """
+    parts = [inventory.tensors(member) for member in stored.members]
+    if any(all(suffix in tensors for tensors in parts) for suffix in known.fixed):
+        return Wrong("load_error", _TWICE)
+    for suffix in known.once:
+        if not all(suffix in tensors for tensors in parts):
+            continue
+        found = [tensors[suffix] for tensors in parts]
+        shapes = [each.shape for each in found if each is not None]
+        read = len(shapes) == len(found)
+        if loader.first_scalar and not any(shapes):
+            continue
+        return Wrong("load_error", (_TWICE if all(shapes) else _SCALARS) if read else None)
+    return None
 
 
 def _dropped(module: Module, loader: LoaderRow, known: Parameters | None) -> bool:

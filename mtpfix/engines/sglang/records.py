@@ -49,11 +49,15 @@ class LoaderRow(Condition, frozen=True, kw_only=True):
     merged: str | None = None
     """The same for members of a layer that loads them part by part; None: as for others."""
     reads: tuple[str, ...] = ()
-    """Layers whose `weight` is read after a load, by the last part of their names."""
+    """Layers whose `weight` is read after a load, by the last part of their names, in the target
+    model too."""
     threads: bool = False
     """Whether weights are copied in threads, where exceptions are lost."""
     unjoined: tuple[State, ...] = ()
-    """How members of a fused layer are stored that it fails to join."""
+    """How members of a fused layer are stored that it fails to join, in the target model too."""
+    first_scalar: bool = False
+    """Whether it takes the first of scalars that it is to join, in the target model too; else it
+    raises."""
     blind: bool = False
     """Whether it is not known what becomes of the scales of a quantized block."""
     unfilled: str = ""
@@ -245,8 +249,12 @@ class Parameters(Record, frozen=True, kw_only=True):
     """Whether its weight has another shape than a plain one."""
     float8: bool = False
     """Whether its weight is FP8 under the name of a plain one."""
-    single: bool = False
-    """Whether it has one value, or one shape, for a whole layer: two of them cannot be joined."""
+    once: tuple[str, ...] = ()
+    """Suffixes of which it has one value for a whole layer: two cannot be joined, but for scalars
+    of which a loader takes the first."""
+    fixed: tuple[str, ...] = ()
+    """Suffixes of which it has one vector for a whole layer, such as its shape: two cannot be
+    joined."""
     rows: int | None = None
     """Rows of a block: where a part of a fused layer, or an expert's gate, ends must one end."""
     last: bool = False

@@ -24,8 +24,8 @@ BROKEN = (
     ("glm4_moe", "ct-fp8-channel", "garbage"),
     ("deepseek_v3", "ct-fp8-channel", "ValueError"),
     ("nemotron_h", "modelopt-nvfp4", "AssertionError"),
-    ("deepseek_v4_dspark", "ct-fp8-channel", "ValueError"),
-    ("deepseek_v4_dspark", "ct-w4a16", "garbage"),
+    ("deepseek_v4_dspark", "fp8-block", "ValueError"),
+    ("deepseek_v4_dspark", "modelopt-nvfp4", "ValueError"),
 )
 """What SGLang cannot load, and what comes of it."""
 
@@ -69,6 +69,19 @@ def test_one_list_for_both_engines_repairs_it(
     assert row.fault == ""
     assert before in row.before
     assert row.after == "clean"
+
+
+def test_nothing_is_written_where_the_target_model_stays_broken(
+    server: Server, tmp_path: Path
+) -> None:
+    row = prove(server, "deepseek_v4_dspark", "ct-w4a16", "bf16", tmp_path / "model")
+    assert row.fault == ""
+    assert row.foreseen_after.startswith("refused: the result would be as broken as the source")
+    loaded = server.ask(
+        tmp_path / "model", load_target=True, arguments=sglang_tiny.told(tmp_path / "model")
+    ).load["trunk"]
+    assert loaded.failure is None
+    assert "model.layers.0.self_attn.wqkv_a.weight_packed" in loaded.uninitialised
 
 
 @pytest.mark.parametrize("family", ["deepseek_v3", "glm4_moe"])

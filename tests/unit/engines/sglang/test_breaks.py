@@ -9,6 +9,7 @@ import pytest
 
 import mtpfix
 from mtpfix.model import Finding, Platform, Report
+from tests.unit.engines.sglang.stored import JOINED_ENTRY, reshape, unpack
 from tools.forge import forge
 
 NO_WEIGHT = "object has no attribute 'weight'"
@@ -29,17 +30,60 @@ def of(report: Report, code: str) -> list[Finding]:
     return [finding for finding in report.findings if finding.code == code]
 
 
-@pytest.mark.parametrize("release", ["0.5.13", "0.5.16", "0.5.18"])
+@pytest.mark.parametrize("release", ["0.5.16", "0.5.18"])
 def test_latent_attention_wants_plain_weights(tmp_path: Path, release: str) -> None:
-    folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=DRAFT["ct-w4a16"]).folder
+    ignore = (*DRAFT["ct-w4a16"], JOINED_ENTRY)
+    folder = unpack(forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=ignore).folder)
     report = checked(folder, release)
     engine = report.engines[0]
-    cls = "ColumnParallelLinear" if release == "0.5.18" else "ReplicatedLinear"
-    assert (engine.outcome, engine.error) == ("load_error", f"AttributeError: '{cls}' {NO_WEIGHT}")
+    said = f"AttributeError: 'ColumnParallelLinear' {NO_WEIGHT}"
+    assert (engine.outcome, engine.error) == ("load_error", said)
     finding = of(report, "MTP301")[0]
     assert finding.fix is not None
     assert finding.fix.title == "serve with SGLang 0.5.19 or newer"
-    assert checked(folder, "0.5.19").engines[0].outcome == "clean"
+    for good in ("0.5.13", "0.5.19"):
+        assert checked(folder, good).engines[0].outcome == "clean"
+
+
+JOIN = "fused_qkv_a_proj_with_mqa"
+TWICE = "AssertionError: param.shape=torch.Size([…]) …"
+SCALARS = "RuntimeError: zero-dimensional tensor (at position 0) cannot be concatenated"
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "raised"),
+    [
+        ("deepseek_v3", (1,), TWICE),
+        ("deepseek_v3", (), None),  # its loader takes the first of two scalars
+        ("glm4_moe_lite", (1,), TWICE),
+        ("glm4_moe_lite", (), SCALARS),
+    ],
+)
+@pytest.mark.parametrize("part", ["trunk", "draft"])
+def test_scales_that_cannot_be_joined(
+    tmp_path: Path, family: str, shape: tuple[int, ...], raised: str | None, part: str
+) -> None:
+    """As the real 0.5.23 loads target model and draft, each of them with both shapes."""
+    forged = forge(family, tmp_path / "model", "ct-fp8-tensor", mtp="quantized")
+    report = mtpfix.inspect(reshape(forged.folder, shape), sglang=["0.5.23"], trunk=True)
+    joined = [
+        module
+        for module in report.engines[0].modules
+        if module.decision.module.part == part and module.decision.module.name.endswith(JOIN)
+    ]
+    assert joined
+    assert {module.detail for module in joined} == {raised}
+    assert {module.consequence for module in joined} == {raised and "load_error"}
+
+
+def test_packed_shapes_are_joined_too(tmp_path: Path) -> None:
+    """The two numbers of `weight_shape` are four after the join, in the target model as well."""
+    folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=DRAFT["ct-w4a16"]).folder
+    report = checked(folder, "0.5.19")
+    assert (report.engines[0].outcome, report.engines[0].error) == ("load_error", TWICE)
+    said = " ".join(finding.message for finding in of(report, "MTP206"))
+    assert f"Loading ends in `{TWICE}`." in said
+    assert f"Loading ends in `AttributeError: 'ColumnParallelLinear' {NO_WEIGHT}`." in said
 
 
 @pytest.mark.parametrize("scheme", ["ct-w4a16", "awq"])
@@ -101,7 +145,8 @@ def test_in_float16_blackwell_has_no_routed_experts(
 
 
 def test_the_repair_for_vllm_is_made_all_the_same(tmp_path: Path) -> None:
-    folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16").folder
+    ignore = ("lm_head", JOINED_ENTRY)
+    folder = unpack(forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=ignore).folder)
     made = mtpfix.rewrite(folder, write=True)
     assert made.exit_code == 0
     found = {
