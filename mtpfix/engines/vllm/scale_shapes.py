@@ -14,6 +14,8 @@ from mtpfix.engines.vllm.sizes import CUTS
 from mtpfix.model import Module
 
 SCALE = "weight_scale"
+_PADDED = 4
+"""Dimensions of scales of blocks of which every second has one element."""
 _OUT_OF_RANGE = (
     "IndexError: Dimension out of range (expected to be in range of [{least}, {most}], "
     "but got {wanted})"
@@ -31,6 +33,8 @@ def fits(known: Params, tensors: Tensors, *, agree: bool) -> bool:
         return True
     if known.dimensions is not None and len(scale.shape) != known.dimensions:
         return False
+    if known.dimensions == _PADDED and any(size != 1 for size in scale.shape[1::2]):
+        return False
     found = grain(weight, scale)
     return found is None or (found == known.grain and (agree or found != "group"))
 
@@ -42,7 +46,7 @@ def error(module: Module, known: Params, shape: tuple[int, ...]) -> str | None:
         alone = known.grain == "tensor"
         return f"RuntimeError: shape '[]' is invalid for input of size {size}" if alone else None
     columns = {"block": 2, "group": 1}.get(known.grain or "")
-    if module.cls != CUTS or columns is None:
+    if module.cls != CUTS or columns is None or len(shape) == known.dimensions:
         return "AssertionError: "
     if len(shape) <= columns:
         most = max(len(shape), 1) - 1

@@ -214,3 +214,14 @@ def test_the_target_is_built_of_parts_that_its_configuration_tells(
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (unsized,) = mtpfix.inspect(tmp_path, engines=engine, trunk=True).engines
     assert unsized.outcome != "unknown"
+
+
+def test_scales_of_four_dimensions_have_one_element_in_two_of_them(tmp_path: Path) -> None:
+    """`down_proj.weight_scale` is [2, 2, 2, 1] here, and a real vLLM 0.32.0 asserts it is not."""
+    resized(tmp_path, "mimo", "modelopt-fp8-block", ".mlp.", 256)
+    (judged,) = mtpfix.inspect(tmp_path, vllm="0.32.0").engines
+    draft = [r for r in judged.modules if r.decision.module.part == "draft" and r.detail]
+    assert judged.outcome == "load_error"
+    assert [(r.members, r.detail) for r in draft] == [
+        (("model.mtp_layers.0.mlp.down_proj",), "AssertionError: ")
+    ]
