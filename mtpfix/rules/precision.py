@@ -222,7 +222,9 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
         always = report.disk.state is State.QUANTIZED and not decision.module.asks  # MTP303
         differs = report.agrees is False and report.limit is None and decision.built != "error"
         if differs and not by_mtp and not always:
-            groups.setdefault((decision.built, report.disk.state, report.detail), []).append(report)
+            unreadable = decision.built == report.disk.state.value
+            raised = report.detail if unreadable else None
+            groups.setdefault((decision.built, report.disk.state, raised), []).append(report)
     for (built, state, raised), group in groups.items():
         other = f"{built} and cannot read what is stored" if built == state.value else built
         for entry, reports in _by_entry(group):
