@@ -38,6 +38,8 @@ from tools.tables import table
 
 FILE = CASES / "sglang.json"
 PAGE = CASES.parents[1] / "docs" / "sglang-cases.md"
+SCALARS = ("modelopt-fp8", "modelopt-nvfp4", "quark-fp8")
+"""Schemes of tools that store the one scale of a tensor as a scalar; SGLang joins no vectors."""
 Case = dict[str, Any]
 
 
@@ -55,6 +57,8 @@ def made(case: Case, folder: Path) -> Path:
     family = spec.pop("family")
     forge(family, folder, **spec)
     sglang_tiny.adapt(folder, family)
+    if spec["scheme"] in SCALARS:
+        sglang_tiny.reshape(folder, ())
     return folder
 
 

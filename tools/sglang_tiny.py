@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
+
 from mtpfix.engines.sglang import policy
 from tools import tiny
 
@@ -77,3 +79,13 @@ def adapt(folder: Path, family: str) -> None:
     stated = json.loads(path.read_text(encoding="utf-8"))
     tiny.merge(stated, changes(family))
     path.write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
+
+
+def reshape(folder: Path, shape: tuple[int, ...]) -> Path:
+    """Give all tensors of one element that shape: a vector of one, or a scalar."""
+    tensors = {
+        name: tensor.reshape(shape) if tensor.numel() == 1 else tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder

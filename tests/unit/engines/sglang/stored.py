@@ -26,13 +26,3 @@ def unpack(folder: Path) -> Path:
             tensors[f"{module}.weight"] = torch.zeros(shape, dtype=torch.bfloat16)
     save_file(tensors, folder / FILE, metadata={"format": "pt"})
     return folder
-
-
-def reshape(folder: Path, shape: tuple[int, ...]) -> Path:
-    """Give all tensors of one element that shape: a vector of one, or a scalar."""
-    tensors = {
-        name: tensor.reshape(shape) if tensor.numel() == 1 else tensor
-        for name, tensor in load_file(folder / FILE).items()
-    }
-    save_file(tensors, folder / FILE, metadata={"format": "pt"})
-    return folder

@@ -9,8 +9,9 @@ import pytest
 
 import mtpfix
 from mtpfix.model import Finding, Platform, Report
-from tests.unit.engines.sglang.stored import JOINED_ENTRY, reshape, unpack
+from tests.unit.engines.sglang.stored import JOINED_ENTRY, unpack
 from tools.forge import forge
+from tools.sglang_tiny import reshape
 
 NO_WEIGHT = "object has no attribute 'weight'"
 NOT_BF16 = "ValueError: torch.bfloat16 is not supported for quantization method"

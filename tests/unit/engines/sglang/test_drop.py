@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import mtpfix
-from tests.unit.engines.sglang.stored import reshape
 from tools.forge import forge
+from tools.sglang_tiny import reshape
 
 
 @pytest.mark.parametrize(
