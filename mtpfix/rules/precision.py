@@ -222,11 +222,12 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
         always = report.disk.state is State.QUANTIZED and not decision.module.asks  # MTP303
         differs = report.agrees is False and report.limit is None and decision.built != "error"
         if differs and not by_mtp and not always:
-            unreadable = decision.built == report.disk.state.value
-            raised = report.detail if unreadable else None
-            groups.setdefault((decision.built, report.disk.state, raised), []).append(report)
-    for (built, state, raised), group in groups.items():
-        other = f"{built} and cannot read what is stored" if built == state.value else built
+            alike = decision.built == report.disk.state.value
+            raised = report.detail if alike else None
+            otherwise = "and cannot read what is stored" if raised else "in another format"
+            other = f"{decision.built} {otherwise}" if alike else decision.built
+            groups.setdefault((other, report.disk.state, raised), []).append(report)
+    for (other, state, raised), group in groups.items():
         for entry, reports in _by_entry(group):
             why = "" if entry is None else f" because of `{entry.spelling}`"
             they_are, them = counted_subject(len(reports), "target-model module")

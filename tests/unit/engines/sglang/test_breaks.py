@@ -77,6 +77,16 @@ def test_scales_that_cannot_be_joined(
     assert {module.consequence for module in joined} == {raised and "load_error"}
 
 
+@pytest.mark.parametrize("release", ["0.5.13", "0.5.16"])
+def test_joined_layers_of_latent_attention_are_asked_for_plain_weights(
+    tmp_path: Path, release: str
+) -> None:
+    folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=DRAFT["ct-w4a16"]).folder
+    engine = checked(folder, release).engines[0]
+    said = f"AttributeError: 'ReplicatedLinear' {NO_WEIGHT}"
+    assert (engine.outcome, engine.error) == ("load_error", said)
+
+
 def test_packed_shapes_are_joined_too(tmp_path: Path) -> None:
     """The two numbers of `weight_shape` are four after the join, in the target model as well."""
     folder = forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=DRAFT["ct-w4a16"]).folder
