@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import get_args
 
 import msgspec
 
@@ -57,6 +58,9 @@ from mtpfix.model import (
     QuantView,
 )
 from mtpfix.patterns import PatternError
+
+_PHASES: Sequence[LimitPhase] = get_args(LimitPhase)
+"""When an engine fails, earliest first."""
 
 _ALWAYS: Mapping[str, Packed] = {
     "quark": {
@@ -394,8 +398,7 @@ class Case(PolicyCase):
         failing = [r for r in reports if r.agrees is False or r.consequence is not None]
         raised = [r for r in failing if r.consequence == "load_error"]
         if raised:
-            built = [r for r in raised if r.decision.built == "error"]
-            return "load_error", (built or raised)[0].detail
+            return "load_error", min(raised, key=self._raised_at).detail
         if failing or self.unfilled:
             return "silent_garbage", None
         unknown = any(
@@ -404,6 +407,14 @@ class Case(PolicyCase):
             for r in reports
         )
         return ("unknown" if unknown else "clean"), None
+
+    def _raised_at(self, report: ModuleReport) -> int:
+        """Return how early SGLang fails on a module: as it is built, or as its tensors are read."""
+        built = {row.error for row in self._breaks}
+        if report.limit is not None:
+            return _PHASES.index(report.limit.phase)
+        early = report.decision.built == "error" or report.detail in built
+        return _PHASES.index("build" if early else "load")
 
     # --- names and entries ---------------------------------------------------------
 

@@ -46,6 +46,15 @@ def test_latent_attention_wants_plain_weights(tmp_path: Path, release: str) -> N
         assert checked(folder, good).engines[0].outcome == "clean"
 
 
+@pytest.mark.parametrize("release", ["0.5.17", "0.5.18"])
+def test_what_is_raised_first_is_named(tmp_path: Path, release: str) -> None:
+    """The target model fails as it is built, before the draft cannot join what is stored."""
+    folder = unpack(forge("deepseek_v3", tmp_path / "v3", "ct-w4a16", ignore=["lm_head"]).folder)
+    engine = checked(folder, release).engines[0]
+    said = f"AttributeError: 'ColumnParallelLinear' {NO_WEIGHT}"
+    assert (engine.outcome, engine.error) == ("load_error", said)
+
+
 JOIN = "fused_qkv_a_proj_with_mqa"
 TWICE = "AssertionError: param.shape=torch.Size([…]) …"
 SCALARS = "RuntimeError: zero-dimensional tensor (at position 0) cannot be concatenated"
