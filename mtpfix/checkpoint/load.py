@@ -154,9 +154,9 @@ def _opened(
     """Reads more headers; returns all that were read, and the names that are mapped to each."""
     unread = [shard for shard in sorted(set(wanted)) if shard not in listing.headers]
     mapped: dict[str, set[str]] = {shard: set() for shard in (*listing.headers, *unread)}
-    for name, shard in listing.shards.items():
-        if shard in mapped:
-            mapped[shard].add(name)
+    items = listing.shards.items()
+    for name, shard in [(name, shard) for name, shard in items if shard in mapped]:
+        mapped[shard].add(name)
     source.expect((), {shard: _length(mapped[shard]) for shard in unread})
     opened = {shard: _header(source, shard) for shard in unread}
     return {**listing.headers, **opened}, mapped
@@ -339,6 +339,8 @@ def _compare(
 ) -> tuple[list[Problem], dict[str, str]]:
     """Sets opened headers against the index; returns the problems and the corrected map."""
     if listing.layout != "index":
+        return [], {}
+    if all(names == headers[shard].keys() for shard, names in mapped.items()):
         return [], {}
     shards = dict(listing.shards)
     problems = []

@@ -108,23 +108,32 @@ def named_precision(suffixes: tuple[str, ...]) -> Precision:
     return _judge(frozenset((suffix, None) for suffix in suffixes))
 
 
-_BETWEEN = "\0"
-"""Stands between suffixes that are known, none of which holds it."""
-
-
 def by_module(tensor_names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Module -> suffixes of its tensors, in the order of the names; see `split_name`."""
     known = _formats().suffixes
-    found: dict[str, str] = {}
-    get = found.get
-    for name in tensor_names:
+    # Modules are many, ways to be stored are few: each is made once, and shared.
+    ways: dict[tuple[str, ...], tuple[str, ...]] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    last: str | None = None
+    own: list[str] = []
+
+    def keep(module: str) -> None:
+        way = (*found.get(module, ()), *own)
+        found[module] = ways.setdefault(way, way)
+
+    for name in tensor_names:  # those of one module mostly stand together
         module, _, suffix = name.rpartition(".")
         if suffix not in known:
             module, suffix = split_name(name)
-        found[module] = f"{get(module, '')}{_BETWEEN}{suffix}"
-    # Modules are many, ways to be stored are few: each is made once, and shared.
-    ways = {joined: tuple(joined[1:].split(_BETWEEN)) for joined in set(found.values())}
-    return {module: ways[joined] for module, joined in found.items()}
+        if module == last:
+            own.append(suffix)
+            continue
+        if last is not None:
+            keep(last)
+        last, own = module, [suffix]
+    if last is not None:
+        keep(last)
+    return found
 
 
 def split_name(tensor_name: str) -> tuple[str, str]:
