@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from packaging.specifiers import SpecifierSet
@@ -10,6 +10,7 @@ from packaging.specifiers import SpecifierSet
 from mtpfix import facts, rules
 from mtpfix.checkpoint import strict_json
 from mtpfix.checkpoint.document import JsonDocument
+from mtpfix.engines.alike import once
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.engines.opening import (
     UNQUANTIZED,
@@ -273,15 +274,16 @@ def _collect_evidence(
 ) -> Iterator[Evidence]:
     """Yield what the rules look at: cases that share all that decides are judged once."""
     line_of = _lines(subject.files.listing.configs, view)
-    judged: dict[Hashable, EngineReport] = {}
-    for case in cases:
-        key = case.fingerprint(view)
-        if key not in judged:
-            judged[key] = case.report(view)
-        report = replace(judged[key], platform=case.platform, confidence=case.grade)
+    cases = tuple(cases)
+    reports = once(
+        cases, lambda case: (case.fingerprint(view), case.grade), lambda case: case.report(view)
+    )
+    for case, found in zip(cases, reports, strict=True):
+        report = replace(
+            found, version=case.release, platform=case.platform, confidence=case.grade
+        )
         problems = _problems(subject.files, case.disk_roots)
-        known = key, case.grade
-        yield Evidence(case, view, report, subject.files.block, problems, line_of, known)
+        yield Evidence(case, view, report, subject.files.block, problems, line_of, alike=True)
 
 
 def without_quiet_trunk(report: EngineReport) -> EngineReport:

@@ -23,7 +23,18 @@ from mtpfix.checkpoint.precision import (
     named_precision,
     precision,
 )
-from mtpfix.model import Checkpoint, Listing, Module, Precision, State, Target, Tensor
+from mtpfix.model import (
+    Checkpoint,
+    Decision,
+    Grade,
+    Listing,
+    Module,
+    ModuleReport,
+    Precision,
+    State,
+    Target,
+    Tensor,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,10 @@ _OTHER_EXPERT = re.compile(r"\.experts\.(?!0\.)\d+\.")
 _INTEGERS = frozenset({"qweight", "qzeros", "g_idx"})
 
 
+Verdicts = dict[tuple[Decision, Grade], ModuleReport]
+"""What decisions come to; the evidence for a module is no part of what makes two equal."""
+
+
 class Parent(NamedTuple):
     """What some tensors stand below.
 
@@ -95,6 +110,7 @@ class Inventory:
         self._present: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
         self._layers: dict[tuple[str, ...], tuple[Layer, ...]] = {}
         self._below: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {}
+        self._verdicts: dict[Hashable, Verdicts] = {}
 
     @cached_property
     def _suffixes(self) -> Mapping[str, tuple[str, ...]]:
@@ -170,6 +186,14 @@ class Inventory:
             suffixes = frozenset(frozenset(self._suffixes[name]) for name in members)
             self._known[members] = Stored(members, combine(self._ways(members)), suffixes)
         return self._known[members]
+
+    def verdicts(self, by: Hashable) -> Verdicts:
+        """Return what decisions about its modules come to, as far as any release has asked.
+
+        Args:
+            by: what a verdict rests on besides the decision and the disk.
+        """
+        return self._verdicts.setdefault(by, {})
 
     def layers(self, members: tuple[str, ...]) -> tuple[Layer, ...]:
         """Return some modules on disk whose headers were read; of those alike the first by name."""

@@ -293,18 +293,22 @@ class EngineCase(ABC):
         return EngineReport(self.engine.name, self.release, self.platform, outcome, modules)
 
     def part(self, view: QuantView, part: Part) -> tuple[ModuleReport, ...]:
-        """Return `judged` for all modules of a part; kept for the view asked for last."""
-        if part not in self._parts or self._parts[part][0] is not view:
+        """Return `judged` for all modules of a part; kept for the case's own view and the last."""
+        key = part, view is self.view
+        if key not in self._parts or self._parts[key][0] is not view:
             modules = self.draft if part == "draft" else self.trunk
-            self._parts[part] = view, self.judged(view, modules)
-        return self._parts[part][1]
+            self._parts[key] = view, self.judged(view, modules)
+        return self._parts[key][1]
 
     @cached_property
-    def _parts(self) -> dict[Part, tuple[QuantView, tuple[ModuleReport, ...]]]:
+    def _parts(self) -> dict[tuple[Part, bool], tuple[QuantView, tuple[ModuleReport, ...]]]:
         return {}
 
     def fingerprint(self, view: QuantView) -> Hashable:  # noqa: ARG002 - by default all differ
-        """Return what the verdict rests on: cases that share it are judged once."""
+        """Return what the verdict rests on: cases that share it are judged once.
+
+        It may grow while cases are judged: see `engines.alike`.
+        """
         return self.engine.name, self.release, self.platform
 
     # --- names and entries ---------------------------------------------------------
@@ -312,6 +316,11 @@ class EngineCase(ABC):
     def asked(self, module: Module) -> tuple[str, ...]:
         """Return every name that is compared with entries in order to decide about `module`."""
         return (module.name,) if module.asks else ()
+
+    @cached_property
+    def trunk_asked(self) -> tuple[tuple[str, ...], ...]:
+        """Return `asked` for each module of the target model."""
+        return tuple(map(self.asked, self.trunk))
 
     @abstractmethod
     def listed(self, view: QuantView, entries: Iterable[Entry]) -> Listed:

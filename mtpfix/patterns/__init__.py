@@ -11,6 +11,7 @@ from mtpfix.patterns.entries import (
     fits_whole,
     found_in,
     is_pattern,
+    shared_answers,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "fits_whole",
     "found_in",
     "is_pattern",
+    "shared_answers",
 ]

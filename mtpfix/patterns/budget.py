@@ -9,7 +9,7 @@ cannot change a verdict outlives it: the compiled patterns.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -101,11 +101,11 @@ class Budget:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._anywhere: dict[str, Account] = {}
-        self._answers: dict[tuple[Entry, ...], dict[str, Entry | None]] = {}
+        self._answers: dict[Hashable, dict[str, Entry | None]] = {}
 
-    def answers(self, entries: tuple[Entry, ...]) -> dict[str, Entry | None]:
+    def answers(self, of: Hashable) -> dict[str, Entry | None]:
         """Return the first entry of a list by name, as far as it was asked; lists share it."""
-        return self._answers.setdefault(entries, {})
+        return self._answers.setdefault(of, {})
 
     def account(self, text: str, *, anywhere: bool = False) -> Account:
         """Return the account of a pattern, which is opened where there is none.

@@ -7,7 +7,7 @@ is bounded in time (`budget.py`), each pattern in length and in what it unrolls 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -91,9 +91,7 @@ class Entries:
                 self._exact.setdefault(entry.text, (position, entry))
         for pattern in self._patterns if eager else ():
             pattern.account.shares(len(self._patterns))
-        # Releases ask the same lists about the same names; a long list costs more to tell apart.
-        short = len(self._all) <= SHORT
-        self._firsts = budget.answers(tuple(self._all)) if short else {}
+        self._firsts = shared_answers(self._all, "entries")
 
     def exact(self, name: str) -> Entry | None:
         """The entry that is spelled like `name`."""
@@ -130,6 +128,18 @@ class Entries:
             if hit:
                 return entry
         return None
+
+
+def shared_answers(entries: Sequence[Entry], way: Hashable) -> dict[str, Entry | None]:
+    """Return the first entry of a list by name, as far as it was asked; lists that are alike share.
+
+    Releases ask the same lists about the same names; a long list costs more to tell apart.
+
+    Args:
+        entries: the list.
+        way: how it is compared with names.
+    """
+    return current().answers((way, *entries)) if len(entries) <= SHORT else {}
 
 
 def is_pattern(entry: Entry) -> bool:

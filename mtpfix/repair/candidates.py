@@ -17,6 +17,7 @@ from mtpfix.model import Module, ModuleReport, State
 from mtpfix.repair.exact import (
     MtpNames,
     beginnings,
+    distinct_names,
     fits_empty_name,
     is_exact,
     mtp_names,
@@ -173,8 +174,9 @@ class Candidates:
         for case, reports in zip(self._cases, self._draft, strict=True):
             quantized = (r.decision.module for r in reports if r.disk.state not in _EXEMPTIBLE)
             spoilt.update(name for module in quantized for name in _names(case, module))
-        for case in self._every:
-            spoilt.update(name for module in case.trunk for name in _names(case, module))
+        for case in distinct_names(self._every):
+            spoilt.update(module.name for module in case.trunk)
+            spoilt.update(*case.trunk_asked)
         return spoilt
 
     @cached_property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mtpfix.checkpoint.inventory import without_expert
+from mtpfix.engines.alike import once
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Module
 from mtpfix.quant.spelling import Demand, Spelling, demand
@@ -155,20 +156,33 @@ def mtp_names(cases: Sequence[EngineCase], on_disk: Iterable[str]) -> MtpNames:
     """
     draft: dict[str, int | None] = {}
     target: dict[str, None] = dict.fromkeys(on_disk)
-    for case in cases:
+    different = distinct_names(cases)
+    for case in different:
         for module in case.draft:
-            for name in _names(case, module):
+            for name in _names(module, case.asked(module)):
                 draft.setdefault(name, module.layer)
-        for module in case.trunk:
-            target.update(dict.fromkeys(_names(case, module)))
+    for case in {(id(case.trunk), case.trunk_asked): case for case in different}.values():
+        for module, asked in zip(case.trunk, case.trunk_asked, strict=True):
+            target.update(dict.fromkeys(_names(module, asked)))
     roots = {root.removesuffix(".") for case in cases for root in case.disk_roots}
     given = frozenset(root.removesuffix(".") for case in cases for root in case.draft_roots)
     return MtpNames(draft, tuple(sorted(roots)), frozenset(target), given)
 
 
-def _names(case: EngineCase, module: Module) -> Iterator[str]:
+def distinct_names(cases: Sequence[EngineCase]) -> list[EngineCase]:
+    """Return the first case of those that ask about the same modules by the same names."""
+
+    def named(case: EngineCase) -> EngineCase:
+        _ = case.trunk_asked, [case.asked(module) for module in case.draft]
+        return case
+
+    found = once(cases, lambda case: case.fingerprint(case.view), named)
+    return list({id(case): case for case in found}.values())
+
+
+def _names(module: Module, asked: Iterable[str]) -> Iterator[str]:
     """The names of a module, and those of its routed experts together."""
-    for name in (module.name, *case.asked(module), *module.members, *module.stacked):
+    for name in (module.name, *asked, *module.members, *module.stacked):
         if name:
             yield without_expert(name)
         head, star, _ = name.partition(".*.")

@@ -21,7 +21,7 @@ from mtpfix.repair.headers import stand_ins
 from mtpfix.repair.plan import Options, Plan
 from mtpfix.repair.trials import Trials
 from mtpfix.repair.unresolved import Obstacles, unresolved
-from mtpfix.repair.verdicts import Views, distinct
+from mtpfix.repair.verdicts import Views
 
 
 @budget.shared()
@@ -44,8 +44,7 @@ def list_plan(
         edited: whether the metadata are edited already: the block needs entries then, if only for
             a head that is built wrong and replaced.
     """
-    different = distinct(cases, views)
-    trials = Trials(different, views, options, leading, edited=edited)
+    trials = Trials(tuple(cases), views, options, leading, edited=edited)
     read = cases[0].engine.header_list(trials.view)
     if read is not None and read.lists == "unquantized":
         return _instead_of_headers(trials)

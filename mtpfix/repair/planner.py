@@ -9,7 +9,7 @@ fewest edits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -29,7 +29,7 @@ from mtpfix.repair.plan import Options, Plan, Unresolved
 from mtpfix.repair.shares import block
 from mtpfix.repair.stages import composed, edited
 from mtpfix.repair.target_model import TargetModel
-from mtpfix.repair.verdicts import Views, for_each, read_again, served, views_of
+from mtpfix.repair.verdicts import Views, each, for_each, read_again, served, views_of
 from mtpfix.repair.wider_targets import widened
 
 
@@ -262,16 +262,14 @@ class _Trials:
 
         So do modules that another reader of the file treats otherwise.
         """
-        seen = set()
         lead = self.cases[0].engine
-        for case, other in zip(self.cases, _under(self.cases, new), strict=True):
-            was, will = self.views[case.engine], new[case.engine]
-            both = case.fingerprint(was), other.fingerprint(will)
-            if both in seen:
-                continue
-            seen.add(both)
-            old, becomes = self._built_before(case, both[0]), _built(other, will)
-            yield from (name for name in {**old, **becomes} if old.get(name) != becomes.get(name))
+        seen: set[tuple[int, int]] = set()
+        after = each(_under(self.cases, new), new, _built)
+        for old, becomes in zip(self._built, after, strict=True):
+            if (id(old), id(becomes)) not in seen:
+                seen.add((id(old), id(becomes)))
+                names = {**old, **becomes}
+                yield from (name for name in names if old.get(name) != becomes.get(name))
         for treated in self._target.treated_otherwise(
             quant.listed(self.views[lead]),
             quant.listed(new[lead]),
@@ -279,16 +277,10 @@ class _Trials:
         ):
             yield treated.module
 
-    def _built_before(self, case: EngineCase, fingerprint: Hashable) -> _Built:
-        """Return the target model as it is built now; each proposal is compared with it."""
-        if fingerprint not in self._known:
-            self._known[fingerprint] = _built(case, self.views[case.engine])
-        return self._known[fingerprint]
-
     @cached_property
-    def _known(self) -> dict[Hashable, _Built]:
-        """The target model as it is built now, by what the verdict on a case rests on."""
-        return {}
+    def _built(self) -> list[_Built]:
+        """The target model as each case builds it now; each proposal is compared with it."""
+        return for_each(self.cases, self.views, _built)
 
     @cached_property
     def _target(self) -> TargetModel:

@@ -21,7 +21,7 @@ from mtpfix.quant.spelling import Spelling
 from mtpfix.repair.candidates import Candidates
 from mtpfix.repair.plan import Options
 from mtpfix.repair.target_model import TargetModel
-from mtpfix.repair.verdicts import Views
+from mtpfix.repair.verdicts import Views, for_each
 
 Key = tuple[str, str, str, str]
 """Engine, release, platform and parameter path of a module."""
@@ -62,9 +62,8 @@ class Trials:
         self._edited = edited
         self._views: dict[tuple[Engine, Change], QuantView] = {}
         self._trunks: dict[int, tuple[ModuleReport, ...]] = {}
-        self._judged = {
-            Change(): [case.part(self.changed(case, Change()), "draft") for case in cases]
-        }
+        self._judged: dict[Change, list[tuple[ModuleReport, ...]]] = {}
+        self._wrong: dict[Change, list[tuple[Key, ModuleReport]]] = {}
         self._moves: dict[Change, _Moves] = {}
         self._elsewhere: dict[Change, list[str]] = {}
         self.candidates = {engine: self._candidates_for(engine) for engine in self.engines}
@@ -145,9 +144,7 @@ class Trials:
     def draft(self, change: Change) -> list[tuple[ModuleReport, ...]]:
         """Return what each case makes of its draft modules after `change`."""
         if change not in self._judged:
-            self._judged[change] = [
-                case.judged(self.changed(case, change), case.draft) for case in self.cases
-            ]
+            self._judged[change] = for_each(self.cases, self.views(change), _draft)
         return self._judged[change]
 
     def wrong(self, change: Change) -> set[Key]:
@@ -177,11 +174,15 @@ class Trials:
         """Return everything in the draft that `change` leaves wrong."""
         return {key for key, _ in self._amiss(change)}
 
-    def _amiss(self, change: Change) -> Iterator[tuple[Key, ModuleReport]]:
-        for case, reports in zip(self.cases, self.draft(change), strict=True):
-            for report in reports:
-                if report.agrees is False and report.limit is None:
-                    yield key_of(case, report), report
+    def _amiss(self, change: Change) -> list[tuple[Key, ModuleReport]]:
+        if change not in self._wrong:
+            self._wrong[change] = [
+                (key_of(case, report), report)
+                for case, reports in zip(self.cases, self.draft(change), strict=True)
+                for report in reports
+                if report.agrees is False and report.limit is None
+            ]
+        return self._wrong[change]
 
     def helps(self, change: Change) -> bool:
         """Whether `change` makes anything right: in the draft, or in the trunk if allowed."""
@@ -195,19 +196,13 @@ class Trials:
     @property
     def trunk(self) -> list[tuple[ModuleReport, ...]]:
         """For each case, the reports of the target model's modules as the metadata are."""
-        return [self._trunk(number) for number in range(len(self.cases))]
+        return for_each(self.cases, self.views(Change()), lambda case, _: self._trunk(case))
 
-    def _trunk(self, number: int) -> tuple[ModuleReport, ...]:
+    def _trunk(self, case: EngineCase) -> tuple[ModuleReport, ...]:
         """The reports of one case: of a target model they are many, and few are ever needed."""
-        if number not in self._trunks:
-            case = self.cases[number]
-            self._trunks[number] = case.part(self.changed(case, Change()), "trunk")
-        return self._trunks[number]
-
-    @cached_property
-    def _asked(self) -> list[list[tuple[str, ...]]]:
-        """For each case, the names that are compared with entries for each trunk module."""
-        return [[case.asked(module) for module in case.trunk] for case in self.cases]
+        if id(case) not in self._trunks:
+            self._trunks[id(case)] = case.part(self.changed(case, Change()), "trunk")
+        return self._trunks[id(case)]
 
     def moved(self, change: Change) -> list[str]:
         """Return trunk modules whose decision `change` alters, unless the user lets it fix them.
@@ -222,49 +217,54 @@ class Trials:
         """Trunk modules that `change` moves, to what is on disk or elsewhere."""
         if change in self._moves:
             return self._moves[change]
-        away: dict[str, None] = {}
-        healed: dict[str, None] = {}
-        for number, case in enumerate(self.cases):
-            # Then vLLM builds no layer at all, or all of them as if there were no entries.
-            view = self._read[case.engine]
-            unreadable, unread = view.null, view.unread is not None
-            # What another engine reads in headers is news to this one.
-            told = self._reads_headers() and case.engine.header_list(view) is None
-            for old, new in _paired(
-                case, self.changed(case, change), self._touched(number, change)
-            ):
-                right = old.agrees is False and new.agrees is True
-                spoke = unread or told or (unreadable and old.decision.built == "error")
-                if not _same(old, new) and not (right and spoke):
-                    (healed if right else away)[self._said(case, old)] = None
-        self._moves[change] = _Moves(list(away), list(healed))
+        moves = for_each(
+            self.cases, self.views(change), lambda case, _: self._moved_in(case, change)
+        )
+        self._moves[change] = _Moves(
+            list(dict.fromkeys(name for each in moves for name in each.away)),
+            list(dict.fromkeys(name for each in moves for name in each.healed)),
+        )
         return self._moves[change]
+
+    def _moved_in(self, case: EngineCase, change: Change) -> _Moves:
+        """Trunk modules that `change` moves in one case."""
+        moves = _Moves([], [])
+        # Then vLLM builds no layer at all, or all of them as if there were no entries.
+        view = self._read[case.engine]
+        unreadable, unread = view.null, view.unread is not None
+        # What another engine reads in headers is news to this one.
+        told = self._reads_headers() and case.engine.header_list(view) is None
+        for old, new in _paired(case, self.changed(case, change), self._touched(case, change)):
+            right = old.agrees is False and new.agrees is True
+            spoke = unread or told or (unreadable and old.decision.built == "error")
+            if not _same(old, new) and not (right and spoke):
+                (moves.healed if right else moves.away).append(self._said(case, old))
+        return moves
 
     def _said(self, case: EngineCase, report: ModuleReport) -> str:
         """Return the name of a module, with who builds it where several engines are asked."""
         said = f"`{report.decision.module.name}` of the target model"
         return f"{said}, as {case.engine.title} builds it" if self._several else said
 
-    def _touched(self, number: int, change: Change) -> Sequence[ModuleReport]:
+    def _touched(self, case: EngineCase, change: Change) -> Sequence[ModuleReport]:
         """Reports of the modules that an entry which comes or goes matches; others stay put."""
-        case = self.cases[number]
         old, changed = self.changed(case, Change()), self.changed(case, change)
         if case.engine.header_list(old) != case.engine.header_list(changed):
-            return self._trunk(number)
+            return self._trunk(case)
         gone = [old.ignore[index] for index in change.remove]
         if old.unread is not None and change != Change():
             gone = list(old.ignore)
         new = [Entry(text, "", "") for text in change.add]
         view = replace(old, ignore=(*gone, *new), groups=(), unread=None)
         entries = case.valid(view, case.in_force(view, "trunk").ignore)
-        pairs = zip(case.trunk, self._asked[number], strict=True)
+        pairs = zip(case.trunk, case.trunk_asked, strict=True)
         hit = {module: None for module, asked in pairs if _hit(entries, asked)}
         broken = old.null or any(e.text.startswith("re:") for e in gone)
         if not broken and not _bound(case.trunk):
             return case.judged(old, tuple(hit))
         return [
             report
-            for report in self._trunk(number)
+            for report in self._trunk(case)
             if report.decision.module in hit
             or (broken and report.decision.built in ("error", "unknown"))
         ]
@@ -364,6 +364,10 @@ class _Moves(NamedTuple):
     """From what is on disk, or from one fault to another."""
     healed: list[str]
     """To what is on disk."""
+
+
+def _draft(case: EngineCase, view: QuantView) -> tuple[ModuleReport, ...]:
+    return case.judged(view, case.draft)
 
 
 def _paired(

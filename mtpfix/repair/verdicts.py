@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from mtpfix.engines.alike import once
 from mtpfix.engines.base import Engine, EngineCase
 from mtpfix.model import FAILED, JsonFile, QuantView
 
@@ -33,23 +34,30 @@ def read_again(views: Views, configs: Mapping[str, JsonFile]) -> Views | None:
 
 def distinct(cases: Sequence[EngineCase], views: Views) -> tuple[EngineCase, ...]:
     """Return the first case of each verdict."""
-    found = {case.fingerprint(views[case.engine]): case for case in reversed(cases)}
-    return tuple(reversed(found.values()))
+
+    def judged(case: EngineCase, view: QuantView) -> EngineCase:
+        case.report(view)
+        return case
+
+    return tuple({id(case): case for case in for_each(cases, views, judged)}.values())
 
 
 def for_each(
     cases: Sequence[EngineCase], views: Views, of: Callable[[EngineCase, QuantView], _T]
 ) -> list[_T]:
     """Return a value for each case, found once for all that share a verdict."""
-    known: dict[Hashable, _T] = {}
-    found = []
-    for case in cases:
-        view = views[case.engine]
-        key = case.fingerprint(view)
-        if key not in known:
-            known[key] = of(case, view)
-        found.append(known[key])
-    return found
+    return list(each(cases, views, of))
+
+
+def each(
+    cases: Sequence[EngineCase], views: Views, of: Callable[[EngineCase, QuantView], _T]
+) -> Iterator[_T]:
+    """Yield the same, one by one."""
+    return once(
+        cases,
+        lambda case: case.fingerprint(views[case.engine]),
+        lambda case: of(case, views[case.engine]),
+    )
 
 
 def served(

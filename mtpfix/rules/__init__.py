@@ -6,9 +6,10 @@ releases share is reported once, with the list of those releases.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from mtpfix.engines.alike import once
 from mtpfix.model import GRADES, Finding, Grade, Severity
 from mtpfix.rules import coverage, limits, naming, packaging, precision, presence
 from mtpfix.rules.evidence import Evidence, Rule
@@ -41,13 +42,14 @@ def run(evidence: Sequence[Evidence], chosen: Sequence[Rule] | None = None) -> t
     merged: dict[Finding, list[str]] = {}
     known: dict[Finding, Grade] = {}
     rules = RULES if chosen is None else chosen
-    found: dict[Hashable, list[Finding]] = {}
-    for number, item in enumerate(evidence):
+
+    def findings_of(item: Evidence) -> list[Finding]:
+        return [item.graded(finding) for rule in rules for finding in rule(item)]
+
+    every = once(evidence, lambda item: item.key, findings_of)
+    for item, found in zip(evidence, every, strict=True):
         label = _label(item, evidence)
-        key = number if item.key is None else item.key
-        if key not in found:
-            found[key] = [item.graded(finding) for rule in rules for finding in rule(item)]
-        for graded in found[key]:
+        for graded in found:
             finding = replace(graded, confidence="run")
             releases = merged.setdefault(finding, [])
             if label not in releases:

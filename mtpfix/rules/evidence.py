@@ -37,7 +37,7 @@ class Evidence:
         block: the checkpoint that the MTP block is in.
         problems: what is wrong with the files.
         line_of: finds the line of an entry.
-        key: what all of this rests on: evidence that shares it leads to the same findings.
+        alike: whether evidence of one `key` leads to the same findings.
     """
 
     case: EngineCase
@@ -46,7 +46,13 @@ class Evidence:
     block: Checkpoint
     problems: tuple[Problem, ...]
     line_of: LineOf
-    key: Hashable = None
+    alike: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        """What all of this rests on, as far as is known; see `engines.alike`."""
+        own = None if self.alike else id(self)
+        return self.case.fingerprint(self.view), self.case.grade, own
 
     @property
     def engine(self) -> str:
@@ -64,17 +70,17 @@ class Evidence:
         assumed = known == "assumed"
         return replace(finding, confidence=known) if assumed else finding
 
-    @property
+    @cached_property
     def draft(self) -> tuple[ModuleReport, ...]:
         """Reports of the draft modules that the engine asks a method for."""
         return tuple(r for r in self._of("draft") if r.decision.module.asks)
 
-    @property
+    @cached_property
     def unasked(self) -> tuple[ModuleReport, ...]:
         """Reports of the draft modules that the engine builds unquantized without asking."""
         return tuple(r for r in self._of("draft") if not r.decision.module.asks)
 
-    @property
+    @cached_property
     def trunk(self) -> tuple[ModuleReport, ...]:
         """Reports of the trunk modules that the engine asks a method for."""
         return tuple(r for r in self._of("trunk") if r.decision.module.asks)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from mtpfix.engines.policies.condition import Condition
-from mtpfix.engines.policies.context import Context, first, fits, in_releases
+from mtpfix.engines.policies.context import Context, first, fits, in_releases, unnoted
 from mtpfix.engines.policies.expression import ExprError, Expression, Template, Value
 from mtpfix.engines.policies.family import Family
 from mtpfix.engines.policies.module import ModuleRow, Section
@@ -164,7 +164,7 @@ def modules(policy: AnyPolicy, context: Context, part: Part) -> tuple[Module, ..
     Raises:
         UnknownError: the configuration does not fit the policy's rules.
     """
-    found = tuple(_modules(policy, context, part))
+    found = tuple(_modules(policy, unnoted(context), part))
     if sum(module.experts for module in found) > MOST_EXPERTS:
         raise ExprError("more routed experts than any model has")
     return found
@@ -175,7 +175,7 @@ def modules_key(policy: AnyPolicy, context: Context, part: Part) -> Hashable:
 
     Under one configuration, releases and platforms that share it build the same modules.
     """
-    said = _conditions(policy, part)
+    said, context = _conditions(policy, part), unnoted(context)
     return (
         part,
         tuple(in_releases(each, context.release, context.depth) for each in said.releases),
@@ -226,7 +226,7 @@ def plain(policy: AnyPolicy, context: Context) -> tuple[Plain, ...]:
         UnknownError: the configuration does not fit the policy's rules.
     """
     found: dict[str, tuple[Plain, ...]] = {}
-    for row, place, _ in _rows_of(policy, context, "draft"):
+    for row, place, _ in _rows_of(policy, unnoted(context), "draft"):
         if row.plain is None:
             continue
         names = row.plain

@@ -13,7 +13,6 @@ import msgspec
 from mtpfix.checkpoint.inventory import NOTHING, Inventory
 from mtpfix.engines.absence import block_absent
 from mtpfix.engines.base import Engine
-from mtpfix.engines.policies import construction
 from mtpfix.engines.policies.case import PARTS, PolicyCase
 from mtpfix.engines.policies.context import first, fitting
 from mtpfix.engines.policies.family import PackedRow
@@ -138,14 +137,18 @@ class Case(PolicyCase):
         return () if self.by_itself else self._modules("trunk")
 
     @cached_property
+    def plain(self) -> tuple[Plain, ...]:
+        """Parameters of the draft that belong to none of its modules, such as norms."""
+        return self._plain() if self.apart is None else self.apart.plain
+
+    @cached_property
     def unfilled(self) -> tuple[Plain, ...]:
         """Parameters of the draft outside its modules, such as norms, that are not on disk."""
         if self.apart is not None:
             return self.apart.unfilled
         if not self.mtp_layers:
             return ()
-        found = construction.plain(self.policy, self.context)
-        return tuple(each for each in found if each.name not in self.inventory.names)
+        return tuple(each for each in self.plain if each.name not in self.inventory.names)
 
     @cached_property
     def _loader(self) -> LoaderRow:
@@ -194,8 +197,16 @@ class Case(PolicyCase):
         return (f"serve this draft with `{flags}` in SGLang",) if flags else ()
 
     def fingerprint(self, view: QuantView) -> Hashable:
-        """Return what the verdict rests on."""
-        return "sglang", self.release, self.platform, view.method
+        """Return what the verdict rests on; see `PolicyCase.fingerprint`.
+
+        Lists of modules, and rows, hang on the capability of the device.
+        """
+        return super().fingerprint(view), self.platform
+
+    @property
+    def _traits(self) -> Hashable:
+        """What decisions rest on besides rows: values of the context that releases differ in."""
+        return super()._traits, self.platform
 
     def under(self, view: QuantView) -> Case:
         """Return the case where the metadata are `view`: they may be of another method."""
@@ -213,7 +224,7 @@ class Case(PolicyCase):
 
     # --- decisions ---------------------------------------------------------------
 
-    def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
+    def decisions(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
         """Return what SGLang builds for `modules` under `view`, and why."""
         deciders = {part: self._asked(view, part) for part in {m.part for m in modules}}
         return [deciders[module.part](module) for module in modules]
@@ -303,8 +314,12 @@ class Case(PolicyCase):
         if part == "draft" and self.apart is not None:
             return self.apart.compared(self.apart.view, decision)
         loader = self._loader if part == "draft" else self._trunk_loader
-        known = _parameters(view.method, decision)
-        report = load_outcome.judge(decision, self.disk(part), loader, known)
+        verdicts = self.disk(part).verdicts(("sglang", loader, part, view.method))
+        key = decision, decision.module.grade
+        if key not in verdicts:
+            known = _parameters(view.method, decision)
+            verdicts[key] = load_outcome.judge(decision, self.disk(part), loader, known)
+        report = verdicts[key]
         if report.agrees and self._unjudged(decision.module) is not None:
             report = replace(report, agrees=None)
         return self.faulted(view, load_outcome.unsized(report, view))

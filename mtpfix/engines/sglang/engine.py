@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mtpfix.engines.base import DraftFlags, Engine, EngineCase
 from mtpfix.engines.opening import UNQUANTIZED, Analyzable, Draft, Family, Reading
 from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Questions, Release
 from mtpfix.engines.sglang import exempting, metadata, policy, reader
 from mtpfix.engines.sglang.case import Case
 from mtpfix.engines.sglang.context import context_of
 from mtpfix.engines.sglang.policy import Policy
-from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
+from mtpfix.model import Json, JsonFile, Listing, Platform, QuantView
 from mtpfix.quant.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -56,11 +57,13 @@ class Sglang(Engine):
         """Return one case for each release and platform; see `Engine.cases`."""
         known = cast("Policy", subject.family)
         places = policy.known_platforms(platforms)
-        shared: dict[Platform, dict[Hashable, tuple[Module, ...]]] = {each: {} for each in places}
+        shared: dict[Platform, dict[Hashable, Any]] = {each: {} for each in places}
+        questions = Questions()
         found: list[Case] = []
         for release in policy.known_releases(known, releases):
             for platform in places:
-                case = _case(subject, known, release, platform, shared[platform])
+                noting = Release(release, questions)
+                case = _case(subject, known, noting, platform, shared[platform])
                 if not by_names:
                     construction.counts(known, case.context)
                 found.append(case)
@@ -125,7 +128,7 @@ def _case(
     known: Policy,
     release: str,
     platform: Platform,
-    shared: dict[Hashable, tuple[Module, ...]],
+    shared: dict[Hashable, Any],
 ) -> Case:
     files, draft = subject.files, subject.files.draft
     found = files.checkpoint

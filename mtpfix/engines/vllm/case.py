@@ -6,13 +6,20 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mtpfix.checkpoint.inventory import Inventory
+from mtpfix.checkpoint.inventory import Inventory, Verdicts
 from mtpfix.engines.absence import absent_layers, block_absent
 from mtpfix.engines.base import Engine, MissingKey, UndeclaredBlock
 from mtpfix.engines.policies import block_rows, construction
 from mtpfix.engines.policies.case import PARTS, PolicyCase
 from mtpfix.engines.policies.condition import Condition
-from mtpfix.engines.policies.context import Context, first, fitting
+from mtpfix.engines.policies.context import (
+    Context,
+    Release,
+    first,
+    fitting,
+    in_releases,
+    on_platform,
+)
 from mtpfix.engines.policies.method import Method, Packed
 from mtpfix.engines.registry import engine
 from mtpfix.engines.releases import later_releases
@@ -141,15 +148,17 @@ class Case(PolicyCase):
         """Where the draft's loader puts the tensors of the MTP block."""
         if not self.mtp_layers:
             return NOTHING
-        plain = construction.plain(self.policy, self.context)
-        return follow_names(self.disk("draft"), self.disk_roots, self.draft, plain, self.loader)
+        inventory, roots = self.disk("draft"), self.disk_roots
+        return follow_names(inventory, roots, self.draft, self.plain, self.loader)
 
     def loader_of(self, module: Module) -> Loader:
         """The loader that `module` is loaded by."""
         return self.loader if module.part == "draft" else self.trunk_loader
 
     def fingerprint(self, view: QuantView) -> Hashable:
-        """What the verdict rests on: platforms that share it are judged once."""
+        """Return what the verdict rests on; see `PolicyCase.fingerprint`."""
+        if isinstance(self.context.release, Release):
+            return super().fingerprint(view)
         return self.draft_traits(view), self.trunk, self.trunk_loader, self.target_strays
 
     def draft_traits(self, view: QuantView) -> Hashable:
@@ -183,7 +192,7 @@ class Case(PolicyCase):
         """The case under other methods, by name."""
         return {}
 
-    def decide(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
+    def decisions(self, view: QuantView, modules: Sequence[Module]) -> Iterable[Decision]:
         """Return what vLLM builds for `modules` under `view`, and why."""
         seen = scanned(view, self.inventory)
         return predict(self.policy, seen, self.context, modules)
@@ -194,13 +203,27 @@ class Case(PolicyCase):
 
     def judged(self, view: QuantView, modules: Sequence[Module]) -> tuple[ModuleReport, ...]:
         """Decisions for `modules` under the metadata `view`, set against the disk."""
-        reports = (
-            load_outcome.judge(d, self.disk(part), self.loader_of(d.module), self.placed(part))
-            for d in self.decide(view, modules)
-            if d.module.members
-            for part in (d.module.part,)
-        )
-        return tuple(self._limited(self._loaded(report)) for report in reports)
+        found = []
+        for decision in self.decide(view, modules):
+            if decision.module.members:
+                known = self._verdicts[decision.module.part]
+                key = decision, decision.module.grade
+                if key not in known:
+                    known[key] = self._judged(decision)
+                found.append(known[key])
+        return tuple(found)
+
+    @cached_property
+    def _verdicts(self) -> Mapping[Part, Verdicts]:
+        """What decisions come to: about the target model, many releases share that."""
+        by = self.trunk_loader, refusal(self.context.method, self.context), self._of_sizes
+        return {"draft": {}, "trunk": self.disk("trunk").verdicts(("vllm", *by))}
+
+    def _judged(self, decision: Decision) -> ModuleReport:
+        part = decision.module.part
+        loader = self.loader_of(decision.module)
+        report = load_outcome.judge(decision, self.disk(part), loader, self.placed(part))
+        return self._limited(self._loaded(report))
 
     def _loaded(self, report: ModuleReport) -> ModuleReport:
         """The report, with the fault of a release whose loader drops the module's tensors."""
@@ -277,13 +300,33 @@ class Case(PolicyCase):
         )
 
     def named_from(self, module: Module) -> str | None:
-        """The first later release that asks about `module` by a name, or None."""
-        for release in later_releases(self.context.release, self.engine.releases):
-            context = replace(self.context, release=release)
-            found = construction.modules(self.policy, context, module.part)
-            if any(other.name and other.param == module.param for other in found):
-                return release
-        return None
+        """Return the first later release that asks about `module` by a name, or None."""
+        later = later_releases(self.release, self.engine.releases)
+        named = self._naming(module)
+        found = next((release for release in named if release in later), None)
+        before = next((release for release in reversed(named) if release not in later), None)
+        # What is answered so holds from the one to the other, on this platform.
+        on_platform(self.context, self.platform)
+        for release in filter(None, (before, found)):
+            in_releases(f">={release}", self.context.release, self.context.depth)
+        return found
+
+    def _naming(self, module: Module) -> tuple[str, ...]:
+        """The releases that ask about a module by a name, on this platform."""
+        key = "naming", module.part, module.param, self.platform, self.method
+        if key not in self.shared_modules:
+            self.shared_modules[key] = tuple(
+                release
+                for release in self.engine.releases
+                if any(
+                    other.name and other.param == module.param
+                    for other in construction.modules(
+                        self.policy, replace(self.context, release=release), module.part
+                    )
+                )
+            )
+        found: tuple[str, ...] = self.shared_modules[key]
+        return found
 
     def _faults(self, report: ModuleReport) -> Iterator[LimitRow]:
         """What may be amiss with a module whatever the metadata says."""
@@ -401,7 +444,7 @@ def report(case: Case, view: QuantView) -> EngineReport:
     verdict, error = _verdict(case, draft, trunk, case.missing_key(view))
     return EngineReport(
         engine="vllm",
-        version=case.context.release,
+        version=case.release,
         platform=case.context.platform,
         outcome=verdict,
         modules=(*draft, *trunk),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mtpfix.engines.base import Engine, EngineCase, HeaderList
 from mtpfix.engines.opening import Analyzable, Reading
 from mtpfix.engines.policies import construction
+from mtpfix.engines.policies.context import Questions, Release
 from mtpfix.engines.vllm import metadata, policy, reader
 from mtpfix.engines.vllm.case import Case
 from mtpfix.engines.vllm.methods.gptq.reader import BLOCKS
 from mtpfix.engines.vllm.methods.shared.headers import EXEMPTS, reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.engines.vllm.separate_draft import refuse_copy, refuse_pair
-from mtpfix.model import Json, JsonFile, Listing, Module, Platform, QuantView
+from mtpfix.model import Json, JsonFile, Listing, Platform, QuantView
 from mtpfix.quant.beside import FILES as BESIDE
 from mtpfix.quant.recipes import Recipe
 
@@ -62,11 +63,13 @@ class Vllm(Engine):
         """Return one case for each release and platform; see `Engine.cases`."""
         known = cast(Policy, subject.family)
         found: list[Case] = []
-        shared: dict[Hashable, tuple[Module, ...]] = {}
+        shared: dict[Hashable, Any] = {}
+        questions = Questions()
         places = policy.known_platforms(known, platforms)
         for release in policy.known_releases(known, releases):
             for platform in places:
-                found.append(reader.case(subject, release, platform, shared))
+                noting = Release(release, questions)
+                found.append(reader.case(subject, noting, platform, shared))
                 if not by_names:
                     construction.counts(known, found[-1].context)
         if not by_names:

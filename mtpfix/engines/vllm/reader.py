@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from mtpfix.checkpoint import strict_json
 from mtpfix.engines.opening import Analyzable, OtherDraft, Reading
@@ -17,7 +17,7 @@ from mtpfix.engines.vllm.drafts import by_architecture, by_tensors
 from mtpfix.engines.vllm.methods.shared.headers import reads_headers
 from mtpfix.engines.vllm.policy import Policy
 from mtpfix.errors import UnknownError
-from mtpfix.model import Json, Listing, Module, Platform, QuantView
+from mtpfix.model import Json, Listing, Platform, QuantView
 from mtpfix.quant import foreign
 
 _SHOWN = 8
@@ -81,7 +81,7 @@ def case(
     subject: Analyzable,
     release: str,
     platform: Platform,
-    shared: dict[Hashable, tuple[Module, ...]] | None = None,
+    shared: dict[Hashable, Any] | None = None,
 ) -> Case:
     """Return a target, and its draft where that comes from elsewhere, as one release sees it.
 

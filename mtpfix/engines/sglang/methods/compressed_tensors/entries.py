@@ -12,7 +12,7 @@ from mtpfix.engines.policies.method import Packed
 from mtpfix.engines.sglang.methods.shared.rules import rules
 from mtpfix.engines.sglang.methods.shared.shards import differing, of_shards
 from mtpfix.model import Entry
-from mtpfix.patterns import bounded, fits_start, is_pattern
+from mtpfix.patterns import bounded, fits_start, is_pattern, shared_answers
 
 _MARK = "re:"
 
@@ -33,7 +33,9 @@ class Ignored:
         self._parts: bool = rules("plain_entries_are_parts", release)
         self._patterns: list[tuple[int, Entry]] = []
         self._plain: dict[str, tuple[int, Entry]] = {}
-        for position, entry in enumerate(bounded(entries, is_pattern)):
+        found = bounded(entries, is_pattern)
+        self._firsts = shared_answers(found, self._parts)
+        for position, entry in enumerate(found):
             if is_pattern(entry):
                 self._patterns.append((position, entry))
             else:
@@ -47,6 +49,11 @@ class Ignored:
         Raises:
             PatternError: a pattern before it is invalid, or takes too long.
         """
+        if name not in self._firsts:
+            self._firsts[name] = self._first(name)
+        return self._firsts[name]
+
+    def _first(self, name: str) -> Entry | None:
         found = min(self._by_text(name), default=None, key=lambda each: each[0])
         for position, entry in self._patterns:
             if found is not None and found[0] < position:

@@ -15,9 +15,10 @@ from mtpfix.engines.policies.method import HalvedError, RaisesError, Setting, pl
 from mtpfix.engines.policies.targets import target
 from mtpfix.engines.sglang.methods.compressed_tensors.entries import Ignored, naming
 from mtpfix.engines.sglang.methods.compressed_tensors.schemes import Said, has, said, scheme
+from mtpfix.engines.sglang.methods.records import SchemeRow
 from mtpfix.engines.sglang.methods.shared.classes import made
 from mtpfix.engines.sglang.methods.shared.rules import rules
-from mtpfix.model import Decision, Entry, Group, Json, Module, QuantView
+from mtpfix.model import Decision, Entry, Group, Json, Kind, Module, QuantView
 from mtpfix.patterns import Entries
 from mtpfix.quant import arguments
 
@@ -63,6 +64,7 @@ class Decider:
         self._release = setting.context.release
         self._ignored = Ignored(self._view.ignore, self._release)
         self._said: dict[str, Said] = {}
+        self._rows: dict[tuple[int, Kind], SchemeRow | None] = {}
         targets = self._collected()
         self._named = tuple(targets.values())
         self._targets = Entries(self._named, eager=False)
@@ -124,7 +126,7 @@ class Decider:
     def _built(self, module: Module, match: _Match) -> Decision:
         if match.said is None:
             return plain(module, match.entry)
-        row = scheme(match.said, module.kind, self._view, self._texts, self._context)
+        row = self._row(match.said, module.kind)
         weights = match.said.weights
         strategy = str(weights["strategy"])
         expects = "" if row is None else row.expects or ""
@@ -136,6 +138,12 @@ class Decider:
             packing=arguments.packing(weights) if expects == "int-pack" else None,
             block=arguments.block(weights) if strategy == "block" else None,
         )
+
+    def _row(self, stated: Said, kind: Kind) -> SchemeRow | None:
+        key = id(stated), kind
+        if key not in self._rows:
+            self._rows[key] = scheme(stated, kind, self._view, self._texts, self._context)
+        return self._rows[key]
 
     def _collected(self) -> dict[str, Entry]:
         """Return the targets by text; of two alike, the last counts in the place of the first."""

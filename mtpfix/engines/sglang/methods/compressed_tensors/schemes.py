@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from msgspec import UNSET, UnsetType
 
-from mtpfix.engines.policies.context import Context, fitting
+from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.sglang.methods.records import SchemeRow, Schemes
 from mtpfix.engines.sglang.methods.shared.classes import capability
 from mtpfix.engines.sglang.methods.shared.rules import rules, table
@@ -61,14 +61,17 @@ def scheme(
     # Rows of experts go by the format of the whole configuration.
     format = view.format if kind == "experts" else stated.format  # noqa: A001
     active = rules("activation_formats", context.release)
-    for row in fitting(rows, context):
-        if row.capability > capability(context) or (row.pack_quantized and format != PACKED):
-            continue
+    here = capability(context)
+
+    def holds(row: SchemeRow) -> bool:
+        if row.capability > here or (row.pack_quantized and format != PACKED):
+            return False
         if row.activation_format and format not in active:
-            continue
-        if has(row.weights, stated.weights) and has(row.input, stated.inputs):
-            return _without_linear(row) if row.needs_linear and "Linear" not in targets else row
-    return None
+            return False
+        return has(row.weights, stated.weights) and has(row.input, stated.inputs)
+
+    row = first(filter(holds, rows), context)
+    return row and (_without_linear(row) if row.needs_linear and "Linear" not in targets else row)
 
 
 def _without_linear(row: SchemeRow) -> SchemeRow:

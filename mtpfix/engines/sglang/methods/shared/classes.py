@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtpfix.engines.policies.context import Context, fitting
+from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.policies.method import RaisesError, plain
 from mtpfix.engines.sglang.methods.records import ClassRow
 from mtpfix.model import Decision, Entry, Kind, Module
@@ -29,7 +29,7 @@ def chosen(
     context: Context,
 ) -> ClassRow | None:
     """Return the row that speaks of a kind of module, a format and a release; None: none does."""
-    return next((row for row in fitting(rows, context) if _holds(row, kind, format, context)), None)
+    return first((row for row in rows if _holds(row, kind, format, context)), context)
 
 
 def _holds(row: ClassRow, kind: Kind, format: str | None, context: Context) -> bool:  # noqa: A002

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.context import Context, on_platform
 from mtpfix.engines.policies.expression import Value
 from mtpfix.engines.policies.marlin import GROUPS, HIDDEN, SIZES, SYMMETRIC, TILE
 from mtpfix.model import Json
@@ -19,7 +19,7 @@ ASYMMETRIC = ((4, False),)
 
 def takes_gptq(raw: Mapping[str, Json], context: Context) -> bool:
     """Return whether GPTQ's weights go to Marlin."""
-    if context.platform != "cuda" or raw.get("desc_act") is None:
+    if not on_platform(context, "cuda") or raw.get("desc_act") is None:
         return False
     fits = (raw.get("bits"), raw.get("sym")) in SYMMETRIC and raw.get("group_size") in GROUPS
     return fits and raw.get("checkpoint_format") != "marlin" and not raw.get("is_marlin_format")
@@ -28,7 +28,7 @@ def takes_gptq(raw: Mapping[str, Json], context: Context) -> bool:
 def takes_awq(raw: Mapping[str, Json], context: Context) -> bool:
     """Return whether AWQ's weights go to Marlin."""
     fits = raw.get("bits") == 4 and raw.get("group_size") in GROUPS  # noqa: PLR2004
-    return context.platform == "cuda" and fits and raw.get("zero_point") is True
+    return on_platform(context, "cuda") and fits and raw.get("zero_point") is True
 
 
 def takes_experts(group: Json, fields: Mapping[str, Value]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from mtpfix.engines.policies.context import Context, fitting
+from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.records.method import SchemeRow, VariantRow
 from mtpfix.model import Group, Json, Kind
@@ -43,13 +43,13 @@ def scheme(group: Group, default_format: str | None, kind: Kind, context: Contex
     table = policy.schemes()
     rows: tuple[SchemeRow, ...] = getattr(table, "linear" if kind == "lm_head" else kind)
     shape = _Shape(group, group.format or default_format)
-    row = next((row for row in fitting(rows, context) if shape.fits(row)), _NONE)
+    row = first((row for row in rows if shape.fits(row)), context) or _NONE
     expects = row.expects
     if expects is not None:
         expects = expects.format(strategy=normalised(group.weights or {})["strategy"])
-        variants = (v for v in fitting(table.variants, context) if expects in v.of)
-        fit = (v.suffix for v in variants if kind in (v.kinds or (kind,)) and shape.has(v))
-        expects += next(fit, "")
+        variants = (v for v in table.variants if expects in v.of and kind in (v.kinds or (kind,)))
+        variant = first((v for v in variants if shape.has(v)), context)
+        expects += "" if variant is None else variant.suffix
     values = normalised(group.weights or {})
     packing = arguments.packing(values) if (expects or "").startswith("int-pack") else None
     block = arguments.block(values) if (expects or "").startswith("fp8-block") else None

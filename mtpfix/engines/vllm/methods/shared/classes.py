@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtpfix.engines.policies.context import Context, fitting
+from mtpfix.engines.policies.context import Context, first
 from mtpfix.engines.policies.method import RaisesError, plain
 from mtpfix.engines.vllm import policy
 from mtpfix.engines.vllm.records.method import ClassRow
@@ -56,7 +56,7 @@ def made(
 def chosen(kind: Kind, view: QuantView, context: Context) -> ClassRow | None:
     """The row of the table that speaks of a kind of module, a format and a release."""
     rows = policy.method(view.method).classes.get(kind, ())
-    return next(fitting((row for row in rows if _speaks_of(row, view)), context), None)
+    return first((row for row in rows if _speaks_of(row, view)), context)
 
 
 def _speaks_of(row: ClassRow, view: QuantView) -> bool:

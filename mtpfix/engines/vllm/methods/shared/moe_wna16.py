@@ -7,7 +7,7 @@ list of AWQ has not been through a name mapper. Source: `check_moe_marlin_suppor
 
 from __future__ import annotations
 
-from mtpfix.engines.policies.context import Context
+from mtpfix.engines.policies.context import Context, on_platform
 from mtpfix.engines.policies.marlin import GROUPS, HIDDEN, SIZES, TILE
 from mtpfix.engines.vllm.policy import rules
 from mtpfix.model import Decision, Entry, Json, Module, QuantView
@@ -22,7 +22,7 @@ def falls_back(view: QuantView, context: Context) -> bool:
     hidden = context.fields.get("hidden_size")
     sizes = (context.fields.get(key) for key in SIZES)
     width = _number(next((size for size in sizes if size is not None), None))
-    if context.platform == "rocm" or not isinstance(group, int) or group not in GROUPS:
+    if on_platform(context, "rocm") or not isinstance(group, int) or group not in GROUPS:
         return True
     if isinstance(hidden, int) and hidden % HIDDEN:
         return True
