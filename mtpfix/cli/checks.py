@@ -79,6 +79,7 @@ def check(
     jobs: options.Jobs = 8,
     draft: options.Draft = None,
     values: options.Values = False,
+    fixes: options.Fixes = False,
     revision: options.Revision = None,
     token: options.Token = None,
     select: options.Select = None,
@@ -99,14 +100,12 @@ def check(
     wish = gate.wish(select, ignore, fail_on.value, settings.ignores(context))
     wish = baselines.opened(wish, baseline, write_baseline)
     copies = rendering.copies(also)
-    # A plan is made only where edits are shown: text tells what is wrong.
-    edits = any(f is not ReportFormat.text for f in (output_format, *(c.form for c in copies)))
     selection = options.selection(vllm, engine, platform, sglang)
     many = from_file is not None or org is not None or len(targets or ()) > 1
     if not many:
         target = targets[0] if targets else "."
         reached = Reached(draft, revision, token)
-        judged = _judged(target, selection, reached, values=values, fixes=edits, gated=True)
+        judged = _judged(target, selection, reached, values=values, fixes=fixes, gated=True)
         if write_baseline is not None:
             wish = baselines.write(write_baseline, [judged], wish)
         report = _gated(judged, wish)
@@ -124,7 +123,7 @@ def check(
     every = audits.gathered(targets, from_file, org, token)
     if not every:
         raise UsageError("there is no target: the list is empty", "name a folder or a repo")
-    found = audits.audited(every, selection, token=token, jobs=jobs, values=values, fixes=edits)
+    found = audits.audited(every, selection, token=token, jobs=jobs, values=values, fixes=fixes)
     if write_baseline is not None:
         judged_all = [row.report for row in found if row.report is not None]
         wish = baselines.write(write_baseline, judged_all, wish)

@@ -320,6 +320,14 @@ Values = Annotated[
         "from the target model's, and invalid scales. Needs torch.",
     ),
 ]
+Fixes = Annotated[
+    bool,
+    option(
+        "--fixes",
+        help="Plan a repair, too, and show with each finding the edits that fix it. It takes "
+        "longer; inspect always does.",
+    ),
+]
 EngineNamesOnly = Annotated[
     bool,
     option(

@@ -110,10 +110,13 @@ def test_judging_loads_nothing_heavy(command: str, form: str, typers_own: set[st
         assert "rich" not in names - typers_own
 
 
+@pytest.mark.parametrize("fixes", [(), ("--fixes",)], ids=["as is", "planned"])
 @pytest.mark.parametrize("form", ["github", "gitlab", "sarif", "junit", "markdown"])
-def test_formats_for_programs_need_no_rich(form: str, typers_own: set[str]) -> None:
+def test_formats_for_programs_need_no_rich(
+    form: str, fixes: tuple[str, ...], typers_own: set[str]
+) -> None:
     sample = PACKAGE.parent / "examples" / "deepseek-v4-like"
-    options = ["check", "--format", form, "--vllm", "0.32", str(sample)]
+    options = ["check", *fixes, "--format", form, "--vllm", "0.32", str(sample)]
     code = "from mtpfix.cli import main; main(sys.argv[1:])"
     assert not loaded(code, *options) & ({*HEAVY, "rich"} - typers_own)
 

@@ -40,6 +40,34 @@ def test_junit_and_markdown(run: Run, folder: Folder, command: str) -> None:
     assert ran.out.startswith("### ✗ ")
 
 
+FIX = "to the ignore list"
+"""Stands in every fix of the folder, and in nothing else that is said of it."""
+
+
+@pytest.mark.parametrize(
+    "form", ["json", "sarif", "junit", "github", "gitlab", "html", "markdown", "text"]
+)
+def test_check_plans_a_repair_where_it_is_asked_to(
+    run: Run, folder: Folder, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verbose = ("--verbose",) if form == "text" else ()
+    assert FIX not in run("check", folder, *verbose, "--format", form).out
+    planned = run("check", folder, "--fixes", *verbose, "--format", form).out
+    assert FIX in planned
+    monkeypatch.setenv("MTPFIX_FIXES", "1")
+    assert run("check", folder, *verbose, "--format", form).out == planned
+
+
+def test_the_field_of_a_fix_is_always_there(run: Run, folder: Folder) -> None:
+    (found,) = run("check", folder, "--json").json["findings"]
+    (planned,) = run("check", folder, "--fixes", "--json").json["findings"]
+    inspected, *_ = run("inspect", folder, "--json").json["findings"]
+    assert found["fix"] is None
+    assert planned["fix"]["edits"]
+    assert inspected["fix"]["edits"]  # for both engines
+    assert found == {**planned, "fix": None}
+
+
 def test_also_writes_the_same_result_to_files(run: Run, folder: Folder) -> None:
     files = {form: folder.path.parent / form for form in ("sarif", "markdown", "text", "json")}
     also = [word for form, file in files.items() for word in ("--also", f"{form}={file}")]
