@@ -1,6 +1,6 @@
 """Makes the data, runs every contender in turn, prints medians, ratios and peak memory.
 
-python -m bench [local] [growth] [start] [remote] [audit] [graft] [block] [values]
+python -m bench [local] [growth] [repairs] [start] [remote] [audit] [graft] [block] [values]
                 [--rounds N] [--data DIR]
 python -m bench plugin --python VLLM_PYTHON
 """
@@ -19,6 +19,7 @@ from bench import block, local, plugin, remote, values
 PARTS: dict[str, Callable[[Path, int], str]] = {
     "local": local.large,
     "growth": local.growth,
+    "repairs": local.repairs,
     "start": local.start,
     "remote": remote.headers,
     "audit": remote.audit,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench import data, runs
 from bench.runs import Contender, Run
+from tests.cases.materialise import CASES, materialise
 
 FLOOR = """
 import json, sys
@@ -25,6 +26,8 @@ for path in glob.glob(sys.argv[1] + "/*.safetensors"):
             part = file.get_slice(name)
             part.get_dtype(), part.get_shape()
 """
+SAMPLE = Path(__file__).parent.parent / "examples" / "deepseek-v4-like"
+SLOWEST = CASES / "glm52-awq-cyankiwi" / "fp8-delta"
 LARGE = 281_000
 SHARDS = (64, 160)
 GROWTH = (35_000, 70_000, 140_000, 281_000, 562_000)
@@ -52,6 +55,25 @@ def large(where: Path, rounds: int) -> str:
         title = f"{tensors:,} tensors in {shards} shards"
         pages.append(runs.table(title, found, ["index alone", "huggingface_hub", "check"]))
     return "\n".join(pages)
+
+
+def repairs(where: Path, rounds: int) -> str:
+    """What a plan takes: of README's sample, and of the public case that takes longest."""
+    slow = where / "slowest"
+    if not slow.exists():
+        materialise(SLOWEST, slow)
+    every = ("--vllm", "all", "--sglang", "all", "--platform", "all")
+    found = runs.in_turn(
+        [
+            runs.mtpfix("check", "check", str(SAMPLE)),
+            runs.mtpfix("check --format json", "check", "--format", "json", str(SAMPLE)),
+            runs.mtpfix("check --fixes", "check", "--fixes", "--format", "json", str(SAMPLE)),
+            runs.mtpfix("rewrite", "rewrite", str(SAMPLE)),
+            runs.mtpfix("rewrite, slowest case", "rewrite", str(slow), *every, codes=(0, 1, 3)),
+        ],
+        rounds,
+    )
+    return runs.table("Repairs: all releases of both engines", found, ["check"])
 
 
 def growth(where: Path, rounds: int) -> str:

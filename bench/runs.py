@@ -40,9 +40,9 @@ def python(name: str, program: str, *arguments: str) -> Contender:
     return Contender(name, (PYTHON, "-c", program, *arguments))
 
 
-def mtpfix(name: str, *arguments: str) -> Contender:
+def mtpfix(name: str, *arguments: str, codes: tuple[int, ...] = (0, 1)) -> Contender:
     """A command of mtpfix; 1 says that it found something, as it should."""
-    return Contender(name, (PYTHON, "-m", "mtpfix", *arguments), (0, 1))
+    return Contender(name, (PYTHON, "-m", "mtpfix", *arguments), codes)
 
 
 def once(contender: Contender, env: Mapping[str, str] | None = None) -> Run:
@@ -99,11 +99,18 @@ def in_turn(
 
 
 def table(title: str, found: Mapping[str, Run], against: Sequence[str]) -> str:
-    """The figures, and the ratios of the clock to those of some contenders, as Markdown."""
-    heads = ["", "wall s", "cpu s", "peak MB", *(f"x {name}" for name in against)]
+    """The figures, and their ratios to those of some contenders, as Markdown.
+
+    Ratios are those of the clock, and behind them of the processors: the clock of a machine with
+    other work on it tells little.
+    """
+    heads = ["", "wall s", "cpu s", "peak MB", *(f"x {name} (cpu)" for name in against)]
     lines = [f"### {title}", "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
     for name, run in found.items():
-        ratios = (f"{run.wall / found[other].wall:.2f}" for other in against)
+        ratios = (
+            f"{run.wall / found[other].wall:.2f} ({run.cpu / found[other].cpu:.2f})"
+            for other in against
+        )
         cells = [name, f"{run.wall:.2f}", f"{run.cpu:.2f}", f"{run.peak:.0f}", *ratios]
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
