@@ -279,9 +279,7 @@ def _collect_evidence(
         cases, lambda case: (case.fingerprint(view), case.grade), lambda case: case.report(view)
     )
     for case, found in zip(cases, reports, strict=True):
-        report = replace(
-            found, version=case.release, platform=case.platform, confidence=case.grade
-        )
+        report = replace(found, version=case.release, platform=case.platform, confidence=case.grade)
         problems = _problems(subject.files, case.disk_roots)
         yield Evidence(case, view, report, subject.files.block, problems, line_of, alike=True)
 
