@@ -109,13 +109,16 @@ def repaired(start: State, best: State, helps: Helps = Helps()) -> Repair:  # no
         helps: what would fix more.
     """
     cases = start.judgement.cases
+    judged = best.judgement.planned.engines
+    deciding = {case.platform for case in start.selection.deciding(cases)}
+    stays = (reasons.held(each, judged, deciding) for each in best.plan.unresolved)
     notes = metadata.unplanned(cases, start.sharing) if start.judgement.has_metadata else ()
     return Repair(
         source=start.source,
         selection=start.selection,
         old=start.judgement,
         new=best.judgement,
-        plan=replace(best.plan, edits=best.edits),
+        plan=replace(best.plan, edits=best.edits, unresolved=tuple(stays)),
         files=_files(start, best),
         notes=tuple(notes),
         repair_trunk_helps=helps.repair_trunk,

@@ -349,10 +349,6 @@ class EngineCase(ABC):
         """Return the view with its entries as they are while `part` is built."""
         return view
 
-    def named_from(self, module: Module) -> str | None:  # noqa: ARG002
-        """Return the first later release that asks about a nameless module by a name, or None."""
-        return None
-
     # --- metadata that is not there --------------------------------------------------
 
     def missing_key(self, view: QuantView) -> MissingKey | None:  # noqa: ARG002

@@ -37,16 +37,46 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What helps where a module stays wrong.
+
+    Attributes:
+        newer: the engine's title and the first release that is right, as all later ones are, with
+            the platforms where these are not all; or empty.
+        option: the option that plans for the release alone, where that helps; or empty.
+        otherwise: what else helps, where nothing of this does; or empty.
+    """
+
+    newer: str = ""
+    option: str = ""
+    otherwise: str = ""
+
+    @property
+    def text(self) -> str | None:
+        """All of it in words, or None where nothing helps."""
+        ways = (
+            f"serve with {self.newer}" if self.newer else "",
+            f"choose the release with `{self.option}`" if self.option else "",
+        )
+        return ", or ".join(filter(None, ways)) or self.otherwise or None
+
+
+@dataclass(frozen=True, slots=True)
 class Unresolved:
     """A module that stays wrong under the best plan."""
 
     module: str
     releases: tuple[str, ...]
     reason: str
-    remedy: str | None = None
-    """What the user can do about it, where that is known."""
     engine: str = ""
     """Name of the engine whose releases these are."""
+    advice: Advice = Advice()
+    """What the user can do about it, where that is known."""
+
+    @property
+    def remedy(self) -> str | None:
+        """The advice in words, or None."""
+        return self.advice.text
 
 
 @dataclass(frozen=True, slots=True)

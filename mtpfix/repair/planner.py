@@ -21,7 +21,6 @@ from mtpfix.model import JsonFile, ModuleReport, QuantView, State
 from mtpfix.patterns import budget
 from mtpfix.quant import schemes
 from mtpfix.quant.schemes import Proposal
-from mtpfix.repair import reasons
 from mtpfix.repair.climb import climb
 from mtpfix.repair.copies import mirrored
 from mtpfix.repair.lists import list_plan
@@ -183,8 +182,7 @@ class _Trials:
             partial(tried, proposal)
             for proposal in sorted(different.values(), key=lambda each: each.entries)
         )
-        best = climb(start, steps, is_better, lambda best: not best.failing).plan
-        return best if best is made else replace(best, unresolved=self._remedied(best))
+        return climb(start, steps, is_better, lambda best: not best.failing).plan
 
     def _groups(self) -> Iterator[tuple[EngineCase, ...]]:
         """Yield the cases whose names proposals are made of: of all, and of the first engine."""
@@ -195,23 +193,6 @@ class _Trials:
 
     def _proposals(self, cases: tuple[EngineCase, ...]) -> Iterable[Proposal]:
         return schemes.proposals(block(cases, self.views, self.configs))
-
-    def _remedied(self, made: Plan) -> tuple[Unresolved, ...]:
-        """Return what stays wrong, with the first release from which on the scheme is right."""
-        wrong: dict[tuple[str, str], set[str]] = {}
-        for stays in made.unresolved:
-            wrong.setdefault((stays.engine, stays.module), set()).update(stays.releases)
-        engines = {case.engine.name: case.engine for case in self.cases}
-
-        def remedied(stays: Unresolved) -> Unresolved:
-            engine = engines[stays.engine]
-            releases = tuple(dict.fromkeys(c.release for c in self.cases if c.engine is engine))
-            good = _good_from(releases, wrong[stays.engine, stays.module])
-            if good is None or stays.remedy:
-                return stays
-            return replace(stays, remedy=reasons.later(engine.title, good))
-
-        return tuple(map(remedied, made.unresolved))
 
     def _cost(self, failing: Set[int]) -> tuple[int, int]:
         """Return how many cases stay wrong: of those that decide, and of all."""
@@ -285,12 +266,6 @@ class _Trials:
     @cached_property
     def _target(self) -> TargetModel:
         return TargetModel(self.cases, self.views[self.cases[0].engine].method)
-
-
-def _good_from(releases: Sequence[str], wrong: Collection[str]) -> str | None:
-    """Return the first release after all wrong ones; None: the last is wrong."""
-    last = max(index for index, release in enumerate(releases) if release in wrong)
-    return releases[last + 1] if last + 1 < len(releases) else None
 
 
 def _needs_scheme(report: ModuleReport) -> bool:

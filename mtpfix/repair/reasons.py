@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 from typing import Protocol
 
+from packaging.version import Version
+
 from mtpfix.engines import registry
-from mtpfix.engines.base import Engine, EngineCase
-from mtpfix.model import Module, ModuleReport, State
+from mtpfix.engines.base import Engine
+from mtpfix.model import EngineReport, ModuleReport, State
+from mtpfix.repair.plan import Advice, Unresolved
 
 TRUNK_HELPS = "--repair-trunk fixes more: it also corrects what is said of the target model"
 VAIN = "its entry is left out, since other modules of the draft stay wrong"
@@ -38,40 +42,67 @@ def reason(report: ModuleReport, engine: str, shared: str | None = None) -> str:
     return "nothing that the metadata can say gives it the scheme that is on disk"
 
 
-def later(engine: str, release: str) -> str:
-    """Return the remedy for a module that is right from a later release on."""
-    return f"serve with {engine} {release} or newer"
-
-
-def not_in_one_list(engine: Engine, why: str, remedy: str | None) -> tuple[str, str]:
-    """Return why a list that is made for another engine leaves a module wrong, and a remedy.
+def not_in_one_list(engine: Engine, why: str, advice: Advice) -> tuple[str, Advice]:
+    """Return why a list that is made for another engine leaves a module wrong, and what helps.
 
     Args:
         engine: who builds the module.
         why: what keeps an entry from fixing it.
-        remedy: what helps with its releases, or None.
+        advice: what helps with its releases.
     """
     apart = f"`mtpfix override --engine {engine.name}` says what {engine.title} needs instead"
-    return f"{engine.title} cannot be served by the same list: {why}", remedy or apart
+    why = f"{engine.title} cannot be served by the same list: {why}"
+    return why, replace(advice, otherwise=advice.otherwise or apart)
 
 
-def nameless(case: EngineCase, module: Module, *, servable: bool) -> tuple[str, str]:
-    """Return why a module stays wrong that a release asks about by an empty name, and a remedy.
+def nameless(engine: Engine, *, servable: bool) -> tuple[str, Advice]:
+    """Return why a module stays wrong that a release asks about by an empty name, and what helps.
 
     Args:
-        case: the release.
-        module: the module.
+        engine: who builds the module.
         servable: whether the method has an entry that fits the empty name and no other.
     """
-    newer, engine = case.named_from(module), case.engine.title
-    remedies = [] if newer is None else [later(engine, newer)]
+    asked = f"{engine.title} asks about it under an empty name here, and"
     if servable:
         why = "mtpfix writes an entry for the empty name only if you choose the release"
-        remedies.append(f"choose the release with `--{case.engine.name}`")
-    else:
-        why = "only an empty entry would match, which other readers apply to every module"
-    remedies = remedies or ["quantize the module"]
-    return f"{engine} asks about it under an empty name here, and {why}", ", or ".join(remedies)
+        return f"{asked} {why}", Advice(option=f"--{engine.name}")
+    why = "only an empty entry would match, which other readers apply to every module"
+    return f"{asked} {why}", Advice(otherwise="quantize the module")
+
+
+def held(stays: Unresolved, judged: Sequence[EngineReport], deciding: Set[str]) -> Unresolved:
+    """Return what stays wrong with the advice that the judgement after the repair bears out.
+
+    A module may be right from a release on in which another one still fails, and a plan for one
+    release helps only where nothing but modules without a name is wrong.
+
+    Args:
+        stays: the module, and what helps it.
+        judged: all releases and platforms that are planned for, after the repair.
+        deciding: the platforms that decide.
+    """
+    own = [each for each in judged if each.engine == stays.engine]
+    newer = _clean_from(own)
+    if not newer and (newer := _clean_from([e for e in own if e.platform in deciding])):
+        newer += f" on {', '.join(sorted(deciding))}"
+    here = [each for each in own if each.version in stays.releases and each.outcome != "clean"]
+    option = stays.advice.option if all(map(_only_nameless, here)) else ""
+    return replace(stays, advice=replace(stays.advice, newer=newer, option=option))
+
+
+def _only_nameless(judged: EngineReport) -> bool:
+    """Return whether nothing is wrong with a release but modules without a name."""
+    wrong = [report for report in judged.modules if report.agrees is False]
+    named = any(report.decision.module.name for report in wrong)
+    return not named and judged.error in {None, *(report.detail for report in wrong)}
+
+
+def _clean_from(judged: Sequence[EngineReport]) -> str:
+    """Return the first release that is clean on each platform, as all later ones are; or empty."""
+    wrong = {Version(each.version) for each in judged if each.outcome != "clean"}
+    later = [each for each in judged if not wrong or Version(each.version) > max(wrong)]
+    first = min(later, key=lambda each: Version(each.version), default=None)
+    return f"{registry.engine(first.engine).title} {first.version} or newer" if first else ""
 
 
 class Helps(Protocol):
