@@ -200,10 +200,13 @@ def override(
 
 
 def _override_notes(made: "Override") -> Iterator[str]:
-    """What a value for `--hf-overrides` does not do, a line each."""
+    """For which releases a value for `--hf-overrides` is right, and what it does not do."""
     from mtpfix.repair import reasons
+    from mtpfix.report import wording
 
     repair = made.repair
+    if made.value:
+        yield f"with these flags, {wording.sentence(repair.after)}"
     wrong = repair.exit_code == RefusedError.exit_code
     if not wrong and repair.exit_code:
         right = "it is right" if made.value else "no override is needed"

@@ -288,7 +288,8 @@ def _unlisted(outcome: Delivered) -> Iterator[Unresolved]:
         own = [e for e in outcome.repair.checked.engines if stays.engine in ("", e.engine)]
         decisive = {engine.version for engine in own}
         releases = tuple(release for release in stays.releases if release in decisive)
-        told = stays.module in (outcome.repair.named or ()) and not stays.remedy
+        more = replace(stays.advice, newer="").text  # a finding names the release that has a fix
+        told = stays.module in (outcome.repair.named or ()) and more is None
         if releases and not told and _is_wrong(own, stays.module):
             yield replace(stays, releases=releases)
 

@@ -22,7 +22,8 @@ def limited(evidence: Evidence) -> Iterator[Finding]:
             else "No covered release has a fix."
         )
         way_out = limit.remedy or (
-            f"serve with {engine} {limit.good_from} or newer"
+            f"take a release that has the fix: `mtpfix check --{evidence.case.engine.name} "
+            f"'>={limit.good_from}'` says which are right"
             if limit.good_from
             else "quantize the module"
         )

@@ -512,7 +512,9 @@ def test_mtp301_a_fault_of_the_release() -> None:
     assert finding.modules == ("model.layers.2.attn.wo_a",)
     assert finding.message.endswith("Fixed in vLLM 0.30.0.")
     assert finding.fix is not None
-    assert finding.fix.title == "serve with vLLM 0.30.0 or newer"
+    assert finding.fix.title == (
+        "take a release that has the fix: `mtpfix check --vllm '>=0.30.0'` says which are right"
+    )
     assert not of_code("MTP301", config, release="0.30.0")
 
 
