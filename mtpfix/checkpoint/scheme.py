@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -95,8 +95,13 @@ def scheme(
         block=_block(tensors) if found.format == "fp8-block" else None,
         symmetric=tensors.keys().isdisjoint({"weight_zero_point", "qzeros"}),
         ordered=not tensors.keys().isdisjoint({"weight_g_idx", "g_idx"}),
-        inputs=_ABOUT_INPUTS.intersection(tensors),
+        inputs=about_inputs(tensors),
     )
+
+
+def about_inputs(suffixes: Iterable[str]) -> frozenset[str]:
+    """Return those of a module's suffixes whose tensors say how activations are quantized."""
+    return _ABOUT_INPUTS.intersection(suffixes)
 
 
 def _numbers(found: Packing | None, usual: Collection[Numbers]) -> Numbers | None:

@@ -81,7 +81,7 @@ def _with_list(trials: Trials) -> Plan:
     """The plan where nothing but the entries of the metadata counts."""
     view, none, obstacles = trials.view, Change(), Obstacles()
     starts = search.starts(trials)
-    if starts == [none] and not trials.wrong(none):
+    if starts == [none] and not trials.wrong(none) and not trials.options.repair_trunk:
         return _unchanged(trials, obstacles)
     changes = [*search.changes(trials, starts, obstacles)]
     refusals = [_refusal(trials, change) for change in changes]

@@ -6,11 +6,12 @@ on go again. What each does, `trials.py` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import Entry, ModuleReport, State
 from mtpfix.quant import Change
+from mtpfix.repair import target_entries
 from mtpfix.repair.candidates import narrowed
 from mtpfix.repair.trials import Trials, lost_scheme
 from mtpfix.repair.unresolved import Obstacles
@@ -25,7 +26,9 @@ def changes(trials: Trials, begin: Iterable[Change], obstacles: Obstacles) -> It
         obstacles: is told what keeps the search from an entry.
     """
     for start in begin:
-        change = _reduced(trials, _extended(trials, start, obstacles))
+        right = target_entries.extended(trials, start)
+        exempting = set(right.add).difference(start.add)
+        change = _reduced(trials, _extended(trials, right, obstacles), exempting)
         change = _without_vain_entries(trials, change, obstacles)
         yield _without_pointless_rules(trials, change)
 
@@ -156,9 +159,11 @@ def _offers(trials: Trials) -> Iterator[tuple[str, ...]]:
 # --- fewest ------------------------------------------------------------------
 
 
-def _reduced(trials: Trials, change: Change) -> Change:
-    """Drops entries, last first, that nothing depends on."""
+def _reduced(trials: Trials, change: Change, kept: Collection[str]) -> Change:
+    """Drops entries, last first, that nothing depends on; those kept are few already."""
     for text in reversed(change.add):
+        if text in kept:
+            continue
         rest = tuple(other for other in change.add if other != text)
         smaller = Change(change.remove, rest)
         if (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mtpfix.checkpoint.inventory import Inventory
-from mtpfix.checkpoint.scheme import Numbers, Scheme, likely_packings, scheme
+from mtpfix.checkpoint.scheme import Numbers, Scheme, about_inputs, likely_packings, scheme
 from mtpfix.engines.base import EngineCase
 from mtpfix.model import JsonFile, Kind, ModuleReport, State
 from mtpfix.quant.schemes.share import Block, Names, Share
@@ -65,20 +65,24 @@ def block(cases: Sequence[EngineCase], views: Views, configs: Mapping[str, JsonF
 def untargeted(cases: Sequence[EngineCase], views: Views) -> Mapping[Scheme, list[str]]:
     """Return modules of the target model that are quantized and that no target fits, by scheme.
 
-    They go by the names that engines ask about; those that end in a dot stand for all below them.
+    So is an output head that the draft shares with it. They go by the names that engines ask
+    about; those that end in a dot stand for all below them.
     """
     found: dict[Scheme, dict[str, None]] = {}
     different = distinct(cases, views)
     widths = _widths(different[0])
     usual = _usual(different[0], widths)
     for case in different:
-        for report in case.part(views[case.engine], "trunk"):
+        view = views[case.engine]
+        shared = (r for r in case.part(view, "draft") if not _is_in_block(case, r))
+        for report in (*case.part(view, "trunk"), *shared):
             decision = report.decision
             if report.disk.state is not State.QUANTIZED or report.agrees is not False:
                 continue
             if not decision.module.name or (decision.because is not None and not decision.halved):
                 continue
-            ways = _ways(case.disk("trunk"), report, widths, usual)
+            disk = case.disk("trunk")
+            ways = _ways(disk, report, widths, usual) or _by_names(disk, report)
             way = next(iter(ways)) if len(ways) == 1 else None
             if way is not None:
                 below = "." if decision.module.kind == "experts" else ""
@@ -132,6 +136,20 @@ def _ways(
     layers = disk.layers(report.members)
     ways = frozenset(scheme(each.tensors, widths, usual, each.inputs) for each in layers)
     return frozenset() if None in ways else ways
+
+
+def _is_in_block(case: EngineCase, report: ModuleReport) -> bool:
+    return any(f"{name}.".startswith(case.disk_roots) for name in report.members)
+
+
+def _by_names(disk: Inventory, report: ModuleReport) -> frozenset[Scheme | None]:
+    """Return how modules are stored whose headers were not read: without numbers."""
+    form = report.disk.format
+    if form is None or disk.layers(report.members):
+        return frozenset()
+    return frozenset(
+        Scheme(form, inputs=about_inputs(disk.tensors(each))) for each in report.members
+    )
 
 
 def _widths(case: EngineCase) -> frozenset[int]:

@@ -46,6 +46,11 @@ class TargetModel:
         heads = (name for module in trunk if module.kind == "lm_head" for name in module.members)
         return tuple(name for name in dict.fromkeys(heads) if self.is_plain(name))
 
+    @cached_property
+    def quantized(self) -> tuple[str, ...]:
+        """The modules that are stored quantized, in part at least."""
+        return tuple(name for name in dict.fromkeys(self.modules()) if not self.is_plain(name))
+
     def is_plain(self, name: str) -> bool:
         """Whether a module is stored unquantized."""
         return self._disk.one(name).state is State.UNQUANTIZED

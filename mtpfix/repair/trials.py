@@ -136,6 +136,7 @@ class Trials:
         """Yield the engines that build a module of the draft otherwise without an entry."""
         rest = Change(change.remove, tuple(other for other in change.add if other != text))
         keys = self.wrong(rest) ^ self.wrong(change) | self.broken(rest) ^ self.broken(change)
+        keys |= self.healed(rest) ^ self.healed(change)
         names = {key[0] for key in keys}
         yield from (engine.title for engine in self.engines if engine.name in names)
 
@@ -189,7 +190,7 @@ class Trials:
         before, after = self.wrong(Change()), self.wrong(change)
         if after < before or self.leads(after) < self.leads(before):
             return True
-        return self.options.repair_trunk and bool(self._moved(change).healed)
+        return self.options.repair_trunk and bool(self.healed(change))
 
     # --- the target model ----------------------------------------------------
 
@@ -210,25 +211,33 @@ class Trials:
         Of those that another reader of the file treats otherwise it is said who it is.
         """
         moves = self._moved(change)
-        away = moves.away if self.options.repair_trunk else moves.away + moves.healed
+        away = moves.away if self.options.repair_trunk else moves.away + list(moves.healed.values())
         return away or self._moved_elsewhere(change)
+
+    def healed(self, change: Change) -> frozenset[Key]:
+        """Return the trunk modules that `change` moves to what is on disk."""
+        return frozenset(self._moved(change).healed)
 
     def _moved(self, change: Change) -> _Moves:
         """Trunk modules that `change` moves, to what is on disk or elsewhere."""
-        if change in self._moves:
-            return self._moves[change]
-        moves = for_each(
-            self.cases, self.views(change), lambda case, _: self._moved_in(case, change)
-        )
-        self._moves[change] = _Moves(
-            list(dict.fromkeys(name for each in moves for name in each.away)),
-            list(dict.fromkeys(name for each in moves for name in each.healed)),
-        )
+        if change not in self._moves:
+            moves = for_each(
+                self.cases, self.views(change), lambda case, _: self._moved_in(case, change)
+            )
+            each = list(zip(self.cases, moves, strict=True))
+            self._moves[change] = _Moves(
+                list(dict.fromkeys(name for _, one in each for name in one.away)),
+                {
+                    (case.engine.name, case.release, case.platform, param): said
+                    for case, one in each
+                    for (*_, param), said in one.healed.items()
+                },
+            )
         return self._moves[change]
 
     def _moved_in(self, case: EngineCase, change: Change) -> _Moves:
         """Trunk modules that `change` moves in one case."""
-        moves = _Moves([], [])
+        moves = _Moves([], {})
         # Then vLLM builds no layer at all, or all of them as if there were no entries.
         view = self._read[case.engine]
         unreadable, unread = view.null, view.unread is not None
@@ -237,8 +246,12 @@ class Trials:
         for old, new in _paired(case, self.changed(case, change), self._touched(case, change)):
             right = old.agrees is False and new.agrees is True
             spoke = unread or told or (unreadable and old.decision.built == "error")
-            if not _same(old, new) and not (right and spoke):
-                (moves.healed if right else moves.away).append(self._said(case, old))
+            if _same(old, new) or (right and spoke):
+                continue
+            if right:
+                moves.healed[key_of(case, old)] = self._said(case, old)
+            else:
+                moves.away.append(self._said(case, old))
         return moves
 
     def _said(self, case: EngineCase, report: ModuleReport) -> str:
@@ -286,6 +299,11 @@ class Trials:
     def _reads_headers(self) -> bool:
         return any(engine.header_list(self._read[engine]) is not None for engine in self.engines)
 
+    @property
+    def quantized(self) -> frozenset[str]:
+        """The modules of the target model that are quantized on disk, by their names there."""
+        return frozenset(self._target.quantized)
+
     # --- entries -------------------------------------------------------------
 
     def state(self, entries: Iterable[str]) -> None:
@@ -320,6 +338,15 @@ class Trials:
             return any(new.first(n) is not None and have.first(n) is None for n in on_disk)
         except PatternError:  # MTP404 says which entry is too slow
             return False
+
+    def fits(self, names: Iterable[str], change: Change) -> bool:
+        """Whether an entry fits each of some names on disk, as other readers take the list."""
+        case = self._newest
+        have = case.valid(self.changed(case, Change()), self.changed(case, change).ignore)
+        try:
+            return all(have.first(name) is not None for name in names)
+        except PatternError:  # MTP404 says which entry is too slow
+            return True
 
     def by_disk(self, change: Change) -> frozenset[str]:
         """Return the new entries that fit names of the MTP block on disk."""
@@ -358,12 +385,12 @@ def key_of(case: EngineCase, report: ModuleReport) -> Key:
 
 
 class _Moves(NamedTuple):
-    """Names of trunk modules whose decision a change alters."""
+    """Trunk modules whose decision a change alters."""
 
     away: list[str]
-    """From what is on disk, or from one fault to another."""
-    healed: list[str]
-    """To what is on disk."""
+    """From what is on disk, or from one fault to another: their names."""
+    healed: dict[Key, str]
+    """To what is on disk: what tells each from all others, and its name."""
 
 
 def _draft(case: EngineCase, view: QuantView) -> tuple[ModuleReport, ...]:

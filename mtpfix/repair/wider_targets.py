@@ -99,8 +99,10 @@ def _all(case: EngineCase, view: QuantView) -> tuple[ModuleReport, ...]:
 
 
 def _may_move(was: ModuleReport, will: ModuleReport) -> bool:
-    wrong = was.agrees is False
-    return wrong and (will.agrees is True or will.consequence == was.consequence)
+    if was.agrees is False:
+        return will.agrees is True or will.consequence == was.consequence
+    # A head of the draft that the target model's own replaces is right however it is built.
+    return was.replaced and will.agrees is True
 
 
 def _built(report: ModuleReport) -> tuple[object, ...]:
