@@ -55,11 +55,11 @@ class Helps:
     """What would fix more of what decides than a repair does.
 
     Attributes:
-        repair_trunk: whether `Options.repair_trunk` would.
+        repair_trunk: the modules that are wrong and that `Options.repair_trunk` would fix.
         engine: the engine for which alone more would be fixed; or empty.
     """
 
-    repair_trunk: bool = False
+    repair_trunk: tuple[str, ...] = ()
     engine: str = ""
 
 
@@ -73,17 +73,26 @@ def helps(made: State) -> Helps:
     wrong = made.judgement.gating.exit_code == RefusedError.exit_code
     if state is None or not wrong or not state.judgement.has_metadata:
         return Helps()
-    return Helps(_trunk_repair_helps(state, made), _alone(state, made))
+    return Helps(tuple(_mended(state, made)), _alone(state, made))
 
 
-def _trunk_repair_helps(state: State, made: State) -> bool:
-    """Return whether a plan that may also correct modules of the target model leaves less wrong."""
+def _mended(state: State, made: State) -> Iterator[str]:
+    """Yield the modules that a plan would fix which may also correct the target model."""
     if state.options.repair_trunk:
-        return False
+        return
     shared = state.sharing
     wide = widened(shared, views_of(shared, shared[0].view), state.configs)
     wider = state.with_options(replace(state.options, repair_trunk=True))
-    return _would_help(Metadata(lists_only=not wide.edits), wider, made)
+    other = _better(Metadata(lists_only=not wide.edits), wider, made)
+    if other is not None:
+        stay = set(_wrong(other))
+        yield from (name for name in _wrong(made) if name not in stay)
+
+
+def _wrong(state: State) -> dict[str, None]:
+    """Return the modules that findings of what decides name as wrong."""
+    findings = (f for f in state.judgement.gating.findings if f.severity == "error" and f.decides)
+    return dict.fromkeys(name for finding in findings for name in finding.modules)
 
 
 def _alone(state: State, made: State) -> str:
@@ -93,16 +102,17 @@ def _alone(state: State, made: State) -> str:
     if len(deciding) != 1 or {case.engine.name for case in shared} == deciding:
         return ""
     (engine,) = deciding
-    return engine if _would_help(Metadata(engine=engine), state, made) else ""
+    return engine if _better(Metadata(engine=engine), state, made) is not None else ""
 
 
-def _would_help(other: Metadata, state: State, made: State) -> bool:
-    """Return whether another plan leaves less wrong, for what decides, than the one made."""
-    return any(
-        state.after(change).judgement.is_better(made.judgement)
-        for change in other.propose(state, made)
-        if change.edits and (change.plan is None or change.plan.refused is None)
-    )
+def _better(other: Metadata, state: State, made: State) -> State | None:
+    """Return what another plan comes to, if it leaves less wrong, for what decides; or None."""
+    for change in other.propose(state, made):
+        if change.edits and (change.plan is None or change.plan.refused is None):
+            after = state.after(change)
+            if after.judgement.is_better(made.judgement):
+                return after
+    return None
 
 
 def unplanned(cases: Sequence[EngineCase], shared: Sequence[EngineCase]) -> Iterator[str]:

@@ -42,7 +42,7 @@ class Repair:
         renames: tensors that get other names.
         refusal: why nothing may be written, or None.
         notes: what else a person should know.
-        repair_trunk_helps: whether `Options.repair_trunk` would fix more of what decides.
+        repair_trunk_mends: the modules of what decides that `Options.repair_trunk` would fix.
         renames_help: whether `Options.rename_tensors` would fix more of what decides.
         alone_helps: the engine that decides, where a plan for it alone would fix more; or empty.
         named: modules that findings name, those included that a user does not want to see.
@@ -60,7 +60,7 @@ class Repair:
     renames: Renames = field(default_factory=Renames)
     refusal: RefusedError | None = None
     notes: tuple[str, ...] = ()
-    repair_trunk_helps: bool = False
+    repair_trunk_mends: tuple[str, ...] = ()
     renames_help: bool = False
     alone_helps: str = ""
     named: frozenset[str] | None = None

@@ -121,7 +121,7 @@ def repaired(start: State, best: State, helps: Helps = Helps()) -> Repair:  # no
         plan=replace(best.plan, edits=best.edits, unresolved=tuple(stays)),
         files=_files(start, best),
         notes=tuple(notes),
-        repair_trunk_helps=helps.repair_trunk,
+        repair_trunk_mends=helps.repair_trunk,
         alone_helps=helps.engine,
     )
 

@@ -218,8 +218,8 @@ def _override_notes(made: "Override") -> Iterator[str]:
         yield "no override can fix this: `mtpfix inspect` shows what is wrong"
     elif wrong:
         yield "the override does not fix everything: `mtpfix rewrite` shows what stays wrong"
-    if wrong and repair.repair_trunk_helps:
-        yield reasons.TRUNK_HELPS
+    if wrong and repair.repair_trunk_mends:
+        yield reasons.trunk_helps(repair.repair_trunk_mends)
     if made.unreached:
         releases = ", ".join(made.unreached)
         engine = repair.selection.engines[0].title

@@ -103,6 +103,7 @@ def _with_list(trials: Trials) -> Plan:
         defaults=tuple(text for text in change.add if text in trials.defaults),
         by_disk=trials.by_disk(change),
         nameless=frozenset(e for e in change.add if fits_empty_name(e, trials.spelling)),
+        target={text: trials.for_target[text] for text in change.add if text in trials.for_target},
         views=trials.views(change),
         needed_by=trials.needed_by(change),
     )

@@ -93,6 +93,7 @@ class Plan:
         defaults: new entries that say what another reader did as long as there was no list.
         by_disk: new entries that fit names of the MTP block on disk.
         nameless: new entries that fit the empty name and no other.
+        target: new entry -> how many modules of the target model it is written for.
         schemes: those that modules are given, in words; the edits that say so come first.
         metadata_copied: whether the metadata get a copy in the text configuration, where a draft
             reads them.
@@ -110,6 +111,7 @@ class Plan:
     defaults: tuple[str, ...] = ()
     by_disk: frozenset[str] = frozenset()
     nameless: frozenset[str] = frozenset()
+    target: Mapping[str, int] = field(default_factory=dict)
     schemes: tuple[str, ...] = ()
     metadata_copied: bool = False
     views: Views = field(default_factory=dict)

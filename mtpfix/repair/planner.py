@@ -112,6 +112,34 @@ def plan_for_all(
     views = views_of(cases, view)
     if configs is None or not options.repair_trunk:
         return _on_top_of(cases, views, options, configs, deciding)
+    made = _with_targets(cases, views, options, configs, deciding)
+    if not made.removed:
+        return made
+    # What an entry exempts no longer may lack a target now.
+    after = edited(configs, made.edits)
+    again = _with_targets(cases, made.views, options, after, deciding)
+    if not again.edits or again.refused is not None:
+        return made
+    return replace(
+        again,
+        edits=composed(configs, made.edits, again.edits),
+        added=(*made.added, *again.added),
+        removed=(*made.removed, *again.removed),
+        schemes=(*made.schemes, *again.schemes),
+        by_disk=made.by_disk | again.by_disk,
+        target={**made.target, **again.target},
+        needed_by={**made.needed_by, **again.needed_by},
+    )
+
+
+def _with_targets(
+    cases: Sequence[EngineCase],
+    views: Views,
+    options: Options,
+    configs: Mapping[str, JsonFile],
+    deciding: Collection[EngineCase],
+) -> Plan:
+    """Return the plan with the targets that modules of the target model lack."""
     wide = widened(cases, views, configs)
     made = _on_top_of(cases, wide.views, options, wide.configs, deciding)
     if not wide.edits or made.refused is not None:

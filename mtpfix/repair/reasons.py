@@ -13,7 +13,6 @@ from mtpfix.engines.base import Engine
 from mtpfix.model import EngineReport, ModuleReport, State
 from mtpfix.repair.plan import Advice, Unresolved
 
-TRUNK_HELPS = "--repair-trunk fixes more: it also corrects what is said of the target model"
 VAIN = "its entry is left out, since other modules of the draft stay wrong"
 """Why an entry is not written that would be right for a module."""
 
@@ -109,8 +108,8 @@ class Helps(Protocol):
     """What is known of repairs that would fix more than one that was made."""
 
     @property
-    def repair_trunk_helps(self) -> bool:
-        """Whether `--repair-trunk` would."""
+    def repair_trunk_mends(self) -> tuple[str, ...]:
+        """The modules that `--repair-trunk` would."""
 
     @property
     def alone_helps(self) -> str:
@@ -121,10 +120,16 @@ class Helps(Protocol):
         """Whether `--rename-tensors` would."""
 
 
+def trunk_helps(names: Sequence[str]) -> str:
+    """Return that `--repair-trunk` helps, with what it fixes."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"--repair-trunk also fixes what is said of the target model: `{names[0]}`{more}"
+
+
 def helping(made: Helps) -> Iterator[str]:
     """Yield what would fix more, and at what cost."""
-    if made.repair_trunk_helps:
-        yield TRUNK_HELPS
+    if made.repair_trunk_mends:
+        yield trunk_helps(made.repair_trunk_mends)
     if made.alone_helps:
         title = registry.engine(made.alone_helps).title
         yield (

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mtpfix.model import Module, ModuleReport, State
 from mtpfix.quant import Change
-from mtpfix.quant.spelling import Spell, Spelling
+from mtpfix.quant.spelling import Spelling
 from mtpfix.repair.exact import beginnings, distinct_names
 from mtpfix.repair.trials import Key, Trials, key_of
 
@@ -36,7 +36,16 @@ def extended(trials: Trials, change: Change) -> Change:
     cover = Cover(trials.spelling, _spared(trials, groups.values()))
     for group in groups.values():
         change = _with_group(trials, change, cover, group)
+    for entry in trials.for_target:
+        trials.for_target[entry] = _reach(trials, entry, groups.values())
     return change
+
+
+def _reach(trials: Trials, entry: str, groups: Iterable[_Group]) -> int:
+    """Return how many modules that were wrong an entry is about, by any of their names."""
+    keys = [key for group in groups for key in group.modules]
+    hit = (key[2] for key in keys if trials.hits(entry, _all(*key)))
+    return len(dict.fromkeys(hit))
 
 
 class _Group(NamedTuple):
@@ -97,20 +106,23 @@ def _with_group(trials: Trials, change: Change, cover: Cover, group: _Group) -> 
     if not trials.options.engine_names_only:
         disk = dict.fromkeys(name for _, _, members in group.modules for name in members)
     spellings = (disk, {**asked, **dict.fromkeys(experts)}, {**disk, **asked})
+    levels = zip(*(cover.of(names, experts) for names in spellings), strict=True)
     found = change
-    for entries in (each for names in spellings for each in cover.of(names, experts)):
+    for entries in dict.fromkeys(each for level in levels for each in level):
         trial = Change(change.remove, _joined(change, entries))
         if trials.healed(trial) > trials.healed(found) and not _harms(trials, trial, change):
             found = trial
         if trials.healed(found) >= group.wrong:
             break
     if found is not change and not trials.fits(disk, found):
-        for entries in cover.of(disk, ()):
+        for entries in filter(None, cover.of(disk, ())):
             trial = Change(found.remove, _joined(found, entries))
             if trials.healed(trial) >= trials.healed(found) and not _harms(trials, trial, change):
                 found = trial
                 break
-    trials.state(set(found.add) - set(change.add))
+    for entry in found.add[len(change.add) :]:
+        trials.for_target[entry] = 0
+    trials.state(trials.for_target)
     return found
 
 
@@ -135,38 +147,36 @@ class Cover:
         self._name = form.name if form.unmapped is None else form.unmapped
         self._block = form.block if form.unmapped_block is None else form.unmapped_block
 
-    def of(self, names: Collection[str], experts: Collection[str]) -> Iterator[tuple[str, ...]]:
-        """Yield entries for all names: by prefixes, open for numbers, and one by one.
+    def of(self, names: Collection[str], experts: Collection[str]) -> tuple[tuple[str, ...], ...]:
+        """Return entries for all names: by prefixes, open for numbers, closed, and one by one.
 
         Args:
             names: what is to be hit; `*` stands for an expert number.
             experts: those that are modules of routed experts.
         """
-        if not names:
-            return
         heads = dict.fromkeys(name.partition(".*.")[0] for name in names if ".*." in name)
         heads.update(dict.fromkeys(name for name in names if name in experts))
         plain = [name for name in names if ".*." not in name and name not in experts]
-        if self._block is not None:
-            block = self._block
-            roots = [self._root(name) for name in (*plain, *heads)]
-            if None not in roots:
-                yield tuple(self._blocks(dict.fromkeys(filter(None, roots)), block))
         below = [*map(self._form.experts, heads)]
         alike = [*dict.fromkeys(entry for name in plain for entry in self._alike(name, plain))]
-        yield (*alike, *dict.fromkeys(map(self._open, below)))
-        yield (*alike, *below)
-        yield (*map(self._form.name, plain), *below)
-        if self._form.unmapped is not None:
-            yield (*map(self._form.unmapped, plain), *below)
+        return (
+            tuple(self._blocks([self._root(name) for name in (*plain, *heads)])),
+            (*alike, *dict.fromkeys(map(self._open, below))),
+            (*alike, *below),
+            (*map(self._form.name, plain), *below),
+            (*map(self._name, plain), *below),
+        )
 
     def _root(self, name: str) -> str | None:
         """Return the shortest prefix of a name that nothing else has; None: it has none."""
         roots = (f"{each}." for each in list(beginnings(name))[:-1])
         return next((root for root in roots if not self._is_taken(root)), None)
 
-    def _blocks(self, roots: Collection[str], block: Spell) -> Iterator[str]:
+    def _blocks(self, found: Sequence[str | None]) -> Iterator[str]:
         """Yield entries for all below some prefixes: one for those that differ in numbers alone."""
+        roots, block = dict.fromkeys(root for root in found if root is not None), self._block
+        if block is None or None in found:
+            return
         for shape in dict.fromkeys(map(_shape, roots)):
             alike = [root for root in roots if _shape(root) == shape]
             if len(alike) == 1 or self._any is None:
@@ -185,10 +195,10 @@ class Cover:
             yield self._form.name(name)
         elif shape not in self._shapes:
             yield self._open(self._name(name))
-        elif (numbers := _varying([each for each in names if _shape(each) == shape])) is None:
-            yield self._form.name(name)
         else:
-            yield self._open(self._name(name), numbers)
+            alike = [each for each in names if _shape(each) == shape]
+            numbers = _varying(alike) if len(alike) > 1 else None
+            yield self._form.name(name) if not numbers else self._open(self._name(name), numbers)
 
     @property
     def _any(self) -> str | None:

@@ -42,6 +42,7 @@ class Trials:
         view: the metadata as they are, as the first engine reads them.
         candidates: for each engine, the entries that could exempt its draft.
         defaults: what is said of the target model with the first entry of a list: it was so before.
+        for_target: new entry -> how many modules of the target model it is written for.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Trials:
         self.candidates = {engine: self._candidates_for(engine) for engine in self.engines}
         self._target = TargetModel(cases, self.view.method)
         self._stated: set[str] = set()
+        self.for_target: dict[str, int] = {}
         self.defaults = self._target.kept_heads if quant.listed(self.view) is None else ()
 
     def _candidates_for(self, engine: Engine) -> Candidates:
@@ -347,6 +349,11 @@ class Trials:
             return all(have.first(name) is not None for name in names)
         except PatternError:  # MTP404 says which entry is too slow
             return True
+
+    def hits(self, entry: str, names: Iterable[str]) -> bool:
+        """Whether an entry fits one of some names."""
+        case = self._newest
+        return _hit(case.valid(self.view, [Entry(entry, "", "")]), names)
 
     def by_disk(self, change: Change) -> frozenset[str]:
         """Return the new entries that fit names of the MTP block on disk."""

@@ -111,7 +111,14 @@ def _why(entry: str, outcome: Delivered) -> str:
         if entry in outcome.repair.plan.nameless:
             return f"{said}; it matches only the empty name, for the release that you chose"
         return said
-    if entry in outcome.repair.plan.by_disk:
+    return _undecided(entry, outcome.repair.plan)
+
+
+def _undecided(entry: str, plan: Plan) -> str:
+    """What an entry does that decides no module of the draft in a module's own name."""
+    if (number := plan.target.get(entry)) is not None:
+        return f"excludes {wording.count(number, 'module')} of the target model"
+    if entry in plan.by_disk:
         return "the same in the checkpoint's own spelling, for other readers of the file"
     return "needed by releases that ask about each shard"
 
@@ -409,7 +416,7 @@ def document(outcome: Delivered) -> dict[str, object]:
             for one in made.plan.unresolved
         ],
         "refused": None if outcome.refused is None else outcome.refused.message,
-        "repair_trunk_helps": made.repair_trunk_helps,
+        "repair_trunk_helps": bool(made.repair_trunk_mends),
         "alone_helps": made.alone_helps,
         "edits": [
             {"file": e.file, "pointer": e.pointer, "op": e.op, "value": e.value}

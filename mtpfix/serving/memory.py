@@ -289,7 +289,7 @@ def _unchanged(made: Repair) -> str:
     if made.before.method is None and grave is not None:
         return f"there is no metadata to fix: {inert(grave.message, PROSE_LIMIT)}"
     sign = wording.overall(made.before)
-    if sign.mood == "bad" and made.repair_trunk_helps:
+    if sign.mood == "bad" and made.repair_trunk_mends:
         return f"nothing is changed, and {hint(made)}: {wording.sentence(made.before)}"
     if sign.mood == "bad":
         return f"no metadata can fix this: {wording.sentence(made.before)}{_left(made)}"

@@ -212,7 +212,7 @@ def test_repair_trunk_is_named_where_it_alone_helps(run: Run, folder: Folder) ->
     ran = run("rewrite", folder)
     assert ran.code == 1
     assert "nothing that mtpfix can fix" in ran.err
-    assert "hint  --repair-trunk fixes more" in ran.err
+    assert "hint  --repair-trunk also fixes what is said of the target model" in ran.err
     written = run("rewrite", folder, "--output", folder.path.parent / "copy")
     assert written.code == 1
     assert "hint: --repair-trunk fixes more" in written.err

@@ -41,7 +41,7 @@ def test_latent_attention_wants_plain_weights(tmp_path: Path, release: str) -> N
     assert (engine.outcome, engine.error) == ("load_error", said)
     finding = of(report, "MTP301")[0]
     assert finding.fix is not None
-    assert finding.fix.title == "serve with SGLang 0.5.19 or newer"
+    assert "`mtpfix check --sglang '>=0.5.19'`" in finding.fix.title
     for good in ("0.5.13", "0.5.19"):
         assert checked(folder, good).engines[0].outcome == "clean"
 
