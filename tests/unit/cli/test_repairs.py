@@ -215,9 +215,14 @@ def test_repair_trunk_is_named_where_it_alone_helps(run: Run, folder: Folder) ->
     assert "hint  --repair-trunk also fixes what is said of the target model" in ran.err
     written = run("rewrite", folder, "--output", folder.path.parent / "copy")
     assert written.code == 1
-    assert "hint: --repair-trunk fixes more" in written.err
+    assert "hint: --repair-trunk also fixes what is said of the target model" in written.err
     assert not (folder.path.parent / "copy").exists()
-    assert run("override", folder).err.count("--repair-trunk fixes more") == 1
+    assert (
+        run("override", folder).err.count(
+            "--repair-trunk also fixes what is said of the target model"
+        )
+        == 1
+    )
     assert run("rewrite", folder, "--format", "json").json["repair_trunk_helps"]
     assert run("rewrite", folder, "--repair-trunk", "--write").code == 0
     assert run("check", folder).code == 0
