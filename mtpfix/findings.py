@@ -27,9 +27,9 @@ class Kind:
         meaning: what is the matter, and what it comes to.
         example: a case of it.
         remedy: what to do, in words.
-        fixed_by: what `rewrite` edits: the `metadata`; the `target list`, which moves modules of
-            the target model and needs leave; a `copy` of the metadata, where a draft reads one and
-            finds none; None: nothing.
+        fixed_by: what `rewrite` edits: the `metadata`; the `target list` or any metadata of the
+            `target model`, which move its modules and need leave; a `copy` of the metadata, where a
+            draft reads one and finds none; None: nothing.
         by_rewrite: `rewrite` can do something about it, also where no single edit is its fix.
         by_hand: what fixes it by hand, in a few words, where `rewrite` does nothing.
         unjudged: it says that something could not be judged: it passes no gate in silence.
@@ -41,7 +41,7 @@ class Kind:
     meaning: str
     example: str
     remedy: str
-    fixed_by: Literal["metadata", "target list", "copy"] | None = None
+    fixed_by: Literal["metadata", "target list", "target model", "copy"] | None = None
     by_rewrite: bool = False
     by_hand: str | None = None
     unjudged: bool = False

@@ -18,10 +18,10 @@ from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
 from mtpfix.errors import RefusedError
 from mtpfix.findings import kind
-from mtpfix.model import Fix, Report
+from mtpfix.model import Applicability, Finding, Fix, Report
 from mtpfix.repair import copies, reasons, renames
 from mtpfix.repair.fixes import title
-from mtpfix.repair.plan import Options
+from mtpfix.repair.plan import Options, Plan
 from mtpfix.selection import Selection, asking
 from mtpfix.subject import Subject, open_subject
 
@@ -226,16 +226,47 @@ def attach_copy(
     if not lacking or not own or copies.copy(cases[0].view, subject.files.listing.configs) is None:
         return report
     made = of_subject(source, subject, selection.narrowed(cases), Options()).plan
-    if not made.metadata_copied:
+    return _with_fix(report, lacking, made, "safe") if made.metadata_copied else report
+
+
+def attach_target(
+    report: Report,
+    cases: Sequence[EngineCase],
+    source: Source,
+    subject: Subject,
+    selection: Selection,
+) -> Report:
+    """Return a report whose findings about the target model have the edits that fix them.
+
+    Args:
+        report: what is wrong.
+        cases: the releases in which it is.
+        source: the files of the target.
+        subject: the target.
+        selection: what was judged.
+    """
+    wrong = [each for each in report.findings if kind(each).fixed_by == "target model"]
+    if not wrong or not cases or not cases[0].view.method:
         return report
-    fix = Fix(title(made), "safe", made.edits)
-    return replace(
-        report,
-        findings=tuple(
-            replace(each, repair=fix, remedy=None) if each in lacking else each
-            for each in report.findings
-        ),
+    options = Options(repair_trunk=True)
+    made = of_subject(source, subject, selection.narrowed(cases), options)
+    if not made.plan.edits or made.plan.refused is not None:
+        return report
+    errors = (found for found in made.after.findings if found.severity == "error")
+    stay = {name for found in errors for name in found.modules}
+    mended = [each for each in wrong if stay.isdisjoint(each.modules)]
+    return _with_fix(report, mended, made.plan, "unsafe")
+
+
+def _with_fix(
+    report: Report, mended: Sequence[Finding], made: Plan, applicability: Applicability
+) -> Report:
+    fix = Fix(title(made), applicability, made.edits)
+    findings = (
+        replace(each, repair=fix, remedy=None) if each in mended else each
+        for each in report.findings
     )
+    return replace(report, findings=tuple(findings))
 
 
 def attach_hint(report: Report, source: Source, subject: Subject, selection: Selection) -> Report:

@@ -360,8 +360,9 @@ RepairTrunk = Annotated[
     bool,
     acting(
         "--repair-trunk",
-        help="Also correct entries that match quantized modules of the trunk (the target model "
-        "without its MTP block), and add targets that they lack.",
+        help="Also mend the trunk (the target model without its MTP block): write entries for its "
+        "unquantized modules, correct entries that match quantized ones, and add targets that they "
+        "lack.",
     ),
 ]
 RenameTensors = Annotated[

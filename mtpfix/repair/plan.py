@@ -15,8 +15,9 @@ class Options:
 
     Attributes:
         engine_names_only: leave out entries in the checkpoint's own spelling.
-        repair_trunk: also narrow entries that take the scheme from quantized trunk
-            modules, and add targets that they lack; these modules then move from wrong to right.
+        repair_trunk: also write entries for unquantized modules of the trunk, narrow entries that
+            take the scheme from quantized ones, and add targets that they lack; these modules then
+            move from wrong to right.
         chosen_releases: the user chose the releases. Only then may an entry be written
             that fits the empty name alone (`re:^$`), for a release that asks by it.
         rename_tensors: also give scales of the MTP block other names, in new weight files that take

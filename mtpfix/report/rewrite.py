@@ -179,10 +179,8 @@ def _unchanged(outcome: Delivered) -> str:
         return "already right: "
     if mood != "bad":
         return "nothing to change: "
-    by_hand = any(
-        found.code == "MTP206" and found.remedy for found in outcome.repair.checked.findings
-    )
-    return "nothing that mtpfix writes: " if by_hand else "nothing that mtpfix can fix: "
+    helped = bool(outcome.repair.repair_trunk_mends)
+    return "nothing without --repair-trunk: " if helped else "nothing that mtpfix can fix: "
 
 
 def _put_others(page: Page, outcome: Delivered) -> None:

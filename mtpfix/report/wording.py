@@ -327,7 +327,7 @@ def sentence(report: Report) -> str:
     if none and _has(report, "error"):
         return "there are no MTP layers, but the target model is wrong"
     if none:
-        return "there are no MTP layers, so there is nothing to judge"
+        return "there are no MTP layers, so there is no draft to judge"
     *firsts, last = _parts(report.engines)
     platforms = {e.platform for e in report.engines}
     where = f" ({inert(platforms.pop())})" if len(platforms) == 1 else ""
@@ -338,7 +338,7 @@ def sentence(report: Report) -> str:
     passed = ", which is not counted as a failure here" if passes(report) else ""
     if passed and (out := left_out(report)):
         passed += f" ({out})"
-    return f"the {_subject(report)} {said}{where}{assumed}{passed}{_counted(report)}"
+    return f"{_subject(report)} {said}{where}{assumed}{passed}{_counted(report)}"
 
 
 def _counted(report: Report) -> str:
@@ -351,9 +351,16 @@ def _counted(report: Report) -> str:
 
 
 def _subject(report: Report) -> str:
-    """What works or not: where the trunk is wrong too, it is not the draft alone."""
-    judged = (m for e in report.engines for m in e.modules if m.decision.module.part == "trunk")
-    return "model" if any(m.agrees is False for m in judged) else "draft"
+    """What works or not: the draft, or the target model, or both."""
+    judged = [module for each in report.engines for module in each.modules]
+    wrong = {module.decision.module.part for module in judged if module.agrees is False}
+    if "trunk" not in wrong:
+        return "the draft"
+    trunk = {m.decision.module.name for m in judged if m.decision.module.part == "trunk"}
+    errors = (found for found in report.findings if found.severity == "error")
+    alone = all(found.modules and trunk.issuperset(found.modules) for found in errors)
+    both = wrong != {"trunk"} or not alone or report.left_out
+    return "the model" if both else "the draft is clean, but the target model"
 
 
 def _parts(judged: Sequence[EngineReport]) -> Iterator[str]:

@@ -239,13 +239,14 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
                 message=f"{they_are} {state.value} on disk, but {evidence.engine} "
                 f"builds {them} {other}{why}: {some(names(reports))}."
                 + (f" Loading ends in `{exception(raised)}`." if raised else "")
-                + (f" To fix it by hand, {helps}." if helps else ""),
+                + (f" {_HELPS}" if helps else ""),
                 modules=names(reports),
                 where=evidence.where(entry),
                 remedy=helps,
             )
 
 
+_HELPS = "Entries for them in the list fix this (`mtpfix rewrite --repair-trunk`)."
 _MOST_NAMES = 4096
 """More names than a list that people write by hand has."""
 

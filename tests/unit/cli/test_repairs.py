@@ -211,7 +211,7 @@ def test_repair_trunk_is_named_where_it_alone_helps(run: Run, folder: Folder) ->
     folder.ignore("lm_head", r"re:model\.layers\..*", DISK)
     ran = run("rewrite", folder)
     assert ran.code == 1
-    assert "nothing that mtpfix can fix" in ran.err
+    assert "✗ nothing without --repair-trunk: the draft is clean, but the target model" in ran.err
     assert "hint  --repair-trunk also fixes what is said of the target model" in ran.err
     written = run("rewrite", folder, "--output", folder.path.parent / "copy")
     assert written.code == 1

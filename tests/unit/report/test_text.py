@@ -198,7 +198,18 @@ def test_a_limit_of_the_engine_is_not_blamed_on_an_entry() -> None:
 def test_where_the_trunk_is_wrong_it_is_not_the_draft_alone() -> None:
     trunk = examples.judged(examples.module("lm_head", part="trunk"), agrees=False)
     engine = examples.engine((trunk,), outcome="load_error")
-    assert "the model fails to load on vLLM 0.32.0 (cuda)" in summary(examples.report(engine))
+    clean = "the draft is clean, but the target model fails to load on vLLM 0.32.0 (cuda)"
+    assert clean in summary(examples.report(engine))
+    draft = examples.judged(examples.module("wo_a"), agrees=False)
+    both = examples.report(examples.engine((trunk, draft), outcome="load_error"))
+    assert "the model fails to load on vLLM 0.32.0 (cuda)" in summary(both)
+
+
+def test_what_is_said_of_the_files_is_said_of_the_draft_too() -> None:
+    trunk = examples.judged(examples.module("lm_head", part="trunk"), agrees=False)
+    engine = examples.engine((trunk,), outcome="load_error")
+    lost = Finding("MTP006", "error", "read", "a tensor has no place")
+    assert "the model fails" in summary(examples.report(engine, findings=(lost,)))
 
 
 def test_releases_that_look_alike_share_a_table() -> None:
@@ -236,7 +247,7 @@ def test_layers_that_look_alike_share_rows() -> None:
     [
         ("load_error", "✗ The draft fails to load on vLLM 0.32.0 (cuda): 1 error.\n"),
         ("clean", "✓ The draft is clean on vLLM 0.32.0 (cuda).\n"),
-        ("no_mtp", f"{DASH} There are no MTP layers, so there is nothing to judge.\n"),
+        ("no_mtp", f"{DASH} There are no MTP layers, so there is no draft to judge.\n"),
         ("unknown", "? The draft could not be judged on vLLM 0.32.0 (cuda).\n"),
         (
             "many_releases",
@@ -337,7 +348,7 @@ def test_any_report_can_be_shown(report: Report) -> None:
         (
             "no_mtp",
             f"{DASH} acme/DeepSeek-V4-FP8-dynamic: there are no MTP layers, "
-            "so there is nothing to judge",
+            "so there is no draft to judge",
         ),
         (
             "unquantized",
