@@ -16,7 +16,7 @@ from mtpfix.changes.state import State
 from mtpfix.checkpoint.remembered import Remembered
 from mtpfix.checkpoint.source import Source
 from mtpfix.engines.base import EngineCase
-from mtpfix.errors import RefusedError
+from mtpfix.errors import RefusedError, UnknownError
 from mtpfix.findings import kind
 from mtpfix.model import Applicability, Finding, Fix, Report
 from mtpfix.repair import copies, reasons, renames
@@ -248,8 +248,10 @@ def attach_target(
     wrong = [each for each in report.findings if kind(each).fixed_by == "target model"]
     if not wrong or not cases or not cases[0].view.method:
         return report
-    options = Options(repair_trunk=True)
-    made = of_subject(source, subject, selection.narrowed(cases), options)
+    try:
+        made = of_subject(source, subject, selection.narrowed(cases), Options(repair_trunk=True))
+    except (RefusedError, UnknownError):  # there is no plan for all of them: the remedy stays
+        return report
     if not made.plan.edits or made.plan.refused is not None:
         return report
     errors = (found for found in made.after.findings if found.severity == "error")

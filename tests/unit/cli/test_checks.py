@@ -197,7 +197,7 @@ def test_no_mtp_layers_is_nothing_to_judge(run: Run, folder: Folder) -> None:
     for command in ("inspect", "check", "rewrite"):
         ran = run(command, folder)
         assert ran.code == 0
-        assert "nothing to judge" in said(ran)
+        assert "there is no draft to judge" in said(ran)
 
 
 # --- streams -----------------------------------------------------------------
