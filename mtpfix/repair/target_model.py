@@ -35,9 +35,8 @@ class TargetModel:
             if f"{name}.".startswith(roots):
                 continue
             yield name
-            head, found, _ = name.partition(".experts.")
-            if found:
-                yield f"{head}.experts"
+            if (holder := _holder(name)) is not None:
+                yield holder
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -52,8 +51,20 @@ class TargetModel:
         return tuple(name for name in dict.fromkeys(self.modules()) if not self.is_plain(name))
 
     def is_plain(self, name: str) -> bool:
-        """Whether a module is stored unquantized."""
+        """Whether a module is stored unquantized; what holds experts: whether all of them are."""
+        if name in self._held:
+            return self._held[name]
         return self._disk.one(name).state is State.UNQUANTIZED
+
+    @cached_property
+    def _held(self) -> dict[str, bool]:
+        """What holds experts that are stored one by one: whether all of them are unquantized."""
+        held: dict[str, bool] = {}
+        for name in self._disk.modules():
+            if (holder := _holder(name)) is not None:
+                plain = self._disk.one(name).state is State.UNQUANTIZED
+                held[holder] = plain and held.get(holder, True)
+        return held
 
     def is_quantizable(self, name: str) -> bool:
         """Whether a module may be one that readers quantize: norms and bare parameters are none.
@@ -91,3 +102,9 @@ class TargetModel:
             right = treated.excluded == self.is_plain(treated.module)
             if self.is_quantizable(treated.module) and not (may_correct and right):
                 yield treated
+
+
+def _holder(name: str) -> str | None:
+    """Return the module that holds an expert with others; None: it is no expert."""
+    head, found, _ = name.partition(".experts.")
+    return f"{head}.experts" if found else None
