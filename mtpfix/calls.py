@@ -71,8 +71,7 @@ def inspect(
         report = tell_beside(report, verdicts_beside(subject, selection))
     if fixes:
         report = attach_fixes(report, made.cases, subject.files.listing.configs)
-        report = rewrite.attach_copy(report, made.cases, source, subject, selection)
-        report = rewrite.attach_target(report, made.cases, source, subject, selection)
+        report = rewrite.attach_repairs(report, made.cases, source, subject, selection)
         report = report if other else index.attach(report, source, subject, selection)
         report = rewrite.attach_hint(report, source, subject, selection)
     if not values:

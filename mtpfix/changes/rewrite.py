@@ -205,14 +205,16 @@ def hint(made: Repair, otherwise: str = "see `mtpfix inspect` for each module") 
 # --- for a report -----------------------------------------------------------------------
 
 
-def attach_copy(
+def attach_repairs(
     report: Report,
     cases: Sequence[EngineCase],
     source: Source,
     subject: Subject,
     selection: Selection,
 ) -> Report:
-    """Return a report whose findings about metadata that a draft lacks have the copy as a fix.
+    """Return a report with the fixes that take a search: each is judged again before it is given.
+
+    Metadata that a draft lacks get a copy, the target model the entries and targets that it lacks.
 
     Args:
         report: what is wrong.
@@ -221,37 +223,31 @@ def attach_copy(
         subject: the target.
         selection: what was judged.
     """
-    lacking = [each for each in report.findings if kind(each).fixed_by == "copy"]
-    own = any(case.reads_its_own for case in cases)
-    if not lacking or not own or copies.copy(cases[0].view, subject.files.listing.configs) is None:
+
+    def repair(options: Options) -> Repair:
+        return of_subject(source, subject, selection.narrowed(cases), options)
+
+    if not cases:
         return report
-    made = of_subject(source, subject, selection.narrowed(cases), Options()).plan
-    return _with_fix(report, lacking, made, "safe") if made.metadata_copied else report
+    lacking, target = (_fixed_by(report, by) for by in ("copy", "target model"))
+    own, configs = any(case.reads_its_own for case in cases), subject.files.listing.configs
+    if lacking and own and copies.copy(cases[0].view, configs) is not None:
+        made = repair(Options()).plan
+        report = _with_fix(report, lacking, made, "safe") if made.metadata_copied else report
+    if target and cases[0].view.method:
+        try:
+            report = _with_target(report, target, repair(Options(repair_trunk=True)))
+        except (RefusedError, UnknownError):  # there is no plan for all of them: the remedy stays
+            return report
+    return report
 
 
-def attach_target(
-    report: Report,
-    cases: Sequence[EngineCase],
-    source: Source,
-    subject: Subject,
-    selection: Selection,
-) -> Report:
-    """Return a report whose findings about the target model have the edits that fix them.
+def _fixed_by(report: Report, by: str) -> list[Finding]:
+    return [finding for finding in report.findings if kind(finding).fixed_by == by]
 
-    Args:
-        report: what is wrong.
-        cases: the releases in which it is.
-        source: the files of the target.
-        subject: the target.
-        selection: what was judged.
-    """
-    wrong = [each for each in report.findings if kind(each).fixed_by == "target model"]
-    if not wrong or not cases or not cases[0].view.method:
-        return report
-    try:
-        made = of_subject(source, subject, selection.narrowed(cases), Options(repair_trunk=True))
-    except (RefusedError, UnknownError):  # there is no plan for all of them: the remedy stays
-        return report
+
+def _with_target(report: Report, wrong: Sequence[Finding], made: Repair) -> Report:
+    """Return the report with a repair as the fix of findings none of whose modules stay wrong."""
     if not made.plan.edits or made.plan.refused is not None:
         return report
     errors = (found for found in made.after.findings if found.severity == "error")

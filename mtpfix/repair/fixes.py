@@ -73,7 +73,7 @@ def title(made: Plan) -> str:
     """What a plan does, in a few words."""
     removed = ", ".join(f"`{text}`" for text in made.removed)
     added = ", ".join(f"`{text}`" for text in made.added)
-    parts = [f"give the MTP block its scheme ({given})" for given in made.schemes]
+    parts = [f"give modules the scheme that they are stored in ({given})" for given in made.schemes]
     parts += [COPIED] if made.metadata_copied else []
     if removed and added:
         parts.append(f"in the ignore list, replace {removed} by {added}")

@@ -52,8 +52,9 @@ class TargetModel:
 
     def is_plain(self, name: str) -> bool:
         """Whether a module is stored unquantized; what holds experts: whether all of them are."""
-        if name in self._held:
-            return self._held[name]
+        return self._held[name] if name in self._held else self._is_plain(name)
+
+    def _is_plain(self, name: str) -> bool:
         return self._disk.one(name).state is State.UNQUANTIZED
 
     @cached_property
@@ -62,8 +63,7 @@ class TargetModel:
         held: dict[str, bool] = {}
         for name in self._disk.modules():
             if (holder := _holder(name)) is not None:
-                plain = self._disk.one(name).state is State.UNQUANTIZED
-                held[holder] = plain and held.get(holder, True)
+                held[holder] = self._is_plain(name) and held.get(holder, True)
         return held
 
     def is_quantizable(self, name: str) -> bool:

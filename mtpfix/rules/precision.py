@@ -246,7 +246,7 @@ def trunk_differs(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-_HELPS = "Entries for them in the list fix this (`mtpfix rewrite --repair-trunk`)."
+_HELPS = "Entries in the list fix this (`mtpfix rewrite --repair-trunk`)."
 _MOST_NAMES = 4096
 """More names than a list that people write by hand has."""
 

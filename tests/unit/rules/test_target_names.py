@@ -87,7 +87,9 @@ def test_an_entry_for_a_target_module_is_named_where_it_helps() -> None:
     del stored[f"{name}.weight_scale"]
     stored[f"{name}.weight"] = ("BF16", (8, 8))
     (finding,) = (f for f in findings(stated, stored) if f.code == "MTP206")
-    assert finding.message.endswith("fix this (`mtpfix rewrite --repair-trunk`).")
+    assert finding.message.endswith(
+        " Entries in the list fix this (`mtpfix rewrite --repair-trunk`)."
+    )
     assert finding.remedy == f"add `{name}` to `ignore`"
     listed = with_list(GLM, ("lm_head", name))
     assert [f for f in findings(listed, stored) if f.code == "MTP206"] == []

@@ -23,10 +23,10 @@ def qwen4_vision_tower() -> None:
 
     def init(self: Any, *, vllm_config: Any, prefix: str = "model") -> None:
         seeing = vllm_config.model_config.multimodal_config
-        seeing.language_model_only = False
+        asked, seeing.language_model_only = seeing.language_model_only, False
         try:
             real(self, vllm_config=vllm_config, prefix=prefix)
         finally:
-            seeing.language_model_only = True
+            seeing.language_model_only = asked
 
     cls.__init__ = init
